@@ -1,0 +1,57 @@
+/** Base of every error this project throws on purpose. */
+export abstract class CodedError<Code extends string = string> extends Error {
+  /** Stable identifier; callers decide by it, never by the wording. */
+  readonly code: Code;
+  /** Structured facts behind the message: line, bus, address, path, errno … */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  /**
+   * @param message one sentence: what happened, to what, and what to do about it
+   * @param options `cause` keeps the error underneath
+   */
+  constructor(code: Code, message: string, details: Record<string, unknown> = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.name = new.target.name;
+    this.code = code;
+    this.details = details;
+  }
+}
+
+export type HardwareErrorCode =
+  /** The kernel offers no GPIO interface that this program can use. */
+  | 'GPIO_UNAVAILABLE'
+  | 'GPIO_NO_CHIP'
+  | 'GPIO_NO_LINE'
+  /** The line belongs to a kernel driver or to another program. */
+  | 'GPIO_BUSY'
+  | 'GPIO_PERMISSION'
+  /** The line was driven but reads back the other level. */
+  | 'GPIO_NOT_FOLLOWED'
+  | 'GPIO_FAILED'
+  | 'I2C_NO_BUS'
+  | 'I2C_PERMISSION'
+  /** Nothing acknowledges at the address. */
+  | 'I2C_NO_DEVICE'
+  /** A kernel driver owns the address. */
+  | 'I2C_BUSY'
+  | 'I2C_TIMEOUT'
+  | 'I2C_FAILED'
+  | 'PMBUS_FORMAT'
+  /** No system bus, or it went away. */
+  | 'DBUS_UNAVAILABLE'
+  | 'DBUS_TIMEOUT'
+  | 'SYSTEMD_FAILED';
+
+/** What the machine under the program refused or failed to do. */
+export class HardwareError extends CodedError<HardwareErrorCode> {}
+
+/** The `code` of a Node system error (`'ENOENT'`, `'EBUSY'` …), or undefined for anything else. */
+export function errnoCode(error: unknown): string | undefined {
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  return undefined;
+}
+
+/** The text of anything that was thrown. */
+export function errorText(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

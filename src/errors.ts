@@ -1,0 +1,27 @@
+import { CodedError } from '../hw/errors.ts';
+
+export type PowerErrorCode =
+  | 'USAGE'
+  | 'BOARD_NOT_FOUND'
+  | 'BOARD_UNREADABLE'
+  | 'BOARD_INVALID'
+  | 'CHASSIS_UNKNOWN'
+  /** Another process drives this chassis. */
+  | 'CHASSIS_LOCKED'
+  | 'RUN_DIR_UNUSABLE'
+  | 'PGOOD_TIMEOUT'
+  | 'RAIL_FAULT'
+  | 'PGOOD_LOST'
+  | 'POWER_OFF_TIMEOUT'
+  | 'HARDWARE_FAULT'
+  | 'REQUEST_REJECTED'
+  | 'INTERRUPTED'
+  | 'UNITS_CONFLICT'
+  | 'UNITS_NOT_WRITABLE'
+  | 'UNITS_SOURCE_MISSING'
+  | 'UNITS_NOT_INSTALLED'
+  | 'OUTPUT_UNWRITABLE'
+  | 'INTERNAL';
+
+/** What the program itself cannot or will not do. */
+export class PowerError extends CodedError<PowerErrorCode> {}
