@@ -173,6 +173,10 @@ const chassis = v.strictObject({
     ),
     v.description('Pulsed after the enables changed, so that they stand while the BMC restarts'),
   ),
+  evidence: v.pipe(
+    v.optional(v.array(name), []),
+    v.description('Devices whose STATUS_WORD is read when the power fails, beside those of the rails'),
+  ),
   minOffMs: v.pipe(
     v.optional(durationMs, 0),
     v.description('Shortest time the chassis stays off before it is powered on again'),

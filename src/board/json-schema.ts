@@ -1,0 +1,24 @@
+import { toJsonSchema } from '@valibot/to-json-schema';
+import type { GenericSchema } from 'valibot';
+import { boardSchema, choicesOf } from './schema.ts';
+
+/** The board file as JSON Schema (draft 7), for the completion of editors. */
+export function boardJsonSchema(): Record<string, unknown> {
+  const convert = (schema: GenericSchema): Record<string, unknown> => {
+    const { $schema: _, ...rest } = toJsonSchema(schema, {
+      typeMode: 'input',
+      // Checks that JSON Schema cannot say (a sum, an order) stay with `check`.
+      errorMode: 'ignore',
+      overrideSchema: ({ valibotSchema, jsonSchema }) => {
+        const choices = choicesOf(valibotSchema);
+        return choices ? { anyOf: choices.map(convert) } : jsonSchema;
+      },
+    });
+    return rest;
+  };
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'chassis-power board file',
+    ...convert(boardSchema),
+  };
+}

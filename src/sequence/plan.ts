@@ -1,0 +1,62 @@
+import type { ChassisBoard } from '../board/schema.ts';
+
+/** One rail as the sequence sees it: names and times, no lines. */
+export interface RailPlan {
+  readonly name: string;
+  readonly needs: readonly string[];
+  /** Rails that need this one; all of them go down before it. */
+  readonly neededBy: readonly string[];
+  readonly settleMs: number;
+  readonly onTimeoutMs: number;
+  readonly offTimeoutMs: number;
+  /** False: the rail has no signal of its own and counts as good while it is enabled. */
+  readonly observable: boolean;
+}
+
+export interface Plan {
+  /** Every rail after all that it needs; otherwise in the order of the board file. */
+  readonly rails: readonly RailPlan[];
+  readonly pgood: {
+    readonly deglitchMs: number;
+    readonly onTimeoutMs: number;
+    readonly offTimeoutMs: number;
+  };
+  readonly resets: readonly { readonly name: string; readonly releaseDelayMs: number }[];
+  /** The board latches its enables: they stand though the BMC's pins went back to inputs. */
+  readonly latched: boolean;
+  readonly minOffMs: number;
+}
+
+/** The plan of a chassis whose `needs` passed the board's cross checks. */
+export function planOf(chassis: ChassisBoard): Plan {
+  const ordered: string[] = [];
+  const place = (name: string): void => {
+    if (ordered.includes(name)) return;
+    for (const need of chassis.rails[name]?.needs ?? []) place(need);
+    ordered.push(name);
+  };
+  for (const name of Object.keys(chassis.rails)) place(name);
+  return {
+    rails: ordered.flatMap((name) => {
+      const rail = chassis.rails[name];
+      if (!rail) return [];
+      return {
+        name,
+        needs: rail.needs,
+        neededBy: ordered.filter((other) => chassis.rails[other]?.needs.includes(name)),
+        settleMs: rail.settleMs,
+        onTimeoutMs: rail.onTimeoutMs,
+        offTimeoutMs: rail.offTimeoutMs,
+        observable: rail.good !== undefined,
+      };
+    }),
+    pgood: {
+      deglitchMs: chassis.pgood.deglitchMs,
+      onTimeoutMs: chassis.pgood.onTimeoutMs,
+      offTimeoutMs: chassis.pgood.offTimeoutMs,
+    },
+    resets: Object.entries(chassis.resets).map(([name, { releaseDelayMs }]) => ({ name, releaseDelayMs })),
+    latched: chassis.latch !== undefined,
+    minOffMs: chassis.minOffMs,
+  };
+}

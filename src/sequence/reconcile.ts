@@ -1,0 +1,127 @@
+import type { Plan } from './plan.ts';
+import type { Hint, Observation, RailState, SequenceState, State } from './state.ts';
+
+/**
+ * What the hardware says, with the hint for what the hardware cannot tell: deadlines, the direction a
+ * half-powered chassis was going, a remembered failure. Where the two disagree the hardware is right.
+ */
+export interface Reconciled {
+  readonly state: State;
+  readonly sequence: SequenceState;
+}
+
+function contradictionsIn(plan: Plan, observation: Observation): string[] {
+  return plan.rails.flatMap((rail) => {
+    const seen = observation.rails[rail.name];
+    if (!seen) return [];
+    const unmet = rail.needs.filter((need) => observation.rails[need]?.enabled === false);
+    return [
+      ...(seen.good && !seen.enabled ? [`rail ${rail.name} is good though its enable is off`] : []),
+      ...(seen.enabled && unmet.length > 0
+        ? [`rail ${rail.name} is enabled though ${unmet.join(' and ')}, which it needs, is not`]
+        : []),
+    ];
+  });
+}
+
+function railOf(
+  observed: { enabled: boolean; good: boolean },
+  times: { settleMs: number; onTimeoutMs: number; offTimeoutMs: number },
+  hinted: RailState | undefined,
+  settled: boolean,
+  nowMs: number,
+): RailState {
+  const { enabled, good } = observed;
+  // The hinted time of the last change counts only while the level is still the hinted one.
+  const sinceMs = hinted && hinted.good === good ? hinted.sinceMs : nowMs;
+  const base = { enabled, good, sinceMs };
+  if (enabled) {
+    if (settled || hinted?.phase === 'up') return { ...base, phase: 'up', deadlineMs: null };
+    const deadlineMs =
+      hinted?.phase === 'rising' && hinted.deadlineMs !== null
+        ? hinted.deadlineMs
+        : nowMs + times.onTimeoutMs;
+    return { ...base, phase: 'rising', deadlineMs };
+  }
+  if (!good) return { ...base, phase: 'down', deadlineMs: null };
+  if (hinted?.phase === 'stuck') return { ...base, phase: 'stuck', deadlineMs: null };
+  const deadlineMs =
+    hinted?.phase === 'falling' && hinted.deadlineMs !== null
+      ? hinted.deadlineMs
+      : nowMs + times.offTimeoutMs;
+  return { ...base, phase: 'falling', deadlineMs };
+}
+
+function classify(
+  plan: Plan,
+  observation: Observation,
+  hint: Hint | null,
+): { state: State; contradictions: string[] } {
+  const rails = plan.rails.map(({ name }) => observation.rails[name] ?? { enabled: false, good: false });
+  const anyEnabled = rails.some(({ enabled }) => enabled);
+  const enabled = rails.every((rail) => rail.enabled);
+  const anyGood = observation.pgood || rails.some(({ good }) => good);
+  const good = observation.pgood && rails.every((rail) => rail.good);
+  const hinted = hint?.state;
+  const as = (state: State) => ({ state, contradictions: [] });
+
+  if (!anyEnabled && !anyGood) return as(hinted === 'failed' || hinted === 'fault' ? 'failed' : 'off');
+  if (hinted === 'fault' || hinted === 'failed') return as(hinted);
+  if (hinted === 'opPowerStop' || hinted === 'opWaitPowerOff') {
+    return as(anyEnabled ? 'opPowerStop' : 'opWaitPowerOff');
+  }
+  const starting = hinted === 'opPowerStart' || hinted === 'opWaitPowerOn';
+  if (enabled) {
+    if (!good) return as(hinted === 'pgood' || hinted === 'opPowerStart' ? hinted : 'opWaitPowerOn');
+    const held = Object.values(observation.resetsAsserted).some((asserted) => asserted);
+    // A latching board keeps its power while the BMC's own pins went back to inputs, resets among them.
+    if (starting) return as(held || hint?.sequence.latchPending ? hinted : 'pgood');
+    return as(held && !plan.latched ? 'opWaitPowerOn' : 'pgood');
+  }
+  if (plan.latched && observation.pgood && !starting) return as('pgood');
+  if (anyEnabled && starting) return as('opPowerStart');
+  return { state: 'unknown', contradictions: contradictionsIn(plan, observation) };
+}
+
+/** Reads nothing and drives nothing: from an observation to the state the machine takes up. */
+export function reconcile(
+  plan: Plan,
+  observation: Observation,
+  hint: Hint | null,
+  nowMs: number,
+): Reconciled {
+  const { state, contradictions } = classify(plan, observation, hint);
+  const hinted = hint?.sequence;
+  const settled = state === 'pgood';
+  const rails = Object.fromEntries(
+    plan.rails.map((rail): [string, RailState] => {
+      const seen = observation.rails[rail.name] ?? { enabled: false, good: false };
+      // In pgood a latching board is enabled though its pins do not show it.
+      const enabled = seen.enabled || (settled && plan.latched);
+      const good = rail.observable ? seen.good : enabled;
+      return [rail.name, railOf({ enabled, good }, rail, hinted?.rails[rail.name], settled, nowMs)];
+    }),
+  );
+  // One sample must not end a running host: after pgood a low level has to stand for deglitchMs first.
+  const believedGood = hint?.state === 'pgood' && state === 'pgood' ? true : observation.pgood;
+  const waiting = state === 'opWaitPowerOn' || state === 'opWaitPowerOff';
+  const stageMs = state === 'opWaitPowerOn' ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
+  const wentOff = state === 'off' && hint !== null && hint.state !== 'off';
+  const sequence: SequenceState = {
+    nowMs,
+    rails,
+    pgood: { level: observation.pgood, good: believedGood, sinceMs: nowMs },
+    resetsAsserted: observation.resetsAsserted,
+    stageDeadlineMs: waiting
+      ? hint?.state === state && hinted?.stageDeadlineMs != null
+        ? hinted.stageDeadlineMs
+        : nowMs + stageMs
+      : null,
+    readyMs: null,
+    offSinceMs: wentOff ? nowMs : (hinted?.offSinceMs ?? null),
+    latchPending: hinted?.latchPending ?? false,
+    fault: state === 'failed' || state === 'fault' ? (hinted?.fault ?? null) : null,
+    contradictions,
+  };
+  return { state, sequence };
+}

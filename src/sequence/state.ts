@@ -1,0 +1,209 @@
+import type { Plan, RailPlan } from './plan.ts';
+
+export const STATES = [
+  'unknown',
+  'off',
+  'opPowerStart',
+  'opWaitPowerOn',
+  'pgood',
+  'opPowerStop',
+  'opWaitPowerOff',
+  'fault',
+  'failed',
+] as const;
+export type State = (typeof STATES)[number];
+
+/**
+ * Where a rail is: `rising` from its enable until it has been good for its settle time, `falling` from
+ * its disable until it is no longer good, `stuck` when it would not go down or could not be switched.
+ */
+export type RailPhase = 'down' | 'rising' | 'up' | 'falling' | 'stuck';
+
+export interface RailState {
+  readonly phase: RailPhase;
+  readonly enabled: boolean;
+  readonly good: boolean;
+  /** When `good` last changed. */
+  readonly sinceMs: number;
+  /** Rising: latest time for good. Falling: latest time for no longer good. Else null. */
+  readonly deadlineMs: number | null;
+}
+
+/** The chassis power good signal. */
+export interface PgoodState {
+  /** Level last read. */
+  readonly level: boolean;
+  /** Level that has stood for the board's `deglitchMs`. */
+  readonly good: boolean;
+  /** When `level` last changed. */
+  readonly sinceMs: number;
+}
+
+export type FaultKind =
+  /** A rail was not good in time. */
+  | 'railTimeout'
+  /** A rail that was good dropped. */
+  | 'railLost'
+  | 'pgoodTimeout'
+  | 'pgoodLost'
+  | 'powerOffTimeout'
+  /** A line or a device could not be driven or read. */
+  | 'hardware';
+
+export interface Fault {
+  readonly kind: FaultKind;
+  /** The rail at fault, null when it cannot be told. */
+  readonly rail: string | null;
+  readonly state: State;
+  readonly atMs: number;
+  /** One clause for people: "rail P1V8 was not good within 100 ms". */
+  readonly reason: string;
+  /** Code of the error underneath a `hardware` fault. */
+  readonly errorCode: string | null;
+}
+
+/** Everything about the sequence that changes and outlives the process. Times are on the monotonic clock. */
+export interface SequenceState {
+  readonly nowMs: number;
+  readonly rails: Readonly<Record<string, RailState>>;
+  readonly pgood: PgoodState;
+  /** Resets that are asserted. */
+  readonly resetsAsserted: Readonly<Record<string, boolean>>;
+  /** Latest end of opWaitPowerOn, opWaitPowerOff and, once all enables are off, of fault. */
+  readonly stageDeadlineMs: number | null;
+  /** When all rails and pgood were first good together in opWaitPowerOn. */
+  readonly readyMs: number | null;
+  /** When the power was last seen to be off after it had been on. */
+  readonly offSinceMs: number | null;
+  /** The enables changed and the latch was not pulsed since. */
+  readonly latchPending: boolean;
+  readonly fault: Fault | null;
+  /** What in the hardware contradicts itself, where that keeps the state unknown. */
+  readonly contradictions: readonly string[];
+}
+
+/** What reading every line of a chassis found, active level already applied. */
+export interface Observation {
+  readonly rails: Readonly<Record<string, { readonly enabled: boolean; readonly good: boolean }>>;
+  readonly pgood: boolean;
+  readonly resetsAsserted: Readonly<Record<string, boolean>>;
+}
+
+/** The state another process left behind, of the same boot and the same board file. */
+export interface Hint {
+  readonly state: State;
+  readonly sequence: SequenceState;
+}
+
+export function initialSequence(plan: Plan): SequenceState {
+  return {
+    nowMs: 0,
+    rails: Object.fromEntries(
+      plan.rails.map(({ name }): [string, RailState] => [
+        name,
+        { phase: 'down', enabled: false, good: false, sinceMs: 0, deadlineMs: null },
+      ]),
+    ),
+    pgood: { level: false, good: false, sinceMs: 0 },
+    resetsAsserted: Object.fromEntries(plan.resets.map(({ name }) => [name, true])),
+    stageDeadlineMs: null,
+    readyMs: null,
+    offSinceMs: null,
+    latchPending: false,
+    fault: null,
+    contradictions: [],
+  };
+}
+
+/** State of a rail of the plan. Plan and sequence are always made together, so it is there. */
+export function railState(sequence: SequenceState, name: string): RailState {
+  const state = sequence.rails[name];
+  if (!state) throw new RangeError(`rail ${name} is not in the sequence`);
+  return state;
+}
+
+function needsUp(sequence: SequenceState, rail: RailPlan): boolean {
+  return rail.needs.every((need) => railState(sequence, need).phase === 'up');
+}
+
+/** Rails that may be enabled now: down, and all they need is up. Empty while the minimum off time runs. */
+export function railsToEnable(plan: Plan, sequence: SequenceState): RailPlan[] {
+  if (holdUntilMs(plan, sequence) > sequence.nowMs) return [];
+  return plan.rails.filter(
+    (rail) => railState(sequence, rail.name).phase === 'down' && needsUp(sequence, rail),
+  );
+}
+
+/** Rails that may be disabled now: enabled, and whatever needs them is down or beyond help. */
+export function railsToDisable(plan: Plan, sequence: SequenceState): RailPlan[] {
+  return plan.rails.filter((rail) => {
+    const { enabled, phase } = railState(sequence, rail.name);
+    if (!enabled || phase === 'stuck') return false;
+    return rail.neededBy.every((name) => ['down', 'stuck'].includes(railState(sequence, name).phase));
+  });
+}
+
+/** True when no rail is left that could still be disabled, now or later. */
+export function loweringDone(sequence: SequenceState): boolean {
+  return Object.values(sequence.rails).every(({ enabled, phase }) => !enabled || phase === 'stuck');
+}
+
+/** Before this time no rail is enabled. */
+export function holdUntilMs(plan: Plan, sequence: SequenceState): number {
+  return sequence.offSinceMs === null ? Number.NEGATIVE_INFINITY : sequence.offSinceMs + plan.minOffMs;
+}
+
+export function allUp(sequence: SequenceState): boolean {
+  return Object.values(sequence.rails).every(({ phase }) => phase === 'up');
+}
+
+export function allEnabled(sequence: SequenceState): boolean {
+  return Object.values(sequence.rails).every(({ enabled }) => enabled);
+}
+
+/** True when a rail still delivers or pgood still stands. */
+export function powerSeen(sequence: SequenceState): boolean {
+  return sequence.pgood.level || Object.values(sequence.rails).some(({ enabled, good }) => enabled || good);
+}
+
+/** True when nothing is on its way down any more. */
+export function fallen(sequence: SequenceState): boolean {
+  return loweringDone(sequence) && Object.values(sequence.rails).every(({ phase }) => phase !== 'falling');
+}
+
+/** Resets whose release time has come, in the order of the plan. */
+export function resetsToRelease(plan: Plan, sequence: SequenceState): string[] {
+  const { readyMs } = sequence;
+  if (readyMs === null) return [];
+  return plan.resets
+    .filter(({ name, releaseDelayMs }) => {
+      return sequence.resetsAsserted[name] && sequence.nowMs >= readyMs + releaseDelayMs;
+    })
+    .map(({ name }) => name);
+}
+
+/**
+ * The next time at which the sequence changes though nothing else happens, or null. A runner sends TICK
+ * then.
+ */
+export function nextDeadlineMs(plan: Plan, state: State, sequence: SequenceState): number | null {
+  if (state === 'off' || state === 'failed' || state === 'unknown') return null;
+  const times: number[] = [holdUntilMs(plan, sequence)];
+  for (const rail of plan.rails) {
+    const { phase, good, sinceMs, deadlineMs } = railState(sequence, rail.name);
+    if (phase === 'rising' && good) times.push(sinceMs + rail.settleMs);
+    else if (phase === 'up' && !good) times.push(sinceMs + plan.pgood.deglitchMs);
+    else if (deadlineMs !== null) times.push(deadlineMs);
+  }
+  if (sequence.pgood.level !== sequence.pgood.good) {
+    times.push(sequence.pgood.sinceMs + plan.pgood.deglitchMs);
+  }
+  if (sequence.stageDeadlineMs !== null) times.push(sequence.stageDeadlineMs);
+  if (sequence.readyMs !== null) {
+    for (const { name, releaseDelayMs } of plan.resets) {
+      if (sequence.resetsAsserted[name]) times.push(sequence.readyMs + releaseDelayMs);
+    }
+  }
+  const future = times.filter((time) => time > sequence.nowMs);
+  return future.length === 0 ? null : Math.min(...future);
+}
