@@ -15,12 +15,13 @@ export type PowerErrorCode =
   | 'POWER_OFF_TIMEOUT'
   | 'HARDWARE_FAULT'
   | 'REQUEST_REJECTED'
+  /** SIGINT or SIGTERM, named in `details.signal`. */
   | 'INTERRUPTED'
   | 'UNITS_CONFLICT'
   | 'UNITS_NOT_WRITABLE'
   | 'UNITS_SOURCE_MISSING'
   | 'UNITS_NOT_INSTALLED'
-  | 'OUTPUT_UNWRITABLE'
+  | 'SYSTEMD_NOT_TOLD'
   | 'INTERNAL';
 
 /** What the program itself cannot or will not do. */

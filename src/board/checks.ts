@@ -4,10 +4,10 @@ import { type Problem, suggestName } from './problem.ts';
 import type { Board, ChassisBoard } from './schema.ts';
 
 /**
- * Longest way from the first enable to pgood that the units wait for: their `TimeoutStartSec=` of 120 s
- * less what a slow BMC needs to start the program twice.
+ * Longest way from the first enable to pgood that fits the units: their `TimeoutStartSec=` of 180 s less
+ * what a slow BMC needs to start the program twice.
  */
-const START_BUDGET_MS = 100_000;
+const START_BUDGET_MS = 150_000;
 
 type Check = (board: Board) => Problem[];
 

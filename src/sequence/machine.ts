@@ -165,6 +165,10 @@ function faultIn(plan: Plan, sequence: SequenceState, state: State): Fault | nul
     if (failed)
       return fault('railLost', failed.rail.name, `rail ${failed.rail.name} dropped while it was enabled`);
   }
+  if (state === 'opPowerStart') {
+    const stray = plan.rails.find(({ name }) => railState(sequence, name).phase === 'stuck');
+    if (stray) return fault('railStray', stray.name, `rail ${stray.name} delivers though its enable is off`);
+  }
   if (state === 'pgood' && !sequence.pgood.good) {
     return fault('pgoodLost', null, 'pgood was lost while the chassis was on');
   }

@@ -44,6 +44,8 @@ export type FaultKind =
   | 'railTimeout'
   /** A rail that was good dropped. */
   | 'railLost'
+  /** A rail delivers though its enable is off. */
+  | 'railStray'
   | 'pgoodTimeout'
   | 'pgoodLost'
   | 'powerOffTimeout'

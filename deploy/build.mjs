@@ -1,0 +1,77 @@
+// Bundles the program into dist/chassis-power and, for CI and the bench, the simulator into dist/sim.
+// Neither needs node_modules afterwards: what is compiled lies in native/ beside the code.
+import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+const dist = join(root, 'dist');
+
+/** `bindings` looks for compiled addons around its caller's folder, which a bundle does not have. */
+const nativeAddons = {
+  name: 'native-addons',
+  setup(builder) {
+    builder.onResolve({ filter: /^bindings$/ }, () => ({ path: 'bindings', namespace: 'native-addons' }));
+    builder.onLoad({ filter: /.*/, namespace: 'native-addons' }, () => ({
+      loader: 'js',
+      contents: `
+        const { join } = require('node:path');
+        const kind = \`linux-\${process.arch}-\${process.versions.modules}\`;
+        module.exports = (name) => {
+          const file = name.endsWith('.node') ? name : name + '.node';
+          return require(join(__dirname, 'native', kind, file));
+        };`,
+    }));
+  },
+};
+
+/** @returns the files that went into the bundle, relative to the checkout */
+async function bundle(entry, outdir, name) {
+  rmSync(outdir, { recursive: true, force: true });
+  const { metafile } = await build({
+    absWorkingDir: root,
+    entryPoints: { [name]: entry },
+    outdir,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    legalComments: 'linked',
+    metafile: true,
+    logLevel: 'warning',
+    // dbus-next asks for these only on paths that are not used: X11 look-up and passing file descriptors.
+    external: ['x11', 'usocket'],
+    plugins: [nativeAddons],
+    banner: {
+      js: [
+        "import { createRequire as __createRequire } from 'node:module';",
+        "import { dirname as __pathDirname } from 'node:path';",
+        "import { fileURLToPath as __fileURLToPath } from 'node:url';",
+        'const require = __createRequire(import.meta.url);',
+        'const __dirname = __pathDirname(__fileURLToPath(import.meta.url));',
+      ].join('\n'),
+    },
+  });
+  cpSync(join(root, 'systemd'), join(outdir, 'systemd'), { recursive: true });
+  const kind = `linux-${process.arch}-${process.versions.modules}`;
+  const native = join(outdir, 'native', kind);
+  mkdirSync(native, { recursive: true });
+  for (const [addon, file] of [
+    ['epoll', 'epoll.node'],
+    ['i2c-bus', 'i2c.node'],
+  ]) {
+    cpSync(join(root, 'node_modules', addon, 'build', 'Release', file), join(native, file));
+  }
+  return Object.keys(metafile.inputs);
+}
+
+export async function buildAll() {
+  const product = await bundle('src/main.ts', join(dist, 'chassis-power'), 'chassis-power');
+  const simulator = await bundle('mocks/sim.ts', join(dist, 'sim'), 'chassis-power-sim');
+  writeFileSync(join(dist, 'inputs.json'), `${JSON.stringify({ product, simulator }, null, 2)}\n`);
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) await buildAll();

@@ -1,0 +1,77 @@
+import type { HardwareErrorCode } from '../../hw/errors.ts';
+import { PowerError, type PowerErrorCode } from '../errors.ts';
+
+/** Exit codes. Numbers below 100 are those of sysexits.h; 100 and up are the chassis's own. */
+export const EXIT = {
+  /** Done, or already so. */
+  ok: 0,
+  usage: 64,
+  /** A needed service (D-Bus, systemd) is not there. */
+  serviceMissing: 69,
+  internal: 70,
+  /** A file or directory cannot be written. */
+  cannotCreate: 73,
+  hardware: 74,
+  /** Another process drives this chassis. */
+  locked: 75,
+  board: 78,
+  pgoodTimeout: 100,
+  railFault: 101,
+  pgoodLost: 102,
+  powerOffTimeout: 103,
+  rejected: 104,
+  /** Ended by SIGINT: 128 and the signal's number, as a shell tells it. */
+  interrupted: 130,
+  /** Ended by SIGTERM. */
+  terminated: 143,
+} as const;
+
+/** The exit code of every error code: a new code without a number does not compile. */
+const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode, number>> = {
+  USAGE: EXIT.usage,
+  BOARD_NOT_FOUND: EXIT.board,
+  BOARD_UNREADABLE: EXIT.board,
+  BOARD_INVALID: EXIT.board,
+  CHASSIS_UNKNOWN: EXIT.usage,
+  CHASSIS_LOCKED: EXIT.locked,
+  RUN_DIR_UNUSABLE: EXIT.cannotCreate,
+  PGOOD_TIMEOUT: EXIT.pgoodTimeout,
+  RAIL_FAULT: EXIT.railFault,
+  PGOOD_LOST: EXIT.pgoodLost,
+  POWER_OFF_TIMEOUT: EXIT.powerOffTimeout,
+  HARDWARE_FAULT: EXIT.hardware,
+  REQUEST_REJECTED: EXIT.rejected,
+  INTERRUPTED: EXIT.terminated,
+  UNITS_CONFLICT: EXIT.cannotCreate,
+  UNITS_NOT_WRITABLE: EXIT.cannotCreate,
+  UNITS_SOURCE_MISSING: EXIT.internal,
+  UNITS_NOT_INSTALLED: EXIT.usage,
+  SYSTEMD_NOT_TOLD: EXIT.serviceMissing,
+  INTERNAL: EXIT.internal,
+  GPIO_UNAVAILABLE: EXIT.hardware,
+  GPIO_NO_CHIP: EXIT.hardware,
+  GPIO_NO_LINE: EXIT.hardware,
+  GPIO_BUSY: EXIT.hardware,
+  GPIO_PERMISSION: EXIT.hardware,
+  GPIO_NOT_FOLLOWED: EXIT.hardware,
+  GPIO_FAILED: EXIT.hardware,
+  I2C_NO_BUS: EXIT.hardware,
+  I2C_PERMISSION: EXIT.hardware,
+  I2C_NO_DEVICE: EXIT.hardware,
+  I2C_BUSY: EXIT.hardware,
+  I2C_TIMEOUT: EXIT.hardware,
+  I2C_FAILED: EXIT.hardware,
+  PMBUS_FORMAT: EXIT.hardware,
+  DBUS_UNAVAILABLE: EXIT.serviceMissing,
+  DBUS_TIMEOUT: EXIT.serviceMissing,
+  SYSTEMD_FAILED: EXIT.serviceMissing,
+};
+
+/** The exit code for anything that was thrown. */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof PowerError && error.details.signal === 'SIGINT') return EXIT.interrupted;
+  if (error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code in EXIT_OF) {
+    return EXIT_OF[error.code as keyof typeof EXIT_OF];
+  }
+  return EXIT.internal;
+}

@@ -1,0 +1,126 @@
+import { styleText } from 'node:util';
+import type { Recorded, Recorder } from '../run/record.ts';
+import type { Plan } from '../sequence/plan.ts';
+import type { RailPhase, State } from '../sequence/state.ts';
+import { lineOf } from './report.ts';
+import type { Output } from './world.ts';
+
+const STAGES_UP: readonly State[] = ['off', 'opPowerStart', 'opWaitPowerOn', 'pgood'];
+const STAGES_DOWN: readonly State[] = ['pgood', 'opPowerStop', 'opWaitPowerOff', 'off'];
+const STAGES_FAULT: readonly State[] = ['fault', 'failed'];
+const STAGE_NAME: Readonly<Record<State, string>> = {
+  unknown: 'unknown',
+  off: 'off',
+  opPowerStart: 'op-power-start',
+  opWaitPowerOn: 'op-wait-power-on',
+  pgood: 'pgood',
+  opPowerStop: 'op-power-stop',
+  opWaitPowerOff: 'op-wait-power-off',
+  fault: 'fault',
+  failed: 'failed',
+};
+
+const PHASE_LOOK: Readonly<
+  Record<RailPhase, { readonly bar: string; readonly color: 'gray' | 'yellow' | 'green' | 'cyan' | 'red' }>
+> = {
+  down: { bar: '░░░░░░░░', color: 'gray' },
+  rising: { bar: '▒▒▒▒▒▒▒▒', color: 'yellow' },
+  up: { bar: '████████', color: 'green' },
+  falling: { bar: '▒▒▒▒▒▒▒▒', color: 'cyan' },
+  stuck: { bar: '▓▓▓▓▓▓▓▓', color: 'red' },
+};
+
+interface RailView {
+  phase: RailPhase;
+  enabledAtMs: number | null;
+  upAtMs: number | null;
+}
+
+/**
+ * A view of rails and stages that is drawn again in place with everything that happens, for a terminal.
+ * What went wrong is written above it and stays.
+ */
+export function liveReporter(out: Output, plan: Plan): Recorder {
+  const rails = new Map<string, RailView>(
+    plan.rails.map(({ name }) => [name, { phase: 'down', enabledAtMs: null, upAtMs: null }]),
+  );
+  const nameWidth = Math.max(5, ...plan.rails.map(({ name }) => name.length));
+  let state: State = 'unknown';
+  let stages = STAGES_UP;
+  let pgood = false;
+  let startMs: number | undefined;
+  let drawnLines = 0;
+
+  const take = (entry: Recorded): void => {
+    switch (entry.type) {
+      case 'reconciled':
+        state = entry.state;
+        for (const [name, { enabled, good }] of Object.entries(entry.rails)) {
+          const rail = rails.get(name);
+          if (rail) rail.phase = good ? (enabled ? 'up' : 'falling') : enabled ? 'rising' : 'down';
+        }
+        pgood = entry.pgood;
+        break;
+      case 'state':
+        state = entry.to;
+        if (state === 'opPowerStart') stages = STAGES_UP;
+        if (state === 'opPowerStop') stages = STAGES_DOWN;
+        if (state === 'fault') stages = [entry.from, ...STAGES_FAULT];
+        break;
+      case 'enable': {
+        const rail = rails.get(entry.rail);
+        if (!rail) break;
+        rail.enabledAtMs = entry.asserted ? entry.atMs : null;
+        if (!entry.asserted) rail.upAtMs = null;
+        break;
+      }
+      case 'rail': {
+        const rail = rails.get(entry.rail);
+        if (!rail) break;
+        rail.phase = entry.phase;
+        if (entry.phase === 'up') rail.upAtMs = entry.atMs;
+        break;
+      }
+      case 'pgood':
+        pgood = entry.level;
+        break;
+    }
+  };
+
+  const draw = (nowMs: number): string[] => {
+    const line = stages
+      .map((stage) =>
+        stage === state ? styleText(['bold', 'inverse'], ` ${STAGE_NAME[stage]} `) : STAGE_NAME[stage],
+      )
+      .join(' → ');
+    const rows = plan.rails.map(({ name, needs }) => {
+      const rail = rails.get(name);
+      if (!rail) return '';
+      const { bar, color } = PHASE_LOOK[rail.phase];
+      const tookMs =
+        rail.enabledAtMs !== null && rail.upAtMs !== null ? rail.upAtMs - rail.enabledAtMs : null;
+      const took = tookMs === null ? '' : `up after ${tookMs.toFixed(1)} ms`;
+      const after = needs.length === 0 ? '' : styleText('gray', `needs ${needs.join(', ')}`);
+      return `  ${name.padEnd(nameWidth)}  ${styleText(color, bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
+    });
+    const good = styleText(pgood ? 'green' : 'gray', pgood ? 'asserted' : 'not asserted');
+    return [
+      `${line}   ${(nowMs - (startMs ?? nowMs)).toFixed(1)} ms`,
+      ...rows,
+      `  ${'pgood'.padEnd(nameWidth)}  ${good}`,
+    ];
+  };
+
+  return (entry) => {
+    startMs ??= entry.atMs;
+    take(entry);
+    const { severity, text } = lineOf(entry);
+    // syslog severities: warning (4) and worse are worth a line of their own.
+    const notes =
+      severity <= 4 && entry.type !== 'state' ? [styleText(severity <= 3 ? 'red' : 'yellow', text)] : [];
+    const lines = draw(entry.atMs);
+    const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
+    out.write(up + [...notes, ...lines].map((line) => `\u001b[2K${line}\n`).join(''));
+    drawnLines = lines.length;
+  };
+}

@@ -1,0 +1,40 @@
+import { loadBoard } from '../../board/load.ts';
+import type { Problem } from '../../board/problem.ts';
+import { PowerError } from '../../errors.ts';
+import { EXIT } from '../exit.ts';
+import type { Verb } from '../main.ts';
+
+/** Reports every problem of a board file, each with its path and a suggestion. Opens no line. */
+export const check: Verb = {
+  options: [],
+  operands: [0, 1],
+  async run({ operands, boardPath, json }, world) {
+    const path = operands[0] ?? boardPath;
+    let problems: readonly Problem[] = [];
+    try {
+      const { board } = loadBoard(path);
+      if (!json) {
+        const numbers = Object.keys(board.chassis);
+        const rails = Object.values(board.chassis).reduce(
+          (sum, { rails }) => sum + Object.keys(rails).length,
+          0,
+        );
+        world.stdout.write(
+          `${path}: board ${board.name}, chassis ${numbers.join(', ')}, ${rails} rails: no problems\n`,
+        );
+      }
+    } catch (error) {
+      if (!(error instanceof PowerError) || error.code !== 'BOARD_INVALID') throw error;
+      problems = error.details.problems as readonly Problem[];
+      if (!json) {
+        for (const problem of problems) {
+          const where = problem.path === '' ? path : `${path}: ${problem.path}`;
+          world.stdout.write(`${where}: ${problem.message}\n    ${problem.suggestion}\n`);
+        }
+        world.stdout.write(`${problems.length === 1 ? '1 problem' : `${problems.length} problems`}\n`);
+      }
+    }
+    if (json) world.stdout.write(`${JSON.stringify({ board: path, problems }, null, 2)}\n`);
+    return problems.length === 0 ? EXIT.ok : EXIT.board;
+  },
+};

@@ -1,0 +1,108 @@
+import { CodedError } from '../../../hw/errors.ts';
+import type { UnitState } from '../../../hw/ports.ts';
+import { chassisOf, loadBoard } from '../../board/load.ts';
+import { openChassis } from '../../run/hardware.ts';
+import { createSnapshotFile } from '../../run/snapshot.ts';
+import { planOf } from '../../sequence/plan.ts';
+import { reconcile } from '../../sequence/reconcile.ts';
+import { powerSeen, railState } from '../../sequence/state.ts';
+import { EXIT } from '../exit.ts';
+import type { Verb } from '../main.ts';
+import type { World } from '../world.ts';
+
+/** The units of a chassis that tell how a power sequence went. */
+const UNITS = [
+  'op-power-start@%i.service',
+  'op-wait-power-on@%i.service',
+  'op-power-stop@%i.service',
+  'op-wait-power-off@%i.service',
+  'obmc-power-chassis-on@%i.target',
+  'obmc-power-chassis-off@%i.target',
+  'obmc-quiesce-host@%i.target',
+];
+
+/** Prints what the lines show. Takes no lock and drives nothing, so it may run beside a sequence. */
+export const status: Verb = {
+  options: [],
+  operands: [0, 0],
+  async run({ boardPath, chassis: number, runDir, json }, world) {
+    const loaded = loadBoard(boardPath);
+    const chassis = chassisOf(loaded, number);
+    const plan = planOf(chassis);
+    const store = createSnapshotFile(runDir, number, {
+      bootId: world.bootId(),
+      boardHash: loaded.hash,
+      plan,
+    });
+    const hardware = await openChassis(loaded.board, chassis, world);
+    try {
+      const { hint, warning } = store.load();
+      const observation = await hardware.observe();
+      const { state, sequence } = reconcile(plan, observation, hint, world.clock.nowMs());
+      const { states: units, unavailable } = await unitStates(number, world);
+      if (json) {
+        const rails = Object.fromEntries(
+          plan.rails.map(({ name }) => [
+            name,
+            { ...observation.rails[name], phase: railState(sequence, name).phase },
+          ]),
+        );
+        world.stdout.write(
+          `${JSON.stringify({
+            chassis: number,
+            state,
+            pgood: observation.pgood,
+            powerStillApplied: state === 'failed' && powerSeen(sequence),
+            fault: sequence.fault,
+            contradictions: sequence.contradictions,
+            rails,
+            resetsAsserted: observation.resetsAsserted,
+            units,
+            warning,
+          })}\n`,
+        );
+        return EXIT.ok;
+      }
+      const lines = [`chassis ${number}  ${state}  pgood ${observation.pgood ? 'asserted' : 'not asserted'}`];
+      if (sequence.fault) lines.push(`  fault: ${sequence.fault.reason}`);
+      if (state === 'failed' && powerSeen(sequence)) lines.push('  POWER IS STILL APPLIED');
+      for (const contradiction of sequence.contradictions) lines.push(`  contradiction: ${contradiction}`);
+      const width = Math.max(...plan.rails.map(({ name }) => name.length));
+      for (const { name, observable } of plan.rails) {
+        const seen = observation.rails[name];
+        const good = !observable ? 'no signal' : seen?.good ? 'good' : 'not good';
+        lines.push(`  rail ${name.padEnd(width)}  ${seen?.enabled ? 'enabled ' : 'disabled'}  ${good}`);
+      }
+      for (const [reset, asserted] of Object.entries(observation.resetsAsserted)) {
+        lines.push(`  reset ${reset}  ${asserted ? 'asserted' : 'released'}`);
+      }
+      for (const { unit, activeState, subState } of units ?? [])
+        lines.push(`  ${unit}  ${activeState} (${subState})`);
+      if (unavailable !== null) lines.push(`  units: ${unavailable}`);
+      if (warning !== null) lines.push(`  ${warning}`);
+      world.stdout.write(`${lines.join('\n')}\n`);
+      return EXIT.ok;
+    } finally {
+      await hardware.close();
+    }
+  },
+};
+
+/** A machine without systemd still has a chassis to look at, so its absence is told and is no error. */
+async function unitStates(
+  chassis: number,
+  world: World,
+): Promise<{ states: UnitState[] | null; unavailable: string | null }> {
+  try {
+    const manager = await world.units();
+    try {
+      const states = await manager.unitStates(UNITS.map((unit) => unit.replace('%i', String(chassis))));
+      return { states, unavailable: null };
+    } finally {
+      await manager.close();
+    }
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    return { states: null, unavailable: error.message };
+  }
+}

@@ -1,0 +1,42 @@
+import { readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { createSystemClock } from '../hw/clock.ts';
+import type { Output, World } from './cli/world.ts';
+
+/** A stream of the process as an output. */
+export function outputOf(stream: NodeJS.WriteStream): Output {
+  return {
+    write: (text) => {
+      stream.write(text);
+    },
+    columns: stream.isTTY ? stream.columns : null,
+  };
+}
+
+/** An abort signal that fires with the first SIGINT or SIGTERM; its reason is the signal's name. */
+export function terminationSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => controller.abort(name));
+  return controller.signal;
+}
+
+/** The world as it is: real lines, real buses, real time. Drivers load when a verb first asks for them. */
+export function composeWorld(): World {
+  const clock = createSystemClock();
+  return {
+    clock,
+    gpio: async () => (await import('../hw/gpio/onoff.ts')).createOnoffGpio({ clock }),
+    i2c: async () => (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock }),
+    units: async () => (await import('../hw/systemd/units.ts')).createUnitManager({ clock }),
+    bootId: () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    env: process.env,
+    stdout: outputOf(process.stdout),
+    stderr: outputOf(process.stderr),
+    signal: terminationSignal(),
+    defaultRunDir: '/run/chassis-power',
+    // In the bundle, the unit files lie beside the program.
+    unitSourceDir: join(dirname(fileURLToPath(import.meta.url)), 'systemd'),
+    programName: 'chassis-power',
+  };
+}

@@ -1,0 +1,275 @@
+import { errorText, HardwareError } from '../../hw/errors.ts';
+import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
+import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
+import type { Board, ChassisBoard, GoodBoard, LineBoard } from '../board/schema.ts';
+import type { Observation } from '../sequence/state.ts';
+
+/** How often a rail that is seen good only over PMBus is read. Short against a ramp, long against a transfer. */
+const PMBUS_POLL_MS = 10;
+
+/** Where a level may have changed: a rail by name, or null for pgood. */
+export type Source = string | null;
+
+/** A chassis as the sequence talks of it: rails, resets, pgood, asserted or not. */
+export interface ChassisHardware {
+  /** Reads everything, changes nothing. Rejects with the HardwareError of the first line that cannot be read. */
+  observe(): Promise<Observation>;
+  /** Switches a rail. Rejects with a HardwareError. */
+  driveEnable(rail: string, asserted: boolean): Promise<void>;
+  driveReset(reset: string, asserted: boolean): Promise<void>;
+  /** Asserts the latch for the board's pulseMs. */
+  pulseLatch(): Promise<void>;
+  /** The good signal of a rail, or pgood for null. A rail without a signal is as good as its enable. */
+  readGood(source: Source): Promise<boolean>;
+  /** Calls `wake` when a good signal may have changed. Returns the function that ends it. */
+  watch(wake: (source: Source) => void): () => void;
+  /** STATUS_WORD and output voltage of every PMBus page and evidence device; never rejects. */
+  evidence(): Promise<Evidence[]>;
+  /** Gives all lines and buses back; levels stand. */
+  close(): Promise<void>;
+}
+
+/** What a PMBus device said after a fault. */
+export interface Evidence {
+  readonly device: string;
+  readonly page: number;
+  readonly statusWord: number | null;
+  readonly voutVolts: number | null;
+  /** Why a register could not be read, null when all were. */
+  readonly error: string | null;
+}
+
+export interface HardwarePorts {
+  readonly gpio: () => Promise<GpioBackend>;
+  /** Asked for only when the chassis has a PMBus device. */
+  readonly i2c: () => Promise<I2cBackend>;
+  readonly clock: Clock;
+}
+
+/** The one place where active level is applied: asserted is high for `active: high`, low for `active: low`. */
+function levelFor(line: LineBoard, asserted: boolean): Level {
+  return asserted === (line.active === 'high') ? 1 : 0;
+}
+function assertedAt(line: LineBoard, level: Level): boolean {
+  return level === levelFor(line, true);
+}
+
+type VoutGood = Extract<GoodBoard, { pmbus: string }>;
+
+interface Switch {
+  read(): Promise<boolean>;
+  write(asserted: boolean): Promise<void>;
+}
+interface Signal {
+  read(): Promise<boolean>;
+  watch(wake: () => void): () => void;
+}
+
+/** Says which role of the chassis a hardware error hit. */
+async function inRole<T>(role: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof HardwareError)) throw error;
+    throw new HardwareError(
+      error.code,
+      `${role}: ${error.message}`,
+      { ...error.details, role },
+      { cause: error },
+    );
+  }
+}
+
+/**
+ * Opens every line and device of a chassis before anything is driven. When one of them cannot be had the
+ * others are given back and the error tells which role it was for; nothing was changed.
+ */
+export async function openChassis(
+  board: Board,
+  chassis: ChassisBoard,
+  ports: HardwarePorts,
+): Promise<ChassisHardware> {
+  const closers: (() => Promise<void>)[] = [];
+  const buses = new Map<number | string, Promise<I2cBus>>();
+  const pages = new Map<string, Promise<PmbusPage>>();
+
+  const close = async (): Promise<void> => {
+    for (const closer of closers.splice(0).reverse()) await closer();
+  };
+
+  const openBus = (bus: number | string): Promise<I2cBus> => {
+    const open = async (): Promise<I2cBus> => {
+      const opened = await (await ports.i2c()).openBus(bus);
+      closers.push(() => opened.close());
+      return opened;
+    };
+    const known = buses.get(bus) ?? open();
+    buses.set(bus, known);
+    return known;
+  };
+
+  const openPage = (name: string, page: number): Promise<PmbusPage> => {
+    const open = async (): Promise<PmbusPage> => {
+      const device = board.devices[name];
+      if (!device) throw new RangeError(`device ${name} is not in the board`);
+      return createPmbusPage({
+        bus: await openBus(device.bus),
+        address: Number(device.address),
+        page,
+        ...(device.vout ? { vout: device.vout } : {}),
+      });
+    };
+    const key = `${name}/${page}`;
+    const known = pages.get(key) ?? open();
+    pages.set(key, known);
+    return known;
+  };
+
+  const gpio = await ports.gpio();
+  const openSwitch = async (role: string, line: LineBoard): Promise<Switch> => {
+    const output: OutputLine = await inRole(role, () => gpio.openOutput(line));
+    closers.push(() => output.close());
+    return {
+      read: () => inRole(role, async () => assertedAt(line, await output.read())),
+      write: (asserted) => inRole(role, () => output.write(levelFor(line, asserted))),
+    };
+  };
+
+  const openSignal = async (role: string, line: LineBoard): Promise<Signal> => {
+    const input: InputLine = await inRole(role, () => gpio.openInput(line));
+    closers.push(() => input.close());
+    return {
+      read: () => inRole(role, async () => assertedAt(line, await input.read())),
+      watch: (wake) => input.onEdge(wake),
+    };
+  };
+
+  const openVoutSignal = async (role: string, good: VoutGood): Promise<Signal> => {
+    const page = await inRole(role, () => openPage(good.pmbus, good.page));
+    return {
+      read: () =>
+        inRole(role, async () => {
+          const { powerGood, voutVolts } = await page.readOutput();
+          return (
+            powerGood &&
+            voutVolts >= good.minVolts &&
+            voutVolts <= (good.maxVolts ?? Number.POSITIVE_INFINITY)
+          );
+        }),
+      watch: (wake) => {
+        let cancel = ports.clock.after(PMBUS_POLL_MS, poll);
+        function poll(): void {
+          wake();
+          cancel = ports.clock.after(PMBUS_POLL_MS, poll);
+        }
+        return () => cancel();
+      },
+    };
+  };
+
+  try {
+    const enables = new Map<string, Switch>();
+    const goods = new Map<string, Signal>();
+    const resets = new Map<string, Switch>();
+    for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
+      if ('pmbus' in enable) {
+        const role = `enable of rail ${rail}`;
+        const page = await inRole(role, () => openPage(enable.pmbus, enable.page));
+        enables.set(rail, {
+          read: () => inRole(role, () => page.readEnabled()),
+          write: (asserted) => inRole(role, () => page.operation(asserted)),
+        });
+      } else {
+        enables.set(rail, await openSwitch(`enable of rail ${rail}`, enable));
+      }
+      if (!good) continue;
+      const role = `good signal of rail ${rail}`;
+      goods.set(rail, 'pmbus' in good ? await openVoutSignal(role, good) : await openSignal(role, good));
+    }
+    const pgood = await openSignal('pgood', chassis.pgood);
+    for (const [reset, line] of Object.entries(chassis.resets)) {
+      resets.set(reset, await openSwitch(`reset ${reset}`, line));
+    }
+    const latch = chassis.latch ? await openSwitch('latch', chassis.latch) : undefined;
+    const evidenceDevices = new Map<string, [device: string, page: number]>();
+    const addEvidence = (device: string, page: number) =>
+      evidenceDevices.set(`${device}/${page}`, [device, page]);
+    for (const { enable, good } of Object.values(chassis.rails)) {
+      for (const part of [enable, good]) if (part && 'pmbus' in part) addEvidence(part.pmbus, part.page);
+    }
+    for (const device of chassis.evidence) addEvidence(device, 0);
+
+    const enableOf = (rail: string): Switch => {
+      const found = enables.get(rail);
+      if (!found) throw new RangeError(`no rail ${rail}`);
+      return found;
+    };
+    const readGood = async (source: Source): Promise<boolean> => {
+      if (source === null) return pgood.read();
+      const signal = goods.get(source);
+      return signal ? signal.read() : enableOf(source).read();
+    };
+
+    return {
+      async observe() {
+        const rails: Record<string, { enabled: boolean; good: boolean }> = {};
+        for (const rail of Object.keys(chassis.rails)) {
+          const enabled = await enableOf(rail).read();
+          rails[rail] = { enabled, good: goods.has(rail) ? await readGood(rail) : enabled };
+        }
+        const resetsAsserted: Record<string, boolean> = {};
+        for (const [reset, output] of resets) resetsAsserted[reset] = await output.read();
+        return { rails, pgood: await pgood.read(), resetsAsserted };
+      },
+      driveEnable: (rail, asserted) => enableOf(rail).write(asserted),
+      async driveReset(reset, asserted) {
+        await resets.get(reset)?.write(asserted);
+      },
+      async pulseLatch() {
+        if (!latch || !chassis.latch) return;
+        const { pulseMs } = chassis.latch;
+        await latch.write(true);
+        await new Promise<void>((resolve) => {
+          ports.clock.after(pulseMs, resolve);
+        });
+        await latch.write(false);
+      },
+      readGood,
+      watch(wake) {
+        const ends = [pgood.watch(() => wake(null))];
+        for (const [rail, signal] of goods) ends.push(signal.watch(() => wake(rail)));
+        return () => {
+          for (const end of ends) end();
+        };
+      },
+      async evidence() {
+        const found: Evidence[] = [];
+        for (const [device, page] of evidenceDevices.values()) {
+          found.push(await readEvidence(device, page, () => openPage(device, page)));
+        }
+        return found;
+      },
+      close,
+    };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function readEvidence(device: string, page: number, open: () => Promise<PmbusPage>): Promise<Evidence> {
+  const errors: string[] = [];
+  // A register that cannot be read is itself evidence, and must not hide the others.
+  const tryRead = async (read: () => Promise<number>): Promise<number | null> => {
+    try {
+      return await read();
+    } catch (error) {
+      errors.push(errorText(error));
+      return null;
+    }
+  };
+  const statusWord = await tryRead(async () => (await open()).statusWord());
+  // A device that does not even answer STATUS_WORD costs no second deadline.
+  const voutVolts = statusWord === null ? null : await tryRead(async () => (await open()).readVoutVolts());
+  return { device, page, statusWord, voutVolts, error: errors.length === 0 ? null : errors.join('; ') };
+}

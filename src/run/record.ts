@@ -1,0 +1,38 @@
+import type { Outcome, Request } from '../sequence/machine.ts';
+import type { Fault, RailPhase, State } from '../sequence/state.ts';
+import type { Evidence } from './hardware.ts';
+
+/** One thing that happened in a run, without its time. */
+export type Happening =
+  /** The lines were read and the state taken up; `hint` is what a process before had left. */
+  | {
+      readonly type: 'reconciled';
+      readonly state: State;
+      readonly hint: State | null;
+      readonly rails: Readonly<Record<string, { readonly enabled: boolean; readonly good: boolean }>>;
+      readonly pgood: boolean;
+      readonly resetsAsserted: Readonly<Record<string, boolean>>;
+    }
+  | {
+      readonly type: 'request';
+      readonly request: Request;
+      readonly outcome: Outcome;
+      readonly reason: string;
+    }
+  | { readonly type: 'state'; readonly from: State; readonly to: State }
+  | { readonly type: 'enable'; readonly rail: string; readonly asserted: boolean }
+  | { readonly type: 'reset'; readonly reset: string; readonly asserted: boolean }
+  | { readonly type: 'latch' }
+  | { readonly type: 'rail'; readonly rail: string; readonly phase: RailPhase; readonly good: boolean }
+  | { readonly type: 'pgood'; readonly level: boolean }
+  | { readonly type: 'fault'; readonly fault: Fault }
+  | { readonly type: 'driveFailed'; readonly what: string; readonly reason: string; readonly code: string }
+  | { readonly type: 'readFailed'; readonly what: string; readonly reason: string; readonly code: string }
+  | { readonly type: 'evidence'; readonly evidence: readonly Evidence[] }
+  | { readonly type: 'warning'; readonly message: string };
+
+/** A happening with its time on the monotonic clock. */
+export type Recorded = Happening & { readonly atMs: number };
+
+/** Takes what happens, in order. Must not throw: a run never fails because of its record. */
+export type Recorder = (entry: Recorded) => void;

@@ -1,0 +1,298 @@
+import { CodedError, errorText } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { PowerError } from '../errors.ts';
+import {
+  type Answer,
+  type ChassisSnapshot,
+  type Drive,
+  type Outcome,
+  type Request,
+  type SequenceAction,
+  type SequenceEvent,
+  step,
+  takeUp,
+  viewOf,
+} from '../sequence/machine.ts';
+import type { Plan } from '../sequence/plan.ts';
+import { reconcile } from '../sequence/reconcile.ts';
+import { nextDeadlineMs, railState, type SequenceState, type State } from '../sequence/state.ts';
+import type { ChassisHardware, Source } from './hardware.ts';
+import type { Happening, Recorder } from './record.ts';
+import type { SnapshotStore } from './snapshot.ts';
+
+/** What a verb asks of the sequence. */
+export interface Job {
+  /** Sent once the states that a killed process left half done are finished; null only lets it go on. */
+  readonly request: Request | null;
+  /**
+   * States, left behind by another process, from which the job goes on by itself before its request. In
+   * any other state nothing is driven without the request.
+   */
+  readonly goesOnFrom: readonly State[];
+  /** The job ends in the first of these states. `failed` always ends it. */
+  readonly until: readonly State[];
+}
+
+export interface RunOptions {
+  readonly plan: Plan;
+  readonly hardware: ChassisHardware;
+  readonly clock: Clock;
+  readonly store: SnapshotStore;
+  readonly record: Recorder;
+  /** Aborted: nothing more is driven, the lines stay as they are, and the run rejects INTERRUPTED. */
+  readonly signal?: AbortSignal;
+}
+
+export interface RunResult {
+  readonly state: State;
+  readonly sequence: SequenceState;
+  /** How the request was taken, null where the job had none or ended before it. */
+  readonly answer: Answer | null;
+}
+
+/** States in which something is still going on by itself. */
+const ACTIVE: readonly State[] = ['opPowerStart', 'opWaitPowerOn', 'opPowerStop', 'opWaitPowerOff', 'fault'];
+/** States in which power is coming up. */
+const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
+/** What a power-on finishes first when a killed process left it behind. */
+const UNFINISHED_DOWN: readonly State[] = ['opPowerStop', 'opWaitPowerOff', 'fault'];
+
+/**
+ * Runs the machine on the hardware until the job is done: reads every line, takes up the state they show,
+ * sends the request, drives what the machine asks for and feeds back what happens. The state is written
+ * before it is acted on, so that a process that follows a killed one knows what was meant.
+ *
+ * A fault is a result (`state: 'failed'`), not a rejection. Rejects when the lines cannot be read at the
+ * start (HardwareError; nothing was driven) and PowerError INTERRUPTED.
+ */
+export async function runSequence(job: Job, options: RunOptions): Promise<RunResult> {
+  const { plan, hardware, clock, store, signal } = options;
+  const record = (entry: Happening): void => options.record({ ...entry, atMs: clock.nowMs() });
+
+  const { hint, warning } = store.load();
+  if (warning !== null) record({ type: 'warning', message: warning });
+  const observation = await hardware.observe();
+  const taken = reconcile(plan, observation, hint, clock.nowMs());
+  record({ type: 'reconciled', state: taken.state, hint: hint?.state ?? null, ...observation });
+
+  let snapshot: ChassisSnapshot = takeUp(plan, taken);
+  let { state, sequence } = viewOf(snapshot);
+  let answer: Answer | null = null;
+  let saveWarned = false;
+
+  const outcome = (): Outcome | undefined => answer?.outcome;
+  const save = (): void => {
+    const problem = store.save(state, sequence);
+    if (problem !== null && !saveWarned) {
+      saveWarned = true;
+      record({ type: 'warning', message: problem });
+    }
+  };
+
+  /** One event, and whatever follows from carrying out its actions. */
+  const handle = async (first: SequenceEvent): Promise<void> => {
+    const pending: SequenceEvent[] = [first];
+    for (let event = pending.shift(); event !== undefined; event = pending.shift()) {
+      const before = { state, sequence };
+      const next = step(snapshot, event);
+      ({ snapshot, state, sequence } = next);
+      recordChanges(plan, before, { state, sequence }, record);
+      if (state !== before.state || next.actions.length > 0) save();
+      for (const action of next.actions) {
+        if (action.type === 'answer') answer = action;
+        const followUps = await carryOut(action, options, record);
+        pending.push(...followUps);
+        // Power that is coming up comes no further once a line failed; power goes down all the same.
+        if (RISING.includes(state) && followUps.some(({ type }) => type === 'DRIVE_FAILED')) break;
+      }
+    }
+  };
+
+  const woken = new Set<Source>();
+  let wake: () => void = () => undefined;
+  const unwatch = hardware.watch((source) => {
+    woken.add(source);
+    wake();
+  });
+  const onAbort = (): void => wake();
+  signal?.addEventListener('abort', onAbort);
+
+  /** Goes on until a state for which `done` holds, or nothing can go on by itself any more. */
+  const goOn = async (done: () => boolean): Promise<void> => {
+    while (!done()) {
+      if (signal?.aborted) throw interrupted(state, signal.reason);
+      const [source] = woken;
+      if (source !== undefined) {
+        woken.delete(source);
+        await handle(await readLevel(source, options, record));
+        continue;
+      }
+      const nowMs = clock.nowMs();
+      const deadlineMs = nextDeadlineMs(plan, state, sequence);
+      if (deadlineMs !== null && deadlineMs <= nowMs) {
+        await handle({ type: 'TICK', atMs: nowMs });
+        continue;
+      }
+      if (deadlineMs === null) {
+        if (!ACTIVE.includes(state)) return;
+        throw new PowerError('INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
+      }
+      await new Promise<void>((resolve) => {
+        const cancel = clock.after(deadlineMs - nowMs, resolve);
+        wake = () => {
+          cancel();
+          resolve();
+        };
+        if (woken.size > 0 || signal?.aborted) wake();
+      });
+      wake = () => undefined;
+    }
+  };
+
+  try {
+    if (job.goesOnFrom.includes(state)) {
+      // Taken up is not acted on: the first TICK lets a state that was left behind go on.
+      await handle({ type: 'TICK', atMs: clock.nowMs() });
+      await goOn(() => !UNFINISHED_DOWN.includes(state) && steady(state, sequence));
+      // What broke while nobody watched is this run's result: the next power-on starts afresh.
+      if (state === 'failed' && taken.state !== 'failed') return await finish();
+    } else if (job.request === null) return await finish();
+    if (job.request !== null) await handle({ type: job.request, atMs: clock.nowMs() });
+    if (outcome() !== 'rejected') {
+      // A request that changed nothing leaves it to the next TICK to go on with what it found.
+      if (outcome() === 'unchanged' && ACTIVE.includes(state))
+        await handle({ type: 'TICK', atMs: clock.nowMs() });
+      await goOn(() => state === 'failed' || (job.until.includes(state) && steady(state, sequence)));
+    }
+    return await finish();
+  } finally {
+    unwatch();
+    signal?.removeEventListener('abort', onAbort);
+  }
+
+  async function finish(): Promise<RunResult> {
+    save();
+    if (sequence.fault !== null && taken.state !== 'failed') {
+      record({ type: 'evidence', evidence: await hardware.evidence() });
+    }
+    return { state, sequence, answer };
+  }
+}
+
+/** False while a dropped pgood or rail still has to stand for its de-glitch time before it is believed. */
+function steady(state: State, sequence: SequenceState): boolean {
+  if (state !== 'pgood') return true;
+  return (
+    sequence.pgood.level === sequence.pgood.good && Object.values(sequence.rails).every(({ good }) => good)
+  );
+}
+
+function interrupted(state: State, reason: unknown): PowerError {
+  return new PowerError(
+    'INTERRUPTED',
+    `${String(reason)} in ${state}: the lines stay as they are; run start to go on or stop to power off`,
+    { state, signal: reason },
+  );
+}
+
+function recordChanges(
+  plan: Plan,
+  before: { state: State; sequence: SequenceState },
+  after: { state: State; sequence: SequenceState },
+  record: (entry: Happening) => void,
+): void {
+  for (const { name } of plan.rails) {
+    const old = railState(before.sequence, name);
+    const { phase, good } = railState(after.sequence, name);
+    if (old.phase !== phase || old.good !== good) record({ type: 'rail', rail: name, phase, good });
+  }
+  const { level } = after.sequence.pgood;
+  if (before.sequence.pgood.level !== level) record({ type: 'pgood', level });
+  if (before.state !== after.state) record({ type: 'state', from: before.state, to: after.state });
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof CodedError ? error.code : 'INTERNAL';
+}
+
+/** The level of a good signal as an event. */
+async function readLevel(
+  source: Source,
+  { hardware, clock }: RunOptions,
+  record: (entry: Happening) => void,
+): Promise<SequenceEvent> {
+  try {
+    const good = await hardware.readGood(source);
+    const atMs = clock.nowMs();
+    return source === null
+      ? { type: 'PGOOD_LEVEL', good, atMs }
+      : { type: 'RAIL_LEVEL', rail: source, good, atMs };
+  } catch (error) {
+    const failure = { reason: errorText(error), code: codeOf(error) };
+    record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
+    return { type: 'READ_FAILED', rail: source, ...failure, atMs: clock.nowMs() };
+  }
+}
+
+/** Carries out one action. What comes of it is returned as events. */
+async function carryOut(
+  action: SequenceAction,
+  options: RunOptions,
+  record: (entry: Happening) => void,
+): Promise<SequenceEvent[]> {
+  const { hardware, clock } = options;
+  const drive = async (
+    what: Drive,
+    asserted: boolean,
+    label: string,
+    work: () => Promise<void>,
+  ): Promise<SequenceEvent | null> => {
+    try {
+      await work();
+      return null;
+    } catch (error) {
+      const failure = { reason: errorText(error), code: codeOf(error) };
+      record({ type: 'driveFailed', what: label, ...failure });
+      return { type: 'DRIVE_FAILED', drive: what, asserted, ...failure, atMs: clock.nowMs() };
+    }
+  };
+
+  switch (action.type) {
+    case 'answer':
+      record({
+        type: 'request',
+        request: action.request,
+        outcome: action.outcome,
+        reason: action.reason,
+      });
+      return [];
+    case 'raiseFault':
+      record({ type: 'fault', fault: action.fault });
+      return [];
+    case 'driveEnable': {
+      const { rail, asserted } = action;
+      const failed = await drive({ what: 'enable', rail }, asserted, `enable of rail ${rail}`, () =>
+        hardware.driveEnable(rail, asserted),
+      );
+      if (failed) return [failed];
+      record({ type: 'enable', rail, asserted });
+      // The signal may be there already, and an edge that was before the enable is never seen again.
+      return [await readLevel(rail, options, record)];
+    }
+    case 'driveReset': {
+      const { reset, asserted } = action;
+      const failed = await drive({ what: 'reset', reset }, asserted, `reset ${reset}`, () =>
+        hardware.driveReset(reset, asserted),
+      );
+      if (failed) return [failed];
+      record({ type: 'reset', reset, asserted });
+      return [];
+    }
+    case 'pulseLatch': {
+      const failed = await drive({ what: 'latch' }, true, 'latch', () => hardware.pulseLatch());
+      if (failed) return [failed];
+      record({ type: 'latch' });
+      return [{ type: 'LATCHED', atMs: clock.nowMs() }];
+    }
+  }
+}

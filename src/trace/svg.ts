@@ -1,0 +1,214 @@
+import type { Recorded } from '../run/record.ts';
+import type { Plan } from '../sequence/plan.ts';
+import type { State } from '../sequence/state.ts';
+
+/** All lengths are SVG user units, which browsers show as CSS pixels. */
+const LABEL_WIDTH = 120;
+const PLOT_WIDTH = 960;
+const MARGIN = 16;
+const TITLE_HEIGHT = 34;
+const STAGE_HEIGHT = 26;
+const LANE_HEIGHT = 40;
+const LINE_LANE_HEIGHT = 26;
+const WAVE_HEIGHT = 12;
+const AXIS_HEIGHT = 30;
+
+const STAGE_LOOK: Readonly<Record<State, { readonly text: string; readonly fill: string }>> = {
+  unknown: { text: 'unknown', fill: '#9aa0a6' },
+  off: { text: 'off', fill: '#80868b' },
+  opPowerStart: { text: 'op-power-start', fill: '#e8a33d' },
+  opWaitPowerOn: { text: 'op-wait-power-on', fill: '#d4b106' },
+  pgood: { text: 'pgood', fill: '#2e9e5b' },
+  opPowerStop: { text: 'op-power-stop', fill: '#4a90c2' },
+  opWaitPowerOff: { text: 'op-wait-power-off', fill: '#6aa9d4' },
+  fault: { text: 'fault', fill: '#d64545' },
+  failed: { text: 'failed', fill: '#a32828' },
+};
+
+interface Change {
+  readonly atMs: number;
+  readonly asserted: boolean;
+}
+
+/** A signal over time: its level at the start and every change after. */
+interface Wave {
+  readonly initial: boolean;
+  readonly changes: readonly Change[];
+}
+
+function wave(
+  entries: readonly Recorded[],
+  initial: (first: Extract<Recorded, { type: 'reconciled' }>) => boolean,
+  change: (entry: Recorded) => boolean | undefined,
+): Wave {
+  const first = entries.find((entry) => entry.type === 'reconciled');
+  const start = first?.type === 'reconciled' ? initial(first) : false;
+  const changes: Change[] = [];
+  let level = start;
+  for (const entry of entries) {
+    const asserted = change(entry);
+    if (asserted === undefined || asserted === level) continue;
+    level = asserted;
+    changes.push({ atMs: entry.atMs, asserted });
+  }
+  return { initial: start, changes };
+}
+
+function escapeXml(text: string): string {
+  return text
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
+    .replaceAll('"', '&quot;');
+}
+
+function round(value: number): number {
+  return Math.round(value * 100) / 100;
+}
+
+/** A step of the time axis: 1, 2 or 5 times a power of ten, so that about ten fit. */
+function tickStepMs(spanMs: number): number {
+  const rough = spanMs / 10;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const factor = [1, 2, 5, 10].find((candidate) => candidate * power >= rough) ?? 10;
+  return factor * power;
+}
+
+/**
+ * The timing diagram of a recorded run as an SVG document: the stages on top, a lane for each rail with its
+ * enable (upper wave) and its good signal (lower wave), resets and pgood below, times in milliseconds
+ * since the run began.
+ */
+export function renderSvg(entries: readonly Recorded[], plan: Plan, title: string): string {
+  const startMs = entries[0]?.atMs ?? 0;
+  const spanMs = Math.max(1, ((entries.at(-1)?.atMs ?? startMs) - startMs) * 1.03);
+  const x = (atMs: number): number => round(LABEL_WIDTH + ((atMs - startMs) / spanMs) * PLOT_WIDTH);
+  const endX = LABEL_WIDTH + PLOT_WIDTH;
+  const parts: string[] = [];
+  let y = MARGIN + TITLE_HEIGHT;
+
+  const label = (text: string, atY: number): void => {
+    parts.push(`<text class="label" x="${LABEL_WIDTH - 10}" y="${atY}">${escapeXml(text)}</text>`);
+  };
+  const drawWave = ({ initial, changes }: Wave, top: number, kind: string, what: string): void => {
+    const levelY = (asserted: boolean): number => (asserted ? top : top + WAVE_HEIGHT);
+    let path = `M${LABEL_WIDTH} ${levelY(initial)}`;
+    for (const { atMs, asserted } of changes) path += `H${x(atMs)}V${levelY(asserted)}`;
+    const said = changes
+      .map(({ atMs, asserted }) => `${asserted ? 'on' : 'off'} at ${(atMs - startMs).toFixed(1)} ms`)
+      .join(', ');
+    parts.push(
+      `<path class="${kind}" d="${path}H${endX}"><title>${escapeXml(`${what}: ${said || 'no change'}`)}</title></path>`,
+    );
+  };
+
+  // Stages
+  const stages: { state: State; fromMs: number }[] = [];
+  for (const entry of entries) {
+    if (entry.type === 'reconciled' && stages.length === 0)
+      stages.push({ state: entry.state, fromMs: entry.atMs });
+    if (entry.type === 'state') stages.push({ state: entry.to, fromMs: entry.atMs });
+  }
+  label('stage', y + 17);
+  const stageTop = y;
+  stages.forEach(({ state, fromMs }, index) => {
+    const left = x(fromMs);
+    const right = index + 1 < stages.length ? x(stages[index + 1]?.fromMs ?? fromMs) : endX;
+    const { text, fill } = STAGE_LOOK[state];
+    const said = `<title>${text} from ${(fromMs - startMs).toFixed(1)} ms</title>`;
+    parts.push(
+      `<rect x="${left}" y="${stageTop}" width="${round(Math.max(1, right - left))}" height="${STAGE_HEIGHT - 4}" fill="${fill}">${said}</rect>`,
+    );
+    // Seven units a letter: a name that does not fit is left to the tooltip.
+    if (right - left > text.length * 7 + 6) {
+      parts.push(`<text class="stage" x="${round((left + right) / 2)}" y="${stageTop + 15}">${text}</text>`);
+    }
+  });
+  y += STAGE_HEIGHT + 8;
+  const lanesTop = y;
+
+  for (const { name, observable } of plan.rails) {
+    label(name, y + 20);
+    const enable = wave(
+      entries,
+      (first) => first.rails[name]?.enabled ?? false,
+      (entry) => (entry.type === 'enable' && entry.rail === name ? entry.asserted : undefined),
+    );
+    drawWave(enable, y + 2, 'enable', `${name} enable`);
+    if (observable) {
+      const good = wave(
+        entries,
+        (first) => first.rails[name]?.good ?? false,
+        (entry) => (entry.type === 'rail' && entry.rail === name ? entry.good : undefined),
+      );
+      drawWave(good, y + 20, 'good', `${name} good`);
+      for (const { atMs, asserted } of good.changes) {
+        if (!asserted) continue;
+        parts.push(
+          `<text class="time" x="${x(atMs) + 4}" y="${y + 30}">${(atMs - startMs).toFixed(1)}</text>`,
+        );
+      }
+    }
+    y += LANE_HEIGHT;
+  }
+  for (const { name } of plan.resets) {
+    label(name, y + 13);
+    const reset = wave(
+      entries,
+      (first) => first.resetsAsserted[name] ?? false,
+      (entry) => (entry.type === 'reset' && entry.reset === name ? entry.asserted : undefined),
+    );
+    drawWave(reset, y + 2, 'reset', `${name} asserted`);
+    y += LINE_LANE_HEIGHT;
+  }
+  label('pgood', y + 13);
+  const pgood = wave(
+    entries,
+    (first) => first.pgood,
+    (entry) => (entry.type === 'pgood' ? entry.level : undefined),
+  );
+  drawWave(pgood, y + 2, 'pgood', 'pgood');
+  y += LINE_LANE_HEIGHT;
+  const lanesBottom = y;
+
+  for (const entry of entries) {
+    if (entry.type !== 'fault') continue;
+    const at = x(entry.atMs);
+    parts.push(`<path class="fault" d="M${at} ${lanesTop}V${lanesBottom}"/>`);
+    const anchor = at > LABEL_WIDTH + PLOT_WIDTH / 2 ? 'end' : 'start';
+    parts.push(
+      `<text class="faultText" x="${at + (anchor === 'end' ? -5 : 5)}" y="${lanesBottom - 4}" text-anchor="${anchor}">${escapeXml(entry.fault.reason)}</text>`,
+    );
+  }
+
+  const axis: string[] = [];
+  const stepMs = tickStepMs(spanMs);
+  for (let atMs = 0; atMs <= spanMs; atMs += stepMs) {
+    const at = x(startMs + atMs);
+    axis.push(`<path class="grid" d="M${at} ${lanesTop}V${lanesBottom}"/>`);
+    axis.push(`<text class="tick" x="${at}" y="${lanesBottom + 16}">${round(atMs)}</text>`);
+  }
+  axis.push(`<text class="tick" x="${endX}" y="${lanesBottom + 28}">ms</text>`);
+
+  const width = endX + MARGIN;
+  const height = lanesBottom + AXIS_HEIGHT + MARGIN;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
+    '<style>',
+    'svg{background:#fff;font:12px system-ui,sans-serif;fill:#202124}',
+    '.title{font-size:15px;font-weight:600}.label{text-anchor:end;font-weight:500}',
+    '.stage{fill:#fff;text-anchor:middle;font-size:11px}.tick{text-anchor:middle;fill:#5f6368;font-size:11px}',
+    '.time{fill:#2e7d4f;font-size:10px}path{fill:none}.grid{stroke:#e3e6e8;stroke-width:1}',
+    '.enable{stroke:#b06f00;stroke-width:1.6}.good{stroke:#2e9e5b;stroke-width:1.6}',
+    '.reset{stroke:#7a5ca8;stroke-width:1.6}.pgood{stroke:#2e9e5b;stroke-width:2.2}',
+    '.fault{stroke:#d64545;stroke-width:1.4;stroke-dasharray:4 3}.faultText{fill:#b3261e;font-weight:600}',
+    '.key{fill:#5f6368;font-size:11px;text-anchor:end}',
+    '</style>',
+    `<text class="title" x="${MARGIN}" y="${MARGIN + 10}">${escapeXml(title)}</text>`,
+    `<text class="key" x="${endX}" y="${MARGIN + 10}">rails: upper wave enable, lower wave good; high is asserted</text>`,
+    ...axis,
+    ...parts,
+    '</svg>',
+    '',
+  ].join('\n');
+}

@@ -1,0 +1,395 @@
+import { describe, expect, it } from 'vitest';
+import { type Outcome, type SequenceEvent, step, takeUp } from '../../src/sequence/machine.ts';
+import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import { reconcile } from '../../src/sequence/reconcile.ts';
+import { type Observation, STATES, type State } from '../../src/sequence/state.ts';
+
+const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
+const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 };
+
+/** A feeds B and C; B and C feed D. One reset, released 20 ms after pgood. */
+function diamondPlan(overrides: Partial<Plan> = {}): Plan {
+  return {
+    ...planOf({
+      rails: {
+        D: { enable: line(3), good: line(13), needs: ['B', 'C'], ...times },
+        A: { enable: line(0), good: line(10), needs: [], ...times, settleMs: 10 },
+        B: { enable: line(1), good: line(11), needs: ['A'], ...times },
+        C: { enable: line(2), good: line(12), needs: ['A'], ...times },
+      },
+      pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1000, offTimeoutMs: 1000 },
+      resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
+      evidence: [],
+      minOffMs: 0,
+    }),
+    ...overrides,
+  };
+}
+
+function observed(plan: Plan, on: readonly string[], more: Partial<Observation> = {}): Observation {
+  return {
+    rails: Object.fromEntries(
+      plan.rails.map(({ name }) => [name, { enabled: on.includes(name), good: on.includes(name) }]),
+    ),
+    pgood: false,
+    resetsAsserted: { CPU: true },
+    ...more,
+  };
+}
+
+const ALL = ['A', 'B', 'C', 'D'];
+
+/** Drives the machine by hand and keeps what it asked for. */
+function bench(plan: Plan, start: { observation?: Observation; state?: State } = {}) {
+  const taken = reconcile(plan, start.observation ?? observed(plan, []), null, 1000);
+  let snapshot = takeUp(plan, { ...taken, state: start.state ?? taken.state });
+  const asked: string[] = [];
+  return {
+    asked,
+    send(event: SequenceEvent) {
+      const next = step(snapshot, event);
+      snapshot = next.snapshot;
+      for (const action of next.actions) {
+        if (action.type === 'driveEnable') asked.push(`${action.rail} ${action.asserted ? 'on' : 'off'}`);
+        else if (action.type === 'driveReset')
+          asked.push(`reset ${action.asserted ? 'asserted' : 'released'}`);
+        else if (action.type === 'pulseLatch') asked.push('latch');
+        else if (action.type === 'answer')
+          asked.push(`${action.outcome}${action.reason ? `: ${action.reason}` : ''}`);
+        else asked.push(`fault ${action.fault.kind} ${action.fault.rail}`);
+      }
+      return next;
+    },
+    good(rail: string, atMs: number, good = true) {
+      return this.send({ type: 'RAIL_LEVEL', rail, good, atMs });
+    },
+    get state() {
+      return snapshot.value as State;
+    },
+    get sequence() {
+      return snapshot.context;
+    },
+    take(): string[] {
+      return asked.splice(0);
+    },
+  };
+}
+
+function poweredOn(plan: Plan) {
+  const machine = bench(plan);
+  machine.send({ type: 'POWER_ON', atMs: 1000 });
+  machine.good('A', 1010);
+  machine.send({ type: 'TICK', atMs: 1020 });
+  machine.good('B', 1030);
+  machine.good('C', 1040);
+  machine.good('D', 1050);
+  machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 1060 });
+  machine.send({ type: 'TICK', atMs: 1065 });
+  machine.send({ type: 'TICK', atMs: 1085 });
+  return machine;
+}
+
+describe('power on', () => {
+  it('enables a rail only when all it needs has been good for its settle time, independent ones together', () => {
+    const machine = bench(diamondPlan());
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    expect(machine.take()).toEqual(['changed', 'A on']);
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1019 });
+    expect(machine.take()).toEqual([]);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    expect(machine.take()).toEqual(['B on', 'C on']);
+    machine.good('C', 1030);
+    expect(machine.take()).toEqual([]);
+    expect(machine.state).toBe('opPowerStart');
+    machine.good('B', 1035);
+    expect(machine.take()).toEqual(['D on']);
+    expect(machine.state).toBe('opWaitPowerOn');
+  });
+
+  it('starts the settle time again when the rail drops within it', () => {
+    const machine = bench(diamondPlan());
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.good('A', 1015, false);
+    machine.good('A', 1017);
+    machine.send({ type: 'TICK', atMs: 1026 });
+    expect(machine.asked).toEqual(['changed', 'A on']);
+    machine.send({ type: 'TICK', atMs: 1027 });
+    expect(machine.asked).toContain('B on');
+  });
+
+  it('believes pgood after deglitchMs and releases the resets after their delay', () => {
+    const machine = poweredOn(diamondPlan());
+    expect(machine.state).toBe('pgood');
+    expect(machine.take().slice(-1)).toEqual(['reset released']);
+  });
+
+  it('is not on while pgood has not stood for deglitchMs', () => {
+    const machine = bench(diamondPlan(), {
+      observation: observed(diamondPlan(), ALL),
+      state: 'opWaitPowerOn',
+    });
+    for (const rail of ALL) machine.good(rail, 1000);
+    machine.send({ type: 'TICK', atMs: 1010 });
+    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 1060 });
+    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 1063 });
+    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 1064 });
+    machine.send({ type: 'TICK', atMs: 1068 });
+    expect(machine.sequence.readyMs).toBeNull();
+    machine.send({ type: 'TICK', atMs: 1069 });
+    expect(machine.sequence.readyMs).toBe(1069);
+  });
+
+  it('waits out the minimum off time before the first enable', () => {
+    const plan = diamondPlan({ minOffMs: 500 });
+    const machine = poweredOn(plan);
+    machine.send({ type: 'POWER_OFF', atMs: 2000 });
+    for (const rail of ['D', 'B', 'C', 'A']) machine.good(rail, 2010, false);
+    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2020 });
+    expect(machine.state).toBe('off');
+    machine.take();
+    machine.send({ type: 'POWER_ON', atMs: 2100 });
+    expect(machine.take()).toEqual(['changed']);
+    machine.send({ type: 'TICK', atMs: 2519 });
+    expect(machine.take()).toEqual([]);
+    machine.send({ type: 'TICK', atMs: 2520 });
+    expect(machine.take()).toEqual(['A on']);
+  });
+});
+
+describe('power off', () => {
+  it('asserts the resets, then disables in reverse, each rail when all that need it are down', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.take();
+    machine.send({ type: 'POWER_OFF', atMs: 2000 });
+    expect(machine.take()).toEqual(['changed', 'reset asserted', 'D off']);
+    machine.good('D', 2010, false);
+    expect(machine.take()).toEqual(['B off', 'C off']);
+    machine.good('C', 2015, false);
+    expect(machine.take()).toEqual([]);
+    machine.good('B', 2020, false);
+    expect(machine.take()).toEqual(['A off']);
+    expect(machine.state).toBe('opWaitPowerOff');
+    machine.good('A', 2030, false);
+    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2030 });
+    expect(machine.state).toBe('off');
+  });
+
+  it('goes on past a rail that does not fall, and fails naming it', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.send({ type: 'POWER_OFF', atMs: 2000 });
+    machine.good('D', 2010, false);
+    machine.good('B', 2020, false);
+    machine.take();
+    machine.send({ type: 'TICK', atMs: 2210 });
+    expect(machine.take()).toEqual(['A off']);
+    machine.good('A', 2220, false);
+    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2220 });
+    expect(machine.state).toBe('fault');
+    machine.send({ type: 'TICK', atMs: 3220 });
+    expect(machine.state).toBe('failed');
+    expect(machine.sequence.fault).toMatchObject({ kind: 'powerOffTimeout', rail: 'C' });
+    machine.take();
+    machine.send({ type: 'POWER_ON', atMs: 3300 });
+    expect(machine.take()[0]).toMatch(/^rejected: power could not be taken down/);
+    machine.send({ type: 'POWER_OFF', atMs: 3400 });
+    machine.good('C', 3410, false);
+    expect(machine.state).toBe('off');
+  });
+
+  it('times out when pgood stands though every rail is down', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.send({ type: 'POWER_OFF', atMs: 2000 });
+    for (const rail of ['D', 'B', 'C', 'A']) machine.good(rail, 2010, false);
+    expect(machine.state).toBe('opWaitPowerOff');
+    machine.send({ type: 'TICK', atMs: 3010 });
+    machine.send({ type: 'TICK', atMs: 4010 });
+    expect(machine.state).toBe('failed');
+    expect(machine.sequence.fault).toMatchObject({ kind: 'powerOffTimeout', rail: null });
+  });
+
+  it('ends a power-on that is under way', () => {
+    const machine = bench(diamondPlan());
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    machine.take();
+    machine.send({ type: 'POWER_OFF', atMs: 1025 });
+    expect(machine.take()).toEqual(['changed', 'B off', 'C off', 'A off']);
+  });
+});
+
+describe('faults', () => {
+  it('names the rail that was not good in time and takes everything down in order', () => {
+    const machine = bench(diamondPlan());
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    machine.good('B', 1030);
+    machine.take();
+    machine.send({ type: 'TICK', atMs: 1119 });
+    expect(machine.state).toBe('opPowerStart');
+    machine.send({ type: 'TICK', atMs: 1120 });
+    expect(machine.take()).toEqual(['fault railTimeout C', 'B off', 'C off']);
+    expect(machine.state).toBe('fault');
+    machine.good('B', 1130, false);
+    expect(machine.take()).toEqual(['A off']);
+    machine.good('A', 1140, false);
+    expect(machine.state).toBe('failed');
+  });
+
+  it('a rail that drops while on is believed after deglitchMs', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.good('B', 2000, false);
+    machine.good('B', 2004);
+    machine.send({ type: 'TICK', atMs: 2010 });
+    expect(machine.state).toBe('pgood');
+    machine.good('B', 3000, false);
+    machine.send({ type: 'TICK', atMs: 3005 });
+    expect(machine.state).toBe('fault');
+    expect(machine.sequence.fault).toMatchObject({ kind: 'railLost', rail: 'B' });
+  });
+
+  it('a lost pgood is believed after deglitchMs; a shorter glitch is not', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2000 });
+    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 2004 });
+    machine.send({ type: 'TICK', atMs: 2100 });
+    expect(machine.state).toBe('pgood');
+    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 3000 });
+    machine.send({ type: 'TICK', atMs: 3005 });
+    expect(machine.sequence.fault).toMatchObject({ kind: 'pgoodLost', rail: null });
+  });
+
+  it('pgood that never comes is a fault of its own', () => {
+    const machine = bench(diamondPlan());
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    for (const rail of ['B', 'C', 'D']) machine.good(rail, 1030);
+    machine.send({ type: 'TICK', atMs: 2029 });
+    expect(machine.state).toBe('opWaitPowerOn');
+    machine.send({ type: 'TICK', atMs: 2030 });
+    expect(machine.sequence.fault).toMatchObject({
+      kind: 'pgoodTimeout',
+      rail: null,
+      state: 'opWaitPowerOn',
+    });
+  });
+
+  it('an enable that cannot be driven on takes the rest down, itself included', () => {
+    const machine = bench(diamondPlan());
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    machine.take();
+    const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads low', atMs: 1021 } as const;
+    machine.send({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'B' }, asserted: true, ...failure });
+    expect(machine.take()).toEqual(['fault hardware B', 'B off', 'C off', 'A off']);
+  });
+
+  it('an enable that cannot be driven off is given up, and the rails it needs still go down', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.send({ type: 'POWER_OFF', atMs: 2000 });
+    machine.take();
+    const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads high', atMs: 2001 } as const;
+    machine.send({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'D' }, asserted: false, ...failure });
+    expect(machine.take()).toEqual(['fault hardware D', 'B off', 'C off']);
+    for (const rail of ['B', 'C']) machine.good(rail, 2010, false);
+    expect(machine.take()).toEqual(['A off']);
+    machine.good('A', 2020, false);
+    machine.send({ type: 'TICK', atMs: 3020 });
+    expect(machine.state).toBe('failed');
+  });
+
+  it('a signal that cannot be read is no reason to take a running host down', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.send({ type: 'READ_FAILED', rail: null, code: 'GPIO_FAILED', reason: 'EIO', atMs: 2000 });
+    expect(machine.state).toBe('pgood');
+  });
+});
+
+describe('a latching board', () => {
+  it('pulses the latch after the enables changed, on and off', () => {
+    const machine = bench(diamondPlan({ latched: true }));
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    machine.good('B', 1030);
+    machine.take();
+    machine.good('C', 1040);
+    expect(machine.take()).toEqual(['D on', 'latch']);
+    machine.send({ type: 'TICK', atMs: 1041 });
+    expect(machine.take()).toEqual(['latch']);
+    machine.send({ type: 'LATCHED', atMs: 1042 });
+    machine.send({ type: 'TICK', atMs: 1043 });
+    expect(machine.take()).toEqual([]);
+  });
+});
+
+/** How each request is taken in each state, on a chassis whose hardware agrees with the state. */
+const REQUESTS: Readonly<Record<State, { on: Outcome; off: Outcome; clear: Outcome }>> = {
+  unknown: { on: 'changed', off: 'changed', clear: 'unchanged' },
+  off: { on: 'changed', off: 'unchanged', clear: 'unchanged' },
+  opPowerStart: { on: 'unchanged', off: 'changed', clear: 'unchanged' },
+  opWaitPowerOn: { on: 'unchanged', off: 'changed', clear: 'unchanged' },
+  pgood: { on: 'unchanged', off: 'changed', clear: 'unchanged' },
+  opPowerStop: { on: 'rejected', off: 'unchanged', clear: 'unchanged' },
+  opWaitPowerOff: { on: 'rejected', off: 'unchanged', clear: 'unchanged' },
+  fault: { on: 'rejected', off: 'unchanged', clear: 'unchanged' },
+  failed: { on: 'changed', off: 'unchanged', clear: 'changed' },
+};
+
+/** Rails that are on in each state. */
+const RAILS_ON: Readonly<Record<State, readonly string[]>> = {
+  unknown: ['A'],
+  off: [],
+  opPowerStart: ['A'],
+  opWaitPowerOn: ALL,
+  pgood: ALL,
+  opPowerStop: ALL,
+  opWaitPowerOff: [],
+  fault: ALL,
+  failed: [],
+};
+
+describe('every request in every state is decided', () => {
+  for (const state of STATES) {
+    for (const [request, key] of [
+      ['POWER_ON', 'on'],
+      ['POWER_OFF', 'off'],
+      ['CLEAR', 'clear'],
+    ] as const) {
+      const outcome = REQUESTS[state][key];
+      it(`${request} in ${state} is ${outcome}`, () => {
+        const plan = diamondPlan();
+        const observation = observed(plan, RAILS_ON[state], {
+          pgood: state === 'pgood' || state === 'opWaitPowerOff',
+          resetsAsserted: { CPU: state !== 'pgood' },
+        });
+        const machine = bench(plan, { observation, state });
+        const { actions, state: after } = machine.send({ type: request, atMs: 2000 });
+        const answers = actions.filter(({ type }) => type === 'answer');
+        expect(answers).toEqual([
+          {
+            type: 'answer',
+            request,
+            outcome,
+            reason: outcome === 'rejected' ? expect.stringMatching(/./) : '',
+          },
+        ]);
+        if (outcome === 'rejected') expect(after).toBe(state);
+        if (outcome !== 'changed' && !['opPowerStop', 'fault', 'opPowerStart'].includes(state)) {
+          expect(actions.filter(({ type }) => type.startsWith('drive'))).toEqual([]);
+        }
+      });
+    }
+  }
+});
+
+describe('a plan', () => {
+  it('puts every rail after what it needs', () => {
+    expect(diamondPlan().rails.map(({ name }) => name)).toEqual(['A', 'B', 'C', 'D']);
+  });
+});
