@@ -15,8 +15,8 @@ export function nearest(word: string, known: readonly string[]): string | undefi
     .map((candidate) => ({ candidate, distance: leven(word.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance);
   const best = ranked[0];
-  // A third of the letters may differ: enough for a slip of the finger, too little for another word.
-  if (!best || best.distance > Math.max(1, Math.floor(Math.max(word.length, best.candidate.length) / 3))) {
+  // A third of the letters may differ, two of four for swapped ones: enough for a slip of the finger, too little for another word.
+  if (!best || best.distance > Math.ceil(Math.max(word.length, best.candidate.length) / 3)) {
     return undefined;
   }
   return best.candidate;
