@@ -5,7 +5,7 @@ import { PowerError } from '../errors.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
 import type { World } from './world.ts';
 
-const DEFAULT_BOARD = '/etc/chassis-power/board.json';
+export const DEFAULT_BOARD = '/etc/chassis-power/board.json';
 
 /** Options that every verb takes. */
 const COMMON = {

@@ -54,9 +54,9 @@ export function lineOf(entry: Recorded): { severity: number; text: string } {
     case 'fault':
       return { severity: CRITICAL, text: `fault: ${entry.fault.reason}` };
     case 'driveFailed':
-      return { severity: ERROR, text: `${entry.what} could not be driven: ${entry.reason}` };
+      return { severity: ERROR, text: `not driven: ${entry.reason}` };
     case 'readFailed':
-      return { severity: ERROR, text: `good signal of ${entry.what} could not be read: ${entry.reason}` };
+      return { severity: ERROR, text: `not read: ${entry.reason}` };
     case 'evidence':
       return {
         severity: entry.evidence.length === 0 ? INFO : NOTICE,

@@ -94,13 +94,19 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     const pending: SequenceEvent[] = [first];
     for (let event = pending.shift(); event !== undefined; event = pending.shift()) {
       const before = { state, sequence };
+      let entered = state;
       const next = step(snapshot, event);
       ({ snapshot, state, sequence } = next);
-      recordChanges(plan, before, { state, sequence }, record);
+      const switched = recordLevels(plan, before.sequence, sequence, record);
       if (state !== before.state || next.actions.length > 0) save();
       for (const action of next.actions) {
         if (action.type === 'answer') answer = action;
+        if (action.type === 'entered') {
+          record({ type: 'state', from: entered, to: action.state });
+          entered = action.state;
+        }
         const followUps = await carryOut(action, options, record);
+        if (action.type === 'driveEnable') switched.get(action.rail)?.();
         pending.push(...followUps);
         // Power that is coming up comes no further once a line failed; power goes down all the same.
         if (RISING.includes(state) && followUps.some(({ type }) => type === 'DRIVE_FAILED')) break;
@@ -195,20 +201,28 @@ function interrupted(state: State, reason: unknown): PowerError {
   );
 }
 
-function recordChanges(
+/**
+ * Records what an event changed in rails and pgood. For rails that are being switched the record waits until
+ * the drive was carried out: those are returned.
+ */
+function recordLevels(
   plan: Plan,
-  before: { state: State; sequence: SequenceState },
-  after: { state: State; sequence: SequenceState },
+  before: SequenceState,
+  after: SequenceState,
   record: (entry: Happening) => void,
-): void {
+): Map<string, () => void> {
+  const switched = new Map<string, () => void>();
   for (const { name } of plan.rails) {
-    const old = railState(before.sequence, name);
-    const { phase, good } = railState(after.sequence, name);
-    if (old.phase !== phase || old.good !== good) record({ type: 'rail', rail: name, phase, good });
+    const old = railState(before, name);
+    const { phase, good, enabled } = railState(after, name);
+    if (old.phase === phase && old.good === good) continue;
+    const recordRail = () => record({ type: 'rail', rail: name, phase, good });
+    if (old.enabled === enabled) recordRail();
+    else switched.set(name, recordRail);
   }
-  const { level } = after.sequence.pgood;
-  if (before.sequence.pgood.level !== level) record({ type: 'pgood', level });
-  if (before.state !== after.state) record({ type: 'state', from: before.state, to: after.state });
+  const { level } = after.pgood;
+  if (before.pgood.level !== level) record({ type: 'pgood', level });
+  return switched;
 }
 
 function codeOf(error: unknown): string {
@@ -258,6 +272,8 @@ async function carryOut(
   };
 
   switch (action.type) {
+    case 'entered':
+      return [];
     case 'answer':
       record({
         type: 'request',

@@ -4,6 +4,7 @@ import type { Reconciled } from './reconcile.ts';
 import {
   allEnabled,
   allUp,
+  delivering,
   type Fault,
   type FaultKind,
   fallen,
@@ -212,6 +213,7 @@ const machineSetup = setup({
     driveEnable: (_, _params: { rail: string; asserted: boolean }) => asData(),
     driveReset: (_, _params: { reset: string; asserted: boolean }) => asData(),
     pulseLatch: asData,
+    entered: (_, _params: { state: State }) => asData(),
     answer: (_, _params: Answer) => asData(),
     raiseFault: (_, _params: { fault: Fault }) => asData(),
   },
@@ -227,7 +229,7 @@ const machineSetup = setup({
     lowered: ({ context }) => loweringDone(context),
     isOff: ({ context }) => fallen(context) && !powerSeen(context),
     loweredInFault: ({ context }) => context.stageDeadlineMs === null && fallen(context),
-    atRest: ({ context }) => fallen(context) && (!powerSeen(context) || stageOver(context)),
+    atRest: ({ context }) => fallen(context) && (!delivering(context) || stageOver(context)),
     powerSeen: ({ context }) => powerSeen(context),
     contradicts: ({ context }) => context.contradictions.length > 0,
     /** The process that changed the enables ended before it pulsed the latch. */
@@ -311,6 +313,7 @@ const startStage = (limit: 'onTimeoutMs' | 'offTimeoutMs') =>
     readyMs: null,
   }));
 
+const entered = (state: State) => ({ type: 'entered' as const, params: { state } });
 const changed = (request: Request) => ({
   type: 'answer' as const,
   params: { request, outcome: 'changed' as const, reason: '' },
@@ -385,12 +388,16 @@ export const chassisMachine = machineSetup.createMachine({
       },
     },
     off: {
+      entry: entered('off'),
       on: {
         POWER_ON: { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON'), holdResets] },
         POWER_OFF: unchanged('POWER_OFF'),
+        // A rail that never was good is down as soon as it is disabled, before the drive was carried out.
+        DRIVE_FAILED: { target: 'fault', actions: [note, giveUpRail, recordFault('off')] },
       },
     },
     opPowerStart: {
+      entry: entered('opPowerStart'),
       on: {
         POWER_ON: unchanged('POWER_ON'),
         POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF'), holdResets] },
@@ -403,6 +410,7 @@ export const chassisMachine = machineSetup.createMachine({
       ],
     },
     opWaitPowerOn: {
+      entry: entered('opWaitPowerOn'),
       on: {
         POWER_ON: unchanged('POWER_ON'),
         POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF'), holdResets] },
@@ -417,6 +425,7 @@ export const chassisMachine = machineSetup.createMachine({
       ],
     },
     pgood: {
+      entry: entered('pgood'),
       on: {
         POWER_ON: unchanged('POWER_ON'),
         POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF'), holdResets] },
@@ -425,6 +434,7 @@ export const chassisMachine = machineSetup.createMachine({
       always: toFault('pgood'),
     },
     opPowerStop: {
+      entry: entered('opPowerStop'),
       on: {
         POWER_ON: rejected('POWER_ON', 'the chassis is being powered off: ask again when it is off'),
         POWER_OFF: unchanged('POWER_OFF'),
@@ -436,6 +446,7 @@ export const chassisMachine = machineSetup.createMachine({
       ],
     },
     opWaitPowerOff: {
+      entry: entered('opWaitPowerOff'),
       on: {
         POWER_ON: rejected('POWER_ON', 'the chassis is being powered off: ask again when it is off'),
         POWER_OFF: unchanged('POWER_OFF'),
@@ -452,7 +463,7 @@ export const chassisMachine = machineSetup.createMachine({
       ],
     },
     fault: {
-      entry: [holdResets, assign({ stageDeadlineMs: null, readyMs: null })],
+      entry: [entered('fault'), holdResets, assign({ stageDeadlineMs: null, readyMs: null })],
       on: {
         POWER_ON: rejected('POWER_ON', 'a fault is being handled: ask again when the power is down'),
         POWER_OFF: unchanged('POWER_OFF'),
@@ -472,6 +483,7 @@ export const chassisMachine = machineSetup.createMachine({
       ],
     },
     failed: {
+      entry: entered('failed'),
       on: {
         POWER_ON: [
           { guard: 'powerSeen', ...rejected('POWER_ON', STILL_APPLIED) },
@@ -489,6 +501,7 @@ export const chassisMachine = machineSetup.createMachine({
           { guard: 'powerSeen', ...rejected('CLEAR', STILL_APPLIED) },
           { target: 'off', actions: [note, forget, changed('CLEAR')] },
         ],
+        DRIVE_FAILED: { actions: [note, giveUpRail] },
       },
     },
   },
@@ -507,6 +520,8 @@ export type SequenceAction =
   | { readonly type: 'driveEnable'; readonly rail: string; readonly asserted: boolean }
   | { readonly type: 'driveReset'; readonly reset: string; readonly asserted: boolean }
   | { readonly type: 'pulseLatch' }
+  /** A state was entered; several in one step where one passes straight through. */
+  | { readonly type: 'entered'; readonly state: State }
   | ({ readonly type: 'answer' } & Answer)
   | { readonly type: 'raiseFault'; readonly fault: Fault };
 

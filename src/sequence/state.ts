@@ -168,6 +168,11 @@ export function powerSeen(sequence: SequenceState): boolean {
   return sequence.pgood.level || Object.values(sequence.rails).some(({ enabled, good }) => enabled || good);
 }
 
+/** True while voltage is seen: unlike powerSeen, an enable that is stuck does not count. */
+export function delivering(sequence: SequenceState): boolean {
+  return sequence.pgood.level || Object.values(sequence.rails).some(({ good }) => good);
+}
+
 /** True when nothing is on its way down any more. */
 export function fallen(sequence: SequenceState): boolean {
   return loweringDone(sequence) && Object.values(sequence.rails).every(({ phase }) => phase !== 'falling');

@@ -13,16 +13,18 @@ const LINE_LANE_HEIGHT = 26;
 const WAVE_HEIGHT = 12;
 const AXIS_HEIGHT = 30;
 
-const STAGE_LOOK: Readonly<Record<State, { readonly text: string; readonly fill: string }>> = {
-  unknown: { text: 'unknown', fill: '#9aa0a6' },
-  off: { text: 'off', fill: '#80868b' },
-  opPowerStart: { text: 'op-power-start', fill: '#e8a33d' },
-  opWaitPowerOn: { text: 'op-wait-power-on', fill: '#d4b106' },
-  pgood: { text: 'pgood', fill: '#2e9e5b' },
-  opPowerStop: { text: 'op-power-stop', fill: '#4a90c2' },
-  opWaitPowerOff: { text: 'op-wait-power-off', fill: '#6aa9d4' },
-  fault: { text: 'fault', fill: '#d64545' },
-  failed: { text: 'failed', fill: '#a32828' },
+const STAGE_LOOK: Readonly<
+  Record<State, { readonly text: string; readonly short: string; readonly fill: string }>
+> = {
+  unknown: { text: 'unknown', short: '?', fill: '#9aa0a6' },
+  off: { text: 'off', short: 'off', fill: '#80868b' },
+  opPowerStart: { text: 'op-power-start', short: 'start', fill: '#e8a33d' },
+  opWaitPowerOn: { text: 'op-wait-power-on', short: 'wait', fill: '#d4b106' },
+  pgood: { text: 'pgood', short: 'on', fill: '#2e9e5b' },
+  opPowerStop: { text: 'op-power-stop', short: 'stop', fill: '#4a90c2' },
+  opWaitPowerOff: { text: 'op-wait-power-off', short: 'wait', fill: '#6aa9d4' },
+  fault: { text: 'fault', short: 'fault', fill: '#d64545' },
+  failed: { text: 'failed', short: 'failed', fill: '#a32828' },
 };
 
 interface Change {
@@ -114,14 +116,15 @@ export function renderSvg(entries: readonly Recorded[], plan: Plan, title: strin
   stages.forEach(({ state, fromMs }, index) => {
     const left = x(fromMs);
     const right = index + 1 < stages.length ? x(stages[index + 1]?.fromMs ?? fromMs) : endX;
-    const { text, fill } = STAGE_LOOK[state];
+    const { text, short, fill } = STAGE_LOOK[state];
     const said = `<title>${text} from ${(fromMs - startMs).toFixed(1)} ms</title>`;
     parts.push(
       `<rect x="${left}" y="${stageTop}" width="${round(Math.max(1, right - left))}" height="${STAGE_HEIGHT - 4}" fill="${fill}">${said}</rect>`,
     );
     // Seven units a letter: a name that does not fit is left to the tooltip.
-    if (right - left > text.length * 7 + 6) {
-      parts.push(`<text class="stage" x="${round((left + right) / 2)}" y="${stageTop + 15}">${text}</text>`);
+    const shown = [text, short].find((name) => right - left > name.length * 7 + 6);
+    if (shown !== undefined) {
+      parts.push(`<text class="stage" x="${round((left + right) / 2)}" y="${stageTop + 15}">${shown}</text>`);
     }
   });
   y += STAGE_HEIGHT + 8;

@@ -56,7 +56,7 @@ function bench(plan: Plan, start: { observation?: Observation; state?: State } =
         else if (action.type === 'pulseLatch') asked.push('latch');
         else if (action.type === 'answer')
           asked.push(`${action.outcome}${action.reason ? `: ${action.reason}` : ''}`);
-        else asked.push(`fault ${action.fault.kind} ${action.fault.rail}`);
+        else if (action.type === 'raiseFault') asked.push(`fault ${action.fault.kind} ${action.fault.rail}`);
       }
       return next;
     },

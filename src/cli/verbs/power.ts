@@ -8,7 +8,7 @@ import type { Recorded, Recorder } from '../../run/record.ts';
 import { type Job, type RunResult, runSequence } from '../../run/runner.ts';
 import { createSnapshotFile } from '../../run/snapshot.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
-import { type Fault, type FaultKind, powerSeen } from '../../sequence/state.ts';
+import type { Fault, FaultKind, SequenceState } from '../../sequence/state.ts';
 import { renderSvg } from '../../trace/svg.ts';
 import { EXIT } from '../exit.ts';
 import { liveReporter } from '../live.ts';
@@ -109,9 +109,9 @@ function settleUp({ verb, chassis }: Invocation, job: Job, { state, sequence, an
     });
   }
   if (job.until.includes(state)) return;
-  const applied = powerSeen(sequence);
+  const applied = stillOn(sequence);
   // Power is off as asked; that an earlier power-on failed is no failure of this request.
-  if (state === 'failed' && job.until.includes('off') && !applied) return;
+  if (state === 'failed' && job.until.includes('off') && applied.length === 0) return;
   if (state === 'failed') throw faultError(chassis, sequence.fault, applied);
   throw new PowerError(
     'REQUEST_REJECTED',
@@ -120,20 +120,28 @@ function settleUp({ verb, chassis }: Invocation, job: Job, { state, sequence, an
   );
 }
 
-function faultError(chassis: number, fault: Fault | null, powerStillApplied: boolean): PowerError {
-  const end = powerStillApplied
-    ? 'POWER IS STILL APPLIED: disconnect the input power before touching the board'
-    : 'the power was taken down';
+/** What still carries power, for people. */
+function stillOn({ rails, pgood }: SequenceState): string[] {
+  return [
+    ...Object.entries(rails).flatMap(([rail, { enabled, good }]) =>
+      enabled || good ? [`rail ${rail} ${good ? 'is good' : 'is enabled'}`] : [],
+    ),
+    ...(pgood.level ? ['pgood stands'] : []),
+  ];
+}
+
+function faultError(chassis: number, fault: Fault | null, applied: readonly string[]): PowerError {
+  const end =
+    applied.length === 0
+      ? 'the power was taken down'
+      : `POWER IS STILL APPLIED (${applied.join(', ')}): disconnect the input power before touching the board`;
+  const details = { chassis, powerStillApplied: applied.length > 0 };
   if (fault === null) {
-    return new PowerError(
-      'POWER_OFF_TIMEOUT',
-      `chassis ${chassis}: an earlier power sequence failed and its cause is not known; ${end}`,
-      { chassis, powerStillApplied },
-    );
+    const message = `chassis ${chassis}: an earlier power sequence failed and its cause is not known; ${end}`;
+    return new PowerError('POWER_OFF_TIMEOUT', message, details);
   }
   return new PowerError(ERROR_OF[fault.kind], `chassis ${chassis}: ${fault.reason}; ${end}`, {
-    chassis,
-    powerStillApplied,
+    ...details,
     fault,
   });
 }

@@ -1,0 +1,493 @@
+import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+import { lineLabel } from '../lines.ts';
+import type { Clock, GpioBackend, InputLine, Level, LineRef, OutputLine } from '../ports.ts';
+import { type ResolvedLine, resolveLine } from './resolve.ts';
+import { type SysfsFiles, sysfsFiles } from './sysfs.ts';
+
+/** What this driver uses of onoff's `Gpio`. */
+export interface OnoffGpio {
+  read(): Promise<Level>;
+  write(value: Level): Promise<void>;
+  direction(): string;
+  setDirection(direction: 'high' | 'low'): void;
+  edge(): string;
+  watch(callback: () => void): void;
+  unwatch(callback: () => void): void;
+}
+
+/** onoff's `Gpio` class. `'out'` is left out of the directions: it drives the line low. */
+export type OnoffGpioClass = new (
+  gpio: number,
+  direction: 'in' | 'high' | 'low',
+  edge?: 'none' | 'both',
+  options?: { reconfigureDirection?: boolean },
+) => OnoffGpio;
+
+export interface OnoffGpioOptions {
+  readonly clock: Clock;
+  /** Where the kernel's GPIO folder is. Anything but the default needs a `Gpio` of its own as well. */
+  readonly sysfsRoot?: string;
+  /** onoff's class; loaded from the package `onoff` when the first line is opened. */
+  readonly Gpio?: OnoffGpioClass;
+  readonly files?: SysfsFiles;
+}
+
+/** Fixed in onoff's source (`GPIO_ROOT_PATH`). */
+const ONOFF_ROOT = '/sys/class/gpio';
+/** The kernel's list of lines with their users; only root can read it. */
+const DEBUG_LIST = '/sys/kernel/debug/gpio';
+/** Somewhat arbitrary: udev takes some 10 ms on a Raspberry Pi, a BMC that boots is slower. */
+const ACCESS_DEADLINE_MS = 1_000;
+const ACCESS_RETRY_MS = 10;
+/** Shorter than any settle time of a rail, long enough not to load a BMC: a read takes some 10 us. */
+const POLL_MS = 10;
+/** A filtered net (100 nF behind 1 kOhm) follows within 0.5 ms; the read-back gives it one second look. */
+const FOLLOW_MS = 1;
+
+/**
+ * GPIO lines over the kernel's sysfs interface with onoff. Levels outlive the process, because lines
+ * stay exported: nothing here ever unexports one.
+ *
+ * onoff cannot close a line without unexporting it, so each line that was opened keeps one file
+ * descriptor until the process ends; opening it again uses the same one. Without a watch nothing of it
+ * keeps the process alive.
+ *
+ * Where a line raises no interrupts (no `edge` file, or it refuses both edges), or is itself driven as
+ * an output, `onEdge` reads the level every 10 ms instead.
+ */
+export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
+  const { clock, sysfsRoot: root = ONOFF_ROOT, files = sysfsFiles } = options;
+  if (root !== ONOFF_ROOT && options.Gpio === undefined) {
+    throw new TypeError(
+      `onoff itself works on ${ONOFF_ROOT} only: sysfsRoot needs a Gpio class that works there`,
+    );
+  }
+
+  const handles = new Map<string, OnoffGpio>();
+
+  const gpioClass = async (): Promise<OnoffGpioClass> => {
+    if (options.Gpio !== undefined) return options.Gpio;
+    try {
+      return (await import('onoff')).Gpio;
+    } catch (error) {
+      throw new HardwareError(
+        'GPIO_UNAVAILABLE',
+        `the package onoff with its native part epoll does not load: ${errorText(error)}; install it for this processor and Node version`,
+        {},
+        { cause: error },
+      );
+    }
+  };
+
+  /** The handle that is open already, if the line was not unexported behind our back, or a new one. */
+  const handleOf = async (key: string, construct: () => OnoffGpio): Promise<OnoffGpio> => {
+    const existing = handles.get(key);
+    if (existing !== undefined) {
+      try {
+        await existing.read();
+        return existing;
+      } catch {
+        // The line was unexported since: its files are others now, and a new handle says what is wrong.
+        handles.delete(key);
+      }
+    }
+    const handle = construct();
+    handles.set(key, handle);
+    return handle;
+  };
+
+  const openOutput = async (ref: LineRef): Promise<OutputLine> => {
+    const Gpio = await gpioClass();
+    const line = await claimLine(ref);
+    const key = `out ${line.number}`;
+    const direction = await line.direction();
+    // Without a direction file the kernel does not let anyone change it: the first write tells.
+    const driven = direction !== 'in';
+    const present = await line.readValue();
+    let handle: OnoffGpio | undefined;
+    if (driven) {
+      // `reconfigureDirection: false` still sets the direction when it is not the wanted one. Should
+      // someone turn the line into an input just now, 'high' or 'low' puts back what was there.
+      handle = await line.attempt('taken for driving', () =>
+        handleOf(key, () => new Gpio(line.number, wordOf(present), 'none', { reconfigureDirection: false })),
+      );
+      if (direction !== undefined) await line.checkDriven();
+    } else {
+      await line.waitForAccess('direction');
+    }
+
+    let open = true;
+    const ensureOpen = () => {
+      if (!open) throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} was closed`, line.details);
+    };
+    // Writes go one after the other, so that each reads back its own level.
+    let lastWrite: Promise<unknown> = Promise.resolve();
+
+    const drive = async (level: Level) => {
+      if (handle !== undefined) {
+        try {
+          await handle.write(level);
+          return;
+        } catch (error) {
+          if (errnoCode(error) !== 'EPERM') throw error;
+          // The kernel's answer to a write on an input: someone else turned the line round, or ...
+          if (direction === undefined) {
+            throw failure(
+              error,
+              'GPIO_FAILED',
+              `GPIO ${line.text} is an input that cannot be made an output`,
+              line.details,
+            );
+          }
+        }
+      }
+      // A line that still watches for edges refuses to become an output (EIO).
+      if (((await line.readOptional('edge')) ?? 'none') !== 'none') await line.writeFile('edge', 'none');
+      await line.waitForAccess('value');
+      handle = await handleOf(key, () => new Gpio(line.number, wordOf(level), 'none'));
+      // onoff passes over a direction that an exported line refuses; setting it once more tells why.
+      if (handle.direction() !== 'out') handle.setDirection(wordOf(level));
+      // A handle of an earlier opening sets nothing when it is taken again.
+      else if ((await handle.read()) !== level) await handle.write(level);
+    };
+
+    const driveAndCheck = async (level: Level) => {
+      await line.attempt('driven', () => drive(level));
+      const read = () => line.attempt('read back', () => handle?.read() ?? line.readValue());
+      if ((await read()) === level) return;
+      await pause(clock, FOLLOW_MS);
+      if ((await read()) === level) return;
+      throw new HardwareError(
+        'GPIO_NOT_FOLLOWED',
+        `GPIO ${line.text} was driven ${wordOf(level)} but reads ${wordOf(level === 1 ? 0 : 1)}: another driver or a short holds it`,
+        { ...line.details, level },
+      );
+    };
+
+    return {
+      async read() {
+        ensureOpen();
+        return line.attempt('read', () => handle?.read() ?? line.readValue());
+      },
+
+      async write(level) {
+        ensureOpen();
+        const written = lastWrite.then(() => driveAndCheck(level));
+        lastWrite = written.catch(() => undefined);
+        return written;
+      },
+
+      async close() {
+        open = false;
+      },
+    };
+  };
+
+  const openInput = async (ref: LineRef): Promise<InputLine> => {
+    const Gpio = await gpioClass();
+    const line = await claimLine(ref);
+    let lastLevel = await line.readValue();
+    let handle: OnoffGpio | undefined;
+    // A line that is driven is only looked at: taking it with onoff as an input would make it one.
+    if ((await line.direction()) !== 'out') {
+      const hasEdge = (await line.readOptional('edge')) !== undefined;
+      if (hasEdge) await line.waitForAccess('edge');
+      handle = await line.attempt('taken for reading', () =>
+        handleOf(
+          `in ${line.number}`,
+          () => new Gpio(line.number, 'in', hasEdge ? 'both' : undefined, { reconfigureDirection: false }),
+        ),
+      );
+    }
+    // onoff passes over an edge that an exported line refuses; the file tells what was taken.
+    const wakes = handle !== undefined && (await line.readOptional('edge')) === 'both';
+
+    let open = true;
+    const watches = new Set<() => void>();
+
+    const watchEdges = (gpio: OnoffGpio, wake: () => void) => {
+      // A function of its own for every watch: onoff removes by identity, and one `wake` may be given twice.
+      const listener = () => wake();
+      gpio.watch(listener);
+      return () => gpio.unwatch(listener);
+    };
+
+    const watchLevel = (wake: () => void) => {
+      let ended = false;
+      let failed = false;
+      let cancel: () => void;
+      const look = async () => {
+        try {
+          const level = await line.readValue();
+          if (ended) return;
+          const changed = level !== lastLevel || failed;
+          lastLevel = level;
+          failed = false;
+          if (changed) wake();
+        } catch {
+          // The reader that wakes now sees the error itself; one wake per failure is enough for that.
+          if (!ended && !failed) {
+            failed = true;
+            wake();
+          }
+        }
+        if (!ended) cancel = clock.after(POLL_MS, look);
+      };
+      cancel = clock.after(POLL_MS, look);
+      return () => {
+        ended = true;
+        cancel();
+      };
+    };
+
+    return {
+      async read() {
+        if (!open) throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} was closed`, line.details);
+        return line.attempt('read', () => handle?.read() ?? line.readValue());
+      },
+
+      onEdge(wake) {
+        if (!open) throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} was closed`, line.details);
+        const stop = handle !== undefined && wakes ? watchEdges(handle, wake) : watchLevel(wake);
+        const end = () => {
+          if (watches.delete(end)) stop();
+        };
+        watches.add(end);
+        return end;
+      },
+
+      async close() {
+        open = false;
+        for (const end of [...watches]) end();
+      },
+    };
+  };
+
+  /** Everything up to the point where onoff may be asked: the line is exported, accessible and raw. */
+  const claimLine = async (ref: LineRef): Promise<ClaimedLine> => {
+    await checkInterface();
+    const resolved = await resolveLine(root, files, ref).catch((error: unknown) => {
+      if (error instanceof HardwareError) throw error;
+      throw failure(error, 'GPIO_FAILED', `GPIO ${lineLabel(ref)} cannot be looked up`, {
+        line: lineLabel(ref),
+      });
+    });
+    const line = claimed(ref, resolved);
+    if (!(await line.exists())) await line.export();
+    await line.waitForAccess('value');
+
+    // Sticky on an exported line, whoever set it. Clearing it moves no pin: it only ends the inversion.
+    if ((await line.readOptional('active_low')) === '1') {
+      await line.waitForAccess('active_low');
+      await line.writeFile('active_low', '0');
+      if ((await line.readOptional('active_low')) !== '0') {
+        throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} stays inverted (active_low)`, line.details);
+      }
+    }
+    return line;
+  };
+
+  const checkInterface = async () => {
+    try {
+      await files.list(root);
+    } catch (error) {
+      throw failure(
+        error,
+        'GPIO_UNAVAILABLE',
+        `${root} cannot be read: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well) and that a container sees it`,
+        { path: root },
+      );
+    }
+  };
+
+  type ClaimedLine = ReturnType<typeof claimed>;
+
+  const claimed = (ref: LineRef, resolved: ResolvedLine) => {
+    const text = lineLabel(ref);
+    const folder = `${root}/gpio${resolved.number}`;
+    const details = { line: text, chip: resolved.chip, offset: resolved.offset, number: resolved.number };
+
+    const fail = (error: unknown, what: string): HardwareError => {
+      if (error instanceof HardwareError) return error;
+      const code: HardwareErrorCode =
+        errnoCode(error) === 'EBUSY' ? 'GPIO_BUSY' : isRefusal(error) ? 'GPIO_PERMISSION' : 'GPIO_FAILED';
+      return failure(error, code, `GPIO ${text} cannot be ${what}`, details);
+    };
+
+    const attempt = async <T>(what: string, run: () => T | Promise<T>): Promise<T> => {
+      try {
+        return await run();
+      } catch (error) {
+        throw fail(error, what);
+      }
+    };
+
+    /** Content of one of the line's files, trimmed; undefined where the line has no such file. */
+    const readOptional = async (file: string): Promise<string | undefined> => {
+      try {
+        return (await files.read(`${folder}/${file}`)).trim();
+      } catch (error) {
+        if (errnoCode(error) === 'ENOENT') return undefined;
+        throw fail(error, `read (${file})`);
+      }
+    };
+
+    const exists = async () => (await readOptional('value').catch(() => '')) !== undefined;
+
+    return {
+      text,
+      details,
+      number: resolved.number,
+      attempt,
+      readOptional,
+      exists,
+
+      async direction(): Promise<'in' | 'out' | undefined> {
+        const direction = await readOptional('direction');
+        return direction === 'in' || direction === 'out' ? direction : undefined;
+      },
+
+      async readValue(): Promise<Level> {
+        const value = await attempt('read', () => files.read(`${folder}/value`));
+        return value.trim() === '1' ? 1 : 0;
+      },
+
+      async writeFile(file: string, value: string) {
+        await attempt(`set up (${file})`, () => files.write(`${folder}/${file}`, value));
+      },
+
+      async checkDriven() {
+        if ((await readOptional('direction')) === 'out') return;
+        throw new HardwareError(
+          'GPIO_FAILED',
+          `GPIO ${text} was turned into an input while it was opened: another program uses it`,
+          details,
+        );
+      },
+
+      /**
+       * Exports the line without touching its direction. onoff would export it too, but then
+       * configures what it has exported itself.
+       */
+      async export() {
+        try {
+          await files.write(`${root}/export`, String(resolved.number));
+        } catch (error) {
+          const code = errnoCode(error);
+          if (code === 'EBUSY') {
+            // Another process of ours may have exported it since we looked.
+            if (await exists()) return;
+            const consumer = await consumerOf(resolved.number);
+            const holder = consumer === undefined ? 'a kernel driver or another program' : `"${consumer}"`;
+            throw failure(
+              error,
+              'GPIO_BUSY',
+              `GPIO ${text} is held by ${holder}; see ${DEBUG_LIST} or gpioinfo`,
+              { ...details, ...(consumer === undefined ? {} : { consumer }) },
+            );
+          }
+          // EINVAL: no such number. ENXIO: the firmware keeps the line for itself (gpio-reserved-ranges).
+          if (code === 'EINVAL' || code === 'ENXIO') {
+            throw failure(error, 'GPIO_NO_LINE', `the kernel does not give out GPIO ${text}`, details);
+          }
+          if (code === 'ENOENT') {
+            throw failure(
+              error,
+              'GPIO_UNAVAILABLE',
+              `there is no ${root}/export: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well)`,
+              details,
+            );
+          }
+          if (isRefusal(error)) {
+            throw failure(
+              error,
+              'GPIO_PERMISSION',
+              `no right to write ${root}/export for GPIO ${text}: run as root or join the group that owns it, and check that it is not mounted read-only`,
+              details,
+            );
+          }
+          throw fail(error, 'exported');
+        }
+      },
+
+      /**
+       * Waits until onoff may open `file`: udev gives the rights a moment after an export, and onoff
+       * itself would try 10,000 times without a pause. A line without that file, `value` excepted,
+       * needs no access to it.
+       */
+      async waitForAccess(file: 'value' | 'direction' | 'active_low' | 'edge') {
+        const path = `${folder}/${file}`;
+        const deadlineMs = clock.nowMs() + ACCESS_DEADLINE_MS;
+        for (;;) {
+          try {
+            await files.tryOpen(path);
+            return;
+          } catch (error) {
+            const absent = errnoCode(error) === 'ENOENT';
+            if (absent && file !== 'value') return;
+            if (!absent && !isRefusal(error)) throw fail(error, `opened (${file})`);
+            if (clock.nowMs() >= deadlineMs) {
+              if (absent) {
+                throw failure(
+                  error,
+                  'GPIO_FAILED',
+                  `GPIO ${text} was exported but ${path} did not appear: its driver exports lines under their names, which onoff cannot use`,
+                  details,
+                );
+              }
+              throw failure(
+                error,
+                'GPIO_PERMISSION',
+                `no right to open ${path} for GPIO ${text}: run as root or check the udev rule for the group gpio`,
+                { ...details, path },
+              );
+            }
+          }
+          await pause(clock, ACCESS_RETRY_MS);
+        }
+      },
+    };
+  };
+
+  /** Who holds a line, as far as the kernel tells us: "gpio-529 (name |consumer ) out hi". */
+  const consumerOf = async (number: number): Promise<string | undefined> => {
+    try {
+      const list = await files.read(DEBUG_LIST);
+      return new RegExp(`^ *gpio-${number} +\\([^|]*\\|([^)]*)\\)`, 'm').exec(list)?.[1]?.trim() || undefined;
+    } catch {
+      // Only a hint for people, and only root may read it.
+      return undefined;
+    }
+  };
+
+  return { openOutput, openInput };
+}
+
+function wordOf(level: Level): 'high' | 'low' {
+  return level === 1 ? 'high' : 'low';
+}
+
+function isRefusal(error: unknown): boolean {
+  return ['EACCES', 'EPERM', 'EROFS'].includes(errnoCode(error) ?? '');
+}
+
+function failure(
+  error: unknown,
+  code: HardwareErrorCode,
+  what: string,
+  details: Record<string, unknown>,
+): HardwareError {
+  const errno = errnoCode(error);
+  return new HardwareError(
+    code,
+    `${what} (${errno ?? errorText(error)})`,
+    { ...details, ...(errno === undefined ? {} : { errno }) },
+    { cause: error },
+  );
+}
+
+function pause(clock: Clock, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    clock.after(delayMs, resolve);
+  });
+}

@@ -1,0 +1,171 @@
+import { errnoCode, HardwareError } from '../errors.ts';
+import { lineLabel, lineOffset } from '../lines.ts';
+import type { LineRef } from '../ports.ts';
+import type { SysfsFiles } from './sysfs.ts';
+
+/** Where a line is on this machine, this boot. */
+export interface ResolvedLine {
+  /** Global number of sysfs: base of the chip plus offset. */
+  readonly number: number;
+  readonly chip: string;
+  readonly offset: number;
+}
+
+interface Chip {
+  /** Folder below `/sys/class/gpio`, `gpiochip<base>`. */
+  readonly folder: string;
+  readonly label: string;
+  readonly base: number;
+  readonly lineCount: number;
+}
+
+type ChipLineRef = Extract<LineRef, { readonly chip: string }>;
+type NamedLineRef = Extract<LineRef, { readonly name: string }>;
+
+/**
+ * Finds the sysfs number of a line. Rejects `GPIO_NO_CHIP` or `GPIO_NO_LINE`, with what there is
+ * instead in the message.
+ */
+export async function resolveLine(root: string, files: SysfsFiles, line: LineRef): Promise<ResolvedLine> {
+  const chips = await readChips(root, files);
+  return 'name' in line ? resolveByName(root, files, chips, line) : resolveByOffset(chips, line);
+}
+
+async function readChips(root: string, files: SysfsFiles): Promise<Chip[]> {
+  const folders = (await files.list(root)).filter((entry) => /^gpiochip\d+$/.test(entry));
+  const chips: Chip[] = [];
+  for (const folder of folders) {
+    try {
+      const [label, base, lineCount] = await Promise.all(
+        ['label', 'base', 'ngpio'].map(async (file) =>
+          (await files.read(`${root}/${folder}/${file}`)).trim(),
+        ),
+      );
+      chips.push({ folder, label: label ?? '', base: Number(base), lineCount: Number(lineCount) });
+    } catch (error) {
+      // The chip went away while we looked (an unbound driver, an unplugged adapter).
+      if (errnoCode(error) !== 'ENOENT' && errnoCode(error) !== 'ENODEV') throw error;
+    }
+  }
+  return chips.sort((one, other) => one.base - other.base);
+}
+
+function listing(chips: readonly Chip[]): string {
+  if (chips.length === 0) return 'there is no GPIO chip at all';
+  const texts = chips.map((chip) => `"${chip.label}" (${chip.lineCount} lines, ${chip.folder})`);
+  return `there is ${texts.join(', ')}`;
+}
+
+function resolveByOffset(chips: readonly Chip[], line: ChipLineRef): ResolvedLine {
+  const matching = chips.filter((chip) => chip.label === line.chip);
+  const [chip] = matching;
+  if (chip === undefined) {
+    throw new HardwareError('GPIO_NO_CHIP', `no GPIO chip has the label "${line.chip}": ${listing(chips)}`, {
+      chip: line.chip,
+      labels: chips.map((each) => each.label),
+    });
+  }
+  if (matching.length > 1) {
+    throw new HardwareError(
+      'GPIO_NO_CHIP',
+      `${matching.length} GPIO chips have the label "${line.chip}", name the line by its device-tree name instead: ${listing(matching)}`,
+      { chip: line.chip, labels: chips.map((each) => each.label) },
+    );
+  }
+
+  const offset = lineOffset(line.line);
+  if (offset === undefined || !Number.isInteger(offset) || offset < 0) {
+    throw new HardwareError(
+      'GPIO_NO_LINE',
+      `"${line.line}" is no line of "${line.chip}": give an offset such as 16 or an ASPEED port name such as "C0"`,
+      { line: lineLabel(line) },
+    );
+  }
+  if (offset >= chip.lineCount) {
+    throw new HardwareError(
+      'GPIO_NO_LINE',
+      `line ${line.line} is offset ${offset}, but "${line.chip}" has only ${chip.lineCount} lines`,
+      { line: lineLabel(line), offset, lineCount: chip.lineCount },
+    );
+  }
+  return { number: chip.base + offset, chip: chip.label, offset };
+}
+
+async function resolveByName(
+  root: string,
+  files: SysfsFiles,
+  chips: readonly Chip[],
+  line: NamedLineRef,
+): Promise<ResolvedLine> {
+  const found: ResolvedLine[] = [];
+  let namedCount = 0;
+  for (const chip of chips) {
+    const names = (await readLineNames(root, files, chip)).slice(0, chip.lineCount);
+    for (const [offset, name] of names.entries()) {
+      if (name !== '') namedCount += 1;
+      if (name === line.name) found.push({ number: chip.base + offset, chip: chip.label, offset });
+    }
+  }
+
+  const [only] = found;
+  if (only === undefined) {
+    const hint =
+      namedCount === 0
+        ? 'the device tree names no line of any chip, name the line by chip label and offset instead'
+        : `none of the ${namedCount} named lines is called so`;
+    throw new HardwareError('GPIO_NO_LINE', `no GPIO line has the name "${line.name}": ${hint}`, {
+      line: lineLabel(line),
+    });
+  }
+  if (found.length > 1) {
+    const places = found.map((each) => `${each.chip} ${each.offset}`);
+    throw new HardwareError(
+      'GPIO_NO_LINE',
+      `${found.length} GPIO lines have the name "${line.name}" (${places.join(', ')}), name the line by chip label and offset instead`,
+      { line: lineLabel(line), places },
+    );
+  }
+  return only;
+}
+
+/**
+ * Names of a chip's lines in the order of their offsets, from the device tree (property
+ * `gpio-line-names`, strings that each end with NUL; the kernel's
+ * Documentation/devicetree/bindings/gpio/gpio.txt). Empty where there are none.
+ */
+async function readLineNames(root: string, files: SysfsFiles, chip: Chip): Promise<string[]> {
+  const device = `${root}/${chip.folder}/device`;
+  const nodes = [`${device}/of_node`, `${root}/${chip.folder}/of_node`];
+  // Where one device carries several banks, each bank has its own node below its own character
+  // device. Which of them this chip is cannot be told from here, so only a single one is believed.
+  const banks = (await listOrNothing(files, device)).filter((entry) => /^gpiochip\d+$/.test(entry));
+  if (banks.length === 1) nodes.push(`${device}/${banks[0]}/of_node`);
+
+  for (const node of nodes) {
+    const text = await readOrNothing(files, `${node}/gpio-line-names`);
+    if (text !== undefined) return text.replace(/\0$/, '').split('\0');
+  }
+  return [];
+}
+
+async function listOrNothing(files: SysfsFiles, folder: string): Promise<string[]> {
+  try {
+    return await files.list(folder);
+  } catch (error) {
+    if (isAbsent(error)) return [];
+    throw error;
+  }
+}
+
+async function readOrNothing(files: SysfsFiles, path: string): Promise<string | undefined> {
+  try {
+    return await files.read(path);
+  } catch (error) {
+    if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+function isAbsent(error: unknown): boolean {
+  return errnoCode(error) === 'ENOENT' || errnoCode(error) === 'ENOTDIR';
+}

@@ -1,0 +1,335 @@
+import { open as openFile, readdir, readFile } from 'node:fs/promises';
+import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+import type { Clock, I2cBackend, I2cBus, I2cDevice } from '../ports.ts';
+
+/** What this driver uses of i2c-bus's `PromisifiedBus`. */
+export interface I2cBusObject {
+  readByte(address: number, command: number): Promise<number>;
+  readWord(address: number, command: number): Promise<number>;
+  writeByte(address: number, command: number, value: number): Promise<unknown>;
+  close(): Promise<void>;
+}
+
+export interface I2cOptions {
+  readonly clock: Clock;
+  /** Where the bus devices are. Anything but the default needs an `open` of its own as well. */
+  readonly devRoot?: string;
+  readonly sysfsRoot?: string;
+  /** i2c-bus's `openPromisified`; loaded from the package `i2c-bus` with the first transfer. */
+  readonly open?: (busNumber: number) => Promise<I2cBusObject>;
+  /** Longest time for one transfer with all its attempts. */
+  readonly transferTimeoutMs?: number;
+  readonly attempts?: number;
+  readonly retryDelayMs?: number;
+}
+
+/** Fixed in i2c-bus's source (`BUS_FILE_PREFIX`). */
+const I2C_BUS_ROOT = '/dev';
+/** The 7-bit addresses that are not reserved (I2C specification UM10204, 3.1.12; as `i2cdetect` scans). */
+const FIRST_ADDRESS = 0x03;
+const LAST_ADDRESS = 0x77;
+/** Half of libuv's four worker threads, so that files, and with them the GPIO lines, always go on. */
+const MAX_STUCK_TRANSFERS = 2;
+/**
+ * Errors after which the same transfer may succeed (the kernel's Documentation/i2c/fault-codes.rst):
+ * EAGAIN: arbitration lost. ETIMEDOUT: the bus was stretched or stuck. ENXIO, and EREMOTEIO where the
+ * adapter's driver says it so (bcm2835): no acknowledge, which a PMBus device also gives while it is
+ * busy; nothing took the transfer, so repeating it is safe. The writes of this project (PAGE,
+ * OPERATION) say the same when they arrive twice.
+ */
+const TRANSIENT = new Set(['EAGAIN', 'ETIMEDOUT', 'ENXIO', 'EREMOTEIO']);
+
+/**
+ * I2C over the kernel's `/dev/i2c-*` with i2c-bus.
+ *
+ * A transfer that hangs sits in a thread that nobody can abort: its caller gets `I2C_TIMEOUT` and the
+ * bus goes on with a new bus object, but the process cannot end, not even by `process.exit()`, before
+ * the kernel gives the transfer up. The kernel does so after the adapter's timeout (about 1 s on most).
+ * At most two such threads are let happen; after that a transfer waits for one of them to come free, and
+ * rejects `I2C_TIMEOUT` without touching the bus when none does.
+ *
+ * The bus is held against everything in this process, not against other processes.
+ */
+export function createI2c(options: I2cOptions): I2cBackend {
+  const {
+    clock,
+    devRoot = I2C_BUS_ROOT,
+    sysfsRoot = '/sys/class/i2c-dev',
+    open = openWithLibrary,
+    transferTimeoutMs = 1_000,
+    attempts: maxAttempts = 3,
+    retryDelayMs = 2,
+  } = options;
+  if (devRoot !== I2C_BUS_ROOT && options.open === undefined) {
+    throw new TypeError(
+      `i2c-bus itself works on ${I2C_BUS_ROOT} only: devRoot needs an open that works there`,
+    );
+  }
+
+  const adapters = new Map<number, Adapter>();
+  /** Transfers that were given up but still run in the kernel. */
+  const stuck = new Set<Promise<unknown>>();
+
+  /** One per bus number, however often the bus is opened: PAGE and command stay together only then. */
+  interface Adapter {
+    readonly number: number;
+    users: number;
+    object: I2cBusObject | undefined;
+    lastTransaction: Promise<unknown>;
+  }
+
+  const wait = (delayMs: number) =>
+    new Promise<void>((resolve) => {
+      clock.after(delayMs, resolve);
+    });
+
+  /** False when `promise` has not ended by then; never rejects. */
+  const endsBy = (promise: Promise<unknown>, deadlineMs: number) =>
+    new Promise<boolean>((resolve) => {
+      const cancel = clock.after(Math.max(0, deadlineMs - clock.nowMs()), () => resolve(false));
+      const ended = () => {
+        cancel();
+        resolve(true);
+      };
+      promise.then(ended, ended);
+    });
+
+  const transfer = async (
+    adapter: Adapter,
+    address: number,
+    command: number,
+    run: (object: I2cBusObject) => Promise<number>,
+  ): Promise<number> => {
+    const deadlineMs = clock.nowMs() + transferTimeoutMs;
+    const details = { bus: adapter.number, address, command };
+    const where = `0x${hex(address)} on I2C bus ${adapter.number} (command 0x${hex(command)})`;
+    const timeout = (attempts: number, how: string) =>
+      new HardwareError('I2C_TIMEOUT', `${where} did not answer within ${transferTimeoutMs} ms: ${how}`, {
+        ...details,
+        attempts,
+      });
+
+    if (stuck.size >= MAX_STUCK_TRANSFERS && !(await endsBy(Promise.race(stuck), deadlineMs))) {
+      throw timeout(0, `${stuck.size} earlier transfers still hang in the kernel; something holds the bus`);
+    }
+
+    for (let attempt = 1; ; attempt += 1) {
+      // A bus object is taken out for one attempt and comes back only after a success. After any error
+      // it is thrown away: only the wording tells whether the address was set, and an object whose
+      // address was not set sends its next transfer to address 0, the general call.
+      let { object } = adapter;
+      adapter.object = undefined;
+      const running = (async () => {
+        object ??= await open(adapter.number);
+        return run(object);
+      })();
+      // Not before it is over: a closed file number may be given to another file, which a late transfer
+      // would hit.
+      const closeAfterwards = () => {
+        const close = () => object?.close();
+        running.then(close, close).catch(() => undefined);
+      };
+
+      if (!(await endsBy(running, deadlineMs))) {
+        stuck.add(running);
+        const forget = () => stuck.delete(running);
+        running.then(forget, forget);
+        closeAfterwards();
+        throw timeout(attempt, 'something holds the bus');
+      }
+      try {
+        const value = await running;
+        adapter.object = object;
+        return value;
+      } catch (error) {
+        closeAfterwards();
+        const again = TRANSIENT.has(errnoCode(error) ?? '') && !isAddressing(error);
+        const inTime = clock.nowMs() + retryDelayMs < deadlineMs;
+        if (!again || attempt >= maxAttempts || !inTime) {
+          throw transferError(error, where, { ...details, attempts: attempt });
+        }
+      }
+      await wait(retryDelayMs);
+    }
+  };
+
+  const deviceAt = (adapter: Adapter, address: number) => {
+    let held = true;
+    const ask = async (command: number, run: (object: I2cBusObject) => Promise<number>) => {
+      if (held) return transfer(adapter, address, command, run);
+      throw new HardwareError(
+        'I2C_FAILED',
+        `the transaction with 0x${hex(address)} on I2C bus ${adapter.number} is over: a transfer was not awaited`,
+        { bus: adapter.number, address, command },
+      );
+    };
+    const device: I2cDevice = {
+      readByte: (command) => ask(command, (object) => object.readByte(address, command)),
+      readWord: (command) => ask(command, (object) => object.readWord(address, command)),
+      async writeByte(command, value) {
+        await ask(command, async (object) => {
+          await object.writeByte(address, command, value);
+          return 0;
+        });
+      },
+    };
+    return {
+      device,
+      release() {
+        held = false;
+      },
+    };
+  };
+
+  const busOn = (adapter: Adapter): I2cBus => {
+    let open = true;
+    adapter.users += 1;
+    return {
+      async transaction<T>(address: number, steps: (device: I2cDevice) => Promise<T>): Promise<T> {
+        const details = { bus: adapter.number, address };
+        if (!open) throw new HardwareError('I2C_FAILED', `I2C bus ${adapter.number} was closed`, details);
+        if (!Number.isInteger(address) || address < FIRST_ADDRESS || address > LAST_ADDRESS) {
+          throw new HardwareError('I2C_FAILED', `${address} is no I2C address: 0x03 to 0x77`, details);
+        }
+        const result = adapter.lastTransaction.then(async () => {
+          const { device, release } = deviceAt(adapter, address);
+          try {
+            return await steps(device);
+          } finally {
+            release();
+          }
+        });
+        adapter.lastTransaction = result.catch(() => undefined);
+        return result;
+      },
+
+      async close() {
+        if (!open) return;
+        open = false;
+        await adapter.lastTransaction;
+        adapter.users -= 1;
+        if (adapter.users > 0) return;
+        adapters.delete(adapter.number);
+        const { object } = adapter;
+        adapter.object = undefined;
+        await object?.close();
+      },
+    };
+  };
+
+  return {
+    async openBus(bus) {
+      const number = typeof bus === 'number' ? bus : await numberOfAdapter(sysfsRoot, bus);
+      await checkDevice(`${devRoot}/i2c-${number}`, bus);
+      let adapter = adapters.get(number);
+      if (adapter === undefined) {
+        adapter = { number, users: 0, object: undefined, lastTransaction: Promise.resolve() };
+        adapters.set(number, adapter);
+      }
+      return busOn(adapter);
+    },
+  };
+}
+
+async function openWithLibrary(busNumber: number): Promise<I2cBusObject> {
+  return (await import('i2c-bus')).default.openPromisified(busNumber);
+}
+
+async function numberOfAdapter(sysfsRoot: string, name: string): Promise<number> {
+  const adapters: { number: number; name: string }[] = [];
+  try {
+    for (const entry of await readdir(sysfsRoot)) {
+      const [, number] = /^i2c-(\d+)$/.exec(entry) ?? [];
+      if (number === undefined) continue;
+      adapters.push({
+        number: Number(number),
+        name: (await readFile(`${sysfsRoot}/${entry}/name`, 'utf8')).trim(),
+      });
+    }
+  } catch (error) {
+    throw new HardwareError(
+      'I2C_NO_BUS',
+      `I2C buses cannot be looked up by name in ${sysfsRoot} (${errnoCode(error) ?? errorText(error)}): load the module i2c-dev`,
+      { bus: name, path: sysfsRoot },
+      { cause: error },
+    );
+  }
+
+  adapters.sort((one, other) => one.number - other.number);
+  const matching = adapters.filter((adapter) => adapter.name === name);
+  const [only] = matching;
+  if (only !== undefined && matching.length === 1) return only.number;
+  const listed = (only === undefined ? adapters : matching)
+    .map((each) => `${each.number} "${each.name}"`)
+    .join(', ');
+  throw new HardwareError(
+    'I2C_NO_BUS',
+    only === undefined
+      ? `no I2C bus has the name "${name}": there is ${listed === '' ? 'none at all' : listed}`
+      : `${matching.length} I2C buses have the name "${name}", give the number instead: ${listed}`,
+    { bus: name, adapters },
+  );
+}
+
+/** i2c-bus opens the device with the first transfer only; what is wrong with it is to be known before. */
+async function checkDevice(path: string, bus: number | string): Promise<void> {
+  try {
+    // Opening the device does nothing on the bus.
+    await (await openFile(path, 'r+')).close();
+  } catch (error) {
+    const errno = errnoCode(error);
+    const refused = errno === 'EACCES' || errno === 'EPERM';
+    throw new HardwareError(
+      refused ? 'I2C_PERMISSION' : 'I2C_NO_BUS',
+      refused
+        ? `no right to open ${path}: run as root or join the group that owns it (i2c)`
+        : `${path} cannot be opened (${errno ?? errorText(error)}): check the bus number and load the module i2c-dev`,
+      { bus, path, ...(errno === undefined ? {} : { errno }) },
+      { cause: error },
+    );
+  }
+}
+
+/** True for an error of the address ioctl (syscall `setAddr` in i2c-bus's native part). */
+function isAddressing(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error && String(error.syscall).startsWith('setAddr');
+}
+
+function transferError(error: unknown, where: string, details: Record<string, unknown>): HardwareError {
+  if (error instanceof HardwareError) return error;
+  const errno = errnoCode(error);
+  const [code, what] = meaningOf(errno, isAddressing(error));
+  return new HardwareError(
+    code,
+    `${where}: ${what} (${errno ?? errorText(error)})`,
+    { ...details, ...(errno === undefined ? {} : { errno }) },
+    { cause: error },
+  );
+}
+
+function meaningOf(errno: string | undefined, addressing: boolean): [HardwareErrorCode, string] {
+  // Only from the address ioctl: a transfer says EBUSY when the bus itself stays busy.
+  if (errno === 'EBUSY' && addressing) {
+    return ['I2C_BUSY', 'a kernel driver owns the address; unbind it, or read its hwmon values instead'];
+  }
+  switch (errno) {
+    case 'ENXIO':
+    case 'EREMOTEIO':
+    // What i2c-stub and some older adapters say instead.
+    case 'ENODEV':
+      return ['I2C_NO_DEVICE', 'nothing acknowledges; check the address and the power of the device'];
+    case 'ETIMEDOUT':
+      return ['I2C_TIMEOUT', 'the adapter gave up; something holds the bus'];
+    case 'ENOENT':
+      return ['I2C_NO_BUS', 'the bus is gone'];
+    case 'EACCES':
+    case 'EPERM':
+      return ['I2C_PERMISSION', 'no right to use the bus'];
+    default:
+      return ['I2C_FAILED', 'the transfer failed'];
+  }
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(2, '0');
+}

@@ -1,0 +1,180 @@
+import { HardwareError } from '../errors.ts';
+import type { Clock, UnitManager, UnitState } from '../ports.ts';
+import { connectDbus, type DbusConnection, type DbusOptions } from './dbus.ts';
+
+export interface UnitManagerOptions extends DbusOptions {
+  /** Longest time for a job, from the request to its end. */
+  readonly jobTimeoutMs?: number;
+}
+
+/** Above systemd's DefaultTimeoutStartSec (90 s), so that systemd is the one who ends a hanging start. */
+const JOB_TIMEOUT_MS = 120_000;
+
+const MANAGER = {
+  destination: 'org.freedesktop.systemd1',
+  path: '/org/freedesktop/systemd1',
+  interface: 'org.freedesktop.systemd1.Manager',
+} as const;
+
+/** Places in a row of ListUnitsByNames, `a(ssssssouso)` (org.freedesktop.systemd1(5)). */
+const ACTIVE_STATE = 3;
+const SUB_STATE = 4;
+
+/**
+ * systemd's manager over the system bus. Connects with the first call, and again after the bus was
+ * lost; what waits when the bus goes away rejects `DBUS_UNAVAILABLE`.
+ */
+export function createUnitManager(options: UnitManagerOptions): UnitManager {
+  const { clock, jobTimeoutMs = JOB_TIMEOUT_MS } = options;
+  let session: Promise<Session> | undefined;
+  let closed = false;
+
+  const connected = async (): Promise<Session> => {
+    if (closed) throw new HardwareError('DBUS_UNAVAILABLE', 'the unit manager was closed');
+    if (session === undefined) {
+      const attempt = startSession(options);
+      const forget = () => {
+        if (session === attempt) session = undefined;
+      };
+      attempt.then(({ dbus }) => dbus.onLost(forget), forget);
+      session = attempt;
+    }
+    return session;
+  };
+
+  return {
+    async startUnit(unit, mode) {
+      const { dbus, jobs } = await connected();
+      await jobs.subscribe();
+      return jobs.follow(async (resultOf) => {
+        const [job] = await dbus.call({
+          ...MANAGER,
+          member: 'StartUnit',
+          signature: 'ss',
+          body: [unit, mode],
+        });
+        return withDeadline(clock, jobTimeoutMs, `the start of ${unit}`, resultOf(String(job)));
+      });
+    },
+
+    async unitStates(units) {
+      if (units.length === 0) return [];
+      const { dbus } = await connected();
+      const [rows] = await dbus.call({
+        ...MANAGER,
+        member: 'ListUnitsByNames',
+        signature: 'as',
+        body: [units],
+      });
+      // Rows come in the order asked for, under the unit's own name where an alias was asked for.
+      return units.map((unit, index): UnitState => {
+        const row = (rows as unknown[][])[index] ?? [];
+        return {
+          unit,
+          activeState: String(row[ACTIVE_STATE] ?? 'inactive'),
+          subState: String(row[SUB_STATE] ?? 'dead'),
+        };
+      });
+    },
+
+    async reload() {
+      const { dbus } = await connected();
+      await dbus.call({ ...MANAGER, member: 'Reload' });
+    },
+
+    async close() {
+      closed = true;
+      const current = await session?.catch(() => undefined);
+      await current?.dbus.close();
+    },
+  };
+}
+
+interface Session {
+  readonly dbus: DbusConnection;
+  readonly jobs: Jobs;
+}
+
+async function startSession(options: DbusOptions): Promise<Session> {
+  const dbus = await connectDbus(options);
+  return { dbus, jobs: createJobs(dbus) };
+}
+
+interface Jobs {
+  /** Makes sure that results arrive; once per connection. */
+  subscribe(): Promise<void>;
+  /** Runs `request`, which may ask for the result of the job that it queues. */
+  follow<T>(request: (resultOf: (job: string) => Promise<string>) => Promise<T>): Promise<T>;
+}
+
+function createJobs(dbus: DbusConnection): Jobs {
+  let subscribed: Promise<void> | undefined;
+  let following = 0;
+  /** Results by job path. One can arrive before the reply that tells the path of the job. */
+  const results = new Map<string, string>();
+  const waiting = new Map<string, Set<(result: string) => void>>();
+
+  const subscribe = async () => {
+    await dbus.onSignal({ ...MANAGER, sender: MANAGER.destination, member: 'JobRemoved' }, (body) => {
+      const [, job, , result] = body.map(String);
+      if (job === undefined || result === undefined || following === 0) return;
+      results.set(job, result);
+      for (const resolve of waiting.get(job) ?? []) resolve(result);
+    });
+    try {
+      await dbus.call({ ...MANAGER, member: 'Subscribe' });
+    } catch (error) {
+      // Fine: systemd counts one subscription per connection.
+      const name = error instanceof HardwareError ? error.details.dbusError : undefined;
+      if (name !== 'org.freedesktop.systemd1.AlreadySubscribed') throw error;
+    }
+  };
+
+  const resultOf = (job: string): Promise<string> => {
+    const known = results.get(job);
+    if (known !== undefined) return Promise.resolve(known);
+    return new Promise((resolve, reject) => {
+      const forget = dbus.onLost(reject);
+      const waiters = waiting.get(job) ?? new Set();
+      waiting.set(job, waiters);
+      waiters.add((result) => {
+        forget();
+        resolve(result);
+      });
+    });
+  };
+
+  return {
+    subscribe() {
+      subscribed ??= subscribe().catch((error: unknown) => {
+        subscribed = undefined;
+        throw error;
+      });
+      return subscribed;
+    },
+
+    async follow(request) {
+      following += 1;
+      try {
+        return await request(resultOf);
+      } finally {
+        following -= 1;
+        if (following === 0) {
+          results.clear();
+          waiting.clear();
+        }
+      }
+    },
+  };
+}
+
+function withDeadline<T>(clock: Clock, timeoutMs: number, what: string, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(timeoutMs, () =>
+      reject(
+        new HardwareError('DBUS_TIMEOUT', `${what} did not end within ${timeoutMs} ms`, { what, timeoutMs }),
+      ),
+    );
+    promise.finally(cancel).then(resolve, reject);
+  });
+}

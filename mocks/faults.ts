@@ -1,0 +1,361 @@
+import leven from 'leven';
+import type { Board } from '../src/board/schema.ts';
+import { lineKey } from './line-key.ts';
+
+/** A line of the board, by its part in the chassis or by itself. */
+export type FaultLine =
+  | { readonly of: 'enable' | 'good'; readonly rail: string }
+  | { readonly of: 'pgood' | 'latch' }
+  | { readonly of: 'reset'; readonly reset: string }
+  /** Pin name, `chip/offset` or device-tree name, as it was written. */
+  | { readonly of: 'board'; readonly text: string };
+
+export type FaultEffect =
+  | { readonly on: 'rail'; readonly rail: string; readonly does: 'neverGood' | 'droops' | 'shorts' }
+  | {
+      readonly on: 'rail';
+      readonly rail: string;
+      readonly does: 'slowRise' | 'slowFall';
+      readonly extraMs: number;
+    }
+  | { readonly on: 'enable' | 'good'; readonly rail: string; readonly does: 'stuckOn' | 'stuckOff' }
+  | { readonly on: 'pgood'; readonly does: 'stuckOn' | 'stuckOff' | 'inverts' }
+  | {
+      readonly on: 'i2c';
+      readonly device: string;
+      readonly does: 'nack' | 'hang' | 'busy';
+      /** Transfers that it hits; null for all. */
+      readonly times: number | null;
+    }
+  | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | 'readError' }
+  | { readonly on: 'gpio'; readonly does: 'readError' };
+
+/** What breaks, when, and for how long. Made by `parseFault`. */
+export interface Fault {
+  /** As it was written. */
+  readonly text: string;
+  /** Null: the first chassis of the plant. */
+  readonly chassis: number | null;
+  readonly effect: FaultEffect;
+  /**
+   * `start`: from the moment the fault is put in, which for the faults a plant is made with is its start.
+   * `at`: so long after that moment. `afterGood`: so long after the rail, or for a fault without a rail the
+   * chassis, became good; only the first time that it was good for so long.
+   */
+  readonly when: { readonly kind: 'start' } | { readonly kind: 'at' | 'afterGood'; readonly ms: number };
+  /** How long it lasts; null for good. */
+  readonly forMs: number | null;
+}
+
+/** A fault that was not understood, or names something the board does not have. */
+export class FaultSyntaxError extends Error {
+  override readonly name = 'FaultSyntaxError';
+}
+
+/** The grammar for people, one example for each form. Every example is understood by `parseFault`. */
+export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIME] [at TIME | TIME after good]
+
+  rail P1V8 never good             rises to half its voltage only
+  rail P1V8 slow 300ms             takes 300 ms longer to rise
+  rail P1V8 slow off 3s            takes 3 s longer to discharge
+  rail P1V8 droops at 150ms        sinks to half its voltage
+  rail P1V8 shorts 50ms after good drops to 0 V at once
+  enable P1V8 stuck on             the enable stays asserted whatever is written
+  enable P1V8 stuck off            the enable stays off whatever is written
+  good P1V8 stuck on               the rail's good signal lies
+  good P1V8 stuck off
+  pgood never                      the chassis pgood never comes
+  pgood stuck on                   the chassis pgood never goes
+  pgood glitch 3ms at 500ms        the chassis pgood is inverted for 3 ms
+  i2c vr_ddr nack                  no transfer is acknowledged
+  i2c vr_ddr nack 2 times          the next two transfers are not acknowledged
+  i2c vr_ddr hang at 200ms         transfers run into the driver's deadline
+  i2c vr_ddr busy                  a kernel driver owns the address
+  line C3 busy                     another program has the line
+  line rail P1V8 enable busy       the same, by the line's part: rail R enable, rail R good,
+                                   pgood, reset R, latch
+  line pgood read error            reading the line fails
+  gpio read error at 300ms         reading any line fails
+
+TIME is a number with ms or s. "at" counts from the start of the plant, or from when the fault was added to a
+running one. "after good" counts from the rail being good, or the chassis where the fault names no rail; it
+strikes once. Without either the fault is there from the start. Without "for" it stays. Without "chassis N" it
+is in the first chassis of the plant.
+`;
+
+/**
+ * Reads one fault.
+ *
+ * @param board when given, the names are checked against it too
+ * @throws FaultSyntaxError telling what was not understood and what may have been meant
+ */
+export function parseFault(text: string, board?: Board): Fault {
+  const words = createWords(text);
+  const chassis = words.skip('chassis') ? words.count('a chassis number') : null;
+  const { effect, forMs: ownForMs } = parseEffect(words);
+  const forMs = words.skip('for') ? words.time() : null;
+  if (forMs !== null && ownForMs !== null) throw words.error('a glitch has its length already');
+  const when = parseWhen(words);
+  words.end();
+  const fault: Fault = { text: words.all, chassis, effect, when, forMs: ownForMs ?? forMs };
+  if (board !== undefined) checkFault(fault, board);
+  return fault;
+}
+
+function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null } {
+  const plain = (effect: FaultEffect) => ({ effect, forMs: null });
+  const on = words.oneOf('rail', 'enable', 'good', 'pgood', 'i2c', 'line', 'gpio');
+  switch (on) {
+    case 'rail': {
+      const rail = words.name('a rail');
+      const does = words.oneOf('never', 'slow', 'droops', 'shorts');
+      if (does === 'never') {
+        words.oneOf('good');
+        return plain({ on, rail, does: 'neverGood' });
+      }
+      if (does !== 'slow') return plain({ on, rail, does });
+      const edge = words.skip('off') ? 'slowFall' : 'slowRise';
+      return plain({ on, rail, does: edge, extraMs: words.time() });
+    }
+    case 'enable':
+    case 'good': {
+      const rail = words.name('a rail');
+      words.oneOf('stuck');
+      return plain({ on, rail, does: parseStuck(words) });
+    }
+    case 'pgood': {
+      const does = words.oneOf('never', 'stuck', 'glitch');
+      if (does === 'never') return plain({ on, does: 'stuckOff' });
+      if (does === 'stuck') return plain({ on, does: parseStuck(words) });
+      return { effect: { on, does: 'inverts' }, forMs: words.time() };
+    }
+    case 'i2c': {
+      const device = words.name('a device');
+      const does = words.oneOf('nack', 'hang', 'busy');
+      let times: number | null = null;
+      if (words.nextIsCount()) {
+        times = words.count('a number of transfers');
+        words.oneOf('times', 'time');
+      }
+      return plain({ on, device, does, times });
+    }
+    case 'line': {
+      const line = parseLine(words);
+      const does = words.oneOf('busy', 'read');
+      if (does === 'busy') return plain({ on, line, does });
+      words.oneOf('error');
+      return plain({ on, line, does: 'readError' });
+    }
+    case 'gpio':
+      words.oneOf('read');
+      words.oneOf('error');
+      return plain({ on, does: 'readError' });
+  }
+}
+
+function parseStuck(words: Words): 'stuckOn' | 'stuckOff' {
+  return words.oneOf('on', 'off') === 'on' ? 'stuckOn' : 'stuckOff';
+}
+
+function parseLine(words: Words): FaultLine {
+  if (words.skip('rail')) {
+    const rail = words.name('a rail');
+    return { of: words.oneOf('enable', 'good'), rail };
+  }
+  if (words.skip('reset')) return { of: 'reset', reset: words.name('a reset') };
+  if (words.skip('pgood')) return { of: 'pgood' };
+  if (words.skip('latch')) return { of: 'latch' };
+  return { of: 'board', text: words.name('a line') };
+}
+
+function parseWhen(words: Words): Fault['when'] {
+  if (words.atEnd()) return { kind: 'start' };
+  if (words.skip('at')) return { kind: 'at', ms: words.time() };
+  if (!words.nextIsTime()) throw words.unexpected(['for', 'at', 'a time and "after good"']);
+  const ms = words.time();
+  words.oneOf('after');
+  words.oneOf('good');
+  return { kind: 'afterGood', ms };
+}
+
+type Words = ReturnType<typeof createWords>;
+
+const TIME = /^(\d+(?:\.\d+)?)(ms|s)$/;
+
+/** Takes a text word by word. */
+function createWords(text: string) {
+  const words = text.trim().split(/\s+/);
+  const all = words.join(' ');
+  let place = 0;
+
+  const error = (what: string) =>
+    new FaultSyntaxError(`fault "${all}": ${what} (--fault list shows the forms)`);
+  const unexpected = (expected: readonly string[]) => {
+    const word = words[place];
+    const list = expected.map((option) => (option.includes(' ') ? option : `"${option}"`)).join(', ');
+    if (!word) return error(`something is missing at the end, expected ${list}`);
+    return error(`"${word}" was not understood, expected ${list}${didYouMean(word, expected)}`);
+  };
+  const take = (pattern: RegExp, expected: string): RegExpExecArray => {
+    const match = pattern.exec(words[place] ?? '');
+    if (match === null) throw unexpected([expected]);
+    place += 1;
+    return match;
+  };
+
+  return {
+    all,
+    error,
+    unexpected,
+    atEnd: () => place === words.length,
+    end: () => {
+      if (place < words.length)
+        throw error(`"${words.slice(place).join(' ')}" at the end was not understood`);
+    },
+    skip: (word: string): boolean => {
+      if (words[place] !== word) return false;
+      place += 1;
+      return true;
+    },
+    oneOf: <const Option extends string>(...options: readonly Option[]): Option => {
+      const found = options.find((option) => option === words[place]);
+      if (found === undefined) throw unexpected(options);
+      place += 1;
+      return found;
+    },
+    name: (what: string): string => take(/^\S+$/, `the name of ${what}`)[0],
+    nextIsCount: () => /^\d+$/.test(words[place] ?? ''),
+    count: (what: string): number => Number(take(/^\d+$/, what)[0]),
+    nextIsTime: () => TIME.test(words[place] ?? ''),
+    time: (): number => {
+      const [, number = '', unit = ''] = take(TIME, 'a time such as 300ms or 2s');
+      return Number(number) * (unit === 's' ? 1000 : 1);
+    },
+  };
+}
+
+/** The nearest of `options`, as the end of a sentence; empty when none is near. */
+function didYouMean(word: string, options: readonly string[]): string {
+  const [nearest] = options
+    .map((option) => ({ option, distance: leven(word.toLowerCase(), option.toLowerCase()) }))
+    .filter(({ option, distance }) => distance <= Math.max(1, Math.floor(option.length / 2)))
+    .sort((left, right) => left.distance - right.distance);
+  return nearest === undefined ? '' : `; did you mean "${nearest.option}"?`;
+}
+
+/**
+ * Checks the names of a fault against the chassis of a plant.
+ *
+ * @param chassis the chassis that the plant has, first one first; all of the board where it is left out
+ * @throws FaultSyntaxError for a name that the board does not have, with the nearest that it has
+ */
+export function checkFault(fault: Fault, board: Board, chassis: readonly number[] = chassisOf(board)): void {
+  const { effect } = fault;
+  const refuse = (kind: string, name: string, options: readonly string[], where: string) =>
+    new FaultSyntaxError(
+      `fault "${fault.text}": ${where} has no ${kind} "${name}"${didYouMean(name, options) || listOf(kind, options)}`,
+    );
+  const number = fault.chassis ?? chassis[0] ?? 0;
+  const described = chassis.includes(number) ? board.chassis[number] : undefined;
+  if (described === undefined) throw refuse('chassis', String(number), chassis.map(String), 'the plant');
+  const where = `chassis ${number}`;
+
+  const checkRail = (name: string): void => {
+    if (!Object.hasOwn(described.rails, name))
+      throw refuse('rail', name, Object.keys(described.rails), where);
+  };
+  if (effect.on === 'rail' || effect.on === 'enable' || effect.on === 'good') checkRail(effect.rail);
+  if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
+    throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);
+  }
+  if (effect.on === 'i2c' && !Object.hasOwn(board.devices, effect.device)) {
+    throw refuse('device', effect.device, Object.keys(board.devices), 'the board');
+  }
+  if (effect.on !== 'line') return;
+  const { line } = effect;
+  switch (line.of) {
+    case 'enable':
+    case 'good': {
+      checkRail(line.rail);
+      const part = described.rails[line.rail]?.[line.of];
+      if (part === undefined || 'pmbus' in part) {
+        throw new FaultSyntaxError(`fault "${fault.text}": rail ${line.rail} has no ${line.of} line`);
+      }
+      return;
+    }
+    case 'reset':
+      if (Object.hasOwn(described.resets, line.reset)) return;
+      throw refuse('reset', line.reset, Object.keys(described.resets), where);
+    case 'latch':
+      if (described.latch !== undefined) return;
+      throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no latch`);
+    case 'pgood':
+      return;
+    case 'board': {
+      const lines = linesByName(board, chassis);
+      if (!lines.has(line.text)) throw refuse('line', line.text, [...lines.keys()], 'the plant');
+    }
+  }
+}
+
+/** Key of the line that a fault names, in a chassis. Undefined for what `checkFault` refuses. */
+export function faultLineKey(
+  line: FaultLine,
+  board: Board,
+  number: number,
+  chassis: readonly number[] = chassisOf(board),
+): string | undefined {
+  if (line.of === 'board') return linesByName(board, chassis).get(line.text);
+  const described = board.chassis[number];
+  if (described === undefined) return undefined;
+  const refOf = () => {
+    switch (line.of) {
+      case 'enable':
+      case 'good':
+        return described.rails[line.rail]?.[line.of];
+      case 'reset':
+        return described.resets[line.reset];
+      case 'pgood':
+      case 'latch':
+        return described[line.of];
+    }
+  };
+  const ref = refOf();
+  return ref === undefined || 'pmbus' in ref ? undefined : lineKey(ref);
+}
+
+/** Numbers of the chassis of a board, lowest first. */
+export function chassisOf(board: Board): number[] {
+  return Object.keys(board.chassis)
+    .map(Number)
+    .sort((left, right) => left - right);
+}
+
+/** All lines of the chassis by each of their names: `C3`, `1e780000.gpio/19`, `power-chassis-good`. */
+function linesByName(board: Board, chassis: readonly number[]): Map<string, string> {
+  const lines = new Map<string, string>();
+  for (const number of chassis) {
+    const described = board.chassis[number];
+    if (described === undefined) continue;
+    const { rails, pgood, resets, latch } = described;
+    const refs = [
+      ...Object.values(rails).flatMap(({ enable, good }) => [enable, good]),
+      pgood,
+      ...Object.values(resets),
+      latch,
+    ];
+    for (const ref of refs) {
+      if (ref === undefined || 'pmbus' in ref) continue;
+      const key = lineKey(ref);
+      if (key === undefined) continue;
+      lines.set(key, key);
+      const name = 'name' in ref ? ref.name : String(ref.line);
+      if (!lines.has(name)) lines.set(name, key);
+    }
+  }
+  return lines;
+}
+
+function listOf(kind: string, options: readonly string[]): string {
+  return options.length === 0 ? `; it has no ${kind} at all` : `; it has ${options.join(', ')}`;
+}

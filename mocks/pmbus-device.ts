@@ -1,0 +1,136 @@
+import { HardwareError } from '../hw/errors.ts';
+
+/** PMBus specification 1.3.1 part II, table 31. */
+const PAGE = 0x00;
+const OPERATION = 0x01;
+const VOUT_MODE = 0x20;
+const STATUS_BYTE = 0x78;
+const STATUS_WORD = 0x79;
+const STATUS_VOUT = 0x7a;
+const READ_VOUT = 0x8b;
+
+/** PAGE value that writes to all pages (11.10). */
+const ALL_PAGES = 0xff;
+
+/** STATUS_WORD bits (17.2). */
+const STATUS_VOUT_SUMMARY = 1 << 15;
+const STATUS_NOT_GOOD = 1 << 11;
+const STATUS_OFF = 1 << 6;
+/** STATUS_VOUT: VOUT_UV_FAULT (17.3). */
+const VOUT_UNDERVOLTAGE = 1 << 4;
+
+/** VOUT_MODE: linear format with exponent -9 as five-bit two's complement (8.3.1). */
+const LINEAR_EXPONENT = -9;
+const VOUT_MODE_LINEAR = LINEAR_EXPONENT & 0x1f;
+const VOUT_MODE_DIRECT = 0x40;
+
+/** One output of the device, as the chassis has it. */
+export interface PmbusOutput {
+  operation(): number;
+  writeOperation(value: number): void;
+  volts(): number;
+  good(): boolean;
+  /** The output does not deliver: it is off, or has no input. */
+  off(): boolean;
+  /** Voltage is below its limit though it should be there. */
+  undervoltage(): boolean;
+}
+
+/** The registers of one device. Values are checked by whoever calls. */
+export interface PmbusDevice {
+  readByte(command: number): number;
+  readWord(command: number): number;
+  writeByte(command: number, value: number): void;
+}
+
+/**
+ * @param where how messages name the device
+ * @param outputs by page; a device without any page answers I2C_FAILED to all that needs one
+ * @param vout coefficients of a device in direct format; the others are linear
+ */
+export function createPmbusDevice(
+  where: string,
+  outputs: ReadonlyMap<number, PmbusOutput>,
+  vout: { readonly m: number; readonly b: number; readonly r: number } | undefined,
+): PmbusDevice {
+  let page = 0;
+
+  const refuse = (what: string, command: number) =>
+    new HardwareError('I2C_FAILED', `${where} refused ${what}`, { command, page });
+  const output = (command: number): PmbusOutput => {
+    const found = outputs.get(page);
+    if (found === undefined) throw refuse(`command ${hex(command)}: no output has page ${page}`, command);
+    return found;
+  };
+  const statusWord = (): number => {
+    const { good, off, undervoltage } = output(STATUS_WORD);
+    return (
+      (good() ? 0 : STATUS_NOT_GOOD) | (off() ? STATUS_OFF : 0) | (undervoltage() ? STATUS_VOUT_SUMMARY : 0)
+    );
+  };
+
+  return {
+    readByte(command) {
+      switch (command) {
+        case PAGE:
+          return page;
+        case OPERATION:
+          return output(command).operation();
+        case VOUT_MODE:
+          return vout === undefined ? VOUT_MODE_LINEAR : VOUT_MODE_DIRECT;
+        case STATUS_BYTE:
+          return statusWord() & 0xff;
+        case STATUS_VOUT:
+          return output(command).undervoltage() ? VOUT_UNDERVOLTAGE : 0;
+        default:
+          throw refuse(
+            `Read Byte of command ${hex(command)}: the simulated device does not have it`,
+            command,
+          );
+      }
+    },
+
+    readWord(command) {
+      switch (command) {
+        case STATUS_WORD:
+          return statusWord();
+        case READ_VOUT: {
+          const volts = output(command).volts();
+          const raw =
+            vout === undefined ? volts * 2 ** -LINEAR_EXPONENT : (vout.m * volts + vout.b) * 10 ** vout.r;
+          // A reading beyond the register stands at its end, as that of a saturated converter does.
+          const [least, most] = vout === undefined ? [0, 0xffff] : [-0x8000, 0x7fff];
+          return Math.min(Math.max(Math.round(raw), least), most) & 0xffff;
+        }
+        default:
+          throw refuse(
+            `Read Word of command ${hex(command)}: the simulated device does not have it`,
+            command,
+          );
+      }
+    },
+
+    writeByte(command, value) {
+      switch (command) {
+        case PAGE:
+          if (value !== ALL_PAGES && !outputs.has(value))
+            throw refuse(`PAGE ${value}: it has no such page`, command);
+          page = value;
+          return;
+        case OPERATION:
+          if (page !== ALL_PAGES) return output(command).writeOperation(value);
+          for (const each of outputs.values()) each.writeOperation(value);
+          return;
+        default:
+          throw refuse(
+            `Write Byte of command ${hex(command)}: the simulated device does not have it`,
+            command,
+          );
+      }
+    },
+  };
+}
+
+function hex(value: number): string {
+  return `0x${value.toString(16).padStart(2, '0')}`;
+}

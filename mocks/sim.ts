@@ -1,0 +1,271 @@
+#!/usr/bin/env node
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CodedError, errorText } from '../hw/errors.ts';
+import type { Clock } from '../hw/ports.ts';
+import { chassisOf, loadBoard } from '../src/board/load.ts';
+import { EXIT, exitCodeOf } from '../src/cli/exit.ts';
+import { liveReporter } from '../src/cli/live.ts';
+import { DEFAULT_BOARD, runCommandLine } from '../src/cli/main.ts';
+import { lineReporter } from '../src/cli/report.ts';
+import type { World } from '../src/cli/world.ts';
+import { composeWorld } from '../src/compose.ts';
+import { openChassis } from '../src/run/hardware.ts';
+import type { Recorded } from '../src/run/record.ts';
+import { runSequence } from '../src/run/runner.ts';
+import { planOf } from '../src/sequence/plan.ts';
+import { renderSvg } from '../src/trace/svg.ts';
+import { FAULT_GRAMMAR, type Fault, FaultSyntaxError, parseFault } from './faults.ts';
+import { createMockGpio } from './gpio.ts';
+import { createMockI2c } from './i2c.ts';
+import { createPlant, type Plant } from './plant.ts';
+import { connectPlant, type RemotePlant, startPlantServer } from './plant-server.ts';
+import { createVirtualClock, VirtualTimeError } from './virtual-clock.ts';
+
+/**
+ * `chassis-power-sim`: the whole command line of chassis-power on a simulated chassis. Its own options and
+ * verbs are below; everything else goes to the command line as it is.
+ */
+
+const USAGE = `usage: chassis-power-sim [SIMULATION] VERB …      as chassis-power, on a simulated chassis of the board
+       chassis-power-sim plant --board B --socket S [--fault F]…   keep a chassis running for several processes
+       chassis-power-sim --plant S lines|rails|hazards [--json]    look at a running chassis from outside
+       chassis-power-sim --plant S fault F | clear-faults          break it, mend it
+       chassis-power-sim demo --board B [--svg FILE] [--fault F]…  power on and off in real time
+
+simulation:
+  --plant S               work on the running chassis behind socket S
+  --time virtual|real     how time passes for a chassis of one's own (virtual: as fast as it can)
+  --initially off|on      whether that chassis starts powered
+  --fault F               a fault of that chassis, repeatable; "--fault list" explains the grammar
+`;
+
+/** Time the demo leaves the chassis on, for a reader to see it. */
+const DEMO_ON_MS = 300;
+
+interface SimOptions {
+  readonly plant: string | undefined;
+  readonly socket: string | undefined;
+  readonly time: string | undefined;
+  readonly initially: string | undefined;
+  readonly faults: readonly string[];
+  /** What is left for the command line of chassis-power. */
+  readonly rest: readonly string[];
+}
+
+class SimUsageError extends Error {
+  override readonly name = 'SimUsageError';
+}
+
+/** Takes the simulation's options out, wherever they stand; everything else keeps its order. */
+function takeOptions(args: readonly string[]): SimOptions {
+  const values: Record<string, string> = {};
+  const faults: string[] = [];
+  const rest: string[] = [];
+  const own = ['plant', 'socket', 'time', 'initially', 'fault'];
+  for (let index = 0; index < args.length; index += 1) {
+    const arg = args[index] ?? '';
+    const [, name = '', inline] = /^--([a-z]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    if (!own.includes(name)) {
+      rest.push(arg);
+      continue;
+    }
+    if (inline === undefined) index += 1;
+    const value = inline ?? args[index];
+    if (value === undefined) throw new SimUsageError(`--${name} needs a value`);
+    if (name === 'fault') faults.push(value);
+    else values[name] = value;
+  }
+  for (const [name, allowed] of [
+    ['time', ['virtual', 'real']],
+    ['initially', ['off', 'on']],
+  ] as const) {
+    const value = values[name];
+    if (value !== undefined && !(allowed as readonly string[]).includes(value)) {
+      throw new SimUsageError(`--${name} takes ${allowed.join(' or ')}, not "${value}"`);
+    }
+  }
+  const { plant, socket, time, initially } = values;
+  return { plant, socket, time, initially, faults, rest };
+}
+
+function optionOf(args: readonly string[], option: string): string | undefined {
+  const inline = args.find((arg) => arg.startsWith(`${option}=`));
+  if (inline !== undefined) return inline.slice(option.length + 1);
+  const index = args.indexOf(option);
+  return index < 0 ? undefined : args[index + 1];
+}
+
+function boardPathOf(args: readonly string[], world: World): string {
+  return optionOf(args, '--board') ?? world.env.CHASSIS_POWER_BOARD ?? DEFAULT_BOARD;
+}
+
+function plantOf(boardPath: string, options: SimOptions, clock: Clock): Plant {
+  const { board } = loadBoard(boardPath);
+  const faults: Fault[] = options.faults.map((text) => parseFault(text, board));
+  return createPlant({ board, clock, faults, initially: options.initially === 'on' ? 'on' : 'off' });
+}
+
+/** A world whose hardware is the plant that `plant` gives; the plant is made with the first line. */
+function worldOn(plant: () => Plant, clock: Clock, runDir: string, real: World): World {
+  return {
+    ...real,
+    clock,
+    gpio: async () => createMockGpio(plant()),
+    i2c: async () => createMockI2c(plant()),
+    defaultRunDir: runDir,
+    programName: 'chassis-power-sim',
+  };
+}
+
+function printHazards(plant: Plant | undefined, world: World): void {
+  for (const { kind, name, atMs, text } of plant?.hazards ?? []) {
+    world.stderr.write(`hazard: ${kind} ${name} at ${atMs.toFixed(1)} ms: ${text}\n`);
+  }
+}
+
+async function runHere(options: SimOptions, real: World): Promise<number> {
+  const virtual = options.time === 'real' ? undefined : createVirtualClock();
+  const clock = virtual ?? real.clock;
+  const runDir = mkdtempSync(join(tmpdir(), 'chassis-power-sim-'));
+  let plant: Plant | undefined;
+  const world = worldOn(
+    () => {
+      plant ??= plantOf(boardPathOf(options.rest, real), options, clock);
+      return plant;
+    },
+    clock,
+    runDir,
+    real,
+  );
+  try {
+    // A fault that this board cannot have is told before anything runs.
+    if (options.faults.length > 0) world.gpio();
+    const run = runCommandLine(options.rest, world);
+    return await (virtual ? virtual.runUntil(run) : run);
+  } finally {
+    printHazards(plant, world);
+    plant?.close();
+    rmSync(runDir, { recursive: true, force: true });
+  }
+}
+
+async function runRemote(options: SimOptions, socketPath: string, real: World): Promise<number> {
+  const [verb, ...operands] = options.rest;
+  const remote: RemotePlant = await connectPlant(socketPath);
+  try {
+    const json = options.rest.includes('--json');
+    switch (verb) {
+      case 'lines':
+      case 'rails':
+      case 'hazards': {
+        const rows: readonly object[] = await remote[verb]();
+        real.stdout.write(
+          json ? `${JSON.stringify(rows)}\n` : rows.map((row) => `${JSON.stringify(row)}\n`).join(''),
+        );
+        return EXIT.ok;
+      }
+      case 'fault':
+        if (operands[0] === undefined) throw new SimUsageError('fault needs what is to break');
+        await remote.addFault(operands[0]);
+        return EXIT.ok;
+      case 'clear-faults':
+        await remote.clearFaults();
+        return EXIT.ok;
+      default:
+        return await runCommandLine(options.rest, {
+          ...real,
+          gpio: async () => remote.gpio,
+          i2c: async () => remote.i2c,
+          defaultRunDir: `${socketPath}.run`,
+          programName: 'chassis-power-sim',
+        });
+    }
+  } finally {
+    remote.close();
+  }
+}
+
+async function servePlant(options: SimOptions, real: World): Promise<number> {
+  if (options.socket === undefined) throw new SimUsageError('plant needs --socket S');
+  const plant = plantOf(boardPathOf(options.rest, real), options, real.clock);
+  const server = await startPlantServer({ plant, socketPath: options.socket });
+  real.stdout.write('ready\n');
+  await new Promise<void>((resolve) => {
+    if (real.signal.aborted) resolve();
+    else real.signal.addEventListener('abort', () => resolve());
+  });
+  await server.close();
+  plant.close();
+  return EXIT.ok;
+}
+
+/** Power on, a moment on, power off, in one picture. */
+async function demo(options: SimOptions, real: World): Promise<number> {
+  const path = boardPathOf(options.rest, real);
+  const loaded = loadBoard(path);
+  const chassis = chassisOf(loaded, 0);
+  const plan = planOf(chassis);
+  const simulated = plantOf(path, options, real.clock);
+  const world = worldOn(() => simulated, real.clock, '', real);
+  const hardware = await openChassis(loaded.board, chassis, world);
+  const recording: Recorded[] = [];
+  const report =
+    real.stdout.columns === null ? lineReporter(real.stdout, 0, false) : liveReporter(real.stdout, plan);
+  const runOptions = {
+    plan,
+    hardware,
+    clock: real.clock,
+    // One process, so nothing has to outlive it.
+    store: { load: () => ({ hint: null, warning: null }), save: () => null },
+    record: (entry: Recorded) => {
+      recording.push(entry);
+      report(entry);
+    },
+    signal: real.signal,
+  };
+  real.stdout.write(`simulated board ${loaded.board.name}: ${loaded.board.description ?? ''}\n\n`);
+  const on = await runSequence({ request: 'POWER_ON', goesOnFrom: [], until: ['pgood'] }, runOptions);
+  await new Promise<void>((resolve) => {
+    real.clock.after(DEMO_ON_MS, resolve);
+  });
+  const off = await runSequence({ request: 'POWER_OFF', goesOnFrom: [], until: ['off'] }, runOptions);
+  await hardware.close();
+  simulated.close();
+  printHazards(simulated, real);
+  const svg = optionOf(options.rest, '--svg');
+  if (svg !== undefined) {
+    writeFileSync(svg, renderSvg(recording, plan, `${loaded.board.name}: power on and off (simulated)`));
+    real.stdout.write(`\ntiming diagram: ${svg}\n`);
+  }
+  return on.state === 'pgood' && off.state === 'off' ? EXIT.ok : EXIT.railFault;
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const real = composeWorld();
+  try {
+    const options = takeOptions(args);
+    const [verb] = options.rest;
+    if (options.faults.includes('list')) {
+      real.stdout.write(FAULT_GRAMMAR);
+      return EXIT.ok;
+    }
+    if (verb === undefined || verb === '--help' || verb === '-h') {
+      (verb === undefined ? real.stderr : real.stdout).write(USAGE);
+      return verb === undefined ? EXIT.usage : EXIT.ok;
+    }
+    if (verb === 'plant') return await servePlant(options, real);
+    if (options.plant !== undefined) return await runRemote(options, options.plant, real);
+    if (verb === 'demo') return await demo(options, real);
+    return await runHere(options, real);
+  } catch (error) {
+    const own = error instanceof SimUsageError || error instanceof FaultSyntaxError;
+    if (!own && !(error instanceof CodedError) && !(error instanceof VirtualTimeError)) throw error;
+    real.stderr.write(`chassis-power-sim: ${errorText(error)}\n`);
+    return own ? EXIT.usage : exitCodeOf(error);
+  }
+}
+
+process.exitCode = EXIT.internal;
+process.exitCode = await main(process.argv.slice(2));

@@ -1,0 +1,391 @@
+/**
+ * The emulated BMC: boots it, runs commands in it, talks to QEMU about it.
+ *
+ * What was found in the guest (ast2600-evb, Debian's 6.1 kernel), and tests may count on:
+ * - Labels in /sys/class/gpio/gpiochip<base>/label: `1e780000.gpio` with 208 lines (A0 to Z7 are letter * 8 + number) and
+ *   `1e780800.gpio` with 36. The board's device tree names no lines; where one does, the names are in
+ *   gpiochip<base>/device/of_node/gpio-line-names, separated by NUL.
+ * - A line right after its first export: direction `in`, value 0 (or what the rig put on it). Pins that another
+ *   controller owns cannot be exported (EINVAL): A0 to A7, B4, B5, H4 to H7, and J0 to L3 (MDIO, I2C, eMMC).
+ * - A level that was set through sysfs stays when the process ends, also after unexport.
+ * - QEMU drops a level written while the line is still an input. The kernel writes the level first and the direction
+ *   second, so `echo high >direction` on a fresh line gives an output that is LOW, until a level is written again (the
+ *   chip itself keeps it). A line that has level 1 as an input, by a pull or by the rig, does become a high output.
+ * - I2C adapters in /sys/class/i2c-dev/i2c-<n>/name: `1e78a080.i2c-bus` (0) to `1e78a800.i2c-bus` (15), without 10 and 11.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { closeSync, createReadStream, mkdtempSync, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { connectAgent, GuestError, type GuestProcess, shorten } from './command.ts';
+import { type BmcImage, prepareImage } from './image.ts';
+import { connectQmp, type Qmp } from './qmp.ts';
+import { progress } from './subprocess.ts';
+
+/** A board that QEMU can be: its machine name, its device tree in the kernel package, and the NIC to use. */
+export interface BmcMachine {
+  machine: string;
+  deviceTree: string;
+  /** Which of the board's NICs is connected to the host, counted from 0 … */
+  nicIndex: number;
+  /** … and the address of that NIC's controller, by which the guest finds it. */
+  nicAddress: string;
+}
+
+export const AST2600_EVB: BmcMachine = {
+  machine: 'ast2600-evb',
+  deviceTree: 'aspeed-ast2600-evb.dtb',
+  nicIndex: 0,
+  nicAddress: '1e660000',
+};
+
+/** An IBM board with the same chip, whose device tree names its GPIO lines. */
+export const RAINIER_BMC: BmcMachine = {
+  machine: 'rainier-bmc',
+  deviceTree: 'aspeed-bmc-ibm-rainier.dtb',
+  nicIndex: 2,
+  nicAddress: '1e670000',
+};
+
+/**
+ * PMBus devices of the default board. What they do was found out by trying it in the guest with i2ctransfer, under QEMU
+ * 7.2:
+ *
+ * | | vr0, isl69260, bus 3, 0x60 | psm0, max34451, bus 5, 0x74 |
+ * | --- | --- | --- |
+ * | PAGE (0x00) | 2 pages, 0 and 1; any other value is taken, and then all reads give 0xff | 21 pages; 0 to 15 have a voltage, 16 to 20 a temperature; 0xff reads as page 0 |
+ * | VOUT_MODE (0x20) | 0x40: direct | 0x40: direct |
+ * | READ_VOUT (0x8b) | millivolts (m 1, b 0, R 3), low byte first; 1000 after reset | the same; 0 after reset, 0xffff on pages above 15 |
+ * | STATUS_WORD (0x79) | 0 after reset | 0 after reset |
+ * | OPERATION (0x01) | 0x80 after reset, reads back as written; off makes READ_VOUT 0 at once, on makes it VOUT_MARGIN_LOW (250) and may set VOUT bits in STATUS_WORD | 0x80 after reset, reads back as written, changes nothing else |
+ * | over QMP | `vout[0]`, `vout[1]` in millivolts, and iout, iin, vin, pout, pin, temp1 … temp3; not OPERATION itself | `vout[0]` … `vout[15]`, `temperature[0]` … `[4]` |
+ *
+ * Fault bits come from limits that the guest writes: with VOUT_UV_FAULT_LIMIT (0x44) above the voltage STATUS_WORD gets
+ * 0x80 in its high byte and STATUS_VOUT (0x7a) 0x10, and CLEAR_FAULTS (0x03) clears them only when the voltage is back.
+ * A command the device does not know reads 0xff, sets 0x02 in STATUS_WORD and 0x80 in STATUS_CML (0x7e).
+ * A read that takes fewer bytes than the register has leaves the rest in front of the next read: `i2cget … b` on a word
+ * spoils what follows. A reset of the machine resets the devices too. An address with nothing on it answers ENXIO.
+ */
+export const DEFAULT_DEVICES: readonly string[] = [
+  'isl69260,bus=aspeed.i2c.bus.3,address=0x60,id=vr0',
+  'max34451,bus=aspeed.i2c.bus.5,address=0x74,id=psm0',
+];
+
+/** Everything another process needs to use a booted guest: plain JSON, so that vitest can hand it to its test processes. */
+export interface BmcHandle {
+  pid: number;
+  agentPort: number;
+  /** QMP serves one client per socket: `boot` is kept by the process that booted, the others are free to take. */
+  qmpSockets: { boot: string; test: string; plant: string };
+  serialLog: string;
+}
+
+export interface ExecResult {
+  /** The exit code, 128 + n when signal n ended the command. */
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface ExecOptions {
+  /** When it is over the command and its process group are killed, and the call rejects. Default 60,000. */
+  timeoutMs?: number;
+  stdin?: string | Uint8Array;
+}
+
+export interface Bmc {
+  readonly handle: BmcHandle;
+  readonly qmp: Qmp;
+  /** Runs `command` with /bin/sh as root. Any exit code is an answer, not an error. */
+  exec(command: string, options?: ExecOptions): Promise<ExecResult>;
+  /** The same without decoding: what the command wrote, byte for byte. */
+  execBytes(
+    command: string,
+    options?: ExecOptions,
+  ): Promise<{ code: number; stdout: Buffer; stderr: Buffer }>;
+  /** Like `exec`, but any exit code except 0 is an error that shows stderr. Returns stdout without its last newline. */
+  sh(command: string, options?: ExecOptions): Promise<string>;
+  /** Copies one file, mode included, making the folders above it. Whoever has the old file open keeps the old one. */
+  copyIn(hostFile: string, guestPath: string, options?: { timeoutMs?: number }): Promise<void>;
+  /** Starts `command` and returns a byte stream to its stdin and stdout. Default limit of its life: 600,000 ms. */
+  spawnStream(command: string, options?: { timeoutMs?: number }): Promise<GuestProcess>;
+  /** Resets the chip and comes back when systemd has finished booting. GPIO outputs fall back to inputs meanwhile. */
+  reboot(options?: { timeoutMs?: number }): Promise<void>;
+  /** Ends the guest, for everyone. */
+  shutdown(): Promise<void>;
+  /** Lets go of the guest, which runs on. */
+  close(): void;
+}
+
+/** Quotes one word for the guest's shell. */
+export function quote(word: string): string {
+  return `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
+export interface BootOptions {
+  /** `-device` arguments of QEMU. Default: `DEFAULT_DEVICES`. */
+  devices?: readonly string[];
+  machine?: BmcMachine;
+  image?: BmcImage;
+  timeoutMs?: number;
+}
+
+/**
+ * Boots a BMC from the cached image (made first when it is missing) and returns when systemd has finished starting.
+ * The image itself is never written: the guest's changes live in a temporary overlay that ends with QEMU, and QEMU ends
+ * with this process, however that ends.
+ */
+export async function bootBmc(options: BootOptions = {}): Promise<Bmc> {
+  const image = options.image ?? (await prepareImage());
+  const machine = options.machine ?? AST2600_EVB;
+  const timeoutMs = options.timeoutMs ?? 400_000;
+  const say = progress('bmc');
+  const folder = mkdtempSync(join(tmpdir(), 'bmc-'));
+  const qmpSockets = { boot: join(folder, 'boot'), test: join(folder, 'test'), plant: join(folder, 'plant') };
+  const serialLog = join(folder, 'serial.log');
+  const qemuLog = join(folder, 'qemu.log');
+  const log = openSync(qemuLog, 'w');
+  const nics: string[] = [];
+  for (let i = 0; i < machine.nicIndex; i++) nics.push('-nic', 'none');
+  const qemu = spawn(
+    'setpriv',
+    [
+      '--pdeathsig',
+      'KILL',
+      'qemu-system-arm',
+      '-M',
+      machine.machine,
+      '-m',
+      '1G',
+      '-display',
+      'none',
+      '-monitor',
+      'none',
+      '-kernel',
+      image.kernel,
+      '-initrd',
+      image.initramfs,
+      '-dtb',
+      join(image.deviceTrees, machine.deviceTree),
+      // Without the blacklist aspeed_gfx holds the boot up for a minute. net.ifnames=0: udev must not rename a NIC that is up.
+      '-append',
+      `console=ttyS4,115200n8 rw quiet net.ifnames=0 rig.nic=${machine.nicAddress} rig.epoch=${Math.floor(Date.now() / 1000)} modprobe.blacklist=aspeed_gfx,aspeed_video`,
+      '-drive',
+      `file=${image.disk},if=sd,format=raw,index=2,snapshot=on`,
+      ...nics,
+      // Port 0: the system picks a free one, and nobody can take it in between. restrict: the guest reaches nothing else.
+      '-nic',
+      'user,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:7000',
+      ...Object.values(qmpSockets).flatMap((path) => ['-qmp', `unix:${path},server=on,wait=off`]),
+      '-serial',
+      `file:${serialLog}`,
+      ...(options.devices ?? DEFAULT_DEVICES).flatMap((device) => ['-device', device]),
+    ],
+    // The overlay is a file that QEMU makes in TMPDIR and removes at once.
+    { stdio: ['ignore', log, log], env: { ...process.env, TMPDIR: folder } },
+  );
+  closeSync(log);
+  let ended: string | undefined;
+  qemu.once('error', (error) => {
+    ended = `cannot start it: ${error.message}`;
+  });
+  qemu.once('exit', (code, signal) => {
+    ended ??= `it ended with ${signal ?? code}`;
+  });
+  const cleanUp = () => {
+    qemu.kill('SIGKILL');
+    rmSync(folder, { recursive: true, force: true });
+  };
+  process.once('exit', cleanUp);
+  const alive = () => {
+    if (ended === undefined) return;
+    throw new GuestError(`QEMU is gone (${ended}). It said: ${tail(qemuLog)}`);
+  };
+
+  try {
+    const deadline = Date.now() + timeoutMs;
+    const qmp = await connectQmpWhenThere(qmpSockets.boot, alive, deadline);
+    const handle: BmcHandle = { pid: qemu.pid ?? 0, agentPort: await agentPort(qmp), qmpSockets, serialLog };
+    say(`QEMU runs (pid ${handle.pid}), waiting for the guest`);
+    const bmc = new RunningBmc(handle, qmp, async () => {
+      process.removeListener('exit', cleanUp);
+      await ending(qemu);
+      cleanUp();
+    });
+    await bmc.waitUntilUp({ deadline, alive, say });
+    return bmc;
+  } catch (error) {
+    const said = tail(serialLog);
+    process.removeListener('exit', cleanUp);
+    cleanUp();
+    throw new GuestError(
+      `the BMC did not boot: ${message(error)}${said && `\nIts console ends with:\n${said}`}`,
+    );
+  }
+}
+
+/** Uses a guest that another process booted. */
+export async function attachBmc(
+  handle: BmcHandle,
+  options: { qmpSocket?: 'test' | 'plant' } = {},
+): Promise<Bmc> {
+  const qmp = await connectQmp(handle.qmpSockets[options.qmpSocket ?? 'test']);
+  return new RunningBmc(handle, qmp, async () => undefined);
+}
+
+class RunningBmc implements Bmc {
+  readonly handle: BmcHandle;
+  readonly qmp: Qmp;
+  readonly #ended: () => Promise<void>;
+
+  constructor(handle: BmcHandle, qmp: Qmp, ended: () => Promise<void>) {
+    this.handle = handle;
+    this.qmp = qmp;
+    this.#ended = ended;
+  }
+
+  async exec(command: string, options: ExecOptions = {}): Promise<ExecResult> {
+    const { code, stdout, stderr } = await this.execBytes(command, options);
+    return { code, stdout: stdout.toString(), stderr: stderr.toString() };
+  }
+
+  async execBytes(command: string, options: ExecOptions = {}) {
+    const child = await this.spawnStream(command, { timeoutMs: options.timeoutMs ?? 60_000 });
+    const stdout: Buffer[] = [];
+    const stderr: Buffer[] = [];
+    child.on('data', (data: Buffer) => stdout.push(data));
+    child.on('stderr', (data: Buffer) => stderr.push(data));
+    // `exited` rejects with the same error; without a listener it would end the process.
+    child.on('error', () => undefined);
+    child.end(options.stdin);
+    try {
+      const code = await child.exited;
+      // The exit code is the last frame: all output is in the stream's buffer, if not out of it yet.
+      if (!child.readableEnded) await once(child, 'end');
+      return { code, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr) };
+    } catch (error) {
+      const said = Buffer.concat(stderr).toString().trim().slice(-2000);
+      throw new GuestError(`${message(error)}${said && `\nIts stderr so far: ${said}`}`);
+    }
+  }
+
+  async sh(command: string, options: ExecOptions = {}): Promise<string> {
+    const { code, stdout, stderr } = await this.exec(command, options);
+    if (code !== 0) {
+      throw new GuestError(
+        `exit code ${code} in the guest from: ${shorten(command)}\n${(stderr || stdout).trim().slice(-2000)}`,
+      );
+    }
+    return stdout.replace(/\n$/, '');
+  }
+
+  async copyIn(hostFile: string, guestPath: string, options: { timeoutMs?: number } = {}): Promise<void> {
+    const mode = (statSync(hostFile).mode & 0o7777).toString(8);
+    const [to, part] = [quote(guestPath), quote(`${guestPath}.part-${randomBytes(4).toString('hex')}`)];
+    const child = await this.spawnStream(
+      `mkdir -p ${quote(dirname(guestPath))} && cat >${part} && chmod ${mode} ${part} && mv -f ${part} ${to}`,
+      { timeoutMs: options.timeoutMs ?? 120_000 },
+    );
+    child.resume();
+    await pipeline(createReadStream(hostFile), child);
+    const code = await child.exited;
+    if (code !== 0)
+      throw new GuestError(`cannot copy ${hostFile} to ${guestPath}: ${child.stderr.toString().trim()}`);
+  }
+
+  async spawnStream(command: string, options: { timeoutMs?: number } = {}): Promise<GuestProcess> {
+    const agent = await connectAgent(this.handle.agentPort, 15_000);
+    return agent.start(command, options.timeoutMs ?? 600_000);
+  }
+
+  async reboot(options: { timeoutMs?: number } = {}): Promise<void> {
+    const before = await connectAgent(this.handle.agentPort, 15_000);
+    before.close();
+    await this.qmp.systemReset();
+    await this.waitUntilUp({
+      deadline: Date.now() + (options.timeoutMs ?? 400_000),
+      notBootId: before.bootId,
+    });
+  }
+
+  /** Returns when the agent answers (after a reset: with another boot id) and systemd has nothing left to start. */
+  async waitUntilUp(wait: {
+    deadline: number;
+    notBootId?: string;
+    alive?: () => void;
+    say?: (line: string) => void;
+  }): Promise<void> {
+    for (;;) {
+      wait.alive?.();
+      try {
+        const agent = await connectAgent(this.handle.agentPort, 3_000);
+        agent.close();
+        if (agent.bootId !== wait.notBootId) break;
+      } catch (error) {
+        if (Date.now() > wait.deadline) throw error;
+      }
+      await sleep(200);
+    }
+    wait.say?.('the agent answers, waiting for systemd');
+    const { stdout } = await this.exec('systemctl is-system-running --wait', {
+      timeoutMs: Math.max(1_000, wait.deadline - Date.now()),
+    });
+    wait.say?.(`the guest is up (${stdout.trim()})`);
+  }
+
+  async shutdown(): Promise<void> {
+    // The answer to `quit` may be lost, as QEMU is: that is not a failure to end it.
+    await this.qmp.quit().catch(() => undefined);
+    await this.#ended();
+  }
+
+  close(): void {
+    this.qmp.close();
+  }
+}
+
+async function connectQmpWhenThere(path: string, alive: () => void, deadline: number): Promise<Qmp> {
+  for (;;) {
+    alive();
+    try {
+      return await connectQmp(path);
+    } catch (error) {
+      if (Date.now() > deadline) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+/** QEMU tells which port the system gave it only in a table meant for people. */
+async function agentPort(qmp: Qmp): Promise<number> {
+  const table = String(await qmp.execute('human-monitor-command', { 'command-line': 'info usernet' }));
+  const port = /TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)/.exec(table)?.[1];
+  if (port === undefined) throw new GuestError(`QEMU shows no forwarded port: ${table}`);
+  return Number(port);
+}
+
+async function ending(qemu: ChildProcess): Promise<void> {
+  if (qemu.exitCode !== null || qemu.signalCode !== null) return;
+  const timer = setTimeout(() => qemu.kill('SIGKILL'), 5_000);
+  await once(qemu, 'exit');
+  clearTimeout(timer);
+}
+
+function tail(file: string): string {
+  try {
+    return readFileSync(file, 'latin1').trim().slice(-3000);
+  } catch {
+    return '';
+  }
+}
+
+function message(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

@@ -1,0 +1,201 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
+import { expectCode, finish, itUnless, type SettlingWorld } from './support.ts';
+
+export interface I2cWorld extends SettlingWorld {
+  readonly bus: number | string;
+  /** The bus of `bus` by its other way of naming. */
+  readonly busOtherwise?: number | string;
+  readonly unknownBus: number | string;
+  /** A PMBus device with two pages on which one word reads differently. */
+  readonly paged: {
+    readonly address: number;
+    readonly command: number;
+    readonly words: readonly [number, number];
+  };
+  /** An address at which nothing answers. */
+  readonly emptyAddress: number;
+  /** An address that a kernel driver owns. */
+  readonly ownedAddress?: number;
+  /** Makes every transfer hang that starts from now on, until `release`. */
+  hang?(): Promise<void>;
+  release?(): Promise<void>;
+}
+
+export interface I2cSetup {
+  readonly backend: I2cBackend;
+  readonly world: I2cWorld;
+  teardown?(): Promise<void>;
+}
+
+/** Parts that a world cannot offer, each with the reason, which the skipped test shows. */
+export type I2cLacks = Partial<Record<'hang' | 'ownedAddress' | 'busOtherwise', string>>;
+
+/** PAGE (PMBus 1.3.1 part II, 11.10). */
+const PAGE = 0x00;
+
+/** The contract of `I2cBackend` in hw/ports.ts. `setup` runs before every test. */
+export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>, lacks: I2cLacks = {}): void {
+  describe(`I2cBackend: ${name}`, () => {
+    let given: I2cSetup;
+    let world: I2cWorld;
+    let bus: I2cBus;
+
+    beforeEach(async () => {
+      given = await setup();
+      world = given.world;
+      bus = await finish(world, given.backend.openBus(world.bus));
+    });
+    afterEach(async () => {
+      await finish(world, bus.close());
+      await given.teardown?.();
+    });
+
+    const readPage = (page: number, on = bus) =>
+      on.transaction(world.paged.address, async (device) => {
+        await device.writeByte(PAGE, page);
+        return device.readWord(world.paged.command);
+      });
+
+    it('writes a byte and reads it back', async () => {
+      for (const page of [1, 0]) {
+        const read = bus.transaction(world.paged.address, async (device) => {
+          await device.writeByte(PAGE, page);
+          return device.readByte(PAGE);
+        });
+        expect(await finish(world, read)).toBe(page);
+      }
+    });
+
+    it('reads a word, low byte first', async () => {
+      expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
+      expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
+    });
+
+    it('keeps the steps of a transaction together while others wait', async () => {
+      const pages = [0, 1, 1, 0, 1, 0, 0, 1];
+      const words = await finish(world, Promise.all(pages.map((page) => readPage(page))));
+      expect(words).toEqual(pages.map((page) => world.paged.words[page]));
+    });
+
+    it('keeps them together for two holders of one bus', async () => {
+      const other = await finish(world, given.backend.openBus(world.bus));
+      const pages = [0, 1, 0, 1, 1, 0];
+      const words = await finish(
+        world,
+        Promise.all(pages.map((page, index) => readPage(page, index % 2 === 0 ? bus : other))),
+      );
+      expect(words).toEqual(pages.map((page) => world.paged.words[page]));
+      await finish(world, other.close());
+      expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
+    });
+
+    itUnless(lacks.busOtherwise, 'keeps them together for one bus under its two names', async () => {
+      const other = await finish(world, given.backend.openBus(world.busOtherwise ?? world.bus));
+      const pages = [0, 1, 0, 1, 1, 0];
+      const words = await finish(
+        world,
+        Promise.all(pages.map((page, index) => readPage(page, index % 2 === 0 ? bus : other))),
+      );
+      expect(words).toEqual(pages.map((page) => world.paged.words[page]));
+      await finish(world, other.close());
+    });
+
+    it('runs transactions in the order they were asked for', async () => {
+      const order: number[] = [];
+      const transactions = [0, 1, 2, 3].map((place) =>
+        bus.transaction(world.paged.address, async (device) => {
+          await device.readByte(PAGE);
+          order.push(place);
+        }),
+      );
+      await finish(world, Promise.all(transactions));
+      expect(order).toEqual([0, 1, 2, 3]);
+    });
+
+    it('gives the result and the error of the steps to the caller', async () => {
+      expect(
+        await finish(
+          world,
+          bus.transaction(world.paged.address, async () => 'result'),
+        ),
+      ).toBe('result');
+      const failing = bus.transaction(world.paged.address, async () => {
+        throw Object.assign(new Error('of the steps'), { code: 'OF_THE_STEPS' });
+      });
+      await expectCode(world, failing, 'OF_THE_STEPS');
+      expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
+    });
+
+    it('rejects a transfer after its transaction with I2C_FAILED', async () => {
+      let kept: I2cDevice | undefined;
+      await finish(
+        world,
+        bus.transaction(world.paged.address, async (device) => {
+          kept = device;
+        }),
+      );
+      await expectCode(world, kept?.readByte(PAGE) ?? Promise.resolve(), 'I2C_FAILED');
+    });
+
+    it('rejects I2C_NO_DEVICE where nothing acknowledges, and the bus goes on', async () => {
+      const transfers = [
+        (device: I2cDevice) => device.readByte(PAGE),
+        (device: I2cDevice) => device.readWord(world.paged.command),
+        (device: I2cDevice) => device.writeByte(PAGE, 0),
+      ];
+      for (const transfer of transfers) {
+        await expectCode(world, bus.transaction<unknown>(world.emptyAddress, transfer), 'I2C_NO_DEVICE');
+      }
+      expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
+    });
+
+    it.each([0x00, 0x02, 0x78, 0x100])('rejects address %i with I2C_FAILED', async (address) => {
+      await expectCode(
+        world,
+        bus.transaction(address, (device) => device.readByte(PAGE)),
+        'I2C_FAILED',
+      );
+    });
+
+    itUnless(
+      lacks.ownedAddress,
+      'rejects I2C_BUSY at an address of a kernel driver, every time',
+      async () => {
+        for (let time = 0; time < 3; time += 1) {
+          await expectCode(
+            world,
+            bus.transaction(world.ownedAddress ?? 0, (device) => device.readByte(PAGE)),
+            'I2C_BUSY',
+          );
+        }
+        expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
+      },
+    );
+
+    itUnless(lacks.hang, 'rejects I2C_TIMEOUT while the bus hangs, and works afterwards', async () => {
+      await finish(world, readPage(0));
+      await world.hang?.();
+      await expectCode(world, readPage(1), 'I2C_TIMEOUT');
+      await world.release?.();
+      expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
+      expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
+    });
+
+    it('rejects a transaction after close with I2C_FAILED', async () => {
+      await finish(world, bus.close());
+      await expectCode(world, readPage(0), 'I2C_FAILED');
+    });
+
+    it('ends what was asked for before it closes', async () => {
+      const read = readPage(1);
+      await finish(world, bus.close());
+      expect(await finish(world, read)).toBe(world.paged.words[1]);
+    });
+
+    it('rejects an unknown bus with I2C_NO_BUS, by number and by name', async () => {
+      await expectCode(world, given.backend.openBus(world.unknownBus), 'I2C_NO_BUS');
+      await expectCode(world, given.backend.openBus('no such adapter'), 'I2C_NO_BUS');
+    });
+  });
+}

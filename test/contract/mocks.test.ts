@@ -1,0 +1,131 @@
+import * as v from 'valibot';
+import type { GpioBackend, I2cBackend, Level, LineRef } from '../../hw/ports.ts';
+import { createDuplexPair } from '../../mocks/duplex-pair.ts';
+import { parseFault } from '../../mocks/faults.ts';
+import { createMockGpio } from '../../mocks/gpio.ts';
+import { createMockI2c } from '../../mocks/i2c.ts';
+import { lineKey } from '../../mocks/line-key.ts';
+import { createPlant, type Plant, type PlantPin } from '../../mocks/plant.ts';
+import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
+import { connectPorts, servePorts } from '../../mocks/wire.ts';
+import { boardSchema } from '../../src/board/schema.ts';
+import { describeClock } from './clock-contract.ts';
+import { describeGpioBackend, type GpioSetup } from './gpio-contract.ts';
+import { describeI2cBackend, type I2cSetup } from './i2c-contract.ts';
+
+const CHIP = 'chip.gpio';
+const READ_VOUT = 0x8b;
+
+const board = v.parse(boardSchema, {
+  name: 'contract',
+  devices: { vr: { bus: 3, address: '0x60' }, owned: { bus: 3, address: '0x62' } },
+  chassis: {
+    0: {
+      rails: {
+        FREE: { enable: { chip: CHIP, line: 'C0' } },
+        HELD: { enable: { chip: CHIP, line: 'C1' } },
+        SHORTED: { enable: { chip: CHIP, line: 'C2' } },
+        WATCHED: { enable: { chip: CHIP, line: 'C3' }, good: { chip: CHIP, line: 'B3' } },
+        PAGE0: { nominalVolts: 1, enable: { pmbus: 'vr' }, good: { pmbus: 'vr', minVolts: 0.9 } },
+        PAGE1: {
+          nominalVolts: 2,
+          enable: { pmbus: 'vr', page: 1 },
+          good: { pmbus: 'vr', page: 1, minVolts: 1.8 },
+        },
+      },
+      pgood: { chip: CHIP, line: 'B7' },
+      latch: { chip: CHIP, line: 'D0' },
+    },
+  },
+});
+
+interface Backends {
+  readonly gpio: GpioBackend;
+  readonly i2c: I2cBackend;
+}
+
+function direct(plant: Plant): Backends {
+  return { gpio: createMockGpio(plant), i2c: createMockI2c(plant) };
+}
+
+function overTheWire(plant: Plant, clock: VirtualClock): Backends {
+  // Messages arrive in pieces, as they may from a socket.
+  const [ours, theirs] = createDuplexPair(7);
+  servePorts(theirs, direct(plant));
+  return connectPorts(ours, { clock });
+}
+
+function pinOf(plant: Plant, line: LineRef): PlantPin {
+  const pin = plant.pins.get(lineKey(line) ?? '');
+  if (pin === undefined) throw new Error(`the board of this test has no line ${JSON.stringify(line)}`);
+  return pin;
+}
+
+for (const [name, open] of [
+  ['the plant', direct],
+  ['the plant over the wire', overTheWire],
+] as const) {
+  const setupGpio = async (): Promise<GpioSetup> => {
+    const clock = createVirtualClock();
+    const faults = ['line latch busy', 'enable SHORTED stuck off'].map((text) => parseFault(text));
+    const plant = createPlant({ board, clock, faults });
+    const heldHigh = { chip: CHIP, line: 'C1' };
+    pinOf(plant, heldHigh).drive(1);
+    const historyStart = plant.history.length;
+    const levelsAtStart = new Map(plant.lines().map(({ line, level }) => [line, level]));
+    return {
+      backend: open(plant, clock).gpio,
+      another: async () => open(plant, clock).gpio,
+      world: {
+        lines: {
+          output: { chip: CHIP, line: 'C0' },
+          outputOtherwise: { chip: CHIP, line: 16 },
+          input: { chip: CHIP, line: 'B3' },
+          heldHigh,
+          busy: { chip: CHIP, line: 'D0' },
+          shorted: { chip: CHIP, line: 'C2' },
+        },
+        settle: (ms = 0) => clock.advance(ms),
+        levelSeenOutside: async (line) => pinOf(plant, line).level(),
+        directionSeenOutside: async (line) => pinOf(plant, line).direction(),
+        drive: async (line, level) => plant.hold(line, level),
+        historySeenOutside: async (line) => {
+          const key = lineKey(line);
+          const levels: Level[] = [levelsAtStart.get(key ?? '') ?? 0];
+          for (const event of plant.history.slice(historyStart)) {
+            if (event.type === 'line' && event.line === key && event.level !== levels.at(-1)) {
+              levels.push(event.level);
+            }
+          }
+          return levels;
+        },
+      },
+    };
+  };
+  describeGpioBackend(name, setupGpio);
+
+  const setupI2c = async (): Promise<I2cSetup> => {
+    const clock = createVirtualClock();
+    const plant = createPlant({ board, clock, initially: 'on', faults: [parseFault('i2c owned busy')] });
+    return {
+      backend: open(plant, clock).i2c,
+      world: {
+        bus: 3,
+        unknownBus: 4,
+        // 1 V and 2 V in the linear format with exponent -9.
+        paged: { address: 0x60, command: READ_VOUT, words: [0x200, 0x400] },
+        emptyAddress: 0x61,
+        ownedAddress: 0x62,
+        settle: (ms = 0) => clock.advance(ms),
+        hang: async () => plant.addFault(parseFault('i2c vr hang')),
+        release: async () => plant.clearFaults(),
+      },
+    };
+  };
+  describeI2cBackend(name, setupI2c, { busOtherwise: 'a board file names a bus one way' });
+}
+
+describeClock('virtual', async () => {
+  const clock = createVirtualClock();
+  return { clock, world: { settle: (ms = 0) => clock.advance(ms) } };
+});

@@ -1,0 +1,268 @@
+import { describe, expect, it } from 'vitest';
+import {
+  type ChassisSnapshot,
+  type SequenceEvent,
+  step,
+  takeUp,
+  viewOf,
+} from '../../src/sequence/machine.ts';
+import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import { reconcile } from '../../src/sequence/reconcile.ts';
+import { nextDeadlineMs, railState, STATES, type State } from '../../src/sequence/state.ts';
+
+/**
+ * Every state that the machine can get into with a small chassis, whatever the hardware does: signals come,
+ * stay away or drop at any moment, any drive fails, requests come at any time. In each of them the
+ * invariants below must hold.
+ */
+
+const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
+const rail = (enable: number, needs: string[]) => ({
+  enable: line(enable),
+  good: line(10 + enable),
+  needs,
+  settleMs: 1,
+  onTimeoutMs: 2,
+  offTimeoutMs: 2,
+});
+
+const CHAIN = planOf({
+  rails: { A: rail(0, []), B: rail(1, ['A']) },
+  pgood: { ...line(20), deglitchMs: 1, onTimeoutMs: 3, offTimeoutMs: 2 },
+  resets: { CPU: { ...line(21), releaseDelayMs: 1 } },
+  evidence: [],
+  minOffMs: 0,
+});
+const FORK = planOf({
+  rails: { A: rail(0, []), B: rail(1, ['A']), C: rail(2, ['A']) },
+  pgood: { ...line(20), deglitchMs: 0, onTimeoutMs: 2, offTimeoutMs: 2 },
+  resets: {},
+  evidence: [],
+  minOffMs: 0,
+});
+const LATCHED: Plan = { ...CHAIN, latched: true };
+
+/** What the pins carry in this history: the machine may believe otherwise after a failed drive. */
+interface Pins {
+  readonly enabled: Readonly<Record<string, boolean>>;
+  readonly reset: boolean;
+}
+
+interface Node {
+  readonly snapshot: ChassisSnapshot;
+  readonly pins: Pins;
+  readonly trail: readonly string[];
+}
+
+/** Two nodes with the same key behave the same from here on: times count only as distances from now. */
+function keyOf({ snapshot, pins }: Node): string {
+  const { plan, nowMs, rails, pgood, fault, ...context } = snapshot.context;
+  // No time of these plans is longer than 3 ms: what was longer ago counts no more.
+  const ago = (timeMs: number | null) => (timeMs === null ? null : Math.max(-3, timeMs - nowMs));
+  return JSON.stringify([
+    snapshot.value,
+    plan.rails.map(({ name }) => {
+      const rail = rails[name];
+      if (!rail) return null;
+      const counting = (rail.phase === 'rising' && rail.good) || (rail.phase === 'up' && !rail.good);
+      return [rail.phase, rail.enabled, rail.good, counting ? ago(rail.sinceMs) : 0, ago(rail.deadlineMs)];
+    }),
+    [pgood.level, pgood.good, pgood.level === pgood.good ? 0 : ago(pgood.sinceMs)],
+    // What the fault says decides nothing, only that there is one.
+    fault !== null,
+    [context.resetsAsserted, ago(context.stageDeadlineMs), ago(context.readyMs), context.latchPending],
+    pins,
+  ]);
+}
+
+function eventsFrom(plan: Plan, { snapshot }: Node): SequenceEvent[] {
+  const { state, sequence } = viewOf(snapshot);
+  const nowMs = sequence.nowMs;
+  // Levels change between ticks; one millisecond is the grain of every time in these plans.
+  const atMs = nowMs;
+  const deadlineMs = nextDeadlineMs(plan, state, sequence);
+  return [
+    { type: 'POWER_ON', atMs },
+    { type: 'POWER_OFF', atMs },
+    { type: 'CLEAR', atMs },
+    ...(deadlineMs === null ? [] : [{ type: 'TICK' as const, atMs: nowMs + 1 }]),
+    ...plan.rails.map(({ name }) => ({
+      type: 'RAIL_LEVEL' as const,
+      rail: name,
+      good: !railState(sequence, name).good,
+      atMs,
+    })),
+    { type: 'PGOOD_LEVEL', good: !sequence.pgood.level, atMs },
+    { type: 'READ_FAILED', rail: null, code: 'GPIO_FAILED', reason: 'EIO', atMs },
+    ...(plan.latched ? [{ type: 'LATCHED' as const, atMs }] : []),
+  ];
+}
+
+interface Explored {
+  readonly nodes: number;
+  readonly statesSeen: ReadonlySet<State>;
+  readonly violations: readonly string[];
+}
+
+const GOING: readonly State[] = ['opPowerStart', 'opWaitPowerOn', 'opPowerStop', 'opWaitPowerOff', 'fault'];
+const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
+
+function explore(plan: Plan, limit: number): Explored {
+  const off = reconcile(
+    plan,
+    {
+      rails: Object.fromEntries(plan.rails.map(({ name }) => [name, { enabled: false, good: false }])),
+      pgood: false,
+      resetsAsserted: Object.fromEntries(plan.resets.map(({ name }) => [name, true])),
+    },
+    null,
+    1000,
+  );
+  const start: Node = {
+    snapshot: takeUp(plan, off),
+    pins: { enabled: Object.fromEntries(plan.rails.map(({ name }) => [name, false])), reset: true },
+    trail: [],
+  };
+  const seen = new Set([keyOf(start)]);
+  const queue = [start];
+  const statesSeen = new Set<State>();
+  const violations: string[] = [];
+
+  // An array that grows while it is walked: shifting a long one costs as much as all the rest.
+  for (const node of queue) {
+    statesSeen.add(viewOf(node.snapshot).state);
+    for (const event of eventsFrom(plan, node)) {
+      // A failing drive is a variant of every event that drives: the first, or none, fails.
+      for (const failing of [false, true]) {
+        const next = follow(plan, node, event, failing);
+        if (next === null) continue;
+        violations.push(...next.violations);
+        const key = keyOf(next.node);
+        if (seen.has(key)) continue;
+        seen.add(key);
+        queue.push(next.node);
+      }
+    }
+    if (violations.length > 0 || seen.size > limit) break;
+  }
+  return { nodes: seen.size, statesSeen, violations };
+}
+
+/** One event with all that follows from it, as the runner carries it out. Null: nothing was there to fail. */
+function follow(
+  plan: Plan,
+  { snapshot, pins, trail }: Node,
+  first: SequenceEvent,
+  failing: boolean,
+): { node: Node; violations: string[] } | null {
+  const violations: string[] = [];
+  const here = [...trail, failing ? `${first.type}!` : first.type];
+  const say = (what: string) => violations.push(`${what} after ${here.join(' ')}`);
+  let enabled = { ...pins.enabled };
+  let reset = pins.reset;
+  let failedRail: string | null = null;
+  let current = snapshot;
+  const pending: SequenceEvent[] = [first];
+  for (let event = pending.shift(); event !== undefined; event = pending.shift()) {
+    const next = step(current, event);
+    current = next.snapshot;
+    const { state, sequence } = next;
+    const answers = next.actions.filter(({ type }) => type === 'answer').length;
+    const isRequest = event.type === 'POWER_ON' || event.type === 'POWER_OFF' || event.type === 'CLEAR';
+    if (answers !== (isRequest ? 1 : 0)) say(`${answers} answers to ${event.type}`);
+    for (const action of next.actions) {
+      if (action.type === 'driveEnable') {
+        if (failing && failedRail === null) {
+          failedRail = action.rail;
+          const { rail: name, asserted } = action;
+          const failure = { code: 'GPIO_FAILED', reason: 'EIO', atMs: sequence.nowMs };
+          pending.push({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: name }, asserted, ...failure });
+          if (RISING.includes(state)) break;
+          continue;
+        }
+        const own = plan.rails.find(({ name }) => name === action.rail);
+        if (action.asserted) {
+          if (!RISING.includes(state)) say(`${action.rail} enabled in ${state}`);
+          for (const need of own?.needs ?? []) {
+            if (!enabled[need]) say(`${action.rail} enabled while ${need} is not`);
+            if (!railState(sequence, need).good) say(`${action.rail} enabled while ${need} is not good`);
+          }
+          if (enabled[action.rail]) say(`${action.rail} enabled twice`);
+        } else {
+          for (const other of own?.neededBy ?? []) {
+            // One that cannot be switched off is beyond help, and the rest goes down all the same.
+            const stuck = railState(sequence, other).phase === 'stuck' || other === failedRail;
+            if (enabled[other] && !stuck) say(`${action.rail} disabled while ${other} is enabled`);
+          }
+        }
+        enabled = { ...enabled, [action.rail]: action.asserted };
+      } else if (action.type === 'driveReset') {
+        const ready =
+          sequence.pgood.good && Object.values(sequence.rails).every(({ phase }) => phase === 'up');
+        if (!action.asserted && !ready) say('reset released before the chassis was ready');
+        reset = action.asserted;
+      }
+    }
+    const stuck = Object.values(sequence.rails).some(({ phase }) => phase === 'stuck');
+    if ((state === 'off' || state === 'failed') && !stuck && failedRail === null) {
+      for (const [name, on] of Object.entries(enabled)) if (on) say(`${name} is left enabled in ${state}`);
+    }
+    if ((state === 'off' || state === 'failed') && !reset) say(`reset is released in ${state}`);
+    if (GOING.includes(state) && nextDeadlineMs(plan, state, sequence) === null && pending.length === 0) {
+      say(`${state} waits without a deadline`);
+    }
+    if (state === 'failed' && sequence.fault === null) say('failed without a fault');
+  }
+  if (failing && failedRail === null) return null;
+  return { node: { snapshot: current, pins: { enabled, reset }, trail: here }, violations };
+}
+
+describe('in every state that hardware can bring about', () => {
+  it.each([
+    ['a chain with a reset', CHAIN],
+    ['a fork', FORK],
+    ['a latching board', LATCHED],
+  ])(
+    'the invariants hold: %s',
+    (_, plan) => {
+      const LIMIT = 60_000;
+      const { nodes, statesSeen, violations } = explore(plan, LIMIT);
+      expect(violations).toEqual([]);
+      expect(nodes).toBeLessThan(LIMIT);
+      expect(nodes).toBeGreaterThan(100);
+      expect([...statesSeen].sort()).toEqual(STATES.filter((state) => state !== 'unknown').sort());
+    },
+    60_000,
+  );
+});
+
+describe('left alone, every state comes to rest', () => {
+  it.each([
+    ['a chain with a reset', CHAIN],
+    ['a fork', FORK],
+  ])('%s', (_, plan) => {
+    for (const good of [[], ['A'], plan.rails.map(({ name }) => name)]) {
+      for (const request of ['POWER_ON', 'POWER_OFF'] as const) {
+        const observation = {
+          rails: Object.fromEntries(
+            plan.rails.map(({ name }) => [name, { enabled: good.includes(name), good: good.includes(name) }]),
+          ),
+          pgood: false,
+          resetsAsserted: Object.fromEntries(plan.resets.map(({ name }) => [name, true])),
+        };
+        let snapshot = step(takeUp(plan, reconcile(plan, observation, null, 1000)), {
+          type: request,
+          atMs: 1001,
+        }).snapshot;
+        for (let ticks = 0; ; ticks += 1) {
+          const { state, sequence } = viewOf(snapshot);
+          const deadlineMs = nextDeadlineMs(plan, state, sequence);
+          if (deadlineMs === null) break;
+          expect(ticks).toBeLessThan(100);
+          snapshot = step(snapshot, { type: 'TICK', atMs: deadlineMs }).snapshot;
+        }
+        expect(['off', 'failed', 'unknown']).toContain(viewOf(snapshot).state);
+      }
+    }
+  });
+});

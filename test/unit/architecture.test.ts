@@ -1,0 +1,135 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+const root = join(import.meta.dirname, '..', '..');
+
+interface Source {
+  /** Relative to the checkout, with `/`. */
+  readonly file: string;
+  readonly text: string;
+}
+
+function sourcesIn(...folders: string[]): Source[] {
+  return folders.flatMap((folder) =>
+    readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && entry.name.endsWith('.ts'))
+      .map((entry) => {
+        const path = join(entry.parentPath, entry.name);
+        return { file: relative(root, path), text: readFileSync(path, 'utf8') };
+      }),
+  );
+}
+
+/** What a file imports: files relative to the checkout, packages by name. */
+function importsOf({ file, text }: Source): string[] {
+  const found = text.matchAll(/(?:\bfrom\s+|\bimport\s+|\bimport\(\s*)'([^']+)'/g);
+  return [...found].map(([, specifier = '']) =>
+    specifier.startsWith('.') ? join(dirname(file), specifier) : specifier,
+  );
+}
+
+const PORTS = ['hw/ports.ts', 'hw/errors.ts', 'hw/lines.ts'];
+
+/** Folder or file → what its imports may begin with. The first that fits a file counts. */
+const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])[] = [
+  ['hw/boards/', []],
+  ['hw/', ['hw/', 'node:', 'onoff', 'i2c-bus', 'dbus-next']],
+  ['src/errors.ts', ['hw/errors.ts']],
+  [
+    'src/board/',
+    ['src/board/', 'src/errors.ts', ...PORTS, 'node:', 'valibot', '@valibot/to-json-schema', 'leven'],
+  ],
+  ['src/sequence/', ['src/sequence/', 'src/board/schema.ts', 'xstate']],
+  [
+    'src/run/',
+    ['src/run/', 'src/sequence/', 'src/board/', 'src/errors.ts', ...PORTS, 'hw/pmbus/', 'node:', 'valibot'],
+  ],
+  ['src/trace/', ['src/trace/', 'src/run/record.ts', 'src/sequence/']],
+  ['src/units/', ['src/units/', 'src/errors.ts', 'hw/errors.ts', 'node:']],
+  [
+    'src/cli/',
+    [
+      'src/cli/',
+      'src/run/',
+      'src/trace/',
+      'src/units/',
+      'src/sequence/',
+      'src/board/',
+      'src/errors.ts',
+      ...PORTS,
+      'node:',
+    ],
+  ],
+  ['src/compose.ts', ['src/cli/world.ts', 'hw/', 'node:']],
+  ['src/main.ts', ['src/compose.ts', 'src/cli/main.ts']],
+  ['mocks/sim.ts', ['mocks/', 'src/', 'hw/', 'node:']],
+  ['mocks/', ['mocks/', 'src/board/', ...PORTS, 'node:', 'leven']],
+];
+
+/** Packages that one file alone may import, so that what replaces them replaces one file. */
+const ONLY_IMPORTER: Readonly<Record<string, string>> = {
+  onoff: 'hw/gpio/onoff.ts',
+  'i2c-bus': 'hw/i2c/i2c-bus.ts',
+  'dbus-next': 'hw/systemd/dbus.ts',
+  xstate: 'src/sequence/machine.ts',
+};
+
+function violations(sources: readonly Source[]): string[] {
+  return sources.flatMap((source) => {
+    const rule = MAY_IMPORT.find(([from]) => source.file.startsWith(from));
+    if (!rule) return [`${source.file} is in no room that the rules know`];
+    return importsOf(source).flatMap((imported) => [
+      ...(rule[1].some((allowed) => imported.startsWith(allowed))
+        ? []
+        : [`${source.file} imports ${imported}`]),
+      ...((ONLY_IMPORTER[imported] ?? source.file) === source.file
+        ? []
+        : [`${source.file} imports ${imported}, which only ${ONLY_IMPORTER[imported]} may`]),
+    ]);
+  });
+}
+
+describe('imports go one way', () => {
+  it('in every file', () => {
+    const sources = sourcesIn('src', 'hw', 'mocks');
+    expect(sources.length).toBeGreaterThan(25);
+    expect(violations(sources)).toEqual([]);
+  });
+
+  it.each([
+    ['src/run/x.ts', "import { createPlant } from '../../mocks/plant.ts';"],
+    ['hw/gpio/x.ts', "import type { Board } from '../../src/board/schema.ts';"],
+    ['src/sequence/x.ts', "import { readFileSync } from 'node:fs';"],
+    ['src/cli/verbs/x.ts', "const { createOnoffGpio } = await import('../../../hw/gpio/onoff.ts');"],
+    ['src/run/x.ts', "import { setup } from 'xstate';"],
+    ['mocks/plant.ts', "import { openChassis } from '../src/run/hardware.ts';"],
+    ['hw/other/x.ts', "import { Gpio } from 'onoff';"],
+    ['src/new-room/x.ts', ''],
+  ])('and %s with `%s` would be found', (file, text) => {
+    expect(violations([{ file, text }])).not.toEqual([]);
+  });
+});
+
+describe('time is a port', () => {
+  const READS_TIME = /\b(setTimeout|setInterval|setImmediate|Date\.now|performance\.now|new Date|hrtime)\b/;
+
+  it('only the clock driver reads it', () => {
+    const found = sourcesIn('src', 'hw')
+      .filter(({ file }) => file !== 'hw/clock.ts')
+      .flatMap(({ file, text }) =>
+        text
+          .split('\n')
+          .filter((line) => READS_TIME.test(line) && !/^\s*(\*|\/\/|\/\*)/.test(line))
+          .map((line) => `${file}: ${line.trim()}`),
+      );
+    expect(found).toEqual([]);
+  });
+});
+
+describe('errors', () => {
+  it('are of the one family: nothing throws a bare Error', () => {
+    const found = sourcesIn('src', 'hw').filter(({ text }) => /throw new Error\(/.test(text));
+    expect(found.map(({ file }) => file)).toEqual([]);
+  });
+});

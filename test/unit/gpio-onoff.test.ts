@@ -1,0 +1,587 @@
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+import { createOnoffGpio } from '../../hw/gpio/onoff.ts';
+import { resolveLine } from '../../hw/gpio/resolve.ts';
+import { sysfsFiles } from '../../hw/gpio/sysfs.ts';
+import type { GpioBackend, LineRef } from '../../hw/ports.ts';
+import { describeGpioBackend } from '../contract/gpio-contract.ts';
+import { createGpioKernel, type GpioKernel, type KernelChip } from './gpio-onoff-kernel.ts';
+import { createManualClock, type ManualClock } from './manual-clock.ts';
+
+const CHIPS: readonly KernelChip[] = [
+  { label: '1e780000.gpio', base: 816, lineCount: 208, names: ['', 'power-chassis-control', 'twice'] },
+  { label: '1e780800.gpio', base: 780, lineCount: 36, names: ['twice'] },
+];
+const C0: LineRef = { chip: '1e780000.gpio', line: 'C0' };
+const C0_NUMBER = 816 + 16;
+const C0_FOLDER = `/sys/class/gpio/gpio${C0_NUMBER}`;
+
+let clock: ManualClock;
+let kernel: GpioKernel;
+let gpio: GpioBackend;
+
+function start(chips = CHIPS): void {
+  clock = createManualClock();
+  kernel = createGpioKernel({ chips, clock });
+  gpio = createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files });
+}
+
+beforeEach(() => start());
+
+/** Settles `promise` while time passes. */
+async function passing<T>(promise: Promise<T>, ms = 2_000): Promise<T> {
+  promise.catch(() => undefined);
+  await clock.advance(ms);
+  return promise;
+}
+
+async function rejection(
+  promise: Promise<unknown>,
+): Promise<{ code: string; message: string; details: object }> {
+  const outcome: unknown = await passing(promise).then(
+    () => 'resolved',
+    (error: unknown) => error,
+  );
+  expect(outcome).toBeInstanceOf(Error);
+  return outcome as { code: string; message: string; details: object };
+}
+
+describe('taking an output', () => {
+  it('never has onoff set "out", which drives low', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'out', driven: 1 });
+    const line = await gpio.openOutput(C0);
+    await line.write(0);
+    await line.write(1);
+    expect(kernel.constructed.map(([, direction]) => direction)).not.toContain('out');
+    expect(kernel.writes.filter((write) => write.endsWith('direction out'))).toEqual([]);
+  });
+
+  it('writes nothing to a driven line but its export', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'out', driven: 1 });
+    await gpio.openOutput(C0);
+    expect(kernel.writes).toEqual([`export ${C0_NUMBER}`]);
+    expect(kernel.constructed).toEqual([[C0_NUMBER, 'high', 'none', { reconfigureDirection: false }]]);
+  });
+
+  it('makes no onoff object for an undriven line, and writes nothing but its export', async () => {
+    await gpio.openOutput(C0);
+    expect(kernel.writes).toEqual([`export ${C0_NUMBER}`]);
+    expect(kernel.constructed).toEqual([]);
+  });
+
+  it('does not export what is exported', async () => {
+    kernel.line(C0_NUMBER).exported = true;
+    await gpio.openOutput(C0);
+    expect(kernel.writes).toEqual([]);
+  });
+
+  it('puts the level back that was there when the line turns into an input meanwhile', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'out', driven: 1, outside: 1 });
+    kernel.beforeConstructing(() => {
+      kernel.line(C0_NUMBER).direction = 'in';
+    });
+    await gpio.openOutput(C0);
+    expect(kernel.level(C0_NUMBER)).toBe(1);
+    expect(kernel.line(C0_NUMBER).direction).toBe('out');
+  });
+
+  it('checks the direction afterwards', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'out', driven: 1, failing: { direction: 'EIO' } });
+    kernel.beforeConstructing(() => {
+      kernel.line(C0_NUMBER).direction = 'in';
+    });
+    expect(await rejection(gpio.openOutput(C0))).toMatchObject({
+      code: 'GPIO_FAILED',
+      message: expect.stringContaining('turned into an input'),
+    });
+  });
+
+  it('ends a sticky inversion without moving the pin', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'out', driven: 1, exported: true, activeLow: true });
+    const line = await gpio.openOutput(C0);
+    expect(await line.read()).toBe(1);
+    expect(kernel.line(C0_NUMBER).history).toEqual([]);
+    await line.write(0);
+    expect(kernel.level(C0_NUMBER)).toBe(0);
+  });
+
+  it('says so when the inversion stays', async () => {
+    const line = kernel.line(C0_NUMBER);
+    Object.assign(line, { exported: true, activeLow: true, failing: { active_low: 'EIO' } });
+    expect(await rejection(gpio.openOutput(C0))).toMatchObject({
+      code: 'GPIO_FAILED',
+      details: { errno: 'EIO' },
+    });
+  });
+
+  it('takes a line whose direction nobody may change, and tells when it cannot be driven', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'out', withoutDirectionFile: true });
+    const fixedOutput = await gpio.openOutput(C0);
+    await fixedOutput.write(1);
+    expect(kernel.level(C0_NUMBER)).toBe(1);
+
+    const C1 = C0_NUMBER + 1;
+    Object.assign(kernel.line(C1), { direction: 'in', withoutDirectionFile: true });
+    const fixedInput = await gpio.openOutput({ chip: '1e780000.gpio', line: 'C1' });
+    expect(await rejection(fixedInput.write(1))).toMatchObject({
+      code: 'GPIO_FAILED',
+      message: expect.stringContaining('cannot be made an output'),
+    });
+  });
+
+  it('keeps one onoff object per line, however often the line is opened', async () => {
+    for (let time = 0; time < 5; time += 1) {
+      const line = await gpio.openOutput(C0);
+      await line.write(1);
+      await line.close();
+    }
+    expect(kernel.constructed).toHaveLength(1);
+  });
+
+  it('takes a new onoff object after someone unexported the line', async () => {
+    const before = await gpio.openOutput(C0);
+    await before.write(1);
+    await before.close();
+    kernel.unexport(C0_NUMBER);
+    const line = await gpio.openOutput(C0);
+    await line.write(0);
+    expect(kernel.level(C0_NUMBER)).toBe(0);
+    expect(kernel.constructed).toHaveLength(2);
+  });
+});
+
+describe('driving', () => {
+  it.each([1, 0] as const)(
+    'makes the first write one direction write at the wanted level %i',
+    async (level) => {
+      const line = await gpio.openOutput(C0);
+      await line.write(level);
+      expect(kernel.writes.slice(1)).toEqual([`gpio${C0_NUMBER}/direction ${level === 1 ? 'high' : 'low'}`]);
+    },
+  );
+
+  it('writes the numbers 1 and 0, never what onoff takes for 0', async () => {
+    const line = await gpio.openOutput(C0);
+    await line.write(0);
+    await line.write(1);
+    await line.write(0);
+    expect(kernel.written).toEqual([1, 0]);
+  });
+
+  it('finds by reading back that another driver holds the line', async () => {
+    kernel.line(C0_NUMBER).shortedTo = 0;
+    const line = await gpio.openOutput(C0);
+    expect(await rejection(line.write(1))).toMatchObject({
+      code: 'GPIO_NOT_FOLLOWED',
+      details: { line: 'line C0 of 1e780000.gpio' },
+    });
+  });
+
+  it('gives a slow net a second look', async () => {
+    const slow = kernel.line(C0_NUMBER);
+    slow.shortedTo = 0;
+    const line = await gpio.openOutput(C0);
+    clock.after(1, () => {
+      delete slow.shortedTo;
+    });
+    await passing(line.write(1));
+    expect(await line.read()).toBe(1);
+  });
+
+  it('tells the direction error that onoff passes over on an exported line', async () => {
+    kernel.line(C0_NUMBER).failing.direction = 'EIO';
+    const line = await gpio.openOutput(C0);
+    expect(await rejection(line.write(1))).toMatchObject({ code: 'GPIO_FAILED', details: { errno: 'EIO' } });
+    kernel.line(C0_NUMBER).failing.direction = 'EBUSY';
+    expect(await rejection(line.write(1))).toMatchObject({ code: 'GPIO_BUSY' });
+  });
+
+  it('drives a line that still watches for edges', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { exported: true, edge: 'both' });
+    const line = await gpio.openOutput(C0);
+    expect(kernel.line(C0_NUMBER).edge).toBe('both');
+    await line.write(1);
+    expect(kernel.level(C0_NUMBER)).toBe(1);
+  });
+
+  it('drives again a line that someone turned into an input', async () => {
+    const line = await gpio.openOutput(C0);
+    await line.write(1);
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'in', outside: 1 });
+    await line.write(0);
+    expect(kernel.level(C0_NUMBER)).toBe(0);
+  });
+
+  it('never unexports', async () => {
+    const output = await gpio.openOutput(C0);
+    await output.write(1);
+    await output.close();
+    const input = await gpio.openInput({ chip: '1e780000.gpio', line: 'B0' });
+    input.onEdge(() => undefined);
+    await input.close();
+    expect(kernel.writes.filter((write) => write.startsWith('unexport'))).toEqual([]);
+    expect(kernel.line(C0_NUMBER).exported).toBe(true);
+    expect(kernel.level(C0_NUMBER)).toBe(1);
+  });
+
+  it('tells a read that fails with line and errno', async () => {
+    const line = await gpio.openOutput(C0);
+    kernel.line(C0_NUMBER).failing.value = 'ENODEV';
+    expect(await rejection(line.read())).toMatchObject({
+      code: 'GPIO_FAILED',
+      message: expect.stringMatching(/line C0 of 1e780000\.gpio.*ENODEV/),
+      details: { errno: 'ENODEV', number: C0_NUMBER },
+    });
+  });
+});
+
+describe('rights', () => {
+  it.each(['openOutput', 'openInput'] as const)('%s asks for them before onoff spins', async (open) => {
+    kernel.deny(`${C0_FOLDER}/value`);
+    kernel.line(C0_NUMBER).direction = open === 'openOutput' ? 'out' : 'in';
+    const startMs = clock.nowMs();
+    expect(await rejection(gpio[open](C0))).toMatchObject({
+      code: 'GPIO_PERMISSION',
+      details: { errno: 'EACCES', path: `${C0_FOLDER}/value` },
+    });
+    expect(clock.nowMs() - startMs).toBeLessThanOrEqual(2_000);
+    expect(kernel.spinCount).toBe(0);
+    expect(kernel.constructed).toEqual([]);
+  });
+
+  it('waits for udev, in pauses', async () => {
+    kernel.deny(`${C0_FOLDER}/value`, 'EACCES', clock.nowMs() + 300);
+    kernel.deny(`${C0_FOLDER}/direction`, 'EACCES', clock.nowMs() + 400);
+    const startMs = clock.nowMs();
+    let openedAfterMs = 0;
+    const opened = gpio.openOutput(C0).then((line) => {
+      openedAfterMs = clock.nowMs() - startMs;
+      return line;
+    });
+    await (await passing(opened)).write(1);
+    expect(openedAfterMs).toBeGreaterThanOrEqual(400);
+    expect(openedAfterMs).toBeLessThan(450);
+    expect(kernel.spinCount).toBe(0);
+  });
+
+  it('finds at opening that an undriven line could not be driven', async () => {
+    kernel.deny(`${C0_FOLDER}/direction`);
+    expect(await rejection(gpio.openOutput(C0))).toMatchObject({ code: 'GPIO_PERMISSION' });
+  });
+
+  it.each(['EACCES', 'EPERM', 'EROFS'])('tells that it may not export (%s)', async (code) => {
+    kernel.deny('/sys/class/gpio/export', code);
+    expect(await rejection(gpio.openOutput(C0))).toMatchObject({
+      code: 'GPIO_PERMISSION',
+      message: expect.stringContaining('/sys/class/gpio/export'),
+      details: { errno: code },
+    });
+  });
+});
+
+describe('a line that is not to be had', () => {
+  it('names who holds it', async () => {
+    kernel.line(C0_NUMBER).consumer = 'boot-hog';
+    expect(await rejection(gpio.openInput(C0))).toMatchObject({
+      code: 'GPIO_BUSY',
+      message: expect.stringMatching(/line C0 of 1e780000\.gpio.*"boot-hog"/),
+      details: { consumer: 'boot-hog' },
+    });
+  });
+
+  it('is taken when another process exported it just now', async () => {
+    const files = {
+      ...kernel.files,
+      async write(path: string, text: string) {
+        if (path.endsWith('/export')) kernel.line(C0_NUMBER).exported = true;
+        return kernel.files.write(path, text);
+      },
+    };
+    const line = await createOnoffGpio({ clock, Gpio: kernel.Gpio, files }).openOutput(C0);
+    expect(await line.read()).toBe(0);
+  });
+
+  it.each(['EINVAL', 'ENXIO'])('is told as no line (%s)', async (code) => {
+    kernel.line(C0_NUMBER).failing.export = code;
+    expect(await rejection(gpio.openOutput(C0))).toMatchObject({
+      code: 'GPIO_NO_LINE',
+      details: { errno: code },
+    });
+  });
+
+  it('says what to check when the kernel has no GPIO in sysfs', async () => {
+    const root = '/nonexistent-gpio';
+    const without = createOnoffGpio({ clock, Gpio: kernel.Gpio, sysfsRoot: root, files: sysfsFiles });
+    expect(await rejection(without.openOutput(C0))).toMatchObject({
+      code: 'GPIO_UNAVAILABLE',
+      message: expect.stringMatching(/CONFIG_GPIO_SYSFS/),
+    });
+    kernel.deny('/sys/class/gpio/export', 'ENOENT');
+    expect(await rejection(gpio.openOutput(C0))).toMatchObject({
+      code: 'GPIO_UNAVAILABLE',
+      message: expect.stringMatching(/CONFIG_GPIO_SYSFS/),
+    });
+  });
+
+  it('says so when the kernel exports it under its name', async () => {
+    kernel.line(C0_NUMBER).exportedAs = 'PSU_EN';
+    expect(await rejection(gpio.openOutput(C0))).toMatchObject({
+      code: 'GPIO_FAILED',
+      message: expect.stringContaining('under their names'),
+    });
+  });
+
+  it('refuses another sysfs root with the real onoff, which would work on the real one', () => {
+    expect(() => createOnoffGpio({ clock, sysfsRoot: '/tmp/gpio' })).toThrow(TypeError);
+  });
+});
+
+describe('watching', () => {
+  it('wakes, and leaves the level to reading', async () => {
+    const line = await gpio.openInput(C0);
+    const wakes: unknown[][] = [];
+    line.onEdge((...args: unknown[]) => wakes.push(args));
+    kernel.drive(C0_NUMBER, 1);
+    kernel.drive(C0_NUMBER, 0);
+    await clock.advance(0);
+    expect(wakes).toEqual([[]]);
+    expect(await line.read()).toBe(0);
+  });
+
+  it('asks for both edges and no other direction', async () => {
+    await gpio.openInput(C0);
+    expect(kernel.writes).toEqual([`export ${C0_NUMBER}`, `gpio${C0_NUMBER}/edge both`]);
+  });
+
+  it('does not keep a finished process: no watch and no timer after close', async () => {
+    const edges = await gpio.openInput(C0);
+    edges.onEdge(() => undefined);
+    expect(kernel.watchCount).toBe(1);
+    await edges.close();
+    expect(kernel.watchCount).toBe(0);
+
+    Object.assign(kernel.line(C0_NUMBER + 1), { withoutEdgeFile: true });
+    const polled = await gpio.openInput({ chip: '1e780000.gpio', line: 'C1' });
+    polled.onEdge(() => undefined);
+    await clock.advance(25);
+    expect(clock.pendingCount).toBe(1);
+    await polled.close();
+    await clock.advance(25);
+    expect(clock.pendingCount).toBe(0);
+  });
+
+  it('ends one watch and leaves another of the same function', async () => {
+    const line = await gpio.openInput(C0);
+    let woken = 0;
+    const wake = () => {
+      woken += 1;
+    };
+    const end = line.onEdge(wake);
+    line.onEdge(wake);
+    end();
+    kernel.drive(C0_NUMBER, 1);
+    await clock.advance(0);
+    expect(woken).toBe(1);
+  });
+
+  it.each([
+    ['has no edge file', { withoutEdgeFile: true }],
+    ['refuses the edge', { failing: { edge: 'EIO' } }],
+    ['is driven as an output', { direction: 'out', exported: true }],
+  ])('looks every 10 ms when the line %s', async (_title, state) => {
+    Object.assign(kernel.line(C0_NUMBER), state);
+    const line = await gpio.openInput(C0);
+    let woken = 0;
+    const end = line.onEdge(() => {
+      woken += 1;
+    });
+    await clock.advance(50);
+    expect(woken).toBe(0);
+    Object.assign(kernel.line(C0_NUMBER), { outside: 1, driven: 1 });
+    await clock.advance(10);
+    expect(woken).toBe(1);
+    expect(await line.read()).toBe(1);
+    end();
+    Object.assign(kernel.line(C0_NUMBER), { outside: 0, driven: 0 });
+    await clock.advance(50);
+    expect(woken).toBe(1);
+  });
+
+  it('wakes once for a line that cannot be read any more, and again when it can', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { withoutEdgeFile: true });
+    const line = await gpio.openInput(C0);
+    let woken = 0;
+    line.onEdge(() => {
+      woken += 1;
+    });
+    kernel.line(C0_NUMBER).failing.value = 'EIO';
+    await clock.advance(50);
+    expect(woken).toBe(1);
+    delete kernel.line(C0_NUMBER).failing.value;
+    await clock.advance(50);
+    expect(woken).toBe(2);
+  });
+
+  it('never takes a driven line with onoff as an input', async () => {
+    Object.assign(kernel.line(C0_NUMBER), { direction: 'out', driven: 1 });
+    const line = await gpio.openInput(C0);
+    expect(await line.read()).toBe(1);
+    expect(kernel.constructed).toEqual([]);
+    expect(kernel.line(C0_NUMBER).direction).toBe('out');
+  });
+});
+
+describe('finding a line', () => {
+  const resolve = (line: LineRef) => resolveLine(kernel.root, kernel.files, line);
+
+  it('adds the offset to the base of the chip', async () => {
+    expect(await resolve(C0)).toMatchObject({ number: C0_NUMBER, offset: 16 });
+    expect(await resolve({ chip: '1e780800.gpio', line: 35 })).toMatchObject({ number: 815 });
+  });
+
+  it.each([
+    ['A0', 816],
+    ['C0', 832],
+    ['Z7', 816 + 207],
+  ])('takes the ASPEED port name %s', async (line, number) => {
+    expect(await resolve({ chip: '1e780000.gpio', line })).toMatchObject({ number });
+  });
+
+  it.each(['C8', 'c0', '16', 'AAA0', 'C', ''])('rejects "%s", which is no port name', async (line) => {
+    await expect(resolve({ chip: '1e780000.gpio', line })).rejects.toMatchObject({
+      code: 'GPIO_NO_LINE',
+      message: expect.stringContaining('ASPEED port name such as "C0"'),
+    });
+  });
+
+  it('rejects an offset beyond the chip', async () => {
+    await expect(resolve({ chip: '1e780800.gpio', line: 36 })).rejects.toMatchObject({
+      code: 'GPIO_NO_LINE',
+      message: expect.stringContaining('only 36 lines'),
+    });
+    await expect(resolve({ chip: '1e780000.gpio', line: 'AA0' })).rejects.toMatchObject({
+      code: 'GPIO_NO_LINE',
+    });
+    await expect(resolve({ chip: '1e780000.gpio', line: -1 })).rejects.toMatchObject({
+      code: 'GPIO_NO_LINE',
+    });
+  });
+
+  it('lists the chips that are there for an unknown label', async () => {
+    await expect(resolve({ chip: 'gpio', line: 0 })).rejects.toMatchObject({
+      code: 'GPIO_NO_CHIP',
+      message: expect.stringMatching(/1e780800\.gpio.*36 lines.*1e780000\.gpio.*208 lines/),
+    });
+  });
+
+  it('rejects a label that two chips have', async () => {
+    start([
+      { label: 'pca9554', base: 512, lineCount: 8 },
+      { label: 'pca9554', base: 520, lineCount: 8 },
+    ]);
+    await expect(resolve({ chip: 'pca9554', line: 0 })).rejects.toMatchObject({
+      code: 'GPIO_NO_CHIP',
+      message: expect.stringMatching(/2 GPIO chips.*gpiochip512.*gpiochip520/),
+    });
+  });
+
+  it('finds a name from the device tree', async () => {
+    expect(await resolve({ name: 'power-chassis-control' })).toMatchObject({ number: 817, offset: 1 });
+  });
+
+  it.each(['of_node', 'device/gpiochip0/of_node'])('finds names below %s as well', async (namesAt) => {
+    start([{ label: 'gpio', base: 512, lineCount: 8, names: ['', '', 'PGOOD'], namesAt }]);
+    expect(await resolve({ name: 'PGOOD' })).toMatchObject({ number: 514 });
+  });
+
+  it('rejects a name that two lines have', async () => {
+    await expect(resolve({ name: 'twice' })).rejects.toMatchObject({
+      code: 'GPIO_NO_LINE',
+      message: expect.stringMatching(/1e780800\.gpio 0, 1e780000\.gpio 2/),
+    });
+  });
+
+  it('never finds the empty name, and no name beyond the chip', async () => {
+    start([{ label: 'gpio', base: 512, lineCount: 1, names: ['', 'BEYOND'] }]);
+    await expect(resolve({ name: 'BEYOND' })).rejects.toMatchObject({ code: 'GPIO_NO_LINE' });
+  });
+
+  it('says so when the device tree has no names at all', async () => {
+    start([{ label: 'gpio', base: 512, lineCount: 8 }]);
+    await expect(resolve({ name: 'PGOOD' })).rejects.toMatchObject({
+      code: 'GPIO_NO_LINE',
+      message: expect.stringContaining('chip label and offset'),
+    });
+  });
+});
+
+describe('the files of the machine', () => {
+  let root: string;
+  beforeEach(() => {
+    root = mkdtempSync(join(tmpdir(), 'gpio-'));
+    for (const [folder, label, base] of [
+      ['gpiochip816', '1e780000.gpio', 816],
+      ['gpiochip780', '1e780800.gpio', 780],
+    ] as const) {
+      mkdirSync(join(root, folder));
+      writeFileSync(join(root, folder, 'label'), `${label}\n`);
+      writeFileSync(join(root, folder, 'base'), `${base}\n`);
+      writeFileSync(join(root, folder, 'ngpio'), '36\n');
+    }
+    mkdirSync(join(root, 'soc/of_node'), { recursive: true });
+    writeFileSync(join(root, 'soc/of_node/gpio-line-names'), '\0\0power-chassis-good\0');
+    symlinkSync(join(root, 'soc'), join(root, 'gpiochip816/device'));
+  });
+  afterEach(() => rmSync(root, { recursive: true }));
+
+  it('resolve by label and by name', async () => {
+    expect(await resolveLine(root, sysfsFiles, { chip: '1e780800.gpio', line: 3 })).toMatchObject({
+      number: 783,
+    });
+    expect(await resolveLine(root, sysfsFiles, { name: 'power-chassis-good' })).toMatchObject({
+      number: 818,
+    });
+  });
+
+  it('write to what is there and make nothing', async () => {
+    const path = join(root, 'gpiochip816/label');
+    await sysfsFiles.tryOpen(path);
+    await sysfsFiles.write(path, 'written');
+    expect(await sysfsFiles.read(path)).toContain('written');
+    await expect(sysfsFiles.write(join(root, 'absent'), 'x')).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(sysfsFiles.tryOpen(join(root, 'absent'))).rejects.toMatchObject({ code: 'ENOENT' });
+  });
+});
+
+describeGpioBackend('onoff on sysfs in memory', async () => {
+  start([{ label: 'gpio', base: 512, lineCount: 8, names: ['', 'POWER_EN'] }]);
+  const numberOf = (line: LineRef) => ('chip' in line ? 512 + Number(line.line) : 513);
+  Object.assign(kernel.line(514), { direction: 'out', driven: 1, history: [1] });
+  kernel.line(515).consumer = 'boot-hog';
+  kernel.line(516).shortedTo = 0;
+  return {
+    backend: gpio,
+    another: async () => createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files }),
+    world: {
+      lines: {
+        output: { chip: 'gpio', line: 1 },
+        outputOtherwise: { name: 'POWER_EN' },
+        input: { chip: 'gpio', line: 0 },
+        heldHigh: { chip: 'gpio', line: 2 },
+        busy: { chip: 'gpio', line: 3 },
+        shorted: { chip: 'gpio', line: 4 },
+      },
+      settle: (ms = 0) => clock.advance(ms),
+      levelSeenOutside: async (line: LineRef) => kernel.level(numberOf(line)),
+      directionSeenOutside: async (line: LineRef) => kernel.line(numberOf(line)).direction,
+      historySeenOutside: async (line: LineRef) => {
+        const { history } = kernel.line(numberOf(line));
+        return history.length === 0 ? [kernel.level(numberOf(line))] : history;
+      },
+      drive: async (line: LineRef, level: 0 | 1) => kernel.drive(numberOf(line), level),
+    },
+  };
+});

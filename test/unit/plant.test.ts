@@ -1,0 +1,707 @@
+import * as v from 'valibot';
+import { describe, expect, it } from 'vitest';
+import openpower from '../../hw/boards/openpower.json' with { type: 'json' };
+import type { Level } from '../../hw/ports.ts';
+import { parseFault } from '../../mocks/faults.ts';
+import { createMockGpio } from '../../mocks/gpio.ts';
+import { createMockI2c, TRANSFER_DEADLINE_MS } from '../../mocks/i2c.ts';
+import { createPlant, type PlantOptions } from '../../mocks/plant.ts';
+import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { boardSchema } from '../../src/board/schema.ts';
+
+const CHIP = 'chip.gpio';
+const OPERATION = 0x01;
+const STATUS_WORD = 0x79;
+const STATUS_VOUT = 0x7a;
+const READ_VOUT = 0x8b;
+const VOUT_MODE = 0x20;
+
+/**
+ * Rise and fall are a tenth of the timeouts: A rises 10 V in 20 ms and is good after 18 ms, B rises 2 V in
+ * 10 ms and is good after 9 ms; A falls in 100 ms and is lost after 10 ms, B in 50 ms and after 5 ms.
+ */
+const board = v.parse(boardSchema, {
+  name: 'bench',
+  devices: {
+    vr: { bus: 3, address: '0x60' },
+    direct: { bus: 'muxed', address: '0x40', vout: { m: 2, b: 1, r: 2 } },
+    watcher: { bus: 3, address: '0x11' },
+  },
+  chassis: {
+    0: {
+      rails: {
+        A: {
+          nominalVolts: 10,
+          enable: { chip: CHIP, line: 'C0' },
+          good: { chip: CHIP, line: 'B0' },
+          onTimeoutMs: 200,
+          offTimeoutMs: 1000,
+        },
+        B: {
+          nominalVolts: 2,
+          enable: { pmbus: 'vr' },
+          good: { pmbus: 'vr', minVolts: 1.8, maxVolts: 2.2 },
+          needs: ['A'],
+          onTimeoutMs: 100,
+          offTimeoutMs: 500,
+        },
+        LOW: {
+          enable: { chip: CHIP, line: 'AA3', active: 'low' },
+          good: { chip: CHIP, line: 'B1', active: 'low' },
+          needs: ['A'],
+        },
+      },
+      pgood: { chip: CHIP, line: 'B7' },
+      resets: { RESET_L: { chip: CHIP, line: 'D0', active: 'low' } },
+      evidence: ['watcher'],
+    },
+    1: {
+      rails: {
+        UNSEEN: { enable: { name: 'enable-unseen' }, settleMs: 8 },
+        AFTER: {
+          nominalVolts: 3,
+          enable: { name: 'enable-after' },
+          good: { pmbus: 'direct', minVolts: 2.7 },
+          needs: ['UNSEEN'],
+        },
+      },
+      pgood: { name: 'pgood-1' },
+      resets: { RESET: { name: 'reset-1' } },
+    },
+  },
+});
+
+function bench(options: Partial<PlantOptions> & { faultTexts?: readonly string[] } = {}) {
+  const clock = createVirtualClock(1000);
+  const { faultTexts = [], ...others } = options;
+  const plant = createPlant({ board, clock, faults: faultTexts.map((text) => parseFault(text)), ...others });
+  const pinOf = (key: string) => {
+    const pin = plant.pins.get(key.startsWith('name:') ? key : `${CHIP}/${key}`);
+    if (pin === undefined) throw new Error(`no pin ${key}`);
+    return pin;
+  };
+  const device = (bus: number | string, address: number) => {
+    const found = plant.buses.get(bus)?.devices.get(address);
+    if (found === undefined) throw new Error('no such device');
+    return found.registers;
+  };
+  const rail = (name: string) => {
+    const found = plant.rails().find((each) => each.rail === name);
+    if (found === undefined) throw new Error(`no rail ${name}`);
+    return found;
+  };
+  return {
+    clock,
+    plant,
+    rail,
+    level: (key: string) => pinOf(key).level(),
+    drive: (key: string, level: Level) => pinOf(key).drive(level),
+    vr: device(3, 0x60),
+    direct: device('muxed', 0x40),
+    watcher: device(3, 0x11),
+    /** Time since the start at which a rail crossed its threshold. */
+    crossings: (name: string) =>
+      plant.history.flatMap((event) =>
+        event.type === 'rail' && event.rail === name ? [[event.atMs - 1000, event.good]] : [],
+      ),
+    /** Time since the start at which a line changed. */
+    changes: (key: string) =>
+      plant.history.flatMap((event) =>
+        event.type === 'line' && event.line === (key.startsWith('name:') ? key : `${CHIP}/${key}`)
+          ? [[event.atMs - 1000, event.level]]
+          : [],
+      ),
+    hazards: () => plant.hazards.map(({ kind, name, atMs }) => [kind, name, atMs - 1000]),
+  };
+}
+
+/** All of chassis 0 up, the reset still asserted. */
+async function raised(options: Parameters<typeof bench>[0] = {}) {
+  const world = bench(options);
+  world.drive('16', 1);
+  await world.clock.advance(20);
+  world.vr.writeByte(OPERATION, 0x80);
+  world.drive('211', 0);
+  await world.clock.advance(80);
+  return world;
+}
+
+describe('a plant at its start', () => {
+  it('has every pin an input: enables off, resets asserted', () => {
+    const { plant } = bench();
+    expect(plant.lines()).toMatchObject([
+      {
+        line: `${CHIP}/16`,
+        role: 'enable',
+        rail: 'A',
+        direction: 'in',
+        level: 0,
+        asserted: false,
+        changes: 0,
+      },
+      { line: `${CHIP}/8`, role: 'good', rail: 'A', direction: 'in', level: 0, asserted: false },
+      { line: `${CHIP}/211`, role: 'enable', rail: 'LOW', direction: 'in', level: 1, asserted: false },
+      { line: `${CHIP}/9`, role: 'good', rail: 'LOW', direction: 'in', level: 1, asserted: false },
+      { line: `${CHIP}/15`, role: 'pgood', chassis: 0, rail: null, level: 0, asserted: false },
+      { line: `${CHIP}/24`, role: 'reset', direction: 'in', level: 0, asserted: true },
+      { line: 'name:enable-unseen', chassis: 1 },
+      { line: 'name:enable-after', chassis: 1 },
+      { line: 'name:pgood-1', chassis: 1 },
+      { line: 'name:reset-1', chassis: 1, level: 1, asserted: true },
+      { line: 'pmbus:vr/0', role: 'enable', rail: 'B', direction: 'out', level: 0, asserted: false },
+    ]);
+  });
+
+  it('can be on: everything good and driven, resets released', () => {
+    const { plant, rail } = bench({ initially: 'on' });
+    for (const { role, asserted, direction } of plant.lines()) {
+      expect(asserted).toBe(role !== 'reset');
+      expect(direction).toBe(role === 'good' || role === 'pgood' ? 'in' : 'out');
+    }
+    expect(rail('B')).toMatchObject({ volts: 2, good: true, enabled: true });
+    expect(plant.history).toEqual([]);
+  });
+
+  it('has only the chassis asked for', () => {
+    const { plant } = bench({ chassis: [1] });
+    expect(new Set(plant.lines().map(({ chassis }) => chassis))).toEqual(new Set([1]));
+  });
+});
+
+describe('a rail', () => {
+  it('rises linearly after its enable, is good at 90 %, and falls the same way', async () => {
+    const { clock, drive, rail, crossings, changes, level } = bench();
+    drive('16', 1);
+    await clock.advance(10);
+    expect(rail('A').volts).toBeCloseTo(5, 9);
+    await clock.advance(7.9);
+    expect(level('8')).toBe(0);
+    await clock.advance(0.1);
+    expect(level('8')).toBe(1);
+    await clock.advance(10);
+    expect(rail('A')).toMatchObject({ volts: 10, good: true });
+    drive('16', 0);
+    await clock.advance(50);
+    expect(rail('A').volts).toBeCloseTo(5, 9);
+    await clock.advance(60);
+    expect(rail('A').volts).toBe(0);
+    expect(crossings('A')).toEqual([
+      [18, true],
+      [38, false],
+    ]);
+    expect(changes('8')).toEqual([
+      [18, 1],
+      [38, 0],
+    ]);
+  });
+
+  it('turns round in the middle of a ramp', async () => {
+    const { clock, drive, rail, crossings } = bench();
+    drive('16', 1);
+    await clock.advance(10);
+    drive('16', 0);
+    await clock.advance(10);
+    // From 5 V, at 10 V in 100 ms.
+    expect(rail('A').volts).toBeCloseTo(4, 9);
+    drive('16', 1);
+    await clock.advance(20);
+    // From 4 V to 9 V, at 10 V in 20 ms.
+    expect(crossings('A')).toEqual([[30, true]]);
+  });
+
+  it('waits for what it needs, though it is enabled', async () => {
+    const { clock, drive, vr, crossings } = bench();
+    vr.writeByte(OPERATION, 0x80);
+    await clock.advance(50);
+    drive('16', 1);
+    await clock.advance(50);
+    expect(crossings('B')).toEqual([[50 + 18 + 9, true]]);
+  });
+
+  it('is taken along when what it needs drops', async () => {
+    const { clock, drive, crossings } = await raised();
+    drive('16', 0);
+    await clock.advance(50);
+    expect(crossings('A').at(-1)).toEqual([110, false]);
+    expect(crossings('B').at(-1)).toEqual([115, false]);
+  });
+
+  it('is driven and seen at the levels of its board file', async () => {
+    const { changes } = await raised();
+    expect(changes('211')).toEqual([[20, 0]]);
+    // 1 V where the board says none, in 50 ms: the longest that is assumed.
+    expect(changes('9')).toEqual([[20 + 45, 0]]);
+  });
+
+  it('that nobody can see is good within its settle time, when another needs it', async () => {
+    const { clock, drive, crossings } = bench();
+    drive('name:enable-unseen', 1);
+    await clock.advance(8);
+    // Half of 8 ms to 100 %.
+    expect(crossings('UNSEEN')).toEqual([[3.6, true]]);
+  });
+
+  it('rises in the time it was given', async () => {
+    const { clock, drive, crossings } = bench({ timing: { riseMs: { A: 100 }, fallMs: { A: 20 } } });
+    drive('16', 1);
+    await clock.advance(100);
+    drive('16', 0);
+    await clock.advance(20);
+    expect(crossings('A')).toEqual([
+      [90, true],
+      [102, false],
+    ]);
+  });
+});
+
+describe('pgood', () => {
+  it('follows all rails after its delay, and goes with the first one at once', async () => {
+    const { clock, changes, drive } = await raised();
+    drive('211', 1);
+    await clock.advance(200);
+    // LOW is good at 65 ms and lost 10 ms after its disable.
+    expect(changes('15')).toEqual([
+      [65 + 5, 1],
+      [100 + 10, 0],
+    ]);
+  });
+
+  it('of one chassis has nothing to do with another', async () => {
+    const { level } = await raised();
+    expect(level('15')).toBe(1);
+    expect(level('name:pgood-1')).toBe(0);
+  });
+});
+
+describe('a PMBus device', () => {
+  it('tells voltage and state of its output, in the linear format', async () => {
+    const { clock, drive, vr } = bench();
+    expect(vr.readByte(VOUT_MODE)).toBe(0x17);
+    expect(vr.readWord(STATUS_WORD)).toBe(0x0840);
+    drive('16', 1);
+    await clock.advance(20);
+    vr.writeByte(OPERATION, 0x80);
+    expect(vr.readByte(OPERATION)).toBe(0x80);
+    await clock.advance(5);
+    expect(vr.readWord(READ_VOUT)).toBe(512);
+    expect(vr.readWord(STATUS_WORD)).toBe(0x0800);
+    await clock.advance(5);
+    expect(vr.readWord(READ_VOUT)).toBe(1024);
+    expect(vr.readWord(STATUS_WORD)).toBe(0);
+  });
+
+  it('tells an undervoltage once the output should have risen', async () => {
+    const { clock, vr } = await raised({ faultTexts: ['rail B never good'] });
+    expect(vr.readWord(STATUS_WORD)).toBe(0x8800);
+    expect(vr.readByte(STATUS_VOUT)).toBe(0x10);
+    vr.writeByte(OPERATION, 0);
+    await clock.advance(100);
+    expect(vr.readWord(STATUS_WORD)).toBe(0x0840);
+  });
+
+  it('in direct format counts by its coefficients', () => {
+    const { direct } = bench({ initially: 'on' });
+    expect(direct.readByte(VOUT_MODE)).toBe(0x40);
+    // (2 * 3 V + 1) * 10^2
+    expect(direct.readWord(READ_VOUT)).toBe(700);
+  });
+
+  it('that no rail uses shows the chassis it is evidence of', async () => {
+    expect(bench().watcher.readWord(STATUS_WORD)).toBe(0x0840);
+    // Chassis 1 is off all the while.
+    expect((await raised()).watcher.readWord(STATUS_WORD)).toBe(0);
+  });
+
+  it('refuses commands and pages that it does not have', () => {
+    const { vr } = bench();
+    expect(() => vr.readByte(0x99)).toThrow(expect.objectContaining({ code: 'I2C_FAILED' }));
+    expect(() => vr.writeByte(0x00, 5)).toThrow(expect.objectContaining({ code: 'I2C_FAILED' }));
+    vr.writeByte(0x00, 0xff);
+    vr.writeByte(OPERATION, 0x80);
+    vr.writeByte(0x00, 0);
+    expect(vr.readByte(OPERATION)).toBe(0x80);
+  });
+});
+
+describe('a fault', () => {
+  it('"never good" leaves the rail at half its voltage', async () => {
+    const { rail, crossings } = await raised({ faultTexts: ['rail B never good'] });
+    expect(rail('B').volts).toBeCloseTo(1, 9);
+    expect(crossings('B')).toEqual([]);
+  });
+
+  it('"slow" adds to the rise, "slow off" to the fall', async () => {
+    const { clock, drive, crossings } = bench({ faultTexts: ['rail A slow 80ms', 'rail A slow off 1s'] });
+    drive('16', 1);
+    await clock.advance(200);
+    drive('16', 0);
+    await clock.advance(200);
+    expect(crossings('A')).toEqual([
+      [90, true],
+      [200 + 110, false],
+    ]);
+  });
+
+  it('"droops at" strikes at its time and stays', async () => {
+    const { clock, crossings, rail } = await raised({ faultTexts: ['rail A droops at 150ms'] });
+    await clock.advance(1_000);
+    expect(crossings('A').at(-1)).toEqual([160, false]);
+    expect(rail('A').volts).toBeCloseTo(5, 9);
+  });
+
+  it('"droops … after good" strikes once, and ends after its time', async () => {
+    const { clock, drive, crossings } = bench({ faultTexts: ['rail A droops for 20ms 7ms after good'] });
+    drive('16', 1);
+    await clock.advance(100);
+    drive('16', 0);
+    await clock.advance(200);
+    drive('16', 1);
+    await clock.advance(100);
+    // At 25 ms from 10 V, 1 V lost by 35 ms; at 45 ms from 8 V, 1 V up by 47 ms.
+    expect(crossings('A').map(([atMs]) => atMs)).toEqual([18, 35, 47, 110, 318]);
+  });
+
+  it('"after good" waits for good to last', async () => {
+    const { clock, drive, plant } = bench({ faultTexts: ['rail A droops 50ms after good'] });
+    drive('16', 1);
+    await clock.advance(30);
+    drive('16', 0);
+    await clock.advance(200);
+    expect(plant.history.some(({ type }) => type === 'fault')).toBe(false);
+  });
+
+  it('"shorts" takes the voltage away at once', async () => {
+    const { clock, rail, crossings, level } = await raised({ faultTexts: ['rail A shorts at 150ms'] });
+    await clock.advance(50);
+    expect(rail('A').volts).toBe(0);
+    expect(crossings('A').at(-1)).toEqual([150, false]);
+    expect(level('15')).toBe(0);
+  });
+
+  it('"enable stuck on" holds the line and the rail', async () => {
+    const { clock, plant, crossings } = await raised({ faultTexts: ['enable A stuck on'] });
+    expect(crossings('A')).toEqual([[18, true]]);
+    const line = await createMockGpio(plant).openOutput({ chip: CHIP, line: 16 });
+    await expect(line.write(0)).rejects.toMatchObject({ code: 'GPIO_NOT_FOLLOWED' });
+    await clock.advance(500);
+    expect(await line.read()).toBe(1);
+    expect(crossings('A')).toEqual([[18, true]]);
+  });
+
+  it('"enable stuck off" of a PMBus output reads back unchanged', async () => {
+    const { vr, crossings } = await raised({ faultTexts: ['enable B stuck off'] });
+    expect(vr.readByte(OPERATION)).toBe(0);
+    expect(crossings('B')).toEqual([]);
+  });
+
+  it('"enable stuck on" of a PMBus output keeps it on', async () => {
+    const { vr, clock, crossings } = await raised({ faultTexts: ['enable B stuck on 10ms after good'] });
+    vr.writeByte(OPERATION, 0);
+    await clock.advance(500);
+    expect(vr.readByte(OPERATION)).toBe(0x80);
+    expect(crossings('B')).toEqual([[29, true]]);
+  });
+
+  it('"good stuck" lies about a rail by its line', async () => {
+    expect(bench({ faultTexts: ['good A stuck on'] }).level('8')).toBe(1);
+    const { level, rail } = await raised({ faultTexts: ['good A stuck off'] });
+    expect(level('8')).toBe(0);
+    expect(rail('A').good).toBe(true);
+  });
+
+  it('"good stuck" lies about a rail by its registers', async () => {
+    const { vr } = bench({ faultTexts: ['good B stuck on'] });
+    expect(vr.readWord(READ_VOUT)).toBe(1024);
+    expect(vr.readWord(STATUS_WORD) & 0x0800).toBe(0);
+    const { vr: other } = await raised({ faultTexts: ['good B stuck off'] });
+    expect(other.readWord(READ_VOUT)).toBe(0);
+    expect(other.readWord(STATUS_WORD) & 0x0800).toBe(0x0800);
+  });
+
+  it('"pgood never" and "pgood stuck on" hold pgood', async () => {
+    expect((await raised({ faultTexts: ['pgood never'] })).level('15')).toBe(0);
+    expect(bench({ faultTexts: ['pgood stuck on'] }).level('15')).toBe(1);
+  });
+
+  it('"pgood glitch" inverts it for its time', async () => {
+    const { clock, changes } = await raised({
+      faultTexts: ['pgood glitch 2ms at 10ms', 'pgood glitch 3ms 50ms after good'],
+    });
+    await clock.advance(100);
+    expect(changes('15')).toEqual([
+      [10, 1],
+      [12, 0],
+      [70, 1],
+      [120, 0],
+      [123, 1],
+    ]);
+  });
+
+  it('"i2c nack N times" hits so many transfers', async () => {
+    const { plant } = bench({ faultTexts: ['i2c vr nack 2 times'] });
+    const bus = await createMockI2c(plant).openBus(3);
+    const read = () => bus.transaction(0x60, (device) => device.readByte(OPERATION));
+    await expect(read()).rejects.toMatchObject({ code: 'I2C_NO_DEVICE' });
+    await expect(read()).rejects.toMatchObject({ code: 'I2C_NO_DEVICE' });
+    expect(await read()).toBe(0);
+  });
+
+  it('"i2c hang" ends at the deadline of the driver, one transfer after the other', async () => {
+    const { clock, plant } = bench({ faultTexts: ['i2c vr hang for 1500ms'] });
+    const bus = await createMockI2c(plant).openBus(3);
+    const read = () =>
+      bus
+        .transaction(0x60, (device) => device.readByte(OPERATION))
+        .then(
+          () => ['answer', clock.nowMs()],
+          ({ code }) => [code, clock.nowMs()],
+        );
+    expect(await clock.runUntil(Promise.all([read(), read(), read()]))).toEqual([
+      ['I2C_TIMEOUT', 1000 + TRANSFER_DEADLINE_MS],
+      ['I2C_TIMEOUT', 1000 + 2 * TRANSFER_DEADLINE_MS],
+      ['answer', 1000 + 2 * TRANSFER_DEADLINE_MS],
+    ]);
+  });
+
+  it('"i2c busy" is a kernel driver at the address', async () => {
+    const { plant } = bench({ faultTexts: ['i2c vr busy'] });
+    const bus = await createMockI2c(plant).openBus(3);
+    const read = bus.transaction(0x60, (device) => device.readByte(OPERATION));
+    await expect(read).rejects.toMatchObject({ code: 'I2C_BUSY' });
+  });
+
+  it.each([
+    ['line C0 busy', 'C0'],
+    ['line chip.gpio/16 busy', 'C0'],
+    ['line rail A enable busy', 'C0'],
+    ['line pgood busy', 'B7'],
+    ['line reset RESET_L busy', 'D0'],
+  ])('"%s" keeps the line from being opened', async (text, line) => {
+    const gpio = createMockGpio(bench({ faultTexts: [text] }).plant);
+    await expect(gpio.openInput({ chip: CHIP, line })).rejects.toMatchObject({ code: 'GPIO_BUSY' });
+    await gpio.openInput({ chip: CHIP, line: 'B1' });
+  });
+
+  it('"read error" hits one line or all, and a write that cannot be read back', async () => {
+    const one = createMockGpio(bench({ faultTexts: ['line pgood read error'] }).plant);
+    const pgood = await one.openInput({ chip: CHIP, line: 'B7' });
+    await expect(pgood.read()).rejects.toMatchObject({ code: 'GPIO_FAILED' });
+    await (await one.openOutput({ chip: CHIP, line: 'C0' })).write(1);
+
+    const { clock, plant, level } = bench({ faultTexts: ['gpio read error for 10ms at 300ms'] });
+    const line = await createMockGpio(plant).openOutput({ chip: CHIP, line: 'C0' });
+    await clock.advance(300);
+    await expect(line.write(1)).rejects.toMatchObject({ code: 'GPIO_FAILED' });
+    expect(level('16')).toBe(1);
+    await clock.advance(10);
+    expect(await line.read()).toBe(1);
+  });
+
+  it('of another chassis is named by its number', async () => {
+    const { clock, drive, crossings } = bench({ faultTexts: ['chassis 1 rail UNSEEN never good'] });
+    drive('name:enable-unseen', 1);
+    await clock.advance(100);
+    expect(crossings('UNSEEN')).toEqual([]);
+  });
+
+  it('counts its time from when it was added, and is gone once cleared', async () => {
+    const { clock, plant, crossings, rail } = await raised();
+    plant.addFault(parseFault('rail A droops at 50ms'));
+    plant.addFault(parseFault('rail B droops at 500ms'));
+    await clock.advance(100);
+    expect(crossings('A').at(-1)).toEqual([160, false]);
+    plant.clearFaults();
+    await clock.advance(900);
+    expect(rail('A').good).toBe(true);
+    // B sank with A only.
+    expect(crossings('B').map(([, good]) => good)).toEqual([true, false, true]);
+  });
+
+  it('of a name that the plant does not have is refused', () => {
+    expect(() => bench({ faultTexts: ['rail C never good'] })).toThrow(/has no rail "C"/);
+  });
+});
+
+describe('a hazard', () => {
+  it('is a rail enabled before what it needs is good', async () => {
+    const { clock, drive, vr, hazards } = bench();
+    drive('16', 1);
+    await clock.advance(17);
+    vr.writeByte(OPERATION, 0x80);
+    await clock.advance(1);
+    drive('211', 0);
+    expect(hazards()).toEqual([['enabledTooEarly', 'B', 17]]);
+  });
+
+  it('is no rail enabled just after a fault took what it needs, but one long after', async () => {
+    const { clock, drive, vr, hazards } = bench({ faultTexts: ['rail A shorts 10ms after good'] });
+    drive('16', 1);
+    await clock.advance(30);
+    vr.writeByte(OPERATION, 0x80);
+    expect(hazards()).toEqual([]);
+    await clock.advance(100);
+    drive('211', 0);
+    expect(hazards()).toEqual([['enabledTooEarly', 'LOW', 130]]);
+  });
+
+  it('is no rail enabled because a good signal lies', async () => {
+    const { vr, hazards } = bench({ faultTexts: ['good A stuck on'] });
+    vr.writeByte(OPERATION, 0x80);
+    expect(hazards()).toEqual([]);
+  });
+
+  it('is a rail disabled before what needs it', async () => {
+    const { clock, drive, vr, hazards } = await raised();
+    drive('211', 1);
+    await clock.advance(10);
+    drive('16', 0);
+    vr.writeByte(OPERATION, 0);
+    expect(hazards()).toEqual([['needRemoved', 'B', 110]]);
+  });
+
+  it('is nothing in the right order', async () => {
+    const { clock, drive, vr, hazards } = await raised();
+    drive('24', 1);
+    await clock.advance(50);
+    drive('24', 0);
+    vr.writeByte(OPERATION, 0);
+    drive('211', 1);
+    await clock.advance(100);
+    drive('16', 0);
+    await clock.advance(200);
+    expect(hazards()).toEqual([]);
+  });
+
+  it('is no rail disabled under one that cannot be switched off', async () => {
+    const stuck = await raised({ faultTexts: ['enable B stuck on 10ms after good'] });
+    stuck.drive('211', 1);
+    stuck.vr.writeByte(OPERATION, 0);
+    stuck.drive('16', 0);
+    expect(stuck.hazards()).toEqual([]);
+
+    const dead = await raised({ faultTexts: ['i2c vr nack at 90ms'] });
+    const bus = await createMockI2c(dead.plant).openBus(3);
+    const off = bus.transaction(0x60, (device) => device.writeByte(OPERATION, 0));
+    await expect(off).rejects.toMatchObject({ code: 'I2C_NO_DEVICE' });
+    dead.drive('211', 1);
+    dead.drive('16', 0);
+    expect(dead.hazards()).toEqual([]);
+  });
+
+  it('is no rail that a fault drops under others', async () => {
+    const { clock, hazards, drive, vr } = await raised({ faultTexts: ['rail A shorts at 110ms'] });
+    await clock.advance(20);
+    drive('211', 1);
+    vr.writeByte(OPERATION, 0);
+    drive('16', 0);
+    expect(hazards()).toEqual([]);
+  });
+
+  it('is an enable that is switched over and back within a millisecond', async () => {
+    const { clock, drive, hazards } = bench();
+    drive('16', 1);
+    await clock.advance(0.5);
+    drive('16', 0);
+    await clock.advance(1);
+    drive('16', 1);
+    expect(hazards()).toEqual([['enableGlitch', 'A', 0.5]]);
+  });
+
+  it('is a reset released without pgood', async () => {
+    const { clock, drive, hazards } = bench();
+    drive('24', 1);
+    expect(hazards()).toEqual([['resetWithoutPgood', 'RESET_L', 0]]);
+    const good = await raised();
+    good.drive('24', 1);
+    expect(good.hazards()).toEqual([]);
+    await clock.advance(1);
+  });
+
+  it('is a reset released though the pgood line has long said no', async () => {
+    const { drive, hazards } = await raised({ faultTexts: ['pgood never'] });
+    drive('24', 1);
+    expect(hazards()).toEqual([['resetWithoutPgood', 'RESET_L', 100]]);
+  });
+
+  it('is no reset released while a fault says pgood, or just after one took it', async () => {
+    const lying = bench({ faultTexts: ['pgood stuck on'] });
+    lying.drive('24', 1);
+    expect(lying.hazards()).toEqual([]);
+    const lost = await raised({ faultTexts: ['rail A shorts at 90ms'] });
+    lost.drive('24', 1);
+    expect(lost.hazards()).toEqual([]);
+  });
+
+  it('is power taken down under a released reset', async () => {
+    const { clock, drive, hazards } = await raised();
+    drive('24', 1);
+    await clock.advance(10);
+    drive('211', 1);
+    expect(hazards()).toEqual([['resetWithoutPgood', 'RESET_L', 110]]);
+  });
+});
+
+describe('the mock backends', () => {
+  it('refuse lines and buses that the board does not have, and say how to get them', async () => {
+    const { plant } = bench();
+    const gpio = createMockGpio(plant);
+    await expect(gpio.openOutput({ chip: 'other', line: 0 })).rejects.toMatchObject({
+      code: 'GPIO_NO_CHIP',
+      message: expect.stringContaining(CHIP),
+    });
+    await expect(gpio.openOutput({ chip: CHIP, line: 'E0' })).rejects.toMatchObject({
+      code: 'GPIO_NO_LINE',
+      message: expect.stringContaining('board file'),
+    });
+    await expect(createMockI2c(plant).openBus('3')).rejects.toMatchObject({
+      code: 'I2C_NO_BUS',
+      message: expect.stringContaining('3, muxed'),
+    });
+    expect(plant.misuses).toEqual([]);
+  });
+
+  it('tell and keep what a correct caller never does', async () => {
+    const { plant } = bench();
+    const gpio = createMockGpio(plant);
+    const output = await gpio.openOutput({ chip: CHIP, line: 'C0' });
+    await expect(output.write(true as unknown as Level)).rejects.toThrow(/a level is 0 or 1/);
+    await expect(gpio.openOutput({ chip: CHIP, line: 'B0' })).rejects.toThrow(/the chassis drives it/);
+    await expect(gpio.openInput({} as never)).rejects.toThrow(/names no line/);
+    await output.close();
+    await expect(output.write(1)).rejects.toThrow(/write after close/);
+
+    const bus = await createMockI2c(plant).openBus(3);
+    const overlapping = bus.transaction(0x60, (device) =>
+      Promise.all([device.readByte(OPERATION), device.readByte(OPERATION)]),
+    );
+    await expect(overlapping).rejects.toThrow(/before the transfer ahead of it has ended/);
+    await expect(bus.transaction(0x60, (device) => device.readByte(0x1_00))).rejects.toThrow(/command 256/);
+    await expect(bus.transaction(0x60, (device) => device.writeByte(OPERATION, -1))).rejects.toThrow(
+      /value -1/,
+    );
+    expect(plant.misuses).toHaveLength(7);
+    expect(plant.lines()[0]).toMatchObject({ changes: 0, direction: 'in' });
+  });
+});
+
+it('records the pulses of a latch', async () => {
+  const clock = createVirtualClock(0);
+  const plant = createPlant({ board: v.parse(boardSchema, openpower), clock });
+  const latch = plant.pins.get('name:power-chassis-latch');
+  latch?.drive(1);
+  await clock.advance(1);
+  latch?.drive(0);
+  expect(plant.lines().find(({ role }) => role === 'latch')).toMatchObject({ changes: 2, level: 0 });
+  expect(plant.history).toMatchObject([
+    { atMs: 0, role: 'latch', level: 1 },
+    { atMs: 1, role: 'latch', level: 0 },
+  ]);
+});
+
+it('stands still once it is closed', async () => {
+  const { clock, drive, plant, level } = bench();
+  drive('16', 1);
+  plant.close();
+  await clock.advance(100);
+  expect(level('8')).toBe(0);
+});

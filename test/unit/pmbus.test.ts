@@ -1,0 +1,196 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { createPmbusPage, type PmbusPageOptions } from '../../hw/pmbus/pmbus.ts';
+import type { I2cBus } from '../../hw/ports.ts';
+
+const PAGE = 0x00;
+const OPERATION = 0x01;
+const VOUT_MODE = 0x20;
+const STATUS_WORD = 0x79;
+const READ_VOUT = 0x8b;
+
+let registers: Map<string, number>;
+let page: number;
+let transfers: string[];
+let transactionCount: number;
+let writeProtected: boolean;
+let failOnce: string | undefined;
+
+/** A bus with one paged device, that is moved to another page by someone else after each transaction. */
+const bus: I2cBus = {
+  async transaction(_address, steps) {
+    transactionCount += 1;
+    const step = (text: string) => {
+      transfers.push(text);
+      if (failOnce !== text) return;
+      failOnce = undefined;
+      throw Object.assign(new Error(text), { code: 'I2C_FAILED' });
+    };
+    const read = (command: number) => registers.get(`${page}/${command}`) ?? 0;
+    const result = await steps({
+      async readByte(command) {
+        step(`read byte ${command}`);
+        return read(command) & 0xff;
+      },
+      async readWord(command) {
+        step(`read word ${command}`);
+        return read(command);
+      },
+      async writeByte(command, value) {
+        step(`write ${command} ${value}`);
+        if (command === PAGE) page = value;
+        else if (!writeProtected) registers.set(`${page}/${command}`, value);
+      },
+    });
+    page = 7;
+    return result;
+  },
+  close: async () => undefined,
+};
+
+const pageOne = (options: Partial<PmbusPageOptions> = {}) =>
+  createPmbusPage({ bus, address: 0x60, page: 1, ...options });
+
+beforeEach(() => {
+  registers = new Map();
+  page = 7;
+  transfers = [];
+  transactionCount = 0;
+  writeProtected = false;
+  failOnce = undefined;
+});
+
+describe('PAGE', () => {
+  it('is written first in every transaction', async () => {
+    const output = pageOne();
+    await output.operation(true);
+    await output.readEnabled();
+    await output.statusWord();
+    await output.readVoutVolts();
+    await output.readOutput();
+    expect(transactionCount).toBe(5);
+    expect(transfers.filter((transfer) => transfer === 'write 0 1')).toHaveLength(5);
+    expect(transfers[0]).toBe('write 0 1');
+    expect(registers.has(`7/${OPERATION}`)).toBe(false);
+  });
+});
+
+describe('OPERATION', () => {
+  it.each([
+    [true, 0x80],
+    [false, 0x00],
+  ])('%s is written as %i and read back', async (on, value) => {
+    registers.set(`1/${OPERATION}`, on ? 0x00 : 0x80);
+    const output = pageOne();
+    await output.operation(on);
+    expect(registers.get(`1/${OPERATION}`)).toBe(value);
+    expect(transfers).toEqual(['write 0 1', `write 1 ${value}`, 'read byte 1']);
+    expect(await output.readEnabled()).toBe(on);
+  });
+
+  it.each([true, false])('rejects a device that does not take %s', async (on) => {
+    writeProtected = true;
+    registers.set(`1/${OPERATION}`, on ? 0x00 : 0x88);
+    await expect(pageOne().operation(on)).rejects.toMatchObject({
+      code: 'I2C_FAILED',
+      message: expect.stringContaining('WRITE_PROTECT'),
+      details: { address: 0x60, page: 1, value: on ? 0x00 : 0x88 },
+    });
+  });
+
+  it('is on with margin bits as well', async () => {
+    registers.set(`1/${OPERATION}`, 0x98);
+    expect(await pageOne().readEnabled()).toBe(true);
+    registers.set(`1/${OPERATION}`, 0x40);
+    expect(await pageOne().readEnabled()).toBe(false);
+  });
+});
+
+describe('READ_VOUT', () => {
+  it.each([
+    // 0x14 is -12 in five bits.
+    [0x14, 0x1000, 1],
+    [0x17, 0x0266, 614 / 512],
+    // The mantissa is unsigned: 8 V with 2^-12.
+    [0x14, 0x8000, 8],
+    [0x00, 12, 12],
+    [0x01, 6, 12],
+    [0x1f, 3, 1.5],
+    // Bit 7 makes limits relative, not the reading.
+    [0x94, 0x1000, 1],
+  ])('linear, VOUT_MODE %i: %i is %d V', async (mode, raw, volts) => {
+    registers.set(`1/${VOUT_MODE}`, mode);
+    registers.set(`1/${READ_VOUT}`, raw);
+    expect(await pageOne().readVoutVolts()).toBeCloseTo(volts, 9);
+  });
+
+  it.each([
+    // ISL69260: millivolts.
+    [{ m: 1, r: 3 }, 900, 0.9],
+    // ADM1272 in its 60 V range, as in the kernel's drivers/hwmon/pmbus/adm1275.c.
+    [{ m: 6770, b: 0, r: -2 }, 813, 81_300 / 6770],
+    [{ m: 2, b: 10, r: 0 }, 30, 10],
+    // The raw value is signed.
+    [{ m: 1, r: 3 }, 0xffff, -0.001],
+  ])('direct with %o: %i is %d V', async (vout, raw, volts) => {
+    registers.set(`1/${VOUT_MODE}`, 0x40);
+    registers.set(`1/${READ_VOUT}`, raw);
+    expect(await pageOne({ vout }).readVoutVolts()).toBeCloseTo(volts, 9);
+  });
+
+  it('leaves coefficients alone for a device that says linear', async () => {
+    registers.set(`1/${VOUT_MODE}`, 0x14);
+    registers.set(`1/${READ_VOUT}`, 0x1000);
+    expect(await pageOne({ vout: { m: 1, r: 3 } }).readVoutVolts()).toBe(1);
+  });
+
+  it.each([
+    ['VID', 0x21, undefined],
+    ['IEEE half precision', 0x60, undefined],
+    ['direct', 0x40, undefined],
+    ['direct', 0x40, { m: 0, r: 3 }],
+  ])('rejects %s format (VOUT_MODE %i, %o) and says which it is', async (format, mode, vout) => {
+    registers.set(`1/${VOUT_MODE}`, mode);
+    await expect(pageOne(vout ? { vout } : {}).readVoutVolts()).rejects.toMatchObject({
+      code: 'PMBUS_FORMAT',
+      message: expect.stringContaining(`${format} format`),
+      details: { address: 0x60, page: 1, voutMode: mode, format },
+    });
+  });
+
+  it('reads VOUT_MODE once per page, and again after it could not be read', async () => {
+    registers.set(`1/${VOUT_MODE}`, 0x14);
+    const modeReads = () => transfers.filter((transfer) => transfer === `read byte ${VOUT_MODE}`).length;
+    const output = pageOne();
+    failOnce = `read byte ${VOUT_MODE}`;
+    await expect(output.readVoutVolts()).rejects.toMatchObject({ code: 'I2C_FAILED' });
+    await output.readVoutVolts();
+    await output.readVoutVolts();
+    expect(modeReads()).toBe(2);
+    await pageOne({ page: 0 }).readVoutVolts();
+    expect(modeReads()).toBe(3);
+  });
+});
+
+describe('STATUS_WORD', () => {
+  it('is given as it is', async () => {
+    registers.set(`1/${STATUS_WORD}`, 0x8810);
+    expect(await pageOne().statusWord()).toBe(0x8810);
+  });
+
+  it.each([
+    [0x0000, true],
+    [0x0800, false],
+    [0x0840, false],
+    [0xf7ff, true],
+  ])('%i says power good: %s', (statusWord, good) => {
+    expect(pageOne().powerGood(statusWord)).toBe(good);
+  });
+
+  it('comes with the voltage in one transaction', async () => {
+    registers.set(`1/${STATUS_WORD}`, 0x0800);
+    registers.set(`1/${VOUT_MODE}`, 0x14);
+    registers.set(`1/${READ_VOUT}`, 0x0800);
+    expect(await pageOne().readOutput()).toEqual({ powerGood: false, voutVolts: 0.5 });
+    expect(transactionCount).toBe(1);
+  });
+});

@@ -1,0 +1,420 @@
+import { execFileSync } from 'node:child_process';
+import {
+  appendFileSync,
+  chmodSync,
+  cpSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { PowerError } from '../../src/errors.ts';
+import { installUnits, MANIFEST_PATH, REQUIRES_LINKS, uninstallUnits } from '../../src/units/install.ts';
+
+const SOURCE = fileURLToPath(new URL('../../systemd', import.meta.url));
+const UNIT_DIR = 'usr/lib/systemd/system';
+const START = `${UNIT_DIR}/op-power-start@.service`;
+
+/** For a test that bundles and starts a process, on a busy machine. */
+const PROCESS_TIMEOUT_MS = 30_000;
+
+let base: string;
+let root: string;
+
+beforeEach(() => {
+  base = mkdtempSync(join(tmpdir(), 'chassis-power-units-'));
+  root = join(base, 'root');
+  // What is there before: an image with units of its own.
+  mkdirSync(join(root, UNIT_DIR, 'multi-user.target.wants'), { recursive: true });
+  writeFileSync(join(root, UNIT_DIR, 'other.service'), '[Service]\nExecStart=/bin/true\n');
+  symlinkSync('../other.service', join(root, UNIT_DIR, 'multi-user.target.wants/other.service'));
+});
+
+afterEach(() => {
+  rmSync(base, { recursive: true, force: true });
+});
+
+/** Every path below a folder with its type, mode and content. */
+function snapshot(folder: string): Record<string, string> {
+  const found: Record<string, string> = {};
+  for (const name of (readdirSync(folder, { recursive: true }) as string[]).sort()) {
+    const path = join(folder, name);
+    const stats = lstatSync(path);
+    const content = stats.isSymbolicLink()
+      ? `-> ${readlinkSync(path)}`
+      : stats.isFile()
+        ? readFileSync(path, 'utf8')
+        : '';
+    found[name] = `${stats.mode.toString(8)} ${content}`;
+  }
+  return found;
+}
+
+function install(chassis: readonly number[] = [0], sourceDir = SOURCE) {
+  return installUnits({ root, chassis, sourceDir });
+}
+
+async function refusal(attempt: Promise<unknown>): Promise<PowerError> {
+  const error = await attempt.then(
+    () => new Error('was not refused'),
+    (thrown: unknown) => thrown,
+  );
+  if (error instanceof PowerError) return error;
+  throw error;
+}
+
+/** A copy of the unit files that a test may change. */
+function copyOfSource(): string {
+  const copy = join(base, 'source');
+  cpSync(SOURCE, copy, { recursive: true });
+  return copy;
+}
+
+describe('install', () => {
+  test('puts every unit file, the tmpfiles line and the links of each chassis in place', async () => {
+    const report = await install([0, 2]);
+
+    for (const name of readdirSync(SOURCE).filter((name) => /\.(service|target)$/.test(name))) {
+      expect(readFileSync(join(root, UNIT_DIR, name), 'utf8')).toBe(readFileSync(join(SOURCE, name), 'utf8'));
+      expect(lstatSync(join(root, UNIT_DIR, name)).mode & 0o777).toBe(0o644);
+      expect(report.written).toContain(`${UNIT_DIR}/${name}`);
+    }
+    expect(existsSync(join(root, 'usr/lib/tmpfiles.d/chassis-power.conf'))).toBe(true);
+    for (const number of [0, 2]) {
+      for (const { target, unit } of REQUIRES_LINKS) {
+        const folder = `${target.replace('@', `@${number}`)}.requires`;
+        const link = join(root, UNIT_DIR, folder, unit.replace('@', `@${number}`));
+        expect(readlinkSync(link)).toBe(`../${unit}`);
+        // The link leads to a file that is there.
+        expect(existsSync(link)).toBe(true);
+      }
+    }
+    expect(existsSync(join(root, UNIT_DIR, 'obmc-chassis-start@1.target.requires'))).toBe(false);
+  });
+
+  test('a second time changes nothing, not even a time stamp', async () => {
+    const first = await install();
+    const before = snapshot(root);
+    const times = (path: string) => lstatSync(join(root, path)).mtimeMs;
+    const stamps = [...first.written, MANIFEST_PATH].map(times);
+
+    const second = await install();
+
+    expect(second.written).toEqual([]);
+    expect(second.unchanged).toEqual(first.written);
+    expect(snapshot(root)).toEqual(before);
+    expect([...first.written, MANIFEST_PATH].map(times)).toEqual(stamps);
+  });
+
+  test('leaves no temporary file and no file that its umask hides', async () => {
+    const umask = process.umask(0o077);
+    try {
+      await install();
+    } finally {
+      process.umask(umask);
+    }
+    const modes = Object.entries(snapshot(root));
+    expect(modes.filter(([path]) => path.includes('/.'))).toEqual([]);
+    expect(modes.filter(([, entry]) => !/^(100644|40755|120777) /.test(entry))).toEqual([]);
+  });
+
+  test('with fewer chassis takes away the links and folders of the others, and only those', async () => {
+    await install([0]);
+    const onlyZero = snapshot(root);
+    await install([0, 1]);
+
+    const report = await install([0]);
+
+    expect(report.written).toEqual([]);
+    expect(report.removed).toHaveLength(REQUIRES_LINKS.length);
+    expect(report.removed.every((path) => path.includes('@1.'))).toBe(true);
+    expect(snapshot(root)).toEqual(onlyZero);
+  });
+
+  test('a newer version replaces its own files and removes those it no longer has', async () => {
+    const source = copyOfSource();
+    writeFileSync(join(source, 'obmc-old@.target'), '[Unit]\nDescription=old\n');
+    await install([0], source);
+    unlinkSync(join(source, 'obmc-old@.target'));
+    appendFileSync(join(source, 'op-power-start@.service'), '# newer\n');
+
+    const report = await install([0], source);
+
+    expect(report.written).toEqual([START]);
+    expect(report.removed).toEqual([`${UNIT_DIR}/obmc-old@.target`]);
+    expect(readFileSync(join(root, START), 'utf8')).toMatch(/# newer\n$/);
+    await uninstallUnits({ root });
+    expect(existsSync(join(root, START))).toBe(false);
+  });
+
+  test('refuses a file that is not its own, names it, and writes nothing', async () => {
+    writeFileSync(
+      join(root, UNIT_DIR, 'op-wait-power-on@.service'),
+      '[Service]\nExecStart=/bin/pgood_wait\n',
+    );
+    const before = snapshot(root);
+
+    const error = await refusal(install());
+
+    expect(error.code).toBe('UNITS_CONFLICT');
+    expect(error.message).toContain(join(root, UNIT_DIR, 'op-wait-power-on@.service'));
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test.each([
+    ['a link of another target', 'link'],
+    ['a folder', 'folder'],
+  ])('refuses %s where a link belongs', async (_, kind) => {
+    const folder = join(root, UNIT_DIR, 'obmc-power-chassis-on@0.target.requires');
+    mkdirSync(folder);
+    if (kind === 'link') symlinkSync('../other.service', join(folder, 'op-power-start@0.service'));
+    else mkdirSync(join(folder, 'op-power-start@0.service'));
+    const before = snapshot(root);
+
+    expect((await refusal(install())).code).toBe('UNITS_CONFLICT');
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test('refuses to overwrite one of its own files that was edited', async () => {
+    await install();
+    appendFileSync(join(root, START), 'TimeoutStartSec=999\n');
+    const source = copyOfSource();
+    appendFileSync(join(source, 'op-power-start@.service'), '# newer\n');
+    const before = snapshot(root);
+
+    const error = await refusal(install([0], source));
+
+    expect(error.code).toBe('UNITS_CONFLICT');
+    expect(error.message).toContain('changed since it was installed');
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test('accepts an identical file of somebody else, and leaves it when it uninstalls', async () => {
+    cpSync(join(SOURCE, 'obmc-standby.target'), join(root, UNIT_DIR, 'obmc-standby.target'));
+    const before = snapshot(root);
+
+    const report = await install();
+    expect(report.unchanged).toEqual([`${UNIT_DIR}/obmc-standby.target`]);
+
+    await uninstallUnits({ root });
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test('refuses a folder that leads out of the root', async () => {
+    const outside = join(base, 'outside');
+    mkdirSync(outside);
+    rmSync(join(root, UNIT_DIR), { recursive: true });
+    symlinkSync(outside, join(root, UNIT_DIR));
+
+    const error = await refusal(install());
+
+    expect(error.code).toBe('UNITS_CONFLICT');
+    expect(error.message).toContain('leads out of the root');
+    expect(readdirSync(outside)).toEqual([]);
+    expect(existsSync(join(root, MANIFEST_PATH))).toBe(false);
+  });
+
+  test('a missing source, or one without a unit that the links need, is UNITS_SOURCE_MISSING', async () => {
+    const before = snapshot(root);
+    expect((await refusal(install([0], join(base, 'nowhere')))).code).toBe('UNITS_SOURCE_MISSING');
+
+    const source = copyOfSource();
+    unlinkSync(join(source, 'op-power-stop@.service'));
+    const error = await refusal(install([0], source));
+    expect(error.code).toBe('UNITS_SOURCE_MISSING');
+    expect(error.message).toContain('op-power-stop@.service');
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test('a root that does not exist is UNITS_NOT_WRITABLE and is not made', async () => {
+    const attempt = installUnits({ root: join(base, 'typo'), chassis: [0], sourceDir: SOURCE });
+    expect((await refusal(attempt)).code).toBe('UNITS_NOT_WRITABLE');
+    expect(existsSync(join(base, 'typo'))).toBe(false);
+  });
+
+  /** A script that installs in a process of its own and prints the error, for what needs its own limits. */
+  async function installScript(source: string): Promise<string> {
+    const entry = fileURLToPath(new URL('../../src/units/install.ts', import.meta.url));
+    const outfile = join(base, 'units.mjs');
+    await build({ entryPoints: [entry], bundle: true, platform: 'node', format: 'esm', outfile });
+    const script = join(base, 'install.mjs');
+    const options = JSON.stringify({ root, chassis: [0], sourceDir: source });
+    writeFileSync(
+      script,
+      `import { installUnits } from './units.mjs';
+      await installUnits(${options}).catch((error) => console.log(error.code, error.message));`,
+    );
+    return script;
+  }
+
+  test(
+    'without permission nothing is written, whichever folder lacks it',
+    async () => {
+      // The other folders could be written; this one could not.
+      const readOnly = join(root, 'usr/lib/tmpfiles.d');
+      mkdirSync(readOnly);
+      const script = await installScript(copyOfSource());
+      // Root may write everywhere, so it has to be somebody else.
+      const nobody = 65534;
+      const isRoot = process.getuid?.() === 0;
+      if (isRoot) execFileSync('chown', ['-R', `${nobody}:${nobody}`, base]);
+      if (isRoot) execFileSync('chown', ['0:0', readOnly]);
+      else chmodSync(readOnly, 0o555);
+      const before = snapshot(root);
+
+      const said = execFileSync(process.execPath, [script], {
+        cwd: base,
+        encoding: 'utf8',
+        timeout: 10_000,
+        ...(isRoot ? { uid: nobody, gid: nobody } : {}),
+      });
+
+      expect(said).toContain(`UNITS_NOT_WRITABLE Cannot write in ${readOnly}`);
+      expect(snapshot(root)).toEqual(before);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test(
+    'a write that fails half way is reported, and uninstall takes away what was written',
+    async () => {
+      const source = copyOfSource();
+      // A limit on file size stands for a full disk; this file comes last of the units and is over it.
+      writeFileSync(join(source, 'zz-large.service'), `#${'x'.repeat(200_000)}\n`);
+      const script = await installScript(source);
+      const before = snapshot(root);
+
+      const said = execFileSync(
+        '/bin/sh',
+        ['-c', 'ulimit -f 128; exec "$0" "$1"', process.execPath, script],
+        {
+          encoding: 'utf8',
+          timeout: 10_000,
+        },
+      );
+
+      expect(said).toMatch(/^UNITS_NOT_WRITABLE Could not finish/);
+      expect(existsSync(join(root, START))).toBe(true);
+      await uninstallUnits({ root });
+      expect(snapshot(root)).toEqual(before);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
+
+  test('an install that was cut short is completed by the next one and removed by uninstall', async () => {
+    const before = snapshot(root);
+    await install();
+    const complete = snapshot(root);
+    // As after a crash: the manifest stands, some of what it names does not.
+    unlinkSync(join(root, START));
+    rmSync(join(root, UNIT_DIR, 'obmc-chassis-start@0.target.requires'), { recursive: true });
+
+    expect((await install()).written).toContain(START);
+    expect(snapshot(root)).toEqual(complete);
+
+    unlinkSync(join(root, START));
+    await uninstallUnits({ root });
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test.each([[[]], [[-1]], [[0.5]], [[Number.NaN]]])(
+    'chassis %j is a mistake of the caller',
+    async (chassis) => {
+      const before = snapshot(root);
+      expect((await refusal(install(chassis))).code).toBe('USAGE');
+      expect(snapshot(root)).toEqual(before);
+    },
+  );
+});
+
+describe('uninstall', () => {
+  test('leaves the tree as it was, byte for byte', async () => {
+    const before = snapshot(root);
+    const installed = await install([0, 1, 7]);
+
+    const report = await uninstallUnits({ root });
+
+    expect(report.removed).toEqual(installed.written);
+    expect(report.kept).toEqual([]);
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test('leaves an empty root empty', async () => {
+    rmSync(join(root, 'usr'), { recursive: true });
+    await install();
+    await uninstallUnits({ root });
+    expect(readdirSync(root)).toEqual([]);
+  });
+
+  test('keeps a file and a link that somebody changed, and says so', async () => {
+    await install();
+    const link = `${UNIT_DIR}/obmc-chassis-start@0.target.requires/obmc-start-host@0.service`;
+    appendFileSync(join(root, START), '# mine\n');
+    unlinkSync(join(root, link));
+    symlinkSync('../other.service', join(root, link));
+
+    const report = await uninstallUnits({ root });
+
+    expect(report.kept).toEqual(
+      expect.arrayContaining([
+        { path: START, reason: 'changed since it was installed' },
+        { path: link, reason: 'changed since it was installed' },
+        { path: `${UNIT_DIR}/obmc-chassis-start@0.target.requires`, reason: 'not empty' },
+      ]),
+    );
+    expect(readFileSync(join(root, START), 'utf8')).toMatch(/# mine\n$/);
+    expect(readlinkSync(join(root, link))).toBe('../other.service');
+    expect(report.removed).not.toContain(START);
+  });
+
+  test('keeps a folder in which somebody put something of his own', async () => {
+    await install();
+    const folder = `${UNIT_DIR}/obmc-power-chassis-on@0.target.requires`;
+    symlinkSync('../other.service', join(root, folder, 'other.service'));
+
+    const report = await uninstallUnits({ root });
+
+    expect(report.kept).toEqual([{ path: folder, reason: 'not empty' }]);
+    expect(readdirSync(join(root, folder))).toEqual(['other.service']);
+  });
+
+  test('where nothing was installed is UNITS_NOT_INSTALLED and removes nothing', async () => {
+    cpSync(join(SOURCE, 'obmc-standby.target'), join(root, UNIT_DIR, 'obmc-standby.target'));
+    const before = snapshot(root);
+    expect((await refusal(uninstallUnits({ root }))).code).toBe('UNITS_NOT_INSTALLED');
+    expect(snapshot(root)).toEqual(before);
+
+    await install();
+    await uninstallUnits({ root });
+    expect((await refusal(uninstallUnits({ root }))).code).toBe('UNITS_NOT_INSTALLED');
+  });
+
+  test.each([
+    ['torn', '{"version":1,"entr'],
+    ['of another version', '{"version":2}'],
+    [
+      'naming a folder outside the root',
+      JSON.stringify({ version: 1, chassis: [0], dirs: ['usr/../../victim'], entries: [] }),
+    ],
+  ])('a manifest %s is refused and removes nothing', async (_, text) => {
+    await install();
+    mkdirSync(join(base, 'victim'));
+    writeFileSync(join(root, MANIFEST_PATH), text);
+    const before = snapshot(base);
+
+    expect((await refusal(uninstallUnits({ root }))).code).toBe('UNITS_CONFLICT');
+    expect(snapshot(base)).toEqual(before);
+  });
+});
