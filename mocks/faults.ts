@@ -55,27 +55,26 @@ export class FaultSyntaxError extends Error {
 /** The grammar for people, one example for each form. Every example is understood by `parseFault`. */
 export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIME] [at TIME | TIME after good]
 
-  rail P1V8 never good             rises to half its voltage only
-  rail P1V8 slow 300ms             takes 300 ms longer to rise
-  rail P1V8 slow off 3s            takes 3 s longer to discharge
-  rail P1V8 droops at 150ms        sinks to half its voltage
-  rail P1V8 shorts 50ms after good drops to 0 V at once
-  enable P1V8 stuck on             the enable stays asserted whatever is written
-  enable P1V8 stuck off            the enable stays off whatever is written
-  good P1V8 stuck on               the rail's good signal lies
-  good P1V8 stuck off
-  pgood never                      the chassis pgood never comes
-  pgood stuck on                   the chassis pgood never goes
-  pgood glitch 3ms at 500ms        the chassis pgood is inverted for 3 ms
-  i2c vr_ddr nack                  no transfer is acknowledged
-  i2c vr_ddr nack 2 times          the next two transfers are not acknowledged
-  i2c vr_ddr hang at 200ms         transfers run into the driver's deadline
-  i2c vr_ddr busy                  a kernel driver owns the address
-  line C3 busy                     another program has the line
-  line rail P1V8 enable busy       the same, by the line's part: rail R enable, rail R good,
-                                   pgood, reset R, latch
-  line pgood read error            reading the line fails
-  gpio read error at 300ms         reading any line fails
+  rail P1V8 never good              rises to half its voltage only
+  rail P1V8 slow 300ms              takes 300 ms longer to rise
+  rail P1V8 slow off 3s             takes 3 s longer to discharge
+  rail P1V8 droops at 150ms         sinks to half its voltage
+  rail P1V8 shorts 50ms after good  drops to 0 V at once
+  enable P1V8 stuck on              stays asserted whatever is written
+  enable P1V8 stuck off             stays off whatever is written
+  good P1V8 stuck on                the good signal of the rail lies
+  good P1V8 stuck off               the same the other way
+  pgood never                       the chassis pgood never comes
+  pgood stuck on                    the chassis pgood never goes
+  pgood glitch 3ms at 500ms         the chassis pgood is inverted for 3 ms
+  i2c vr_ddr nack                   no transfer is acknowledged
+  i2c vr_ddr nack 2 times           the next two transfers are not acknowledged
+  i2c vr_ddr hang at 200ms          transfers run into the driver's deadline
+  i2c vr_ddr busy                   a kernel driver owns the address
+  line C3 busy                      another program has the line
+  line rail P1V8 enable busy        the same by its part: rail R enable, rail R good, reset R, pgood, latch
+  line pgood read error             reading the line fails
+  gpio read error at 300ms          reading any line fails
 
 TIME is a number with ms or s. "at" counts from the start of the plant, or from when the fault was added to a
 running one. "after good" counts from the rail being good, or the chassis where the fault names no rail; it

@@ -75,11 +75,11 @@ function openDevice(
   let busy = false;
 
   const transfer = async <T>(what: string, run: (device: PlantI2cDevice) => T): Promise<T> => {
-    await Promise.resolve();
     if (over) throw failed(`${where}: ${what} after its transaction`);
     if (busy) throw reportMisuse(plant, `${where}: ${what} before the transfer ahead of it has ended`);
     busy = true;
     try {
+      await Promise.resolve();
       const answer = device === undefined ? 'nack' : device.nextTransfer();
       const details = { address: device?.address };
       if (answer === 'busy') {

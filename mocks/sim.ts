@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CodedError, errorText } from '../hw/errors.ts';
+import { CodedError, errorText, HardwareError } from '../hw/errors.ts';
 import type { Clock } from '../hw/ports.ts';
 import { chassisOf, loadBoard } from '../src/board/load.ts';
 import { EXIT, exitCodeOf } from '../src/cli/exit.ts';
@@ -41,6 +41,8 @@ simulation:
   --fault F               a fault of that chassis, repeatable; "--fault list" explains the grammar
 `;
 
+/** Verbs of chassis-power that look at no chassis. */
+const WITHOUT_CHASSIS = ['check', 'schema', 'units'];
 /** Time the demo leaves the chassis on, for a reader to see it. */
 const DEMO_ON_MS = 300;
 
@@ -112,6 +114,14 @@ function worldOn(plant: () => Plant, clock: Clock, runDir: string, real: World):
   return {
     ...real,
     clock,
+    // A chassis of one's own has no systemd over it, and the real one's answers take real time.
+    units: () =>
+      Promise.reject(
+        new HardwareError(
+          'DBUS_UNAVAILABLE',
+          'a simulated chassis in this process has no systemd: use --plant',
+        ),
+      ),
     gpio: async () => createMockGpio(plant()),
     i2c: async () => createMockI2c(plant()),
     defaultRunDir: runDir,
@@ -254,6 +264,9 @@ async function main(args: readonly string[]): Promise<number> {
     if (verb === undefined || verb === '--help' || verb === '-h') {
       (verb === undefined ? real.stderr : real.stdout).write(USAGE);
       return verb === undefined ? EXIT.usage : EXIT.ok;
+    }
+    if (WITHOUT_CHASSIS.includes(verb)) {
+      return await runCommandLine(options.rest, { ...real, programName: 'chassis-power-sim' });
     }
     if (verb === 'plant') return await servePlant(options, real);
     if (options.plant !== undefined) return await runRemote(options, options.plant, real);

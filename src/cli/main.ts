@@ -160,6 +160,18 @@ function parse(args: readonly string[], verbName: string, verb: Verb, world: Wor
   };
 }
 
+/** The verb first: options may stand before it as well. */
+function verbFirst(args: readonly string[]): readonly string[] {
+  let index = 0;
+  while (args[index]?.startsWith('-')) {
+    const name = args[index]?.replace(/^--?/, '') ?? '';
+    const takesValue = name in COMMON && COMMON[name as keyof typeof COMMON].type === 'string';
+    index += takesValue ? 2 : 1;
+  }
+  const verb = args[index];
+  return verb === undefined ? args : [verb, ...args.slice(0, index), ...args.slice(index + 1)];
+}
+
 /**
  * Runs one command line and returns its exit code. Never throws: whatever goes wrong becomes one line on
  * stderr (with --json a JSON object) that says what happened and what to do.
@@ -167,7 +179,7 @@ function parse(args: readonly string[], verbName: string, verb: Verb, world: Wor
 export async function runCommandLine(args: readonly string[], world: World): Promise<number> {
   const json = args.includes('--json');
   try {
-    const [verbName, ...rest] = args;
+    const [verbName, ...rest] = verbFirst(args);
     if (verbName === undefined || verbName === '--help' || verbName === '-h' || rest.includes('--help')) {
       (verbName === undefined ? world.stderr : world.stdout).write(usage(world.programName));
       return verbName === undefined ? EXIT.usage : EXIT.ok;

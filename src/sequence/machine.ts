@@ -219,6 +219,7 @@ const machineSetup = setup({
   },
   guards: {
     faulty: ({ context }, { state }: { state: State }) => faultIn(context.plan, context, state) !== null,
+    resetsReleased: ({ context }) => Object.values(context.resetsAsserted).some((asserted) => !asserted),
     canEnable: ({ context }) => railsToEnable(context.plan, context).length > 0,
     canDisable: ({ context }) => railsToDisable(context.plan, context).length > 0,
     allEnabled: ({ context }) => allEnabled(context),
@@ -382,15 +383,15 @@ export const chassisMachine = machineSetup.createMachine({
             guard: 'contradicts',
             ...rejected('POWER_ON', 'the lines contradict each other: look at status, or ask for power off'),
           },
-          { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON'), holdResets] },
+          { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON')] },
         ],
-        POWER_OFF: { target: 'opPowerStop', actions: [note, forget, changed('POWER_OFF'), holdResets] },
+        POWER_OFF: { target: 'opPowerStop', actions: [note, forget, changed('POWER_OFF')] },
       },
     },
     off: {
       entry: entered('off'),
       on: {
-        POWER_ON: { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON'), holdResets] },
+        POWER_ON: { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON')] },
         POWER_OFF: unchanged('POWER_OFF'),
         // A rail that never was good is down as soon as it is disabled, before the drive was carried out.
         DRIVE_FAILED: { target: 'fault', actions: [note, giveUpRail, recordFault('off')] },
@@ -400,11 +401,12 @@ export const chassisMachine = machineSetup.createMachine({
       entry: entered('opPowerStart'),
       on: {
         POWER_ON: unchanged('POWER_ON'),
-        POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF'), holdResets] },
+        POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF')] },
         ...hardwareToFault('opPowerStart'),
       },
       always: [
         ...toFault('opPowerStart'),
+        { guard: 'resetsReleased', actions: holdResets },
         { guard: 'canEnable', actions: enableRails },
         { guard: 'allEnabled', target: 'opWaitPowerOn', actions: [startStage('onTimeoutMs'), latch] },
       ],
@@ -413,7 +415,7 @@ export const chassisMachine = machineSetup.createMachine({
       entry: entered('opWaitPowerOn'),
       on: {
         POWER_ON: unchanged('POWER_ON'),
-        POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF'), holdResets] },
+        POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF')] },
         TICK: [{ guard: 'latchLost', actions: [note, latch] }, { actions: note }],
         ...hardwareToFault('opWaitPowerOn'),
       },
@@ -428,7 +430,7 @@ export const chassisMachine = machineSetup.createMachine({
       entry: entered('pgood'),
       on: {
         POWER_ON: unchanged('POWER_ON'),
-        POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF'), holdResets] },
+        POWER_OFF: { target: 'opPowerStop', actions: [note, changed('POWER_OFF')] },
         // No hardwareToFault: a line that cannot be read is no reason to take a running host's power away.
       },
       always: toFault('pgood'),
@@ -441,6 +443,7 @@ export const chassisMachine = machineSetup.createMachine({
         ...keepLowering('opPowerStop'),
       },
       always: [
+        { guard: 'resetsReleased', actions: holdResets },
         { guard: 'canDisable', actions: disableRails },
         { guard: 'lowered', target: 'opWaitPowerOff', actions: [startStage('offTimeoutMs'), latch] },
       ],
@@ -463,13 +466,14 @@ export const chassisMachine = machineSetup.createMachine({
       ],
     },
     fault: {
-      entry: [entered('fault'), holdResets, assign({ stageDeadlineMs: null, readyMs: null })],
+      entry: [entered('fault'), assign({ stageDeadlineMs: null, readyMs: null })],
       on: {
         POWER_ON: rejected('POWER_ON', 'a fault is being handled: ask again when the power is down'),
         POWER_OFF: unchanged('POWER_OFF'),
         DRIVE_FAILED: { actions: [note, giveUpRail] },
       },
       always: [
+        { guard: 'resetsReleased', actions: holdResets },
         { guard: 'canDisable', actions: disableRails },
         { guard: 'loweredInFault', actions: [startStage('offTimeoutMs'), latch] },
         {
@@ -487,13 +491,13 @@ export const chassisMachine = machineSetup.createMachine({
       on: {
         POWER_ON: [
           { guard: 'powerSeen', ...rejected('POWER_ON', STILL_APPLIED) },
-          { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON'), holdResets] },
+          { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON')] },
         ],
         POWER_OFF: [
           {
             guard: 'powerSeen',
             target: 'opPowerStop',
-            actions: [note, forget, changed('POWER_OFF'), holdResets],
+            actions: [note, forget, changed('POWER_OFF')],
           },
           unchanged('POWER_OFF'),
         ],

@@ -9,8 +9,8 @@
  *   controller owns cannot be exported (EINVAL): A0 to A7, B4, B5, H4 to H7, and J0 to L3 (MDIO, I2C, eMMC).
  * - A level that was set through sysfs stays when the process ends, also after unexport.
  * - QEMU drops a level written while the line is still an input. The kernel writes the level first and the direction
- *   second, so `echo high >direction` on a fresh line gives an output that is LOW, until a level is written again (the
- *   chip itself keeps it). A line that has level 1 as an input, by a pull or by the rig, does become a high output.
+ *   second, so `echo high >direction` on a fresh line gives an output that is LOW, until a level is written again, to it
+ *   or to any line of the same four ports (the chip itself keeps it). A line that has level 1 as an input, by a pull or by the rig, does become a high output.
  * - I2C adapters in /sys/class/i2c-dev/i2c-<n>/name: `1e78a080.i2c-bus` (0) to `1e78a800.i2c-bus` (15), without 10 and 11.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -60,7 +60,7 @@ export const RAINIER_BMC: BmcMachine = {
  * | VOUT_MODE (0x20) | 0x40: direct | 0x40: direct |
  * | READ_VOUT (0x8b) | millivolts (m 1, b 0, R 3), low byte first; 1000 after reset | the same; 0 after reset, 0xffff on pages above 15 |
  * | STATUS_WORD (0x79) | 0 after reset | 0 after reset |
- * | OPERATION (0x01) | 0x80 after reset, reads back as written; off makes READ_VOUT 0 at once, on makes it VOUT_MARGIN_LOW (250) and may set VOUT bits in STATUS_WORD | 0x80 after reset, reads back as written, changes nothing else |
+ * | OPERATION (0x01) | 0x80 after reset, reads back as written; off makes READ_VOUT 0 at once, on makes it 250 (VOUT_MARGIN_LOW), whatever it was, and VOUT bits in STATUS_WORD may follow | 0x80 after reset, reads back as written, changes nothing else |
  * | over QMP | `vout[0]`, `vout[1]` in millivolts, and iout, iin, vin, pout, pin, temp1 … temp3; not OPERATION itself | `vout[0]` … `vout[15]`, `temperature[0]` … `[4]` |
  *
  * Fault bits come from limits that the guest writes: with VOUT_UV_FAULT_LIMIT (0x44) above the voltage STATUS_WORD gets

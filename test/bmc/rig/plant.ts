@@ -228,8 +228,10 @@ class QmpPlant implements Plant {
   }
 
   #mayRise(rail: RailState): boolean {
-    const enabled =
-      rail.enable === undefined || this.#levels.get(rail.enable.gpio) === levelOf(rail.enable, true);
+    const { enable } = rail;
+    let enabled = true;
+    if (enable === 'operation') enabled = rail.operationOn;
+    else if (enable !== undefined) enabled = this.#levels.get(enable.gpio) === levelOf(enable, true);
     return enabled && rail.needs.every((need) => this.#find(need).isGood);
   }
 

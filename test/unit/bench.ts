@@ -1,0 +1,175 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseFault } from '../../mocks/faults.ts';
+import { createMockGpio } from '../../mocks/gpio.ts';
+import { createMockI2c } from '../../mocks/i2c.ts';
+import { createPlant, type Plant } from '../../mocks/plant.ts';
+import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
+import { checkBoard } from '../../src/board/load.ts';
+import type { Board } from '../../src/board/schema.ts';
+import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
+import type { Recorded } from '../../src/run/record.ts';
+import { type Job, type RunResult, runSequence } from '../../src/run/runner.ts';
+import type { SnapshotStore } from '../../src/run/snapshot.ts';
+import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import type { Hint } from '../../src/sequence/state.ts';
+
+const GOES_ON: Job['goesOnFrom'] = [
+  'opPowerStart',
+  'opWaitPowerOn',
+  'pgood',
+  'opPowerStop',
+  'opWaitPowerOff',
+  'fault',
+];
+
+/** The jobs of the verbs, as the command line gives them to the runner. */
+export const VERB = {
+  start: { request: 'POWER_ON', goesOnFrom: GOES_ON, until: ['opWaitPowerOn', 'pgood'] },
+  waitOn: { request: null, goesOnFrom: ['opWaitPowerOn', 'pgood', 'fault'], until: ['pgood'] },
+  stop: { request: 'POWER_OFF', goesOnFrom: [], until: ['opWaitPowerOff', 'off'] },
+  waitOff: { request: null, goesOnFrom: ['opPowerStop', 'opWaitPowerOff', 'fault'], until: ['off'] },
+  on: { request: 'POWER_ON', goesOnFrom: GOES_ON, until: ['pgood'] },
+  off: { request: 'POWER_OFF', goesOnFrom: [], until: ['off'] },
+  clear: { request: 'CLEAR', goesOnFrom: [], until: ['off', 'pgood', 'unknown'] },
+} as const satisfies Record<string, Job>;
+
+/** Time between the end of one process and the first thing that the next one does. */
+const PROCESS_START_MS = 20;
+
+export function shippedBoard(name: string): Board {
+  const path = join(import.meta.dirname, '..', '..', 'hw', 'boards', `${name}.json`);
+  const { board, problems } = checkBoard(JSON.parse(readFileSync(path, 'utf8')));
+  if (!board) throw new TypeError(`${name}: ${JSON.stringify(problems)}`);
+  return board;
+}
+
+/** The file of a chassis's state without a disk. `null` forgets it, as a reboot does. */
+export interface MemoryStore extends SnapshotStore {
+  hint: Hint | null;
+}
+
+export interface Bench {
+  readonly board: Board;
+  readonly plan: Plan;
+  readonly clock: VirtualClock;
+  readonly plant: Plant;
+  readonly store: MemoryStore;
+  readonly recording: Recorded[];
+  /** Runs one job as a process of its own would: lines opened anew, given back at the end. */
+  run(job: Job, options?: RunVariant): Promise<RunResult>;
+  /** Runs a job and kills its process with the `calls`-th drive, before or after it took effect. */
+  runKilled(job: Job, calls: number, when: 'before' | 'after'): Promise<'killed' | 'ended'>;
+  /** Enables that are asserted now. */
+  enabled(): string[];
+  /** How often each line changed. */
+  changes(): Record<string, number>;
+}
+
+export interface RunVariant {
+  readonly store?: SnapshotStore;
+  readonly signal?: AbortSignal;
+}
+
+export function createBench(
+  boardName: string,
+  { faults = [], initially = 'off' }: { faults?: readonly string[]; initially?: 'off' | 'on' } = {},
+): Bench {
+  const board = shippedBoard(boardName);
+  const chassis = board.chassis['0'];
+  if (!chassis) throw new RangeError('no chassis 0');
+  const plan = planOf(chassis);
+  const clock = createVirtualClock();
+  const plant = createPlant({
+    board,
+    clock,
+    faults: faults.map((text) => parseFault(text, board)),
+    initially,
+  });
+  const recording: Recorded[] = [];
+  const store: MemoryStore = {
+    hint: null,
+    load() {
+      return { hint: structuredClone(this.hint), warning: null };
+    },
+    save(state, sequence) {
+      this.hint = structuredClone({ state, sequence });
+      return null;
+    },
+  };
+  const open = (): Promise<ChassisHardware> =>
+    openChassis(board, chassis, {
+      gpio: async () => createMockGpio(plant),
+      i2c: async () => createMockI2c(plant),
+      clock,
+    });
+  const record = (entry: Recorded): void => {
+    recording.push(entry);
+  };
+
+  return {
+    board,
+    plan,
+    clock,
+    plant,
+    store,
+    recording,
+    run: (job, variant = {}) =>
+      clock.runUntil(
+        (async () => {
+          const hardware = await open();
+          try {
+            return await runSequence(job, { plan, hardware, clock, store, record, ...variant });
+          } finally {
+            await hardware.close();
+          }
+        })(),
+      ),
+    runKilled: (job, calls, when) =>
+      clock.runUntil(
+        (async () => {
+          const hardware = await open();
+          let left = calls;
+          let kill: () => void = () => undefined;
+          const killed = new Promise<'killed'>((resolve) => {
+            kill = () => resolve('killed');
+          });
+          /** A killed process never comes back from the call that it was in. */
+          const mortal =
+            <Args extends unknown[]>(call: (...args: Args) => Promise<void>) =>
+            async (...args: Args): Promise<void> => {
+              left -= 1;
+              if (left > 0) return call(...args);
+              if (when === 'after') await call(...args);
+              kill();
+              return new Promise<void>(() => undefined);
+            };
+          const run = runSequence(job, {
+            plan,
+            clock,
+            store,
+            record,
+            hardware: {
+              ...hardware,
+              driveEnable: mortal(hardware.driveEnable),
+              driveReset: mortal(hardware.driveReset),
+              pulseLatch: mortal(hardware.pulseLatch),
+            },
+          });
+          const end = await Promise.race([killed, run.then(() => 'ended' as const)]);
+          await hardware.close();
+          // The next process takes some time to start.
+          await new Promise<void>((resolve) => {
+            clock.after(PROCESS_START_MS, resolve);
+          });
+          return end;
+        })(),
+      ),
+    enabled: () =>
+      plant
+        .lines()
+        .filter(({ role, asserted }) => role === 'enable' && asserted)
+        .map(({ rail }) => rail ?? ''),
+    changes: () => Object.fromEntries(plant.lines().map(({ line, changes }) => [line, changes])),
+  };
+}
