@@ -1,5 +1,23 @@
 import type { Clock, Level, LineRef } from '../hw/ports.ts';
 import type { Board, ChassisBoard, LineBoard, RailBoard } from '../src/board/schema.ts';
+import {
+  type ArmedFault,
+  type Chassis,
+  type Device,
+  delivers,
+  enableAsserted,
+  isPage,
+  type Net,
+  netAsserted,
+  opposite,
+  type Page,
+  type Rail,
+  type Signal,
+  travelMs,
+  voltsAt,
+  withFaults,
+} from './circuit.ts';
+import { createDamageRules } from './damage.ts';
 import { chassisOf, checkFault, type Fault, faultLineKey } from './faults.ts';
 import { lineKey } from './line-key.ts';
 import { createPmbusDevice, type PmbusDevice, type PmbusOutput } from './pmbus-device.ts';
@@ -187,112 +205,7 @@ const GOOD_SHARE = 0.9;
 /** Where a rail ends that droops, or never gets good. */
 const DROOPED_SHARE = 0.5;
 const OPERATION_ON_BIT = 0x80;
-/** Shorter pulses on an enable are taken for glitches: no regulator follows them. */
-const GLITCH_MS = 1;
 const HISTORY_LIMIT = 100_000;
-
-interface ArmedFault {
-  readonly fault: Fault;
-  active: boolean;
-  /** It struck already, or its time of striking is set. */
-  timers: (() => void)[];
-  struck: boolean;
-  transfersLeft: number | null;
-  readonly rail: Rail | undefined;
-  readonly net: Net | undefined;
-  readonly chassis: Chassis;
-}
-
-/** What a net or a PMBus output carries: an asserted or not asserted signal. */
-interface Signal {
-  readonly key: string;
-  readonly role: LineRole;
-  readonly chassis: number;
-  readonly rail: string | null;
-  /** Faults that hold or invert it. */
-  readonly faults: ArmedFault[];
-  changes: number;
-  changedAtMs: number;
-  direction: 'in' | 'out';
-  level: Level;
-}
-
-interface Net extends Signal {
-  readonly label: string;
-  readonly name: string;
-  readonly activeLevel: Level;
-  /** Level while nobody drives it. */
-  readonly pull: Level;
-  /** Good signals and pgood: asserted when all sources are. */
-  readonly sources: (() => boolean)[];
-  readonly rails: Rail[];
-  readonly listeners: Set<() => void>;
-  driven: Level;
-  held: Level | null;
-  /** Busy opens and failed reads since the BMC last drove it. */
-  failures: number;
-}
-
-interface Page extends Signal {
-  readonly device: Device;
-  readonly page: number;
-  readonly rails: Rail[];
-  /** Value of OPERATION that was written last. */
-  operation: number;
-  /** Failures of the device when OPERATION was written last. */
-  failuresSeen: number;
-}
-
-interface Device {
-  readonly name: string;
-  failures: number;
-}
-
-interface Rail {
-  readonly chassis: Chassis;
-  readonly name: string;
-  readonly board: RailBoard;
-  readonly nominalVolts: number;
-  readonly goodVolts: number;
-  readonly riseMs: number;
-  readonly fallMs: number;
-  readonly needs: Rail[];
-  readonly neededBy: Rail[];
-  enable: Net | Page;
-  goodNet: Net | undefined;
-  /** Good signal faults of a rail that is seen good over PMBus. */
-  readonly goodFaults: ArmedFault[];
-  enabled: boolean;
-  /** The BMC asked for it, whether the enable followed or not. */
-  wanted: boolean;
-  wantedAtMs: number;
-  segment: Segment;
-  good: boolean;
-  /** Was good since it was enabled. */
-  wasGood: boolean;
-  enabledAtMs: number;
-  /** When it was lost though the BMC wanted it. */
-  failedAtMs: number;
-  cancelCrossing: () => void;
-}
-
-interface Segment {
-  readonly atMs: number;
-  readonly fromVolts: number;
-  readonly toVolts: number;
-  /** Volts per millisecond, signed; infinite for a jump. */
-  readonly slope: number;
-}
-
-interface Chassis {
-  readonly number: number;
-  readonly rails: Rail[];
-  readonly resets: Net[];
-  pgoodNet: Net | undefined;
-  pgood: boolean;
-  failedAtMs: number;
-  cancelPgood: () => void;
-}
 
 export function createPlant(options: PlantOptions): Plant {
   const { board, clock } = options;
@@ -351,8 +264,6 @@ export function createPlant(options: PlantOptions): Plant {
     record({ type: 'line', atMs: clock.nowMs(), line: key, role, chassis, rail, direction, level, asserted });
   };
 
-  const netAsserted = (net: Net): boolean => net.level === net.activeLevel;
-
   const levelNow = (net: Net): Level => {
     if (net.held !== null) return net.held;
     const fromBmc = net.direction === 'out' ? net.driven : net.pull;
@@ -391,26 +302,7 @@ export function createPlant(options: PlantOptions): Plant {
     for (const rail of page.rails) enableChanged(rail);
   };
 
-  const isPage = (enable: Net | Page): enable is Page => 'operation' in enable;
-
-  const enableAsserted = (enable: Net | Page): boolean =>
-    isPage(enable) ? enable.level === 1 : netAsserted(enable);
-
   // Rails
-
-  const voltsNow = ({ segment }: Rail): number => {
-    const { atMs, fromVolts, toVolts, slope } = segment;
-    if (!Number.isFinite(slope)) return toVolts;
-    const volts = fromVolts + slope * (clock.nowMs() - atMs);
-    return slope < 0 ? Math.max(volts, toVolts) : Math.min(volts, toVolts);
-  };
-
-  const railFaults = (rail: Rail) =>
-    [...armed].flatMap(({ fault: { effect }, rail: hit, active }) =>
-      active && hit === rail && effect.on === 'rail' ? [effect] : [],
-    );
-
-  const delivers = (rail: Rail): boolean => rail.enabled && rail.needs.every(({ good }) => good);
 
   const enableChanged = (rail: Rail): void => {
     const enabled = enableAsserted(rail.enable);
@@ -423,8 +315,10 @@ export function createPlant(options: PlantOptions): Plant {
     updateRail(rail);
   };
 
+  const voltsNow = (rail: Rail): number => voltsAt(rail, clock.nowMs());
+
   const updateRail = (rail: Rail): void => {
-    const faults = armed.size === 0 ? [] : railFaults(rail);
+    const faults = rail.faults.flatMap(({ fault: { effect } }) => (effect.on === 'rail' ? [effect] : []));
     const shorted = faults.some(({ does }) => does === 'shorts');
     const weak = faults.some(({ does }) => does === 'droops' || does === 'neverGood');
     const share = !delivers(rail) || shorted ? 0 : weak ? DROOPED_SHARE : 1;
@@ -484,84 +378,14 @@ export function createPlant(options: PlantOptions): Plant {
     }
   };
 
-  // Damage rules
+  const rules = createDamageRules(clock, timing.reactionMs, hazard);
 
-  const recently = (atMs: number): boolean => clock.nowMs() - atMs <= timing.reactionMs;
-
-  /** A fault keeps the BMC from switching it. */
-  const unswitchable = ({ enable }: Rail): boolean => {
-    if (enable.faults.length > 0) return true;
-    return isPage(enable) ? enable.device.failures > enable.failuresSeen : enable.failures > 0;
-  };
-
-  /** Its good signal says good, or nothing could say that it is not. */
-  const seemsGood = (rail: Rail): boolean => {
-    if (rail.board.good === undefined) return railFaults(rail).length > 0 || rail.enable.faults.length > 0;
-    return rail.goodNet === undefined ? withFaults(rail.goodFaults, rail.good) : netAsserted(rail.goodNet);
-  };
-
-  /** The BMC switches a rail; called before anything follows from it. */
+  /** The BMC asks for a rail, or no longer. */
   const wantRail = (rail: Rail, wanted: boolean): void => {
     if (rail.wanted === wanted) return;
-    const { chassis, name } = rail;
-    const nowMs = clock.nowMs();
-    const sinceMs = nowMs - rail.wantedAtMs;
-    if (sinceMs < GLITCH_MS && !unswitchable(rail)) {
-      const verb = wanted ? 'off and on' : 'on and off';
-      hazard('enableGlitch', chassis, name, `the enable of ${name} went ${verb} within ${sinceMs} ms`);
-    }
+    rules.railSwitched(rail, wanted);
     rail.wanted = wanted;
-    rail.wantedAtMs = nowMs;
-    if (wanted) {
-      for (const need of rail.needs) {
-        if (need.good || seemsGood(need) || recently(need.failedAtMs)) continue;
-        hazard(
-          'enabledTooEarly',
-          chassis,
-          name,
-          `${name} was enabled though ${need.name}, which it needs, is not good`,
-        );
-      }
-      return;
-    }
-    if (rail.good) {
-      for (const dependent of rail.neededBy) {
-        if (!dependent.wanted || unswitchable(dependent)) continue;
-        hazard(
-          'needRemoved',
-          chassis,
-          dependent.name,
-          `${name} was disabled though ${dependent.name}, which needs it, is still enabled`,
-        );
-      }
-    }
-    if (!chassis.pgood) return;
-    for (const reset of chassis.resets) {
-      if (netAsserted(reset) || reset.failures > 0 || reset.faults.length > 0) continue;
-      hazard(
-        'resetWithoutPgood',
-        chassis,
-        reset.name,
-        `${name} was disabled while reset ${reset.name} was released`,
-      );
-    }
-  };
-
-  const releaseReset = (reset: Net): void => {
-    const chassis = chassisList.find(({ number }) => number === reset.chassis);
-    const pgood = chassis?.pgoodNet;
-    if (chassis === undefined || pgood === undefined) return;
-    const seen = netAsserted(pgood);
-    const failed = !chassis.pgood && !seen && !recently(chassis.failedAtMs);
-    // A good chassis whose pgood line has said otherwise long enough to be noticed.
-    const ignored = chassis.pgood && !seen && !recently(pgood.changedAtMs);
-    if (!failed && !ignored) return;
-    hazard(
-      'resetWithoutPgood',
-      chassis,
-      reset.name,
-      `reset ${reset.name} was released though pgood is not good`,
-    );
+    rail.wantedAtMs = clock.nowMs();
   };
 
   const driveNet = (net: Net, level: Level): void => {
@@ -569,7 +393,8 @@ export function createPlant(options: PlantOptions): Plant {
     const wanted = level === net.activeLevel;
     if (net.role === 'reset') {
       const released = (wasOutput ? net.driven : net.pull) !== net.activeLevel;
-      if (!wanted && !released) releaseReset(net);
+      const chassis = chassisList.find(({ number }) => number === net.chassis);
+      if (!wanted && !released && chassis !== undefined) rules.resetReleased(chassis, net);
     }
     for (const rail of net.rails) wantRail(rail, wanted);
     net.direction = 'out';
@@ -680,6 +505,7 @@ export function createPlant(options: PlantOptions): Plant {
       neededBy: [],
       enable: enableSignal,
       goodNet: undefined,
+      faults: [],
       goodFaults: [],
       enabled: on,
       wanted: on,
@@ -878,7 +704,10 @@ export function createPlant(options: PlantOptions): Plant {
   const applySignal = (fault: ArmedFault, change: (list: ArmedFault[]) => void): void => {
     const { chassis, rail } = fault;
     const { on: subject } = fault.fault.effect;
-    if (subject === 'rail' && rail !== undefined) updateRail(rail);
+    if (subject === 'rail' && rail !== undefined) {
+      change(rail.faults);
+      updateRail(rail);
+    }
     if (subject === 'enable' && rail !== undefined) {
       change(rail.enable.faults);
       if (isPage(rail.enable)) refreshPage(rail.enable);
@@ -986,18 +815,6 @@ export function createPlant(options: PlantOptions): Plant {
   };
 }
 
-/** What a signal says under its faults, the one put in last having the last word. */
-function withFaults(faults: readonly ArmedFault[], asserted: boolean): boolean {
-  let seen = asserted;
-  for (const { fault } of faults) {
-    const { does } = fault.effect;
-    if (does === 'stuckOn') seen = true;
-    else if (does === 'stuckOff') seen = false;
-    else if (does === 'inverts') seen = !seen;
-  }
-  return seen;
-}
-
 function isOutput(part: RailBoard['enable'] | RailBoard['good'], device: string, page: number): boolean {
   return part !== undefined && 'pmbus' in part && part.pmbus === device && part.page === page;
 }
@@ -1016,19 +833,9 @@ function createHold(): PlantBus['hold'] {
   };
 }
 
-/** Time from one voltage to another, in whole microseconds so that equal ramps end together. */
-function travelMs(fromVolts: number, toVolts: number, voltsPerMs: number): number {
-  if (fromVolts === toVolts || voltsPerMs === Number.POSITIVE_INFINITY) return 0;
-  return Math.round((Math.abs(toVolts - fromVolts) / voltsPerMs) * 1000) / 1000;
-}
-
 function nominalFor(vout: { minVolts: number; maxVolts?: number | undefined } | undefined): number {
   if (vout === undefined) return DEFAULT_NOMINAL_VOLTS;
   return vout.maxVolts === undefined ? vout.minVolts / GOOD_SHARE : (vout.minVolts + vout.maxVolts) / 2;
-}
-
-function opposite(level: Level): Level {
-  return level === 1 ? 0 : 1;
 }
 
 function clamp(value: number, least: number, most: number): number {

@@ -151,7 +151,7 @@ async function runHere(options: SimOptions, real: World): Promise<number> {
   );
   try {
     // A fault that this board cannot have is told before anything runs.
-    if (options.faults.length > 0) world.gpio();
+    if (options.faults.length > 0) await world.gpio();
     const run = runCommandLine(options.rest, world);
     return await (virtual ? virtual.runUntil(run) : run);
   } finally {

@@ -24,13 +24,14 @@ describe('advance', () => {
     expect(clock.nowMs()).toBe(1030);
   });
 
-  it('keeps the order of many timers', async () => {
+  it('keeps the order of many timers, equal ones among them', async () => {
     const clock = createVirtualClock(0);
-    const ran: number[] = [];
-    const delays = Array.from({ length: 500 }, (_, index) => (index * 7919) % 503);
-    for (const delayMs of delays) clock.after(delayMs, () => ran.push(delayMs));
-    await clock.advance(503);
-    expect(ran).toEqual([...delays].sort((left, right) => left - right));
+    const ran: string[] = [];
+    const timers = Array.from({ length: 500 }, (_, index) => ({ delayMs: (index * 7919) % 50, index }));
+    for (const { delayMs, index } of timers) clock.after(delayMs, () => ran.push(`${delayMs}/${index}`));
+    await clock.advance(50);
+    timers.sort((left, right) => left.delayMs - right.delayMs || left.index - right.index);
+    expect(ran).toEqual(timers.map(({ delayMs, index }) => `${delayMs}/${index}`));
   });
 
   it('lets promises settle between timers of the same time', async () => {

@@ -3,10 +3,12 @@
  *
  * What was found in the guest (ast2600-evb, Debian's 6.1 kernel), and tests may count on:
  * - Labels in /sys/class/gpio/gpiochip<base>/label: `1e780000.gpio` with 208 lines (A0 to Z7 are letter * 8 + number) and
- *   `1e780800.gpio` with 36. The board's device tree names no lines; where one does, the names are in
- *   gpiochip<base>/device/of_node/gpio-line-names, separated by NUL.
+ *   `1e780800.gpio` with 36. The board's device tree names no lines; Rainier's does
+ *   (`power-chassis-control` is 137, `power-chassis-good` 138): gpiochip<base>/device/of_node/gpio-line-names has them,
+ *   separated by NUL. An exported line is called gpio<number> there too.
  * - A line right after its first export: direction `in`, value 0 (or what the rig put on it). Pins that another
- *   controller owns cannot be exported (EINVAL): A0 to A7, B4, B5, H4 to H7, and J0 to L3 (MDIO, I2C, eMMC).
+ *   controller owns cannot be exported (EINVAL): A0 to A7, B4, B5, H4 to H7, J0 to L3, S0, S1, V0
+ *   and V2 (MDIO, I2C, eMMC and its regulators).
  * - A level that was set through sysfs stays when the process ends, also after unexport.
  * - QEMU drops a level written while the line is still an input. The kernel writes the level first and the direction
  *   second, so `echo high >direction` on a fresh line gives an output that is LOW, until a level is written again, to it
@@ -60,14 +62,15 @@ export const RAINIER_BMC: BmcMachine = {
  * | VOUT_MODE (0x20) | 0x40: direct | 0x40: direct |
  * | READ_VOUT (0x8b) | millivolts (m 1, b 0, R 3), low byte first; 1000 after reset | the same; 0 after reset, 0xffff on pages above 15 |
  * | STATUS_WORD (0x79) | 0 after reset | 0 after reset |
- * | OPERATION (0x01) | 0x80 after reset, reads back as written; off makes READ_VOUT 0 at once, on makes it 250 (VOUT_MARGIN_LOW), whatever it was, and VOUT bits in STATUS_WORD may follow | 0x80 after reset, reads back as written, changes nothing else |
+ * | OPERATION (0x01) | 0x80 after reset, reads back as written; off makes READ_VOUT 0 at once, on makes it 250 (VOUT_MARGIN_LOW), whatever it was, and VOUT bits in STATUS_WORD may follow | 0x80 after reset, reads back as written, does not bring up a voltage of 0 |
  * | over QMP | `vout[0]`, `vout[1]` in millivolts, and iout, iin, vin, pout, pin, temp1 … temp3; not OPERATION itself | `vout[0]` … `vout[15]`, `temperature[0]` … `[4]` |
  *
  * Fault bits come from limits that the guest writes: with VOUT_UV_FAULT_LIMIT (0x44) above the voltage STATUS_WORD gets
- * 0x80 in its high byte and STATUS_VOUT (0x7a) 0x10, and CLEAR_FAULTS (0x03) clears them only when the voltage is back.
+ * 0x80 in its high byte and STATUS_VOUT (0x7a) 0x10, which CLEAR_FAULTS (0x03) does not
+ * clear while the voltage is below.
  * A command the device does not know reads 0xff, sets 0x02 in STATUS_WORD and 0x80 in STATUS_CML (0x7e).
  * A read that takes fewer bytes than the register has leaves the rest in front of the next read: `i2cget … b` on a word
- * spoils what follows. A reset of the machine resets the devices too. An address with nothing on it answers ENXIO.
+ * spoils what follows. An address with nothing on it answers ENXIO.
  */
 export const DEFAULT_DEVICES: readonly string[] = [
   'isl69260,bus=aspeed.i2c.bus.3,address=0x60,id=vr0',

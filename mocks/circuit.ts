@@ -1,0 +1,166 @@
+import type { Level } from '../hw/ports.ts';
+import type { RailBoard } from '../src/board/schema.ts';
+import type { Fault } from './faults.ts';
+import type { LineRole } from './plant.ts';
+
+/** The parts that a plant is built of, and what can be told of them at one moment. */
+
+/** A fault that was put in. Active ones are in the `faults` of what they hit. */
+export interface ArmedFault {
+  readonly fault: Fault;
+  active: boolean;
+  /** It was active once. */
+  struck: boolean;
+  /** Cancel what is to start or to end it. */
+  readonly timers: (() => void)[];
+  /** Transfers that it will still hit; null for all. */
+  transfersLeft: number | null;
+  readonly rail: Rail | undefined;
+  readonly net: Net | undefined;
+  readonly chassis: Chassis;
+}
+
+/** What a net or a PMBus output carries: an asserted or not asserted signal. */
+export interface Signal {
+  readonly key: string;
+  readonly role: LineRole;
+  readonly chassis: number;
+  readonly rail: string | null;
+  /** Faults that hold or invert it. */
+  readonly faults: ArmedFault[];
+  changes: number;
+  changedAtMs: number;
+  direction: 'in' | 'out';
+  level: Level;
+}
+
+/** A GPIO line. */
+export interface Net extends Signal {
+  readonly label: string;
+  readonly name: string;
+  readonly activeLevel: Level;
+  /** Level while nobody drives it. */
+  readonly pull: Level;
+  /** Good signals and pgood: asserted when all sources are. */
+  readonly sources: (() => boolean)[];
+  readonly rails: Rail[];
+  readonly listeners: Set<() => void>;
+  driven: Level;
+  held: Level | null;
+  /** Busy opens and failed reads since the BMC last drove it. */
+  failures: number;
+}
+
+/** The on bit of a PMBus output that switches rails. */
+export interface Page extends Signal {
+  readonly device: Device;
+  readonly page: number;
+  readonly rails: Rail[];
+  /** Value of OPERATION that was written last. */
+  operation: number;
+  /** Failures of the device when OPERATION was written last. */
+  failuresSeen: number;
+}
+
+export interface Device {
+  readonly name: string;
+  /** Transfers that a fault hit. */
+  failures: number;
+}
+
+export interface Rail {
+  readonly chassis: Chassis;
+  readonly name: string;
+  readonly board: RailBoard;
+  readonly nominalVolts: number;
+  readonly goodVolts: number;
+  readonly riseMs: number;
+  readonly fallMs: number;
+  readonly needs: Rail[];
+  readonly neededBy: Rail[];
+  readonly enable: Net | Page;
+  goodNet: Net | undefined;
+  /** Faults of its voltage. */
+  readonly faults: ArmedFault[];
+  /** Good signal faults of a rail that is seen good over PMBus. */
+  readonly goodFaults: ArmedFault[];
+  enabled: boolean;
+  /** The BMC asked for it, whether the enable followed or not. */
+  wanted: boolean;
+  wantedAtMs: number;
+  segment: Segment;
+  good: boolean;
+  /** Was good since it was enabled. */
+  wasGood: boolean;
+  enabledAtMs: number;
+  /** When it was lost though the BMC wanted it. */
+  failedAtMs: number;
+  cancelCrossing: () => void;
+}
+
+/** Where the voltage goes since `atMs`. */
+export interface Segment {
+  readonly atMs: number;
+  readonly fromVolts: number;
+  readonly toVolts: number;
+  /** Volts per millisecond, signed; infinite for a jump. */
+  readonly slope: number;
+}
+
+export interface Chassis {
+  readonly number: number;
+  readonly rails: Rail[];
+  readonly resets: Net[];
+  pgoodNet: Net | undefined;
+  /** All rails are good, and have been for the delay of pgood. */
+  pgood: boolean;
+  /** When that was lost though the BMC wanted all of them. */
+  failedAtMs: number;
+  cancelPgood: () => void;
+}
+
+/** What a signal says under its faults, the one put in last having the last word. */
+export function withFaults(faults: readonly ArmedFault[], asserted: boolean): boolean {
+  let seen = asserted;
+  for (const { fault } of faults) {
+    const { does } = fault.effect;
+    if (does === 'stuckOn') seen = true;
+    else if (does === 'stuckOff') seen = false;
+    else if (does === 'inverts') seen = !seen;
+  }
+  return seen;
+}
+
+export function netAsserted(net: Net): boolean {
+  return net.level === net.activeLevel;
+}
+
+export function isPage(enable: Net | Page): enable is Page {
+  return 'operation' in enable;
+}
+
+export function enableAsserted(enable: Net | Page): boolean {
+  return isPage(enable) ? enable.level === 1 : netAsserted(enable);
+}
+
+/** Whether the rail is driven towards its voltage. */
+export function delivers(rail: Rail): boolean {
+  return rail.enabled && rail.needs.every(({ good }) => good);
+}
+
+export function voltsAt({ segment }: Rail, nowMs: number): number {
+  const { atMs, fromVolts, toVolts, slope } = segment;
+  if (!Number.isFinite(slope)) return toVolts;
+  const volts = fromVolts + slope * (nowMs - atMs);
+  return slope < 0 ? Math.max(volts, toVolts) : Math.min(volts, toVolts);
+}
+
+/** Time from one voltage to another, in whole microseconds so that equal ramps end together. */
+export function travelMs(fromVolts: number, toVolts: number, voltsPerMs: number): number {
+  if (fromVolts === toVolts || voltsPerMs === Number.POSITIVE_INFINITY) return 0;
+  return Math.round((Math.abs(toVolts - fromVolts) / voltsPerMs) * 1000) / 1000;
+}
+
+export function opposite(level: Level): Level {
+  return level === 1 ? 0 : 1;
+}

@@ -1,0 +1,99 @@
+import type { Clock } from '../hw/ports.ts';
+import { type Chassis, isPage, type Net, netAsserted, type Rail, withFaults } from './circuit.ts';
+import type { HazardKind } from './plant.ts';
+
+/** A shorter pulse on an enable is a glitch: no regulator follows it. */
+const GLITCH_MS = 1;
+
+/** The rules whose breach can damage a real chassis. Only what the BMC does is held against it. */
+export interface DamageRules {
+  /** The BMC switches a rail; called before anything has changed. */
+  railSwitched(rail: Rail, wanted: boolean): void;
+  /** The BMC releases a reset; called before anything has changed. */
+  resetReleased(chassis: Chassis, reset: Net): void;
+}
+
+/**
+ * @param reactionMs time in which nobody can have noticed a fault
+ * @param report takes each breach, with the rail or reset that it happened to
+ */
+export function createDamageRules(
+  clock: Clock,
+  reactionMs: number,
+  report: (kind: HazardKind, chassis: Chassis, name: string, text: string) => void,
+): DamageRules {
+  const recently = (atMs: number): boolean => clock.nowMs() - atMs <= reactionMs;
+
+  /** A fault keeps the BMC from switching it. */
+  const unswitchable = ({ enable }: Rail): boolean => {
+    if (enable.faults.length > 0) return true;
+    return isPage(enable) ? enable.device.failures > enable.failuresSeen : enable.failures > 0;
+  };
+
+  /** Its good signal says good, or nothing could say that it is not. */
+  const seemsGood = (rail: Rail): boolean => {
+    if (rail.board.good === undefined) return rail.faults.length > 0 || rail.enable.faults.length > 0;
+    return rail.goodNet === undefined ? withFaults(rail.goodFaults, rail.good) : netAsserted(rail.goodNet);
+  };
+
+  const railSwitched = (rail: Rail, wanted: boolean): void => {
+    const { chassis, name } = rail;
+    const nowMs = clock.nowMs();
+    const sinceMs = nowMs - rail.wantedAtMs;
+    if (sinceMs < GLITCH_MS && !unswitchable(rail)) {
+      const verb = wanted ? 'off and on' : 'on and off';
+      report('enableGlitch', chassis, name, `the enable of ${name} went ${verb} within ${sinceMs} ms`);
+    }
+    if (wanted) {
+      for (const need of rail.needs) {
+        if (need.good || seemsGood(need) || recently(need.failedAtMs)) continue;
+        report(
+          'enabledTooEarly',
+          chassis,
+          name,
+          `${name} was enabled though ${need.name}, which it needs, is not good`,
+        );
+      }
+      return;
+    }
+    if (rail.good) {
+      for (const dependent of rail.neededBy) {
+        if (!dependent.wanted || unswitchable(dependent)) continue;
+        report(
+          'needRemoved',
+          chassis,
+          dependent.name,
+          `${name} was disabled though ${dependent.name}, which needs it, is still enabled`,
+        );
+      }
+    }
+    if (!chassis.pgood) return;
+    for (const reset of chassis.resets) {
+      if (netAsserted(reset) || reset.failures > 0 || reset.faults.length > 0) continue;
+      report(
+        'resetWithoutPgood',
+        chassis,
+        reset.name,
+        `${name} was disabled while reset ${reset.name} was released`,
+      );
+    }
+  };
+
+  const resetReleased = (chassis: Chassis, reset: Net): void => {
+    const pgood = chassis.pgoodNet;
+    if (pgood === undefined) return;
+    const seen = netAsserted(pgood);
+    const failed = !chassis.pgood && !seen && !recently(chassis.failedAtMs);
+    // A good chassis whose pgood line has said otherwise long enough to be noticed.
+    const ignored = chassis.pgood && !seen && !recently(pgood.changedAtMs);
+    if (!failed && !ignored) return;
+    report(
+      'resetWithoutPgood',
+      chassis,
+      reset.name,
+      `reset ${reset.name} was released though pgood is not good`,
+    );
+  };
+
+  return { railSwitched, resetReleased };
+}
