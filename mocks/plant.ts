@@ -211,13 +211,7 @@ export function createPlant(options: PlantOptions): Plant {
   const { board, clock } = options;
   const numbers = options.chassis ?? chassisOf(board);
   const on = options.initially === 'on';
-  const timing: PlantTiming = {
-    pgoodDelayMs: 5,
-    reactionMs: 50,
-    riseMs: {},
-    fallMs: {},
-    ...options.timing,
-  } as PlantTiming;
+  const timing: PlantTiming = { pgoodDelayMs: 5, reactionMs: 50, riseMs: {}, fallMs: {}, ...options.timing };
 
   const startMs = clock.nowMs();
   const history: PlantEvent[] = [];

@@ -140,8 +140,8 @@ describe('runUntil', () => {
     const startedMs = performance.now();
     await clock.runUntil(work());
     expect(clock.nowMs()).toBe(5_000);
-    // A second is some 50 times what it takes; the machine may be busy.
-    expect(performance.now() - startedMs).toBeLessThan(1_000);
+    // Some fifty times what it takes: the machine may be busy.
+    expect(performance.now() - startedMs).toBeLessThan(2_500);
   });
 });
 

@@ -1,0 +1,443 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const root = join(import.meta.dirname, '..', '..');
+const PRODUCT = join(root, 'dist', 'chassis-power', 'chassis-power.mjs');
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+const REFERENCE = join(root, 'hw', 'boards', 'reference.json');
+
+let dir = '';
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'chassis-power-cli-'));
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+interface Ran {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(program: string, args: readonly string[], env: Record<string, string> = {}): Ran {
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [program, ...args], {
+    encoding: 'utf8',
+    timeout: 20_000,
+    env: { PATH: process.env.PATH ?? '', ...env },
+  });
+  if (error) throw error;
+  return { code: status, stdout, stderr };
+}
+const sim = (...args: string[]) => run(SIM, args);
+const product = (...args: string[]) => run(PRODUCT, args);
+
+function lines(text: string): Record<string, unknown>[] {
+  return text
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line));
+}
+
+function editedBoard(name: string, edit: (text: string) => string): string {
+  const path = join(dir, `${name}.json`);
+  const before = readFileSync(REFERENCE, 'utf8');
+  const after = edit(before);
+  expect(after).not.toBe(before);
+  writeFileSync(path, after);
+  return path;
+}
+
+describe('on, with --json', () => {
+  it('prints every step with its time', () => {
+    const { code, stdout } = sim('on', '--board', REFERENCE, '--json');
+    expect(code).toBe(0);
+    const steps = lines(stdout);
+    for (const step of steps)
+      expect(step).toMatchObject({ atMs: expect.any(Number), type: expect.any(String) });
+    const times = steps.map(({ atMs }) => atMs as number);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    expect(steps.filter(({ type }) => type === 'state').map(({ to }) => to)).toEqual([
+      'opPowerStart',
+      'opWaitPowerOn',
+      'pgood',
+    ]);
+  });
+
+  it('names the rail that is never good, exits 101, and leaves every enable off', () => {
+    const { code, stdout, stderr } = sim(
+      'on',
+      '--board',
+      REFERENCE,
+      '--json',
+      '--fault',
+      'rail P1V8 never good',
+    );
+    expect(code).toBe(101);
+    expect(stderr).toMatch(/^chassis-power-sim: chassis 0: rail P1V8 was not good within 100 ms.*\n$/);
+    const steps = lines(stdout);
+    const last = new Map<string, unknown>();
+    for (const { type, rail, asserted } of steps) if (type === 'enable') last.set(rail as string, asserted);
+    expect([...last.keys()]).toEqual(['P12V', 'P5V', 'P3V3', 'P1V8']);
+    expect([...last.values()]).toEqual([false, false, false, false]);
+    expect(steps.at(-1)).toMatchObject({
+      error: { code: 'RAIL_FAULT', powerStillApplied: false, fault: { kind: 'railTimeout', rail: 'P1V8' } },
+    });
+  });
+});
+
+describe('exit codes of a failing chassis', () => {
+  it.each([
+    [100, 'on', 'pgood never'],
+    [101, 'on', 'rail P3V3 droops at 95ms'],
+    [74, 'on', 'enable P5V stuck off'],
+    [74, 'on', 'i2c vr_ddr nack'],
+    [74, 'on', 'line C3 busy'],
+    [103, 'off', 'pgood stuck on'],
+  ])('%i: %s with "%s"', (expected, verb, fault) => {
+    const initially = verb === 'off' ? 'on' : 'off';
+    const { code, stderr } = sim(verb, '--board', REFERENCE, '--initially', initially, '--fault', fault);
+    expect(code).toBe(expected);
+    expect(stderr).toMatch(/^chassis-power-sim: .+\n$/);
+  });
+
+  it('102: pgood lost before the resets were released', () => {
+    const board = join(root, 'hw', 'boards', 'openpower.json');
+    expect(sim('on', '--board', board, '--fault', 'pgood glitch 50ms at 70ms').code).toBe(102);
+  });
+
+  it('104: waiting for what nobody asked for', () => {
+    const { code, stderr } = sim('wait-on', '--board', REFERENCE);
+    expect(code).toBe(104);
+    expect(stderr).toContain('ask for start first');
+  });
+});
+
+describe('check', () => {
+  it('prints three problems of a board with three mistakes, each with its path and a suggestion', () => {
+    const board = editedBoard('three', (text) =>
+      text
+        .replace('"settleMs": 10', '"setleMs": 10')
+        .replace('"pmbus": "vr_ddr", "page": 0 }', '"pmbus": "vr_ddr", "page": 99 }')
+        .replace('"minOffMs": 200', '"minOffMs": "200"'),
+    );
+    const { code, stdout, stderr } = product('check', board);
+    expect(code).toBe(78);
+    expect(stderr).toBe('');
+    expect(stdout.split('\n').map((line) => line.replace(`${board}: `, ''))).toEqual([
+      'chassis.0.rails.P12V.setleMs: unknown key "setleMs"',
+      '    did you mean "settleMs"?',
+      'chassis.0.rails.PVDDQ.enable.page: 99 must be 0 to 31',
+      '    must be 0 to 31',
+      'chassis.0.minOffMs: expected a number, found the text "200"',
+      '    write 200 without quotes',
+      '3 problems',
+      '',
+    ]);
+  });
+
+  it('says the same in JSON', () => {
+    const board = editedBoard('json', (text) => text.replace('"needs": ["P3V3"]', '"needs": ["P3V"]'));
+    const { code, stdout } = product('check', '--json', board);
+    expect(code).toBe(78);
+    expect(JSON.parse(stdout).problems).toEqual([
+      {
+        path: 'chassis.0.rails.P1V8.needs.0',
+        message: 'rail P1V8 needs "P3V", which is not a rail of this chassis',
+        suggestion: expect.stringContaining('did you mean "P'),
+      },
+    ]);
+  });
+
+  it('finds nothing wrong with the boards that ship', () => {
+    for (const name of ['reference', 'openpower', 'ast2600-evb']) {
+      expect(product('check', join(root, 'hw', 'boards', `${name}.json`)).code).toBe(0);
+    }
+  });
+
+  it('a board with problems never reaches a line', () => {
+    const board = editedBoard('never', (text) => text.replace('"needs": ["P3V3"]', '"needs": ["P3V"]'));
+    const { code, stdout, stderr } = sim('on', '--json', '--board', board);
+    expect(code).toBe(78);
+    expect(lines(stdout)).toEqual([{ error: expect.objectContaining({ code: 'BOARD_INVALID' }) }]);
+    expect(stderr).toMatch(/run "chassis-power check /);
+  });
+});
+
+describe('bad input gets one line that says what to do', () => {
+  it.each([
+    ['no such verb', 64, ['onn'], /unknown verb "onn": did you mean "on"\?/],
+    ['no such option', 64, ['on', '--bord', 'x'], /--bord/],
+    ['an operand too many', 64, ['on', 'now'], /does not take "now"/],
+    ['an operand too few', 64, ['units'], /needs an operand/],
+    ['a chassis that is no number', 64, ['on', '--chassis', 'one'], /--chassis takes a number/],
+    [
+      'an unknown chassis',
+      64,
+      ['on', '--board', REFERENCE, '--chassis', '3'],
+      /has no chassis 3: it describes 0/,
+    ],
+    ['a missing board', 78, ['on', '--board', '/nowhere.json'], /no board file at \/nowhere\.json/],
+    ['a board that is a directory', 78, ['on', '--board', '/tmp'], /cannot read board file/],
+    ['a units action that does not exist', 64, ['units', 'instal'], /units takes install or uninstall/],
+    [
+      'a root that does not exist',
+      73,
+      ['units', 'install', '--root', '/nowhere', '--board', REFERENCE],
+      /nowhere/,
+    ],
+    ['uninstall of nothing', 64, ['units', 'uninstall', '--root', '/tmp'], /./],
+  ])('%s', (_, expected, args, message) => {
+    const { code, stdout, stderr } = product(...args);
+    expect(code).toBe(expected);
+    expect(stderr).toMatch(message);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+    expect(stdout).toBe('');
+  });
+
+  it('a board that is not JSON', () => {
+    const board = join(dir, 'broken.json');
+    writeFileSync(board, '{ "name": ');
+    const { code, stderr } = product('on', '--board', board);
+    expect(code).toBe(78);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  it('a fault that this board cannot have', () => {
+    const { code, stderr } = sim('on', '--board', REFERENCE, '--fault', 'rail P1V9 never good');
+    expect(code).toBe(64);
+    expect(stderr).toMatch(/did you mean "P1V8"/);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  it('a run directory that cannot be made', () => {
+    const file = join(dir, 'file');
+    writeFileSync(file, '');
+    const { code, stderr } = product('on', '--board', REFERENCE, '--run-dir', join(file, 'below'));
+    expect(code).toBe(73);
+    expect(stderr).toMatch(/--run-dir/);
+  });
+
+  it('a kernel without sysfs GPIO', ({ skip }) => {
+    skip(
+      process.getuid?.() !== 0 && process.env.CI !== 'true',
+      'needs root: hides /sys/class from the program in a mount namespace',
+    );
+    const script = 'mount -t tmpfs none /sys/class && exec "$@"';
+    const { status, stderr } = spawnSync(
+      'unshare',
+      [
+        ...['--mount', 'sh', '-c', script, 'sh', process.execPath, PRODUCT],
+        ...['on', '--board', REFERENCE, '--run-dir', join(dir, 'run')],
+      ],
+      { encoding: 'utf8', timeout: 20_000 },
+    );
+    expect(stderr).toMatch(/CONFIG_GPIO_SYSFS/);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+    expect(status).toBe(74);
+    expect(readdirSync(join(dir, 'run'))).toEqual(['chassis0.lock']);
+  });
+
+  it('no bus: the units are in place, and what is left to do is told', ({ skip }) => {
+    skip(
+      process.getuid?.() !== 0 && process.env.CI !== 'true',
+      'needs root: installs below / in a namespace',
+    );
+    // A scratch file system over /usr/lib/systemd and friends: what is installed goes with the namespace.
+    const script = [
+      'mount --make-rprivate /',
+      'mkdir -p "$0/upper" "$0/work" && mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work"',
+      'mount -t overlay overlay -o "lowerdir=/usr/lib,upperdir=$0/upper,workdir=$0/work" /usr/lib',
+      'DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nowhere exec "$@"',
+    ].join(' && ');
+    const { status, stderr } = spawnSync(
+      'unshare',
+      [
+        '--mount',
+        'sh',
+        '-c',
+        script,
+        dir,
+        process.execPath,
+        PRODUCT,
+        'units',
+        'install',
+        '--board',
+        REFERENCE,
+      ],
+      { encoding: 'utf8', timeout: 20_000 },
+    );
+    expect(stderr).toMatch(/run systemctl daemon-reload/);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+    expect(status).toBe(69);
+  });
+});
+
+describe('several processes on one plant', () => {
+  it('do the work of the four oneshots, one driver at a time', async () => {
+    const socket = join(dir, 'plant.sock');
+    const plant = spawn(process.execPath, [SIM, 'plant', '--board', REFERENCE, '--socket', socket], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    try {
+      await new Promise<void>((resolve) => plant.stdout.once('data', () => resolve()));
+      const on = (...args: string[]) => sim('--plant', socket, '--board', REFERENCE, ...args);
+      const asserted = () =>
+        (JSON.parse(on('lines', '--json').stdout) as { role: string; asserted: boolean; rail: string }[])
+          .filter((line) => line.role === 'enable' && line.asserted)
+          .map(({ rail }) => rail);
+
+      expect(on('start').code).toBe(0);
+      expect(on('wait-on').code).toBe(0);
+      expect(asserted()).toEqual(['P12V', 'P5V', 'P3V3', 'P1V8', 'PVDDQ', 'PVCORE']);
+      expect(JSON.parse(on('status', '--json').stdout)).toMatchObject({
+        state: 'pgood',
+        pgood: true,
+        fault: null,
+      });
+      expect(on('stop').code).toBe(0);
+      expect(on('wait-off').code).toBe(0);
+      expect(asserted()).toEqual([]);
+
+      // A power-on that takes seconds holds the chassis; whoever comes meanwhile is told and moves nothing.
+      expect(on('fault', 'rail P12V slow 300ms').code).toBe(0);
+      const slow = spawn(process.execPath, [SIM, '--plant', socket, '--board', REFERENCE, 'on', '--json'], {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const slowEnd = new Promise<number | null>((resolve) => slow.once('exit', resolve));
+      await new Promise<void>((resolve) => slow.stdout.once('data', () => resolve()));
+      const second = on('off');
+      expect(second.code).toBe(75);
+      expect(second.stderr).toMatch(/chassis 0 is driven by another process \(on, pid \d+\)/);
+      expect(await slowEnd).toBe(0);
+      expect(lines(on('hazards', '--json').stdout)).toEqual([[]]);
+    } finally {
+      plant.kill('SIGKILL');
+    }
+  });
+
+  it('the kernel gives the lock of a killed process back', async () => {
+    const socket = join(dir, 'killed.sock');
+    const plant = spawn(
+      process.execPath,
+      [SIM, 'plant', '--board', REFERENCE, '--socket', socket, '--fault', 'pgood never'],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    try {
+      await new Promise<void>((resolve) => plant.stdout.once('data', () => resolve()));
+      const args = ['--plant', socket, '--board', REFERENCE];
+      const victim = spawn(process.execPath, [SIM, ...args, 'on', '--json'], {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      const gone = new Promise((resolve) => victim.once('exit', resolve));
+      await new Promise<void>((resolve) => {
+        let seen = '';
+        victim.stdout.on('data', (chunk) => {
+          seen += chunk;
+          if (seen.includes('opWaitPowerOn')) resolve();
+        });
+      });
+      victim.kill('SIGKILL');
+      await gone;
+      expect(sim(...args, 'off').code).toBe(0);
+      expect(JSON.parse(sim(...args, 'status', '--json').stdout)).toMatchObject({
+        state: 'off',
+        pgood: false,
+      });
+    } finally {
+      plant.kill('SIGKILL');
+    }
+  });
+
+  it('a plant that is not there is told', () => {
+    const { code, stderr } = sim('--plant', join(dir, 'nobody.sock'), 'status', '--board', REFERENCE);
+    expect(code).toBe(74);
+    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+  });
+});
+
+describe('what is shown', () => {
+  it('under systemd, lines carry their severity', () => {
+    const { stdout, stderr } = run(SIM, ['on', '--board', REFERENCE, '--fault', 'rail P5V never good'], {
+      JOURNAL_STREAM: '8:1',
+    });
+    expect(stdout).toContain('<6>chassis 0: rail P12V enabled\n');
+    expect(stdout).toContain('<2>chassis 0: fault: rail P5V was not good within 200 ms of its enable\n');
+    expect(stderr).toMatch(/^<3>chassis-power-sim: chassis 0: rail P5V/);
+  });
+
+  it('the timing diagram of a run, also of one that failed', () => {
+    const svg = join(dir, 'run.svg');
+    const { stdout } = sim('on', '--board', REFERENCE, '--svg', svg, '--fault', 'rail P1V8 never good');
+    expect(stdout).toContain(`timing diagram: ${svg}\n`);
+    const text = readFileSync(svg, 'utf8');
+    expect(text).toMatch(/^<svg xmlns=/);
+    for (const name of ['P12V', 'P1V8', 'PVCORE', 'CPU_RESET_L', 'pgood'])
+      expect(text).toContain(`>${name}</text>`);
+    expect(text).toContain('<title>P1V8 enable: on at 78.0 ms, off at 178.0 ms</title>');
+    expect(text).toContain('rail P1V8 was not good within 100 ms of its enable</text>');
+  });
+
+  it('the fault grammar', () => {
+    const { code, stdout } = sim('--fault', 'list');
+    expect(code).toBe(0);
+    for (const form of [
+      'never good',
+      'slow',
+      'droops at',
+      'glitch',
+      'stuck on',
+      'stuck off',
+      'nack',
+      'hang',
+    ]) {
+      expect(stdout).toContain(form);
+    }
+  });
+
+  it('the help, on stdout when asked for and on stderr when needed', () => {
+    expect(product('--help')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('usage:'),
+      stderr: '',
+    });
+    expect(product()).toMatchObject({ code: 64, stdout: '', stderr: expect.stringContaining('usage:') });
+  });
+
+  it('the JSON Schema', () => {
+    expect(JSON.parse(product('schema').stdout)).toMatchObject({
+      type: 'object',
+      required: expect.arrayContaining(['name', 'chassis']),
+    });
+  });
+});
+
+describe('the bundle', () => {
+  const inputs = () => JSON.parse(readFileSync(join(root, 'dist', 'inputs.json'), 'utf8'));
+
+  it('contains nothing of the simulation', () => {
+    const { product: files, simulator } = inputs() as { product: string[]; simulator: string[] };
+    expect(files.length).toBeGreaterThan(50);
+    expect(files.filter((file) => /^(mocks|test)\//.test(file))).toEqual([]);
+    // The same list of the simulator does: the check can fail.
+    expect(simulator.some((file) => file.startsWith('mocks/'))).toBe(true);
+  });
+
+  it('needs no node_modules', () => {
+    const elsewhere = join(dir, 'elsewhere');
+    spawnSync('cp', ['-r', join(root, 'dist', 'chassis-power'), elsewhere], { timeout: 20_000 });
+    expect(existsSync(join(elsewhere, 'chassis-power.mjs'))).toBe(true);
+    expect(run(join(elsewhere, 'chassis-power.mjs'), ['check', REFERENCE]).code).toBe(0);
+    const script = `
+      const { createRequire } = require('node:module');
+      const { join } = require('node:path');
+      const kind = 'linux-' + process.arch + '-' + process.versions.modules;
+      for (const file of ['epoll', 'i2c']) console.log(typeof require(join(process.argv[1], 'native', kind, file + '.node')));`;
+    const loaded = spawnSync(process.execPath, ['-e', script, elsewhere], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    expect(loaded.stdout).toBe('object\nobject\n');
+  });
+});
