@@ -7,7 +7,7 @@ import type { Clock } from '../hw/ports.ts';
 import { chassisOf, loadBoard } from '../src/board/load.ts';
 import { EXIT, exitCodeOf } from '../src/cli/exit.ts';
 import { liveReporter } from '../src/cli/live.ts';
-import { DEFAULT_BOARD, runCommandLine } from '../src/cli/main.ts';
+import { DEFAULT_BOARD, runCommandLine, verbFirst } from '../src/cli/main.ts';
 import { lineReporter } from '../src/cli/report.ts';
 import type { World } from '../src/cli/world.ts';
 import { composeWorld } from '../src/compose.ts';
@@ -89,7 +89,7 @@ function takeOptions(args: readonly string[]): SimOptions {
     }
   }
   const { plant, socket, time, initially } = values;
-  return { plant, socket, time, initially, faults, rest };
+  return { plant, socket, time, initially, faults, rest: verbFirst(rest) };
 }
 
 function optionOf(args: readonly string[], option: string): string | undefined {

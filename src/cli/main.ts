@@ -161,7 +161,7 @@ function parse(args: readonly string[], verbName: string, verb: Verb, world: Wor
 }
 
 /** The verb first: options may stand before it as well. */
-function verbFirst(args: readonly string[]): readonly string[] {
+export function verbFirst(args: readonly string[]): readonly string[] {
   let index = 0;
   while (args[index]?.startsWith('-')) {
     const name = args[index]?.replace(/^--?/, '') ?? '';
