@@ -12,6 +12,7 @@ import { lineReporter } from '../src/cli/report.ts';
 import type { World } from '../src/cli/world.ts';
 import { composeWorld } from '../src/compose.ts';
 import { openChassis } from '../src/run/hardware.ts';
+import { JOBS } from '../src/run/jobs.ts';
 import type { Recorded } from '../src/run/record.ts';
 import { runSequence } from '../src/run/runner.ts';
 import { planOf } from '../src/sequence/plan.ts';
@@ -236,11 +237,11 @@ async function demo(options: SimOptions, real: World): Promise<number> {
     signal: real.signal,
   };
   real.stdout.write(`simulated board ${loaded.board.name}: ${loaded.board.description ?? ''}\n\n`);
-  const on = await runSequence({ request: 'POWER_ON', goesOnFrom: [], until: ['pgood'] }, runOptions);
+  const on = await runSequence(JOBS.on, runOptions);
   await new Promise<void>((resolve) => {
     real.clock.after(DEMO_ON_MS, resolve);
   });
-  const off = await runSequence({ request: 'POWER_OFF', goesOnFrom: [], until: ['off'] }, runOptions);
+  const off = await runSequence(JOBS.off, runOptions);
   await hardware.close();
   simulated.close();
   printHazards(simulated, real);

@@ -34,6 +34,8 @@ interface RailView {
   phase: RailPhase;
   enabledAtMs: number | null;
   upAtMs: number | null;
+  /** Named by the fault that is being handled. */
+  faulty: boolean;
 }
 
 /**
@@ -42,7 +44,7 @@ interface RailView {
  */
 export function liveReporter(out: Output, plan: Plan): Recorder {
   const rails = new Map<string, RailView>(
-    plan.rails.map(({ name }) => [name, { phase: 'down', enabledAtMs: null, upAtMs: null }]),
+    plan.rails.map(({ name }) => [name, { phase: 'down', enabledAtMs: null, upAtMs: null, faulty: false }]),
   );
   const nameWidth = Math.max(5, ...plan.rails.map(({ name }) => name.length));
   let state: State = 'unknown';
@@ -63,7 +65,10 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
         break;
       case 'state':
         state = entry.to;
-        if (state === 'opPowerStart') stages = STAGES_UP;
+        if (state === 'opPowerStart') {
+          stages = STAGES_UP;
+          for (const rail of rails.values()) rail.faulty = false;
+        }
         if (state === 'opPowerStop') stages = STAGES_DOWN;
         if (state === 'fault') stages = [entry.from, ...STAGES_FAULT];
         break;
@@ -79,6 +84,11 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
         if (!rail) break;
         rail.phase = entry.phase;
         if (entry.phase === 'up') rail.upAtMs = entry.atMs;
+        break;
+      }
+      case 'fault': {
+        const rail = rails.get(entry.fault.rail ?? '');
+        if (rail) rail.faulty = true;
         break;
       }
       case 'pgood':
@@ -100,8 +110,9 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
       const tookMs =
         rail.enabledAtMs !== null && rail.upAtMs !== null ? rail.upAtMs - rail.enabledAtMs : null;
       const took = tookMs === null ? '' : `up after ${tookMs.toFixed(1)} ms`;
+      const mark = rail.faulty ? styleText('red', '✗') : ' ';
       const after = needs.length === 0 ? '' : styleText('gray', `needs ${needs.join(', ')}`);
-      return `  ${name.padEnd(nameWidth)}  ${styleText(color, bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
+      return `${mark} ${name.padEnd(nameWidth)}  ${styleText(color, bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
     });
     const good = styleText(pgood ? 'green' : 'gray', pgood ? 'asserted' : 'not asserted');
     return [

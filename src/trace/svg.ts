@@ -196,7 +196,8 @@ export function renderSvg(entries: readonly Recorded[], plan: Plan, title: strin
   const width = endX + MARGIN;
   const height = lanesBottom + AXIS_HEIGHT + MARGIN;
   return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">`,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">`,
+    `<title>${escapeXml(title)}</title>`,
     '<style>',
     'svg{background:#fff;font:12px system-ui,sans-serif;fill:#202124}',
     '.title{font-size:15px;font-weight:600}.label{text-anchor:end;font-weight:500}',

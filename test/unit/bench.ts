@@ -14,26 +14,6 @@ import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import type { Hint } from '../../src/sequence/state.ts';
 
-const GOES_ON: Job['goesOnFrom'] = [
-  'opPowerStart',
-  'opWaitPowerOn',
-  'pgood',
-  'opPowerStop',
-  'opWaitPowerOff',
-  'fault',
-];
-
-/** The jobs of the verbs, as the command line gives them to the runner. */
-export const VERB = {
-  start: { request: 'POWER_ON', goesOnFrom: GOES_ON, until: ['opWaitPowerOn', 'pgood'] },
-  waitOn: { request: null, goesOnFrom: ['opWaitPowerOn', 'pgood', 'fault'], until: ['pgood'] },
-  stop: { request: 'POWER_OFF', goesOnFrom: [], until: ['opWaitPowerOff', 'off'] },
-  waitOff: { request: null, goesOnFrom: ['opPowerStop', 'opWaitPowerOff', 'fault'], until: ['off'] },
-  on: { request: 'POWER_ON', goesOnFrom: GOES_ON, until: ['pgood'] },
-  off: { request: 'POWER_OFF', goesOnFrom: [], until: ['off'] },
-  clear: { request: 'CLEAR', goesOnFrom: [], until: ['off', 'pgood', 'unknown'] },
-} as const satisfies Record<string, Job>;
-
 /** Time between the end of one process and the first thing that the next one does. */
 const PROCESS_START_MS = 20;
 

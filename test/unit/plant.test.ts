@@ -389,9 +389,15 @@ describe('a fault', () => {
   });
 
   it('"enable stuck off" of a PMBus output reads back unchanged', async () => {
-    const { vr, crossings } = await raised({ faultTexts: ['enable B stuck off'] });
+    const { vr, crossings, clock } = await raised({ faultTexts: ['enable B stuck off at 150ms'] });
+    await clock.advance(100);
     expect(vr.readByte(OPERATION)).toBe(0);
-    expect(crossings('B')).toEqual([]);
+    vr.writeByte(OPERATION, 0x80);
+    expect(vr.readByte(OPERATION)).toBe(0);
+    expect(crossings('B')).toEqual([
+      [29, true],
+      [155, false],
+    ]);
   });
 
   it('"enable stuck on" of a PMBus output keeps it on', async () => {
@@ -591,9 +597,9 @@ describe('a hazard', () => {
   it('is no rail that a fault drops under others', async () => {
     const { clock, hazards, drive, vr } = await raised({ faultTexts: ['rail A shorts at 110ms'] });
     await clock.advance(20);
+    drive('16', 0);
     drive('211', 1);
     vr.writeByte(OPERATION, 0);
-    drive('16', 0);
     expect(hazards()).toEqual([]);
   });
 
@@ -605,6 +611,13 @@ describe('a hazard', () => {
     await clock.advance(1);
     drive('16', 1);
     expect(hazards()).toEqual([['enableGlitch', 'A', 0.5]]);
+  });
+
+  it('is no enable that does not follow and is given up at once', () => {
+    const { drive, hazards } = bench({ faultTexts: ['enable A stuck off'] });
+    drive('16', 1);
+    drive('16', 0);
+    expect(hazards()).toEqual([]);
   });
 
   it('is a reset released without pgood', async () => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createBench, VERB } from './bench.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { createBench } from './bench.ts';
 
 const BOARDS = ['reference', 'openpower', 'ast2600-evb'] as const;
 
@@ -13,9 +14,9 @@ function switched(bench: ReturnType<typeof createBench>, asserted: boolean): str
 describe.each(BOARDS)('board %s', (board) => {
   it('comes up to pgood, goes down again, and nothing was ever at risk', async () => {
     const bench = createBench(board);
-    expect((await bench.run(VERB.on)).state).toBe('pgood');
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
     expect(bench.enabled().sort()).toEqual(bench.plan.rails.map(({ name }) => name).sort());
-    expect((await bench.run(VERB.off)).state).toBe('off');
+    expect((await bench.run(JOBS.off)).state).toBe('off');
     expect(bench.enabled()).toEqual([]);
     expect(bench.plant.hazards).toEqual([]);
     expect(bench.plant.misuses).toEqual([]);
@@ -23,32 +24,32 @@ describe.each(BOARDS)('board %s', (board) => {
 
   it('comes up in two processes, as the oneshots do', async () => {
     const bench = createBench(board);
-    expect((await bench.run(VERB.start)).state).toBe('opWaitPowerOn');
-    expect((await bench.run(VERB.waitOn)).state).toBe('pgood');
-    expect((await bench.run(VERB.stop)).state).toBe('opWaitPowerOff');
-    expect((await bench.run(VERB.waitOff)).state).toBe('off');
+    expect((await bench.run(JOBS.start)).state).toBe('opWaitPowerOn');
+    expect((await bench.run(JOBS.waitOn)).state).toBe('pgood');
+    expect((await bench.run(JOBS.stop)).state).toBe('opWaitPowerOff');
+    expect((await bench.run(JOBS.waitOff)).state).toBe('off');
     expect(bench.plant.hazards).toEqual([]);
   });
 
   it('moves no line when what is asked for is already so', async () => {
     const bench = createBench(board);
-    await bench.run(VERB.on);
+    await bench.run(JOBS.on);
     const before = bench.changes();
-    for (const job of [VERB.start, VERB.waitOn, VERB.on, VERB.clear]) {
+    for (const job of [JOBS.start, JOBS.waitOn, JOBS.on, JOBS.clear]) {
       expect((await bench.run(job)).state).toBe('pgood');
     }
     expect(bench.changes()).toEqual(before);
-    await bench.run(VERB.off);
+    await bench.run(JOBS.off);
     const off = bench.changes();
-    for (const job of [VERB.stop, VERB.waitOff, VERB.off]) expect((await bench.run(job)).state).toBe('off');
+    for (const job of [JOBS.stop, JOBS.waitOff, JOBS.off]) expect((await bench.run(job)).state).toBe('off');
     expect(bench.changes()).toEqual(off);
   });
 
   it('is adopted as it is after a restart of the BMC', async () => {
     const bench = createBench(board, { initially: 'on' });
     const before = bench.changes();
-    expect((await bench.run(VERB.start)).state).toBe('pgood');
-    expect((await bench.run(VERB.waitOn)).state).toBe('pgood');
+    expect((await bench.run(JOBS.start)).state).toBe('pgood');
+    expect((await bench.run(JOBS.waitOn)).state).toBe('pgood');
     expect(bench.changes()).toEqual(before);
   });
 
@@ -57,13 +58,13 @@ describe.each(BOARDS)('board %s', (board) => {
       for (const when of ['before', 'after'] as const) {
         for (const next of ['on', 'off'] as const) {
           const bench = createBench(board);
-          const end = await bench.runKilled(VERB.on, calls, when);
+          const end = await bench.runKilled(JOBS.on, calls, when);
           if (end === 'ended') {
             expect(calls).toBeGreaterThan(bench.plan.rails.length);
             return;
           }
           const said = `killed ${when} drive ${calls}, then ${next}`;
-          expect((await bench.run(VERB[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
+          expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
           expect(bench.plant.hazards, said).toEqual([]);
           for (const { role, changes, line } of bench.plant.lines()) {
             if (role === 'enable')
@@ -79,13 +80,13 @@ describe.each(BOARDS)('board %s', (board) => {
       for (const when of ['before', 'after'] as const) {
         for (const next of ['on', 'off'] as const) {
           const bench = createBench(board, { initially: 'on' });
-          const end = await bench.runKilled(VERB.off, calls, when);
+          const end = await bench.runKilled(JOBS.off, calls, when);
           if (end === 'ended') {
             expect(calls).toBeGreaterThan(bench.plan.rails.length);
             return;
           }
           const said = `killed ${when} drive ${calls}, then ${next}`;
-          expect((await bench.run(VERB[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
+          expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
           expect(bench.plant.hazards, said).toEqual([]);
         }
       }
@@ -95,9 +96,9 @@ describe.each(BOARDS)('board %s', (board) => {
   it('goes on though the state of the killed process was lost with it', async () => {
     for (let calls = 1; ; calls += 1) {
       const bench = createBench(board);
-      if ((await bench.runKilled(VERB.on, calls, 'after')) === 'ended') break;
+      if ((await bench.runKilled(JOBS.on, calls, 'after')) === 'ended') break;
       bench.store.hint = null;
-      expect((await bench.run(VERB.on)).state, `drive ${calls}`).toBe('pgood');
+      expect((await bench.run(JOBS.on)).state, `drive ${calls}`).toBe('pgood');
       expect(bench.plant.hazards).toEqual([]);
     }
   });
@@ -106,7 +107,7 @@ describe.each(BOARDS)('board %s', (board) => {
 describe('the reference board', () => {
   it('raises each rail as soon as what it needs is good, and lowers it in reverse', async () => {
     const bench = createBench('reference');
-    await bench.run(VERB.on);
+    await bench.run(JOBS.on);
     expect(switched(bench, true)).toEqual(['P12V', 'P5V', 'P3V3', 'P1V8', 'PVDDQ', 'PVCORE']);
     const times = new Map(
       bench.recording.flatMap((entry) =>
@@ -119,7 +120,7 @@ describe('the reference board', () => {
     expect(times.get('P5V')).toBeCloseTo(55, 6);
     expect(times.get('P3V3')).toBeCloseTo(55, 6);
     expect(times.get('P1V8')).toBeCloseTo(78, 6);
-    await bench.run(VERB.off);
+    await bench.run(JOBS.off);
     const down = switched(bench, false);
     expect(down[0]).toBe('PVCORE');
     expect(down.at(-1)).toBe('P12V');
@@ -129,11 +130,11 @@ describe('the reference board', () => {
 
   it('stays off for minOffMs', async () => {
     const bench = createBench('reference');
-    await bench.run(VERB.on);
-    await bench.run(VERB.off);
+    await bench.run(JOBS.on);
+    await bench.run(JOBS.off);
     const offMs = bench.clock.nowMs();
     bench.recording.length = 0;
-    await bench.run(VERB.on);
+    await bench.run(JOBS.on);
     const first = bench.recording.find(({ type }) => type === 'enable');
     expect(first?.atMs).toBeGreaterThanOrEqual(offMs + 200);
   });
@@ -165,7 +166,7 @@ describe('a fault during power-on', () => {
     { fault: 'pgood glitch 50ms at 70ms', kind: 'pgoodLost', rail: null, board: 'openpower' },
   ])('$fault ends as $kind, with every enable off', async ({ fault, kind, rail, board = 'reference' }) => {
     const bench = createBench(board, { faults: [fault] });
-    const { state, sequence } = await bench.run(VERB.on);
+    const { state, sequence } = await bench.run(JOBS.on);
     expect(state).toBe('failed');
     expect(sequence.fault).toMatchObject({ kind, rail });
     expect(bench.enabled()).toEqual([]);
@@ -174,20 +175,20 @@ describe('a fault during power-on', () => {
 
   it('a retry that the bus needs is no fault', async () => {
     const bench = createBench('reference', { faults: ['i2c vr_ddr nack 2 times at 85ms'] });
-    const { state } = await bench.run(VERB.on);
+    const { state } = await bench.run(JOBS.on);
     expect(['pgood', 'failed']).toContain(state);
   });
 
   it('a pgood glitch shorter than deglitchMs is no fault', async () => {
     const bench = createBench('reference', { faults: ['pgood glitch 3ms at 125ms'] });
-    expect((await bench.run(VERB.on)).state).toBe('pgood');
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
   });
 
   it('is found by the second process when it came between the two', async () => {
     const bench = createBench('reference', { faults: ['rail P5V shorts at 103ms'] });
-    expect((await bench.run(VERB.start)).state).toBe('opWaitPowerOn');
+    expect((await bench.run(JOBS.start)).state).toBe('opWaitPowerOn');
     await bench.clock.advance(50);
-    const { state, sequence } = await bench.run(VERB.waitOn);
+    const { state, sequence } = await bench.run(JOBS.waitOn);
     expect(state).toBe('failed');
     expect(sequence.fault).toMatchObject({ kind: 'railLost', rail: 'P5V' });
     expect(bench.enabled()).toEqual([]);
@@ -195,28 +196,28 @@ describe('a fault during power-on', () => {
 
   it('holds the deadline that the first process set', async () => {
     const bench = createBench('reference', { faults: ['pgood never'] });
-    await bench.run(VERB.start);
+    await bench.run(JOBS.start);
     const startedMs = bench.clock.nowMs();
     await bench.clock.advance(2000);
-    const { sequence } = await bench.run(VERB.waitOn);
+    const { sequence } = await bench.run(JOBS.waitOn);
     expect(sequence.fault?.kind).toBe('pgoodTimeout');
     expect((sequence.fault?.atMs ?? 0) - startedMs).toBeCloseTo(3000, 6);
   });
 
   it('is remembered until the next power-on, which starts afresh', async () => {
     const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
-    await bench.run(VERB.on);
+    await bench.run(JOBS.on);
     bench.plant.clearFaults();
-    const { state, sequence } = await bench.run(VERB.stop);
+    const { state, sequence } = await bench.run(JOBS.stop);
     expect(state).toBe('failed');
     expect(sequence.fault?.rail).toBe('P1V8');
-    expect((await bench.run(VERB.on)).state).toBe('pgood');
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
   });
 
   it('is forgotten on request', async () => {
     const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
-    await bench.run(VERB.on);
-    expect((await bench.run(VERB.clear)).state).toBe('off');
+    await bench.run(JOBS.on);
+    expect((await bench.run(JOBS.clear)).state).toBe('off');
   });
 });
 
@@ -226,12 +227,12 @@ describe('a fault while the chassis is on', () => {
     ['pgood stuck off at 500ms', 'pgoodLost'],
   ])('%s is found by the next command, which takes the power down', async (fault, kind) => {
     const bench = createBench('reference', { faults: fault.startsWith('pgood') ? [] : [fault] });
-    await bench.run(VERB.on);
+    await bench.run(JOBS.on);
     if (fault.startsWith('pgood')) {
       bench.plant.hold(bench.board.chassis['0']?.pgood ?? { name: '' }, 0);
     }
     await bench.clock.advance(500);
-    const { state, sequence } = await bench.run(VERB.start);
+    const { state, sequence } = await bench.run(JOBS.start);
     expect(state).toBe('failed');
     expect(sequence.fault?.kind).toBe(kind);
     expect(bench.enabled()).toEqual([]);
@@ -246,7 +247,7 @@ describe('a fault during power-off', () => {
     ['rail P3V3 slow off 30s', 'powerOffTimeout', []],
   ])('%s: everything that can be switched off is', async (fault, kind, stillEnabled) => {
     const bench = createBench('reference', { faults: [fault], initially: 'on' });
-    const { state, sequence } = await bench.run(VERB.off);
+    const { state, sequence } = await bench.run(JOBS.off);
     expect(state).toBe('failed');
     expect(sequence.fault?.kind).toBe(kind);
     expect(bench.enabled()).toEqual(stillEnabled);
@@ -254,14 +255,14 @@ describe('a fault during power-off', () => {
 
   it('is not followed by a power-on while power is still applied', async () => {
     const bench = createBench('reference', { faults: ['enable P5V stuck on'], initially: 'on' });
-    await bench.run(VERB.off);
-    const { answer } = await bench.run(VERB.on);
+    await bench.run(JOBS.off);
+    const { answer } = await bench.run(JOBS.on);
     expect(answer).toMatchObject({ outcome: 'rejected' });
     bench.plant.clearFaults();
     // The failure stays remembered though the power is off now.
-    expect((await bench.run(VERB.off)).state).toBe('failed');
+    expect((await bench.run(JOBS.off)).state).toBe('failed');
     expect(bench.enabled()).toEqual([]);
-    expect((await bench.run(VERB.on)).state).toBe('pgood');
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
   });
 });
 
@@ -269,14 +270,14 @@ describe('the state of another process', () => {
   it('that cannot be written is told once and changes nothing', async () => {
     const bench = createBench('reference');
     const store = { load: () => ({ hint: null, warning: null }), save: () => 'no space left' };
-    expect((await bench.run(VERB.start, { store })).state).toBe('opWaitPowerOn');
-    expect((await bench.run(VERB.waitOn, { store })).state).toBe('pgood');
+    expect((await bench.run(JOBS.start, { store })).state).toBe('opWaitPowerOn');
+    expect((await bench.run(JOBS.waitOn, { store })).state).toBe('pgood');
     expect(bench.recording.filter(({ type }) => type === 'warning')).toHaveLength(2);
   });
 
   it('is written before it is acted on', async () => {
     const bench = createBench('reference');
-    await bench.runKilled(VERB.on, 1, 'before');
+    await bench.runKilled(JOBS.on, 1, 'before');
     expect(bench.store.hint?.state).toBe('opPowerStart');
   });
 });
@@ -286,22 +287,22 @@ describe('a signal', () => {
     const bench = createBench('reference');
     const controller = new AbortController();
     bench.clock.after(60, () => controller.abort('SIGTERM'));
-    await expect(bench.run(VERB.on, { signal: controller.signal })).rejects.toMatchObject({
+    await expect(bench.run(JOBS.on, { signal: controller.signal })).rejects.toMatchObject({
       code: 'INTERRUPTED',
       details: { signal: 'SIGTERM' },
     });
     expect(bench.enabled().sort()).toEqual(['P12V', 'P3V3', 'P5V']);
-    expect((await bench.run(VERB.on)).state).toBe('pgood');
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
   });
 });
 
 describe('waiting without a request', () => {
   it('does nothing where nothing is under way', async () => {
     const bench = createBench('reference');
-    expect((await bench.run(VERB.waitOn)).state).toBe('off');
-    await bench.run(VERB.on);
+    expect((await bench.run(JOBS.waitOn)).state).toBe('off');
+    await bench.run(JOBS.on);
     const before = bench.changes();
-    expect((await bench.run(VERB.waitOff)).state).toBe('pgood');
+    expect((await bench.run(JOBS.waitOff)).state).toBe('pgood');
     expect(bench.changes()).toEqual(before);
   });
 });

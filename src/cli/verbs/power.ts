@@ -3,6 +3,7 @@ import { errorText } from '../../../hw/errors.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError, type PowerErrorCode } from '../../errors.ts';
 import { openChassis } from '../../run/hardware.ts';
+import { JOBS } from '../../run/jobs.ts';
 import { lockChassis } from '../../run/lock.ts';
 import type { Recorded, Recorder } from '../../run/record.ts';
 import { type Job, type RunResult, runSequence } from '../../run/runner.ts';
@@ -16,28 +17,16 @@ import type { Invocation, Verb } from '../main.ts';
 import { jsonReporter, lineReporter } from '../report.ts';
 import type { World } from '../world.ts';
 
-const POWER_ON: Job['goesOnFrom'] = [
-  'opPowerStart',
-  'opWaitPowerOn',
-  'pgood',
-  'opPowerStop',
-  'opWaitPowerOff',
-  'fault',
-];
-
 /** What each verb asks for, one after the other. */
-const JOBS: Readonly<Record<string, readonly Job[]>> = {
-  start: [{ request: 'POWER_ON', goesOnFrom: POWER_ON, until: ['opWaitPowerOn', 'pgood'] }],
-  'wait-on': [{ request: null, goesOnFrom: ['opWaitPowerOn', 'pgood', 'fault'], until: ['pgood'] }],
-  stop: [{ request: 'POWER_OFF', goesOnFrom: [], until: ['opWaitPowerOff', 'off'] }],
-  'wait-off': [{ request: null, goesOnFrom: ['opPowerStop', 'opWaitPowerOff', 'fault'], until: ['off'] }],
-  on: [{ request: 'POWER_ON', goesOnFrom: POWER_ON, until: ['pgood'] }],
-  off: [{ request: 'POWER_OFF', goesOnFrom: [], until: ['off'] }],
-  cycle: [
-    { request: 'POWER_OFF', goesOnFrom: [], until: ['off'] },
-    { request: 'POWER_ON', goesOnFrom: POWER_ON, until: ['pgood'] },
-  ],
-  clear: [{ request: 'CLEAR', goesOnFrom: [], until: ['off', 'pgood', 'unknown'] }],
+const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
+  start: [JOBS.start],
+  'wait-on': [JOBS.waitOn],
+  stop: [JOBS.stop],
+  'wait-off': [JOBS.waitOff],
+  on: [JOBS.on],
+  off: [JOBS.off],
+  cycle: [JOBS.off, JOBS.on],
+  clear: [JOBS.clear],
 };
 
 /** Verbs that show the whole sequence to somebody who looks on. */
@@ -80,7 +69,7 @@ export const power: Verb = {
           signal: world.signal,
         };
         try {
-          for (const job of JOBS[verb] ?? []) settleUp(invocation, job, await runSequence(job, options));
+          for (const job of JOBS_OF[verb] ?? []) settleUp(invocation, job, await runSequence(job, options));
         } finally {
           writeSvg(invocation, plan, recording, world);
         }
