@@ -238,7 +238,6 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
 
   /** What a peer that is gone held for us is freed already. */
   const giveBack = async (lostCode: HardwareErrorCode, call: string, handle: number): Promise<void> => {
-    if (gone) return;
     try {
       await ask(lostCode, call, handle);
     } catch (error) {

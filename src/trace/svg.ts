@@ -177,10 +177,10 @@ export function renderSvg(entries: readonly Recorded[], plan: Plan, title: strin
   for (const entry of entries) {
     if (entry.type !== 'fault') continue;
     const at = x(entry.atMs);
-    parts.push(`<path class="fault" d="M${at} ${lanesTop}V${lanesBottom}"/>`);
+    parts.push(`<path class="fault" d="M${at} ${stageTop - 3}V${lanesBottom}"/>`);
     const anchor = at > LABEL_WIDTH + PLOT_WIDTH / 2 ? 'end' : 'start';
     parts.push(
-      `<text class="faultText" x="${at + (anchor === 'end' ? -5 : 5)}" y="${lanesBottom - 4}" text-anchor="${anchor}">${escapeXml(entry.fault.reason)}</text>`,
+      `<text class="faultText" x="${at + (anchor === 'end' ? -5 : 5)}" y="${stageTop - 6}" text-anchor="${anchor}">${escapeXml(entry.fault.reason)}</text>`,
     );
   }
 

@@ -72,6 +72,7 @@ describe('parseFault', () => {
     ['rail P1V8 droops 5ms after', 'expected "good"'],
     ['rail P1V8 droops at 5ms twice', '"twice" at the end was not understood'],
     ['enable P1V8 stuck', 'expected "on", "off"'],
+    ['enable P1V8 on', '"on" was not understood, expected "stuck"'],
     ['pgood glitch 3ms for 5ms', 'a glitch has its length already'],
     ['i2c vr_ddr nack 2', 'expected "times"'],
     ['chassis one pgood never', 'expected a chassis number'],
