@@ -97,26 +97,6 @@ export interface Hint {
   readonly sequence: SequenceState;
 }
 
-export function initialSequence(plan: Plan): SequenceState {
-  return {
-    nowMs: 0,
-    rails: Object.fromEntries(
-      plan.rails.map(({ name }): [string, RailState] => [
-        name,
-        { phase: 'down', enabled: false, good: false, sinceMs: 0, deadlineMs: null },
-      ]),
-    ),
-    pgood: { level: false, good: false, sinceMs: 0 },
-    resetsAsserted: Object.fromEntries(plan.resets.map(({ name }) => [name, true])),
-    stageDeadlineMs: null,
-    readyMs: null,
-    offSinceMs: null,
-    latchPending: false,
-    fault: null,
-    contradictions: [],
-  };
-}
-
 /** State of a rail of the plan. Plan and sequence are always made together, so it is there. */
 export function railState(sequence: SequenceState, name: string): RailState {
   const state = sequence.rails[name];
