@@ -1,4 +1,4 @@
-import { styleText } from 'node:util';
+import pc from 'picocolors';
 import type { Recorded, Recorder } from '../run/record.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { RailPhase, State } from '../sequence/state.ts';
@@ -99,9 +99,7 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
 
   const draw = (nowMs: number): string[] => {
     const line = stages
-      .map((stage) =>
-        stage === state ? styleText(['bold', 'inverse'], ` ${STAGE_NAME[stage]} `) : STAGE_NAME[stage],
-      )
+      .map((stage) => (stage === state ? pc.bold(pc.inverse(` ${STAGE_NAME[stage]} `)) : STAGE_NAME[stage]))
       .join(' → ');
     const rows = plan.rails.map(({ name, needs }) => {
       const rail = rails.get(name);
@@ -110,11 +108,11 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
       const tookMs =
         rail.enabledAtMs !== null && rail.upAtMs !== null ? rail.upAtMs - rail.enabledAtMs : null;
       const took = tookMs === null ? '' : `up after ${tookMs.toFixed(1)} ms`;
-      const mark = rail.faulty ? styleText('red', '✗') : ' ';
-      const after = needs.length === 0 ? '' : styleText('gray', `needs ${needs.join(', ')}`);
-      return `${mark} ${name.padEnd(nameWidth)}  ${styleText(color, bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
+      const mark = rail.faulty ? pc.red('✗') : ' ';
+      const after = needs.length === 0 ? '' : pc.gray(`needs ${needs.join(', ')}`);
+      return `${mark} ${name.padEnd(nameWidth)}  ${pc[color](bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
     });
-    const good = styleText(pgood ? 'green' : 'gray', pgood ? 'asserted' : 'not asserted');
+    const good = pgood ? pc.green('asserted') : pc.gray('not asserted');
     return [
       `${line}   ${(nowMs - (startMs ?? nowMs)).toFixed(1)} ms`,
       ...rows,
@@ -128,7 +126,7 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
     const { severity, text } = lineOf(entry);
     // syslog severities: warning (4) and worse are worth a line of their own.
     const notes =
-      severity <= 4 && entry.type !== 'state' ? [styleText(severity <= 3 ? 'red' : 'yellow', text)] : [];
+      severity <= 4 && entry.type !== 'state' ? [severity <= 3 ? pc.red(text) : pc.yellow(text)] : [];
     const lines = draw(entry.atMs);
     const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
     out.write(up + [...notes, ...lines].map((line) => `\u001b[2K${line}\n`).join(''));

@@ -59,6 +59,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'src/errors.ts',
       ...PORTS,
       'node:',
+      'picocolors',
     ],
   ],
   ['src/compose.ts', ['src/cli/world.ts', 'hw/', 'node:']],

@@ -10,9 +10,7 @@ import { type Job, type RunResult, runSequence } from '../../run/runner.ts';
 import { createSnapshotFile } from '../../run/snapshot.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import type { Fault, FaultKind, SequenceState } from '../../sequence/state.ts';
-import { renderSvg } from '../../trace/svg.ts';
 import { EXIT } from '../exit.ts';
-import { liveReporter } from '../live.ts';
 import type { Invocation, Verb } from '../main.ts';
 import { jsonReporter, lineReporter } from '../report.ts';
 import type { World } from '../world.ts';
@@ -56,7 +54,7 @@ export const power: Verb = {
       const hardware = await openChassis(loaded.board, chassis, world);
       try {
         const recording: Recorded[] = [];
-        const report = reporterFor(invocation, plan, world);
+        const report = await reporterFor(invocation, plan, world);
         const options = {
           plan,
           hardware,
@@ -71,7 +69,7 @@ export const power: Verb = {
         try {
           for (const job of JOBS_OF[verb] ?? []) settleUp(invocation, job, await runSequence(job, options));
         } finally {
-          writeSvg(invocation, plan, recording, world);
+          await writeSvg(invocation, plan, recording, world);
         }
         return EXIT.ok;
       } finally {
@@ -83,9 +81,11 @@ export const power: Verb = {
   },
 };
 
-function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, world: World): Recorder {
+async function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, world: World): Promise<Recorder> {
   if (json) return jsonReporter(world.stdout);
-  if (WATCHED.includes(verb) && world.stdout.columns !== null) return liveReporter(world.stdout, plan);
+  if (WATCHED.includes(verb) && world.stdout.columns !== null) {
+    return (await import('../live.ts')).liveReporter(world.stdout, plan);
+  }
   return lineReporter(world.stdout, chassis, world.env.JOURNAL_STREAM !== undefined);
 }
 
@@ -135,9 +135,15 @@ function faultError(chassis: number, fault: Fault | null, applied: readonly stri
   });
 }
 
-function writeSvg(invocation: Invocation, plan: Plan, recording: readonly Recorded[], world: World): void {
+async function writeSvg(
+  invocation: Invocation,
+  plan: Plan,
+  recording: readonly Recorded[],
+  world: World,
+): Promise<void> {
   const path = invocation.option('svg');
   if (path === undefined) return;
+  const { renderSvg } = await import('../../trace/svg.ts');
   try {
     writeFileSync(path, renderSvg(recording, plan, `chassis ${invocation.chassis}: ${invocation.verb}`));
   } catch (error) {
