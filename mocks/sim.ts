@@ -223,7 +223,7 @@ async function demo(options: SimOptions, real: World): Promise<number> {
   const hardware = await openChassis(loaded.board, chassis, world);
   const recording: Recorded[] = [];
   const report =
-    real.stdout.columns === null ? lineReporter(real.stdout, 0, false) : liveReporter(real.stdout, plan);
+    real.stdout.columns === null ? lineReporter(real.stdout, 0) : liveReporter(real.stdout, plan);
   const runOptions = {
     plan,
     hardware,

@@ -1,17 +1,29 @@
-import { readFileSync } from 'node:fs';
+import { fstatSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
 import type { Output, World } from './cli/world.ts';
 
 /** A stream of the process as an output. */
-export function outputOf(stream: NodeJS.WriteStream): Output {
+export function outputOf(stream: NodeJS.WriteStream & { readonly fd: number }): Output {
   return {
     write: (text) => {
       stream.write(text);
     },
     columns: stream.isTTY ? stream.columns : null,
+    journal: isJournal(stream.fd),
   };
+}
+
+/**
+ * systemd gives device and inode of the stream it connected to the journal in JOURNAL_STREAM
+ * (systemd.exec(5)); whoever redirected it since reads the text himself.
+ */
+function isJournal(fd: number): boolean {
+  const stream = process.env.JOURNAL_STREAM;
+  if (stream === undefined) return false;
+  const { dev, ino } = fstatSync(fd);
+  return stream === `${dev}:${ino}`;
 }
 
 /** An abort signal that fires with the first SIGINT or SIGTERM; its reason is the signal's name. */

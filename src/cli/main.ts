@@ -208,6 +208,6 @@ function reportError(error: unknown, json: boolean, world: World): void {
       `${JSON.stringify({ error: { code: error.code, message: error.message, ...error.details } })}\n`,
     );
   }
-  const prefix = world.env.JOURNAL_STREAM === undefined ? '' : '<3>';
+  const prefix = world.stderr.journal ? '<3>' : '';
   world.stderr.write(`${prefix}${world.programName}: ${error.message.replaceAll('\n', ' ')}\n`);
 }

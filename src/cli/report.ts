@@ -121,15 +121,15 @@ export function jsonReporter(out: Output): Recorder {
 }
 
 /**
- * Each happening as a line for people. Under systemd the line begins with its severity as `<n>`
- * (sd-daemon(3)), which journald takes off; elsewhere with the time since the first.
+ * Each happening as a line for people. For the journal the line begins with its severity, elsewhere with
+ * the time since the first.
  */
-export function lineReporter(out: Output, chassis: number, underSystemd: boolean): Recorder {
+export function lineReporter(out: Output, chassis: number): Recorder {
   let startMs: number | undefined;
   return (entry) => {
     startMs ??= entry.atMs;
     const { severity, text } = lineOf(entry);
-    const prefix = underSystemd
+    const prefix = out.journal
       ? `<${severity}>chassis ${chassis}: `
       : `${(entry.atMs - startMs).toFixed(1).padStart(9)} ms  `;
     out.write(`${prefix}${text}\n`);

@@ -5,6 +5,8 @@ export interface Output {
   write(text: string): void;
   /** Width of the terminal in columns, null when it is none. */
   readonly columns: number | null;
+  /** It is journald that reads the text: `<n>` at the begin of a line is its severity (sd-daemon(3)). */
+  readonly journal: boolean;
 }
 
 /** Everything the command line touches outside itself. `compose.ts` makes the real one. */

@@ -148,16 +148,16 @@ describe('before the units are there', () => {
   });
 
   test('a line that another program owns: one line that says so, exit 74, nothing driven', async () => {
-    await bmc.sh('systemd-run --quiet --unit=holder gpioset --mode=signal gpiochip0 8=0 || true');
+    // B0 is offset 8. It was looked at before, so it is exported: sysfs has to give it up first.
+    const chip = await bmc.sh("gpiodetect | awk '/1e780000.gpio/ { print $1 }'");
+    await bmc.sh(
+      'for n in /sys/class/gpio/gpiochip*; do [ "$(cat $n/label)" = 1e780000.gpio ] && ' +
+        'echo $(($(cat $n/base) + 8)) >/sys/class/gpio/unexport; done; ' +
+        `systemd-run --quiet --unit=holder gpiomon ${chip} 8`,
+    );
     try {
-      const chip = await bmc.sh("gpiodetect | awk '/1e780000.gpio/ { print $1 }'");
-      await bmc.sh(
-        `systemctl stop holder; systemctl reset-failed holder 2>/dev/null; for n in /sys/class/gpio/gpiochip*; do ` +
-          `[ "$(cat $n/label)" = 1e780000.gpio ] && echo $(($(cat $n/base) + 8)) >/sys/class/gpio/unexport; done; ` +
-          `systemd-run --quiet --unit=holder gpioset --mode=signal ${chip} 8=0`,
-      );
       await eventually(
-        async () => (await bmc.exec(`gpioinfo ${chip} | grep -q 'line *8:.*gpioset'`)).code,
+        async () => (await bmc.exec(`gpioinfo ${chip} | grep -q 'line *8:.*gpiomon'`)).code,
         0,
       );
       const { code, stderr } = await program('start');
@@ -170,13 +170,13 @@ describe('before the units are there', () => {
     }
   });
 
-  test('without permission: one line, exit 73 or 74, nothing driven', async () => {
+  test('without permission: one line, exit 74, nothing driven', async () => {
     const { code, stderr } = await bmc.exec(
       'setpriv --reuid=nobody --clear-groups chassis-power start --run-dir /tmp/nobody',
       { timeoutMs: TARGET_TIMEOUT_MS },
     );
     expect(code).toBe(74);
-    expect(stderr).toMatch(/permi/i);
+    expect(stderr).toMatch(/enable of rail P12V.*(root|group)/);
     expect(stderr.trimEnd().split('\n')).toHaveLength(1);
   });
 });

@@ -1,5 +1,15 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -359,13 +369,22 @@ describe('several processes on one plant', () => {
 });
 
 describe('what is shown', () => {
-  it('under systemd, lines carry their severity', () => {
-    const { stdout, stderr } = run(SIM, ['on', '--board', REFERENCE, '--fault', 'rail P5V never good'], {
-      JOURNAL_STREAM: '8:1',
+  it('in the journal, lines carry their severity; where somebody else reads, they do not', () => {
+    const path = join(dir, 'journal');
+    const fd = openSync(path, 'w');
+    const { dev, ino } = fstatSync(fd);
+    spawnSync(process.execPath, [SIM, 'on', '--board', REFERENCE, '--fault', 'rail P5V never good'], {
+      stdio: ['ignore', fd, fd],
+      timeout: 20_000,
+      env: { PATH: process.env.PATH ?? '', JOURNAL_STREAM: `${dev}:${ino}` },
     });
-    expect(stdout).toContain('<6>chassis 0: rail P12V enabled\n');
-    expect(stdout).toContain('<2>chassis 0: fault: rail P5V was not good within 200 ms of its enable\n');
-    expect(stderr).toMatch(/^<3>chassis-power-sim: chassis 0: rail P5V/);
+    closeSync(fd);
+    const text = readFileSync(path, 'utf8');
+    expect(text).toContain('<6>chassis 0: rail P12V enabled\n');
+    expect(text).toContain('<2>chassis 0: fault: rail P5V was not good within 200 ms of its enable\n');
+    expect(text).toContain('<3>chassis-power-sim: chassis 0: rail P5V');
+    const elsewhere = run(SIM, ['on', '--board', REFERENCE], { JOURNAL_STREAM: `${dev}:${ino}` });
+    expect(elsewhere.stdout).not.toContain('<6>');
   });
 
   it('the timing diagram of a run, also of one that failed', () => {

@@ -86,7 +86,7 @@ async function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, worl
   if (WATCHED.includes(verb) && world.stdout.columns !== null) {
     return (await import('../live.ts')).liveReporter(world.stdout, plan);
   }
-  return lineReporter(world.stdout, chassis, world.env.JOURNAL_STREAM !== undefined);
+  return lineReporter(world.stdout, chassis);
 }
 
 /** @throws PowerError when the job did not end where it should */
