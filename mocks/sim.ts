@@ -163,7 +163,11 @@ async function runHere(options: SimOptions, real: World): Promise<number> {
 }
 
 async function runRemote(options: SimOptions, socketPath: string, real: World): Promise<number> {
-  const [verb, ...operands] = options.rest;
+  const [verb, ...args] = options.rest;
+  // The options of chassis-power that take a value may stand here too, and mean nothing to these verbs.
+  const operands = args.filter(
+    (arg, index) => !arg.startsWith('--') && !/^--(board|chassis|run-dir)$/.test(args[index - 1] ?? ''),
+  );
   const remote: RemotePlant = await connectPlant(socketPath);
   try {
     const json = options.rest.includes('--json');
