@@ -27,7 +27,7 @@ const nativeAddons = {
 };
 
 /** @returns the files that went into the bundle, relative to the checkout */
-async function bundle(entry, outdir, name) {
+export async function bundle(entry, outdir, name) {
   rmSync(outdir, { recursive: true, force: true });
   const { metafile } = await build({
     absWorkingDir: root,

@@ -229,8 +229,8 @@ describe('cross checks', () => {
   });
 
   it('sums the longest chain of the reference board', () => {
-    // minOffMs 200; P12V 510, P3V3 205, P1V8 102, PVDDQ 102, PVCORE 102; pgood takes the rest.
-    const restMs = 150_000 - 200 - (510 + 205 + 102 + 102 + 102);
+    // minOffMs 200; P12V 510, P3V3 505, P1V8 502, PVDDQ 502, PVCORE 502; pgood takes the rest.
+    const restMs = 150_000 - 200 - (510 + 505 + 502 + 502 + 502);
     const withPgood = (onTimeoutMs: number) =>
       problemsOf((board) => {
         board.chassis[0].pgood.onTimeoutMs = onTimeoutMs;

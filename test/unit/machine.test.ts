@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { type Outcome, type SequenceEvent, step, takeUp } from '../../src/sequence/machine.ts';
+import {
+  chassisMachine,
+  type Outcome,
+  type SequenceEvent,
+  step,
+  takeUp,
+} from '../../src/sequence/machine.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import { type Observation, STATES, type State } from '../../src/sequence/state.ts';
@@ -386,6 +392,35 @@ describe('every request in every state is decided', () => {
       });
     }
   }
+});
+
+describe('the machine as it is written', () => {
+  // xstate's types do not see a wrong `initial`, an event that nobody sends, or a timer that no restored
+  // state would ever re-arm.
+  const EVENTS = [
+    ...['POWER_ON', 'POWER_OFF', 'CLEAR', 'RAIL_LEVEL', 'PGOOD_LEVEL'],
+    ...['TICK', 'LATCHED', 'DRIVE_FAILED', 'READ_FAILED'],
+  ];
+  const nodes = [chassisMachine.root, ...Object.values(chassisMachine.states)];
+
+  it('has the states of STATES, and begins in one of them', () => {
+    expect(Object.keys(chassisMachine.states).sort()).toEqual([...STATES].sort());
+    expect(STATES).toContain(chassisMachine.root.initial.target[0]?.key);
+  });
+
+  it('knows only events that are sent, and goes only to states that are there', () => {
+    for (const node of nodes) {
+      for (const event of node.ownEvents) expect(EVENTS).toContain(event);
+      for (const transition of [...node.transitions.values()].flat()) {
+        for (const target of transition.target ?? []) expect(STATES).toContain(target.key);
+      }
+    }
+    expect(new Set(nodes.flatMap(({ ownEvents }) => ownEvents))).toEqual(new Set(EVENTS));
+  });
+
+  it('has no timers of its own', () => {
+    for (const node of nodes) expect(node.after).toEqual([]);
+  });
 });
 
 describe('a plan', () => {
