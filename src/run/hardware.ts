@@ -1,7 +1,7 @@
 import { errorText, HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
-import type { Board, ChassisBoard, GoodBoard, LineBoard } from '../board/schema.ts';
+import type { Board, ChassisBoard, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
 import type { Observation } from '../sequence/state.ts';
 
 /** How often a rail that is seen good only over PMBus is read. Short against a ramp, long against a transfer. */
@@ -12,8 +12,8 @@ export type Source = string | null;
 
 /** A chassis as the sequence talks of it: rails, resets, pgood, asserted or not. */
 export interface ChassisHardware {
-  /** Reads everything, changes nothing. Rejects with the HardwareError of the first line that cannot be read. */
-  observe(): Promise<Observation>;
+  /** Reads everything, changes nothing. Never rejects: what cannot be read is among `unreadable`. */
+  observe(): Promise<Observed>;
   /** Switches a rail. Rejects with a HardwareError. */
   driveEnable(rail: string, asserted: boolean): Promise<void>;
   driveReset(reset: string, asserted: boolean): Promise<void>;
@@ -27,6 +27,22 @@ export interface ChassisHardware {
   evidence(): Promise<Evidence[]>;
   /** Gives all lines and buses back; levels stand. */
   close(): Promise<void>;
+}
+
+export interface Observed {
+  /**
+   * What could not be read is taken for what leaves most to be done by a power-off: an enable for asserted,
+   * a good signal for not good, a reset for released.
+   */
+  readonly observation: Observation;
+  readonly unreadable: readonly Unreadable[];
+}
+
+/** A signal that could not be read. */
+export interface Unreadable {
+  /** The rail it belongs to; null for pgood and resets. */
+  readonly rail: string | null;
+  readonly error: HardwareError;
 }
 
 /** What a PMBus device said after a fault. */
@@ -55,6 +71,7 @@ function assertedAt(line: LineBoard, level: Level): boolean {
 }
 
 type VoutGood = Extract<GoodBoard, { pmbus: string }>;
+type PmbusEnable = Extract<RailBoard['enable'], { pmbus: string }>;
 
 interface Switch {
   read(): Promise<boolean>;
@@ -83,11 +100,15 @@ async function inRole<T>(role: string, work: () => Promise<T>): Promise<T> {
 /**
  * Opens every line and device of a chassis before anything is driven. When one of them cannot be had the
  * others are given back and the error tells which role it was for; nothing was changed.
+ *
+ * With `whatCanBeHad`, for a power-off, a part that cannot be opened is no reason to leave the others on: it
+ * is taken into the chassis all the same, and reading or driving it rejects with what was wrong.
  */
 export async function openChassis(
   board: Board,
   chassis: ChassisBoard,
   ports: HardwarePorts,
+  { whatCanBeHad = false }: { readonly whatCanBeHad?: boolean } = {},
 ): Promise<ChassisHardware> {
   const closers: (() => Promise<void>)[] = [];
   const buses = new Map<number | string, Promise<I2cBus>>();
@@ -125,9 +146,26 @@ export async function openChassis(
     return known;
   };
 
-  const gpio = await ports.gpio();
+  /** `open`, or a part that rejects for the reason it could not be opened. */
+  const orBroken = async <Part>(
+    open: () => Promise<Part>,
+    broken: (reject: () => Promise<never>) => Part,
+  ) => {
+    try {
+      return await open();
+    } catch (error) {
+      if (!whatCanBeHad || !(error instanceof HardwareError)) throw error;
+      return broken(() => Promise.reject(error));
+    }
+  };
+  const brokenSwitch = (reject: () => Promise<never>): Switch => ({ read: reject, write: reject });
+  const brokenSignal = (reject: () => Promise<never>): Signal => ({
+    read: reject,
+    watch: () => () => undefined,
+  });
+
   const openSwitch = async (role: string, line: LineBoard): Promise<Switch> => {
-    const output: OutputLine = await inRole(role, () => gpio.openOutput(line));
+    const output: OutputLine = await inRole(role, async () => (await ports.gpio()).openOutput(line));
     closers.push(() => output.close());
     return {
       read: () => inRole(role, async () => assertedAt(line, await output.read())),
@@ -136,11 +174,19 @@ export async function openChassis(
   };
 
   const openSignal = async (role: string, line: LineBoard): Promise<Signal> => {
-    const input: InputLine = await inRole(role, () => gpio.openInput(line));
+    const input: InputLine = await inRole(role, async () => (await ports.gpio()).openInput(line));
     closers.push(() => input.close());
     return {
       read: () => inRole(role, async () => assertedAt(line, await input.read())),
       watch: (wake) => input.onEdge(wake),
+    };
+  };
+
+  const openOperation = async (role: string, enable: PmbusEnable): Promise<Switch> => {
+    const page = await inRole(role, () => openPage(enable.pmbus, enable.page));
+    return {
+      read: () => inRole(role, () => page.readEnabled()),
+      write: (asserted) => inRole(role, () => page.operation(asserted)),
     };
   };
 
@@ -172,25 +218,20 @@ export async function openChassis(
     const goods = new Map<string, Signal>();
     const resets = new Map<string, Switch>();
     for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
-      if ('pmbus' in enable) {
-        const role = `enable of rail ${rail}`;
-        const page = await inRole(role, () => openPage(enable.pmbus, enable.page));
-        enables.set(rail, {
-          read: () => inRole(role, () => page.readEnabled()),
-          write: (asserted) => inRole(role, () => page.operation(asserted)),
-        });
-      } else {
-        enables.set(rail, await openSwitch(`enable of rail ${rail}`, enable));
-      }
+      const role = `enable of rail ${rail}`;
+      const openEnable = () => ('pmbus' in enable ? openOperation(role, enable) : openSwitch(role, enable));
+      enables.set(rail, await orBroken(openEnable, brokenSwitch));
       if (!good) continue;
-      const role = `good signal of rail ${rail}`;
-      goods.set(rail, 'pmbus' in good ? await openVoutSignal(role, good) : await openSignal(role, good));
+      const goodRole = `good signal of rail ${rail}`;
+      const openGood = () => ('pmbus' in good ? openVoutSignal(goodRole, good) : openSignal(goodRole, good));
+      goods.set(rail, await orBroken(openGood, brokenSignal));
     }
-    const pgood = await openSignal('pgood', chassis.pgood);
+    const pgood = await orBroken(() => openSignal('pgood', chassis.pgood), brokenSignal);
     for (const [reset, line] of Object.entries(chassis.resets)) {
-      resets.set(reset, await openSwitch(`reset ${reset}`, line));
+      resets.set(reset, await orBroken(() => openSwitch(`reset ${reset}`, line), brokenSwitch));
     }
-    const latch = chassis.latch ? await openSwitch('latch', chassis.latch) : undefined;
+    const { latch: latchLine } = chassis;
+    const latch = latchLine && (await orBroken(() => openSwitch('latch', latchLine), brokenSwitch));
     const evidenceDevices = new Map<string, [device: string, page: number]>();
     const addEvidence = (device: string, page: number) =>
       evidenceDevices.set(`${device}/${page}`, [device, page]);
@@ -212,14 +253,32 @@ export async function openChassis(
 
     return {
       async observe() {
+        const unreadable: Unreadable[] = [];
+        const orAssumed = async (rail: string | null, assumed: boolean, read: () => Promise<boolean>) => {
+          try {
+            return await read();
+          } catch (error) {
+            if (!(error instanceof HardwareError)) throw error;
+            unreadable.push({ rail, error });
+            return assumed;
+          }
+        };
         const rails: Record<string, { enabled: boolean; good: boolean }> = {};
         for (const rail of Object.keys(chassis.rails)) {
-          const enabled = await enableOf(rail).read();
-          rails[rail] = { enabled, good: goods.has(rail) ? await readGood(rail) : enabled };
+          const enabled = await orAssumed(rail, true, () => enableOf(rail).read());
+          const good = goods.has(rail) ? await orAssumed(rail, false, () => readGood(rail)) : enabled;
+          rails[rail] = { enabled, good };
         }
         const resetsAsserted: Record<string, boolean> = {};
-        for (const [reset, output] of resets) resetsAsserted[reset] = await output.read();
-        return { rails, pgood: await pgood.read(), resetsAsserted };
+        for (const [reset, output] of resets) {
+          resetsAsserted[reset] = await orAssumed(null, false, () => output.read());
+        }
+        const observation = {
+          rails,
+          pgood: await orAssumed(null, false, () => pgood.read()),
+          resetsAsserted,
+        };
+        return { observation, unreadable };
       },
       driveEnable: (rail, asserted) => enableOf(rail).write(asserted),
       async driveReset(reset, asserted) {

@@ -16,7 +16,12 @@ export const JOBS = {
   start: { request: 'POWER_ON', goesOnFrom: LEFT_BEHIND, until: ['opWaitPowerOn', 'pgood'] },
   waitOn: { request: null, goesOnFrom: ['opWaitPowerOn', 'pgood', 'fault'], until: ['pgood'] },
   stop: { request: 'POWER_OFF', goesOnFrom: [], until: ['opWaitPowerOff', 'off'] },
-  waitOff: { request: null, goesOnFrom: ['opPowerStop', 'opWaitPowerOff', 'fault'], until: ['off'] },
+  waitOff: {
+    request: null,
+    whenUnasked: 'POWER_OFF',
+    goesOnFrom: ['opPowerStop', 'opWaitPowerOff', 'fault'],
+    until: ['off'],
+  },
   on: { request: 'POWER_ON', goesOnFrom: LEFT_BEHIND, until: ['pgood'] },
   off: { request: 'POWER_OFF', goesOnFrom: [], until: ['off'] },
   clear: { request: 'CLEAR', goesOnFrom: [], until: ['off', 'pgood', 'unknown'] },

@@ -25,6 +25,11 @@ export interface Job {
   /** Sent once the states that a killed process left half done are finished; null only lets it go on. */
   readonly request: Request | null;
   /**
+   * Sent by a job without a request where power is seen that no enable asks for, and nothing tells why: that
+   * is what a power-off leaves behind whose state was lost.
+   */
+  readonly whenUnasked?: Request;
+  /**
    * States, left behind by another process, from which the job goes on by itself before its request. In
    * any other state nothing is driven without the request.
    */
@@ -62,8 +67,9 @@ const UNFINISHED_DOWN: readonly State[] = ['opPowerStop', 'opWaitPowerOff', 'fau
  * sends the request, drives what the machine asks for and feeds back what happens. The state is written
  * before it is acted on, so that a process that follows a killed one knows what was meant.
  *
- * A fault is a result (`state: 'failed'`), not a rejection. Rejects when the lines cannot be read at the
- * start (HardwareError; nothing was driven) and PowerError INTERRUPTED.
+ * A fault is a result (`state: 'failed'`), not a rejection. Rejects with the HardwareError of a line that
+ * cannot be read at the start, unless the request is POWER_OFF; nothing was driven then. Rejects PowerError
+ * INTERRUPTED.
  */
 export async function runSequence(job: Job, options: RunOptions): Promise<RunResult> {
   const { plan, hardware, clock, store, signal } = options;
@@ -71,7 +77,10 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
 
   const { hint, warning } = store.load();
   if (warning !== null) record({ type: 'warning', message: warning });
-  const observation = await hardware.observe();
+  const { observation, unreadable } = await hardware.observe();
+  // Power is not raised on what cannot be seen, but a power-off does what it can, and fails at the end.
+  const [blind] = unreadable;
+  if (blind !== undefined && job.request !== 'POWER_OFF') throw blind.error;
   const taken = reconcile(plan, observation, hint, clock.nowMs());
   record({ type: 'reconciled', state: taken.state, hint: hint?.state ?? null, ...observation });
 
@@ -155,6 +164,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     }
   };
 
+  const unasked = state === 'unknown' && Object.values(observation.rails).every(({ enabled }) => !enabled);
+  const request = job.request ?? (unasked ? job.whenUnasked : null) ?? null;
+
   try {
     if (job.goesOnFrom.includes(state)) {
       // Taken up is not acted on: the first TICK lets a state that was left behind go on.
@@ -162,8 +174,13 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       await goOn(() => !UNFINISHED_DOWN.includes(state) && steady(state, sequence));
       // What broke while nobody watched is this run's result: the next power-on starts afresh.
       if (state === 'failed' && taken.state !== 'failed') return await finish();
-    } else if (job.request === null) return await finish();
-    if (job.request !== null) await handle({ type: job.request, atMs: clock.nowMs() });
+    } else if (request === null) return await finish();
+    if (request !== null) await handle({ type: request, atMs: clock.nowMs() });
+    for (const { rail, error } of unreadable) {
+      const failure = { reason: errorText(error), code: error.code };
+      record({ type: 'readFailed', what: rail ?? 'pgood', ...failure });
+      await handle({ type: 'READ_FAILED', rail, ...failure, atMs: clock.nowMs() });
+    }
     if (outcome() !== 'rejected') {
       // A request that changed nothing leaves it to the next TICK to go on with what it found.
       if (outcome() === 'unchanged' && ACTIVE.includes(state))

@@ -1,4 +1,13 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
@@ -12,7 +21,10 @@ const SCHEMA_VERSION = 1;
 export interface SnapshotStore {
   /** What another process of this boot left for this board file; null with a warning when it cannot be believed. */
   load(): { readonly hint: Hint | null; readonly warning: string | null };
-  /** Returns why it could not be written, null when it was. A run goes on without its snapshot. */
+  /**
+   * Returns why it could not be written, null when it was. A run goes on without its snapshot; the one from
+   * before is gone then, for an old state would be believed like a new one.
+   */
   save(state: State, sequence: SequenceState): string | null;
 }
 
@@ -66,6 +78,15 @@ export interface SnapshotIdentity {
   readonly bootId: string;
   readonly boardHash: string;
   readonly plan: Plan;
+}
+
+/** A full file system still lets go of a file. Where not even that works, the warning has to do. */
+function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    return;
+  }
 }
 
 /** The snapshot of one chassis as a file, `chassisN.json` in the run directory. */
@@ -122,6 +143,8 @@ export function createSnapshotFile(
         renameSync(temporary, path);
         return null;
       } catch (error) {
+        remove(path);
+        remove(temporary);
         return `the state could not be written to ${path} (${errorText(error)}): the next command goes by the lines alone`;
       }
     },

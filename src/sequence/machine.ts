@@ -278,7 +278,7 @@ const latch = machineSetup.enqueueActions(({ context, enqueue }) => {
   if (context.latchPending) enqueue({ type: 'pulseLatch' });
 });
 
-/** Takes down what the fault of this state is, unless an earlier one is being handled. */
+/** Remembers the fault of this state, unless an earlier one is being handled. */
 const recordFault = (state: State) =>
   machineSetup.enqueueActions(({ context, event, enqueue }) => {
     const fault =

@@ -77,12 +77,13 @@ export function createBench(
       return null;
     },
   };
-  const open = (): Promise<ChassisHardware> =>
-    openChassis(board, chassis, {
-      gpio: async () => createMockGpio(plant),
-      i2c: async () => createMockI2c(plant),
-      clock,
-    });
+  const open = (job: Job): Promise<ChassisHardware> =>
+    openChassis(
+      board,
+      chassis,
+      { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock },
+      { whatCanBeHad: job.request === 'POWER_OFF' },
+    );
   const record = (entry: Recorded): void => {
     recording.push(entry);
   };
@@ -97,7 +98,7 @@ export function createBench(
     run: (job, variant = {}) =>
       clock.runUntil(
         (async () => {
-          const hardware = await open();
+          const hardware = await open(job);
           try {
             return await runSequence(job, { plan, hardware, clock, store, record, ...variant });
           } finally {
@@ -108,7 +109,7 @@ export function createBench(
     runKilled: (job, calls, when) =>
       clock.runUntil(
         (async () => {
-          const hardware = await open();
+          const hardware = await open(job);
           let left = calls;
           let kill: () => void = () => undefined;
           const killed = new Promise<'killed'>((resolve) => {

@@ -1,6 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { createOnoffGpio } from '../../hw/gpio/onoff.ts';
@@ -554,6 +556,50 @@ describe('the files of the machine', () => {
     await expect(sysfsFiles.write(join(root, 'absent'), 'x')).rejects.toMatchObject({ code: 'ENOENT' });
     await expect(sysfsFiles.tryOpen(join(root, 'absent'))).rejects.toMatchObject({ code: 'ENOENT' });
   });
+});
+
+it('finds the class of the library in a bundle, where a CommonJS package has a default export only', async () => {
+  const root = join(import.meta.dirname, '..', '..');
+  const folder = mkdtempSync(join(tmpdir(), 'onoff-bundle-'));
+  try {
+    await build({
+      stdin: {
+        // No kernel has a line of this number, so that nothing is touched where this runs.
+        contents: `
+          import { basename } from 'node:path';
+          import { createSystemClock } from './hw/clock.ts';
+          import { createOnoffGpio } from './hw/gpio/onoff.ts';
+          const content = { label: 'chip', base: '1000000000', ngpio: '8', value: '0', direction: 'in' };
+          const files = {
+            list: async () => ['gpiochip0'],
+            read: async (path) => content[basename(path)] ?? '',
+            write: async () => undefined,
+            tryOpen: async () => undefined,
+          };
+          const gpio = createOnoffGpio({ clock: createSystemClock(), files });
+          await gpio.openInput({ chip: 'chip', line: 0 }).catch((error) => console.log(error.message));`,
+        resolveDir: root,
+      },
+      outdir: folder,
+      outExtension: { '.js': '.mjs' },
+      bundle: true,
+      splitting: true,
+      format: 'esm',
+      platform: 'node',
+      // Its native part is not in the bundle.
+      external: ['epoll'],
+      banner: {
+        js: `import { createRequire } from 'node:module'; const require = createRequire(${JSON.stringify(join(root, 'package.json'))});`,
+      },
+    });
+    const told = execFileSync(process.execPath, [join(folder, 'stdin.mjs')], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    expect(told).toMatch(/cannot be taken for reading \((ENOENT|EINVAL|EACCES|EPERM|EROFS)\)/);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 describeGpioBackend('onoff on sysfs in memory', async () => {

@@ -221,6 +221,20 @@ describe('a fault during power-on', () => {
   });
 });
 
+describe('hardware out of reach before a power-on', () => {
+  it.each([
+    ['i2c vr_ddr nack', 'I2C_NO_DEVICE'],
+    ['i2c vr_ddr hang', 'I2C_TIMEOUT'],
+    ['line C3 busy', 'GPIO_BUSY'],
+    ['line pgood read error', 'GPIO_FAILED'],
+  ])('%s: %s, and nothing is driven', async (fault, code) => {
+    const bench = createBench('reference', { faults: [fault] });
+    const before = bench.changes();
+    await expect(bench.run(JOBS.on)).rejects.toMatchObject({ code });
+    expect(bench.changes()).toEqual(before);
+  });
+});
+
 describe('a fault while the chassis is on', () => {
   it.each([
     ['rail PVCORE shorts at 500ms', 'railLost'],
@@ -252,6 +266,25 @@ describe('a fault during power-off', () => {
     expect(sequence.fault?.kind).toBe(kind);
     expect(bench.enabled()).toEqual(stillEnabled);
   });
+
+  it.each([
+    ['i2c vr_ddr nack', ['PVDDQ']],
+    ['i2c vr_ddr hang', ['PVDDQ']],
+    ['i2c vr_ddr busy', ['PVDDQ']],
+    ['line C3 busy', ['P1V8']],
+    ['line B1 busy', []],
+    ['line pgood read error', []],
+    ['line D0 busy', []],
+  ])(
+    '%s from the start: all that can be reached is switched off, and it fails',
+    async (fault, stillEnabled) => {
+      const bench = createBench('reference', { faults: [fault], initially: 'on' });
+      const { state, sequence } = await bench.run(JOBS.off);
+      expect(state).toBe('failed');
+      expect(sequence.fault?.kind).toBe('hardware');
+      expect(bench.enabled()).toEqual(stillEnabled);
+    },
+  );
 
   it('is not followed by a power-on while power is still applied', async () => {
     const bench = createBench('reference', { faults: ['enable P5V stuck on'], initially: 'on' });

@@ -27,6 +27,8 @@ const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
   clear: [JOBS.clear],
 };
 
+/** Verbs that do what they can with a chassis of which a part is out of reach. */
+const POWERS_OFF = ['stop', 'off'];
 /** Verbs that show the whole sequence to somebody who looks on. */
 const WATCHED = ['on', 'off', 'cycle'];
 
@@ -51,7 +53,9 @@ export const power: Verb = {
     const plan = planOf(chassis);
     const lock = lockChassis(runDir, number, verb);
     try {
-      const hardware = await openChassis(loaded.board, chassis, world);
+      const hardware = await openChassis(loaded.board, chassis, world, {
+        whatCanBeHad: POWERS_OFF.includes(verb),
+      });
       try {
         const recording: Recorded[] = [];
         const report = await reporterFor(invocation, plan, world);

@@ -37,7 +37,8 @@ export const status: Verb = {
     const hardware = await openChassis(loaded.board, chassis, world);
     try {
       const { hint, warning } = store.load();
-      const observation = await hardware.observe();
+      const { observation, unreadable } = await hardware.observe();
+      if (unreadable[0]) throw unreadable[0].error;
       const { state, sequence } = reconcile(plan, observation, hint, world.clock.nowMs());
       const { states: units, unavailable } = await unitStates(number, world);
       if (json) {
