@@ -130,9 +130,14 @@ function railFault(plan: Plan, sequence: SequenceState): { kind: FaultKind; rail
   return null;
 }
 
+/** Everything is good at this moment: then a deadline that passed while no process ran is no failure. */
+function allGood(sequence: SequenceState): boolean {
+  return sequence.pgood.level && Object.values(sequence.rails).every(({ good }) => good);
+}
+
 /** All rails up and pgood believed: what opWaitPowerOn waits for, resets aside. */
 function ready(sequence: SequenceState): boolean {
-  return allUp(sequence) && sequence.pgood.good && Object.values(sequence.rails).every(({ good }) => good);
+  return allUp(sequence) && sequence.pgood.good && allGood(sequence);
 }
 
 function stageOver(sequence: SequenceState): boolean {
@@ -176,7 +181,7 @@ function faultIn(plan: Plan, sequence: SequenceState, state: State): Fault | nul
     if (sequence.readyMs !== null && !sequence.pgood.good) {
       return fault('pgoodLost', null, 'pgood was lost before the resets were released');
     }
-    if (sequence.readyMs === null && stageOver(sequence)) {
+    if (sequence.readyMs === null && stageOver(sequence) && !allGood(sequence)) {
       return fault(
         'pgoodTimeout',
         null,
@@ -414,6 +419,8 @@ export const chassisMachine = machineSetup.createMachine({
         POWER_OFF: unchanged('POWER_OFF'),
         // A rail that never was good is down as soon as it is disabled, before the drive was carried out.
         DRIVE_FAILED: { target: 'fault', actions: [note, giveUpRail, recordFault('off')] },
+        // Off is not off as long as something that would show power cannot be read.
+        READ_FAILED: { target: 'fault', actions: [note, recordFault('off')] },
       },
     },
     opPowerStart: {

@@ -31,6 +31,13 @@ describe.each(BOARDS)('board %s', (board) => {
     expect(bench.plant.hazards).toEqual([]);
   });
 
+  it('comes up though the second process starts only after every deadline has passed', async () => {
+    const bench = createBench(board);
+    await bench.run(JOBS.start);
+    await bench.clock.advance(60_000);
+    expect((await bench.run(JOBS.waitOn)).state).toBe('pgood');
+  });
+
   it('moves no line when what is asked for is already so', async () => {
     const bench = createBench(board);
     await bench.run(JOBS.on);
