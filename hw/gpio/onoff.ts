@@ -68,7 +68,8 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   const gpioClass = async (): Promise<OnoffGpioClass> => {
     if (options.Gpio !== undefined) return options.Gpio;
     try {
-      return (await import('onoff')).Gpio;
+      // By the default export: esbuild gives a bundled CommonJS package no other.
+      return (await import('onoff')).default.Gpio;
     } catch (error) {
       throw new HardwareError(
         'GPIO_UNAVAILABLE',

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GpioBackend, Level, LineRef } from '../../hw/ports.ts';
-import { eventually, expectCode, finish, itUnless, type SettlingWorld } from './support.ts';
+import { eventually, expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface GpioWorld extends SettlingWorld {
   readonly lines: {
@@ -34,7 +34,7 @@ export interface GpioSetup {
   teardown?(): Promise<void>;
 }
 
-/** Parts that a world cannot offer, each with the reason, which the skipped test shows. */
+/** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type GpioLacks = Partial<
   Record<'direction' | 'history' | 'heldHigh' | 'busy' | 'shorted' | 'outputOtherwise' | 'another', string>
 >;
@@ -48,7 +48,7 @@ export function describeGpioBackend(
   setup: () => Promise<GpioSetup>,
   lacks: GpioLacks = {},
 ): void {
-  describe(`GpioBackend: ${name}`, () => {
+  describe(titleWith(`GpioBackend: ${name}`, lacks), () => {
     let given: GpioSetup;
     let backend: GpioBackend;
     let world: GpioWorld;

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
-import { expectCode, finish, itUnless, type SettlingWorld } from './support.ts';
+import { expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface I2cWorld extends SettlingWorld {
   readonly bus: number | string;
@@ -28,7 +28,7 @@ export interface I2cSetup {
   teardown?(): Promise<void>;
 }
 
-/** Parts that a world cannot offer, each with the reason, which the skipped test shows. */
+/** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type I2cLacks = Partial<Record<'hang' | 'ownedAddress' | 'busOtherwise', string>>;
 
 /** PAGE (PMBus 1.3.1 part II, 11.10). */
@@ -36,7 +36,7 @@ const PAGE = 0x00;
 
 /** The contract of `I2cBackend` in hw/ports.ts. `setup` runs before every test. */
 export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>, lacks: I2cLacks = {}): void {
-  describe(`I2cBackend: ${name}`, () => {
+  describe(titleWith(`I2cBackend: ${name}`, lacks), () => {
     let given: I2cSetup;
     let world: I2cWorld;
     let bus: I2cBus;

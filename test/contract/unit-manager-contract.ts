@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { UnitManager } from '../../hw/ports.ts';
-import { expectCode, finish, itUnless, type SettlingWorld } from './support.ts';
+import { expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface UnitWorld extends SettlingWorld {
   readonly units: {
@@ -25,7 +25,7 @@ export interface UnitSetup {
   teardown?(): Promise<void>;
 }
 
-/** Parts that a world cannot offer, each with the reason, which the skipped test shows. */
+/** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type UnitLacks = Partial<Record<'hang' | 'killBus', string>>;
 
 /** The contract of `UnitManager` in hw/ports.ts. `setup` runs before every test. */
@@ -34,7 +34,7 @@ export function describeUnitManager(
   setup: () => Promise<UnitSetup>,
   lacks: UnitLacks = {},
 ): void {
-  describe(`UnitManager: ${name}`, () => {
+  describe(titleWith(`UnitManager: ${name}`, lacks), () => {
     let given: UnitSetup;
     let manager: UnitManager;
     let world: UnitWorld;
