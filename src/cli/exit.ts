@@ -6,6 +6,8 @@ export const EXIT = {
   /** Done, or already so. */
   ok: 0,
   usage: 64,
+  /** `units check` has findings. */
+  findings: 65,
   /** A needed service (D-Bus, systemd) is not there. */
   serviceMissing: 69,
   internal: 70,

@@ -87,8 +87,8 @@ const VERBS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./verbs/schema.ts')).schema,
   },
   units: {
-    synopsis: 'units install|uninstall [--root DIR]',
-    summary: 'put the systemd units of the board in place, or take them away',
+    synopsis: 'units install|uninstall|check',
+    summary: 'systemd units: put in place, take away ([--root DIR]), lint ([DIR])',
     load: async () => (await import('./verbs/units.ts')).units,
   },
 };
@@ -101,9 +101,9 @@ function usage(programName: string): string {
     ...Object.values(VERBS).map(({ synopsis, summary }) => `  ${synopsis.padEnd(width)}  ${summary}`),
     '',
     `The board file is --board, else CHASSIS_POWER_BOARD, else ${DEFAULT_BOARD}.`,
-    'Exit codes: 0 done or already so, 64 usage, 69 D-Bus or systemd missing, 70 internal, 73 cannot write,',
-    '74 hardware, 75 another process drives the chassis, 78 board file, 100 pgood timeout, 101 rail fault,',
-    '102 pgood lost, 103 power-off timeout, 104 request rejected.',
+    'Exit codes: 0 done or already so, 64 usage, 65 units check has findings, 69 D-Bus or systemd missing,',
+    '70 internal, 73 cannot write, 74 hardware, 75 another process drives the chassis, 78 board file,',
+    '100 pgood timeout, 101 rail fault, 102 pgood lost, 103 power-off timeout, 104 request rejected.',
     '',
   ].join('\n');
 }

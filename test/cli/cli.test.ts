@@ -190,7 +190,15 @@ describe('bad input gets one line that says what to do', () => {
     ],
     ['a missing board', 78, ['on', '--board', '/nowhere.json'], /no board file at \/nowhere\.json/],
     ['a board that is a directory', 78, ['on', '--board', '/tmp'], /cannot read board file/],
-    ['a units action that does not exist', 64, ['units', 'instal'], /units takes install or uninstall/],
+    [
+      'a units action that does not exist',
+      64,
+      ['units', 'instal'],
+      /units takes install, uninstall or check/,
+    ],
+    ['units of a folder that is not there', 64, ['units', 'check', '/nowhere'], /\/nowhere/],
+    ['a root without units of ours', 64, ['units', 'check', '/'], /\/ is a root without units/],
+    ['units install with a folder', 64, ['units', 'install', '/mnt'], /does not take "\/mnt"/],
     [
       'a root that does not exist',
       73,
@@ -494,5 +502,41 @@ describe('the bundle', () => {
       timeout: 20_000,
     });
     expect(loaded.stdout).toBe('object\nobject\n');
+  });
+});
+
+describe('units check', () => {
+  const bad = join(root, 'test', 'unit', 'units-lint-fixtures', 'openbmc');
+
+  it('finds nothing in the units that ship with the bundle', () => {
+    const { code, stdout } = product('units', 'check');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/11 unit files checked: no findings\n$/);
+  });
+
+  it('prints file, line, rule and what to do, and exits 65', () => {
+    const { code, stdout, stderr } = product('units', 'check', bad);
+    expect(code).toBe(65);
+    expect(stdout).toMatch(
+      /openbmc\/obmc-power-stop@\.service:12: could-be-oneshot: .*\n {4}set Type=oneshot/,
+    );
+    expect(stdout).toMatch(/: 31 unit files checked: 22 findings\n$/);
+    expect(stderr).toBe('');
+  });
+
+  it('prints the same as JSON', () => {
+    const { code, stdout } = product('units', 'check', bad, '--json');
+    expect(code).toBe(65);
+    const { dir: checkedDir, checked, findings } = JSON.parse(stdout);
+    expect({ checkedDir, checked }).toEqual({ checkedDir: bad, checked: 31 });
+    expect(findings).toHaveLength(22);
+    expect(findings).toContainEqual({
+      rule: 'wait-without-timeout',
+      unit: 'phosphor-wait-power-off@0.service',
+      file: join(bad, 'phosphor-wait-power-off@.service'),
+      line: 12,
+      message: expect.any(String),
+      suggestion: expect.any(String),
+    });
   });
 });

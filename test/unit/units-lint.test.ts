@@ -1,14 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -333,7 +324,7 @@ const CASES: Readonly<Record<RuleId, readonly Case[]>> = {
           'Conflicts=x@%i.target \\\n# not this one\n  b@%i.target\nAfter=x@%i.target',
         ),
         'x@.target': '[Unit]',
-        'b@.target': '[Unit]\nAfter=s@1.service',
+        'b@.target': '[Unit]\nAfter=x@%i.target',
       },
       findings: ['conflict-without-order s@.service:2'],
     },
@@ -462,7 +453,6 @@ describe('the units that ship', () => {
     ['op-power-stop@.service', /^RemainAfterExit=.*$/m, '', 'oneshot-without-remain'],
     ['op-power-stop@.service', /^Type=.*$/m, '', 'could-be-oneshot'],
     ['obmc-start-host@.service', /^Type=.*$/m, 'Type=simple', 'onfailure-too-late'],
-    ['obmc-chassis-stop@.target', /^Before=.*$/m, '', null],
     [
       'obmc-quiesce-host@.target',
       /^Conflicts=.*$/m,
@@ -475,16 +465,14 @@ describe('the units that ship', () => {
       'Wants=op-power-start@0.service op-power-stop@0.service',
       'opposites-together',
     ],
-  ])('%s with %s gone would be found', async (name, pattern, replacement, rule) => {
+  ])('%s with %s changed would be found', async (name, pattern, replacement, rule) => {
     const copy = join(dir, 'source');
     cpSync(SHIPPED, copy, { recursive: true });
     const text = readFileSync(join(copy, name), 'utf8');
     expect(text).toMatch(pattern);
     writeFileSync(join(copy, name), text.replace(pattern, replacement));
     const rules = (await checkShippedUnits(copy)).findings.map((finding) => finding.rule);
-    // The opposite's own file still orders a pair of requests.
-    if (rule === null) expect(rules).toEqual([]);
-    else expect(rules).toContain(rule);
+    expect(rules).toContain(rule);
   });
 });
 
@@ -659,13 +647,10 @@ describe('what cannot be read is one line', () => {
     expect(error.message).not.toContain('\n');
   });
 
-  test('a folder that it may not read', async ({ skip }) => {
-    skip(process.getuid?.() === 0, 'root may read everything');
-    write({ 'a.target': '[Unit]' });
-    chmodSync(dir, 0o000);
-    const error = await refusal(checkUnits(dir));
-    chmodSync(dir, 0o700);
+  test('a folder that the kernel refuses', async () => {
+    const error = await refusal(checkUnits(join(dir, 'x'.repeat(300))));
     expect(error.code).toBe('USAGE');
+    expect(error.message).toMatch(/^cannot read the units in .*ENAMETOOLONG/);
   });
 
   test('the units that ship are not there', async () => {

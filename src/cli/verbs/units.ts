@@ -2,23 +2,36 @@ import { CodedError } from '../../../hw/errors.ts';
 import { loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install.ts';
+import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint.ts';
 import { EXIT } from '../exit.ts';
 import type { Verb } from '../main.ts';
 import type { World } from '../world.ts';
 
-const ACTIONS = ['install', 'uninstall'];
+const ACTIONS = ['install', 'uninstall', 'check'];
 
 /**
- * Puts the units of every chassis of the board in place, or takes away what was put. On the running
- * machine (no --root) systemd then reads its unit files again.
+ * Puts the units of every chassis of the board in place, or takes away what was put; on the running
+ * machine (no --root) systemd then reads its unit files again. `check` applies the rules of the power path to
+ * a tree of units, the ones that ship when none is named, and returns `EXIT.findings` when it has any.
  */
 export const units: Verb = {
   options: ['root'],
-  operands: [1, 1],
+  operands: [1, 2],
   async run({ operands, boardPath, option, json }, world) {
-    const action = operands[0] ?? '';
+    const [action = '', dir] = operands;
     if (!ACTIONS.includes(action)) {
-      throw new PowerError('USAGE', `units takes ${ACTIONS.join(' or ')}, not "${action}"`);
+      throw new PowerError('USAGE', `units takes ${listed(ACTIONS)}, not "${action}"`);
+    }
+    if (action === 'check') {
+      if (option('root') !== undefined) {
+        throw new PowerError('USAGE', 'units check takes the root without --root: units check DIR');
+      }
+      const report = await (dir === undefined ? checkShippedUnits(world.unitSourceDir) : checkUnits(dir));
+      printFindings(report, json, world);
+      return report.findings.length === 0 ? EXIT.ok : EXIT.findings;
+    }
+    if (dir !== undefined) {
+      throw new PowerError('USAGE', `units ${action} does not take "${dir}": name a root with --root`);
     }
     const root = option('root') ?? '/';
     const report =
@@ -34,6 +47,23 @@ export const units: Verb = {
     return EXIT.ok;
   },
 };
+
+function listed(names: readonly string[]): string {
+  return `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`;
+}
+
+function printFindings({ dir, checked, findings }: LintReport, json: boolean, world: World): void {
+  if (json) {
+    world.stdout.write(`${JSON.stringify({ dir, checked, findings }, null, 2)}\n`);
+    return;
+  }
+  for (const { rule, file, line, message, suggestion } of findings) {
+    const where = line === null ? file : `${file}:${line}`;
+    world.stdout.write(`${where}: ${rule}: ${message}\n    ${suggestion}\n`);
+  }
+  const count = `${findings.length || 'no'} ${findings.length === 1 ? 'finding' : 'findings'}`;
+  world.stdout.write(`${dir}: ${checked} unit files checked: ${count}\n`);
+}
 
 function print(report: UnitsReport, json: boolean, world: World): void {
   if (json) {
