@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 
 let passed = 0;
 let failed = 0;
-for (const tier of ['unit', 'cli', 'systemd', 'bmc']) {
+for (const tier of ['unit', 'faults', 'cli', 'systemd', 'bmc']) {
   const path = `build/results-${tier}.json`;
   if (!existsSync(path)) {
     console.log(`no results of the ${tier} tier`);

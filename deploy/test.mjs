@@ -7,7 +7,7 @@ import { ensureModules, ensurePrograms, fail, root } from './setup.mjs';
 
 /** Far above the slowest tier, the emulated BMC with its image to be built first. */
 const TIER_TIMEOUT_MS = 3_600_000;
-const DEFAULT_TIERS = ['unit', 'cli', 'systemd'];
+const DEFAULT_TIERS = ['unit', 'faults', 'cli', 'systemd'];
 
 const args = process.argv.slice(2);
 const split = args.indexOf('--');

@@ -181,6 +181,8 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       record({ type: 'readFailed', what: rail ?? 'pgood', ...failure });
       await handle({ type: 'READ_FAILED', rail, ...failure, atMs: clock.nowMs() });
     }
+    // Nothing was seen that had to go off; what could not be seen may be on all the same.
+    if (blind !== undefined && state === 'failed' && outcome() === 'unchanged') throw blind.error;
     if (outcome() !== 'rejected') {
       // A request that changed nothing leaves it to the next TICK to go on with what it found.
       if (outcome() === 'unchanged' && ACTIVE.includes(state))

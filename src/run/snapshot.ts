@@ -97,10 +97,14 @@ export function createSnapshotFile(
 ): SnapshotStore {
   const path = join(runDir, `chassis${chassis}.json`);
 
+  /** What this process could not write: it goes by that itself, in its next job. */
+  let unwritten: Hint | null = null;
+
   const setAside = (why: string) => ({ hint: null, warning: `${path} is set aside: ${why}` });
 
   return {
     load() {
+      if (unwritten !== null) return { hint: unwritten, warning: null };
       let text: string;
       try {
         text = readFileSync(path, 'utf8');
@@ -141,8 +145,10 @@ export function createSnapshotFile(
           closeSync(fd);
         }
         renameSync(temporary, path);
+        unwritten = null;
         return null;
       } catch (error) {
+        unwritten = { state, sequence };
         remove(path);
         remove(temporary);
         return `the state could not be written to ${path} (${errorText(error)}): the next command goes by the lines alone`;

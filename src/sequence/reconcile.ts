@@ -71,14 +71,15 @@ function classify(
     return as(anyEnabled ? 'opPowerStop' : 'opWaitPowerOff');
   }
   const starting = hinted === 'opPowerStart' || hinted === 'opWaitPowerOn';
+  const held = Object.values(observation.resetsAsserted).some((asserted) => asserted);
   if (enabled) {
     if (!good) return as(hinted === 'pgood' || hinted === 'opPowerStart' ? hinted : 'opWaitPowerOn');
-    const held = Object.values(observation.resetsAsserted).some((asserted) => asserted);
     if (starting) return as(held || hint?.sequence.latchPending ? hinted : 'pgood');
     return as(held ? 'opWaitPowerOn' : 'pgood');
   }
-  // A latching board keeps its power while the BMC's own pins went back to inputs, resets among them.
-  if (plan.latched && observation.pgood && !starting) return as('pgood');
+  // A latching board keeps its power while the BMC's own pins went back to inputs. Its resets, inputs as well
+  // then, are where the running host has them: an asserted one tells of a power-off that was under way.
+  if (plan.latched && observation.pgood && !starting && !held) return as('pgood');
   if (anyEnabled && starting) return as('opPowerStart');
   return { state: 'unknown', contradictions: contradictionsIn(plan, observation) };
 }
@@ -105,9 +106,6 @@ export function reconcile(
   // One sample must not end a running host: after pgood a low level has to stand for deglitchMs first.
   const believedGood = hint?.state === 'pgood' && state === 'pgood' ? true : observation.pgood;
   const waiting = state === 'opWaitPowerOn' || state === 'opWaitPowerOff';
-  // A deadline that passed while nobody watched says nothing against a chassis that is good by now.
-  const arrived =
-    state === 'opWaitPowerOn' && observation.pgood && Object.values(rails).every(({ good }) => good);
   const stageMs = state === 'opWaitPowerOn' ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
   const wentOff = state === 'off' && hint !== null && hint.state !== 'off';
   const sequence: SequenceState = {
@@ -116,7 +114,7 @@ export function reconcile(
     pgood: { level: observation.pgood, good: believedGood, sinceMs: nowMs },
     resetsAsserted: observation.resetsAsserted,
     stageDeadlineMs: waiting
-      ? hint?.state === state && hinted?.stageDeadlineMs != null && !arrived
+      ? hint?.state === state && hinted?.stageDeadlineMs != null
         ? hinted.stageDeadlineMs
         : nowMs + stageMs
       : null,

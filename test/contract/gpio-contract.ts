@@ -36,7 +36,10 @@ export interface GpioSetup {
 
 /** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type GpioLacks = Partial<
-  Record<'direction' | 'history' | 'heldHigh' | 'busy' | 'shorted' | 'outputOtherwise' | 'another', string>
+  Record<
+    'mergedEdges' | 'direction' | 'history' | 'heldHigh' | 'busy' | 'shorted' | 'outputOtherwise' | 'another',
+    string
+  >
 >;
 
 /**
@@ -211,20 +214,24 @@ export function describeGpioBackend(
         });
       }
 
-      it('may merge edges, but the last level is read after the last wake', async () => {
-        await world.drive(world.lines.input, 0);
-        await world.settle();
-        const line = await openInput(world.lines.input);
-        const reads: Promise<Level>[] = [];
-        const end = line.onEdge(() => reads.push(line.read()));
-        await world.settle();
-        await world.drive(world.lines.input, 1);
-        await world.drive(world.lines.input, 0);
-        await world.drive(world.lines.input, 1);
-        await eventually(world, 'a wake after which 1 is read', async () => (await reads.at(-1)) === 1);
-        end();
-        await finish(world, line.close());
-      });
+      itUnless(
+        lacks.mergedEdges,
+        'may merge edges, but the last level is read after the last wake',
+        async () => {
+          await world.drive(world.lines.input, 0);
+          await world.settle();
+          const line = await openInput(world.lines.input);
+          const reads: Promise<Level>[] = [];
+          const end = line.onEdge(() => reads.push(line.read()));
+          await world.settle();
+          await world.drive(world.lines.input, 1);
+          await world.drive(world.lines.input, 0);
+          await world.drive(world.lines.input, 1);
+          await eventually(world, 'a wake after which 1 is read', async () => (await reads.at(-1)) === 1);
+          end();
+          await finish(world, line.close());
+        },
+      );
 
       it('wakes everyone who asked', async () => {
         await world.drive(world.lines.input, 0);

@@ -1,5 +1,9 @@
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { JOBS } from '../../src/run/jobs.ts';
+import { createSnapshotFile } from '../../src/run/snapshot.ts';
 import { createBench } from './bench.ts';
 
 const BOARDS = ['reference', 'openpower', 'ast2600-evb'] as const;
@@ -293,6 +297,15 @@ describe('a fault during power-off', () => {
     },
   );
 
+  it('that leaves nothing to show whether the power is gone is a failure, also when asked again', async () => {
+    const bench = createBench('openpower', { faults: ['line power-chassis-good busy'], initially: 'on' });
+    expect((await bench.run(JOBS.off)).state).toBe('failed');
+    await bench.clock.advance(1000);
+    await expect(bench.run(JOBS.off)).rejects.toMatchObject({ code: 'GPIO_BUSY' });
+    bench.plant.clearFaults();
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
+  });
+
   it('is not followed by a power-on while power is still applied', async () => {
     const bench = createBench('reference', { faults: ['enable P5V stuck on'], initially: 'on' });
     await bench.run(JOBS.off);
@@ -319,6 +332,51 @@ describe('the state of another process', () => {
     const bench = createBench('reference');
     await bench.runKilled(JOBS.on, 1, 'before');
     expect(bench.store.hint?.state).toBe('opPowerStart');
+  });
+});
+
+describe('the state that was lost', () => {
+  /** Every process of the bench finds nothing of what another one wrote. */
+  const lost = { load: () => ({ hint: null, warning: null }), save: () => null };
+
+  it.each(['reference', 'ast2600-evb'])(
+    'after stop: wait-off on %s still waits for the power to go',
+    async (board) => {
+      const bench = createBench(board, { initially: 'on' });
+      await bench.run(JOBS.stop, { store: lost });
+      expect((await bench.run(JOBS.waitOff, { store: lost })).state).toBe('off');
+      expect(bench.plant.rails().some(({ good }) => good)).toBe(false);
+    },
+  );
+
+  it('after start on a latched board: wait-on still releases the resets', async () => {
+    const bench = createBench('openpower');
+    await bench.run(JOBS.start, { store: lost });
+    await bench.clock.advance(1000);
+    expect((await bench.run(JOBS.waitOn, { store: lost })).state).toBe('pgood');
+    expect(bench.plant.lines().filter(({ role, asserted }) => role === 'reset' && asserted)).toEqual([]);
+  });
+});
+
+describe('the state file', () => {
+  const identity = { bootId: 'boot', boardHash: 'hash' };
+
+  it('that cannot be written takes the older one with it, and stays known to its own process', async () => {
+    const dir = mkdtempSync(join(tmpdir(), 'chassis-power-'));
+    try {
+      const bench = createBench('reference');
+      const open = () => createSnapshotFile(dir, 0, { ...identity, plan: bench.plan });
+      await bench.run(JOBS.on, { store: open() });
+      expect(open().load().hint?.state).toBe('pgood');
+      // A directory in the place of the temporary file: it can neither be written nor removed.
+      mkdirSync(join(dir, `chassis0.json.${process.pid}`));
+      const store = open();
+      await bench.run(JOBS.off, { store });
+      expect(store.load().hint?.state).toBe('off');
+      expect(open().load()).toEqual({ hint: null, warning: null });
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
   });
 });
 
