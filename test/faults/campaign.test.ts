@@ -4,7 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
 import { shippedBoard } from '../unit/bench.ts';
-import { emptyReport, merge, type Report, type Shard, titleOf } from './campaign.ts';
+import { emptyReport, type FromWorker, merge, type Report, type Shard, titleOf } from './campaign.ts';
 import { caseOf } from './cases.ts';
 import { play } from './story.ts';
 
@@ -21,6 +21,8 @@ const COUNT = 5120;
 /** Failing cases that are told in full; the others are counted. */
 const TOLD = 20;
 const TIMEOUT_MS = 600_000;
+/** Real time for one case: thousands of times what one takes. */
+const CASE_LIMIT_MS = 60_000;
 /** So that two slow cores are enough, and a big machine is not flooded. */
 const MOST_WORKERS = 8;
 
@@ -66,10 +68,25 @@ function playShard(code: string, shard: Shard): Promise<Report> {
       // Cases make much that is soon forgotten: with the default size a sixth of the time goes to collecting it.
       resourceLimits: { maxYoungGenerationSizeMb: 64 },
     });
-    worker.once('message', resolve);
-    worker.once('error', reject);
+    let playing = shard.firstSeed;
+    // Virtual time finds every wait that does not end; a loop that never yields only shows from outside.
+    const watchdog = setTimeout(() => {
+      const title = `no end within ${CASE_LIMIT_MS / 1000} s of real time`;
+      resolve({ ...emptyReport(), failures: [{ seed: playing, title, violations: ['hang: it loops'] }] });
+      worker.terminate();
+    }, CASE_LIMIT_MS);
+    const settle = (then: () => void) => {
+      clearTimeout(watchdog);
+      then();
+    };
+    worker.on('message', (message: FromWorker) => {
+      watchdog.refresh();
+      if (typeof message === 'number') playing = message;
+      else settle(() => resolve(message));
+    });
+    worker.once('error', (error) => settle(() => reject(error)));
     worker.once('exit', (code) =>
-      reject(new Error(`worker ${shard.shard} ended with ${code} and no report`)),
+      settle(() => reject(new Error(`worker ${shard.shard} ended with ${code} and no report`))),
     );
   });
 }

@@ -16,6 +16,9 @@ export interface Report {
   readonly failures: readonly Failure[];
 }
 
+/** From a worker: the seed of the case that it begins, and at last its report. */
+export type FromWorker = number | Report;
+
 export interface Shard {
   readonly boards: ShippedBoards;
   readonly firstSeed: number;
@@ -74,9 +77,13 @@ export function merge(left: Report, right: Report): Report {
 }
 
 /** Every `shards`-th case: neighbouring seeds go to different workers, so that all are busy to the end. */
-export async function runShard({ boards, firstSeed, count, shard, shards }: Shard): Promise<Report> {
+export async function runShard(
+  { boards, firstSeed, count, shard, shards }: Shard,
+  begins: (seed: number) => void,
+): Promise<Report> {
   let report = emptyReport();
   for (let index = shard; index < count; index += shards) {
+    begins(firstSeed + index);
     const plan = caseOf(firstSeed + index, boards);
     report = add(report, plan, await play(plan));
   }

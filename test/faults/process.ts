@@ -10,7 +10,7 @@ import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import type { Plan } from '../../src/sequence/plan.ts';
 
 /** Calls of one process into its world. A run makes some thousands; one that loops without time makes more. */
-const CALL_LIMIT = 2_000_000;
+const CALL_LIMIT = 500_000;
 
 /** How a process is disturbed from outside; times from its start. */
 export type Disturbance =

@@ -46,6 +46,8 @@ export type Rule =
   | 'toggled'
   /** Asked for what was so already, and a line moved. */
   | 'moved'
+  /** Enables moved and the latch was not pulsed after them, or it was left asserted. */
+  | 'notLatched'
   /** The fault was not called what it is. */
   | 'diagnosis';
 
@@ -369,6 +371,29 @@ export function judge(act: Act): Violation[] {
       const moved = faults.some(({ effect }) => effect.on === 'enable' && effect.rail === rail);
       if (enabled && !told && !moved)
         say('hidPower', `${rail} is enabled, and the failure says that power is down`);
+    }
+  }
+
+  const latchFaulty =
+    described.latch !== undefined &&
+    faults.some((fault) => described.latch && hitsLine(fault, described.latch));
+  if (ending.kind === 'ended' && described.latch && act.stateKept && !latchFaulty) {
+    const own = act.history.filter((event) => event.type === 'line' && event.chassis === chassis);
+    const driven = (event: PlantEvent) =>
+      event.type === 'line' && (event.role === 'enable' || event.role === 'latch');
+    const last = own.findLast(
+      (event) =>
+        driven(event) &&
+        event.type === 'line' &&
+        !(event.role === 'enable' && event.rail && enableFaulty(event.rail)),
+    );
+    if (line('latch')(after)?.asserted) say('notLatched', 'the latch is left asserted');
+    const settled = ending.result.state !== 'opPowerStart' && ending.result.state !== 'opPowerStop';
+    if (settled && last?.type === 'line' && last.role === 'enable' && act.sinceRepair.length === 0) {
+      say(
+        'notLatched',
+        `${last.rail} was switched and the latch not pulsed after it, ${describeEnding(process)}`,
+      );
     }
   }
 

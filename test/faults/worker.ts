@@ -1,4 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { runShard, type Shard } from './campaign.ts';
+import { type FromWorker, runShard, type Shard } from './campaign.ts';
 
-parentPort?.postMessage(await runShard(workerData as Shard));
+const tell = (message: FromWorker) => parentPort?.postMessage(message);
+
+tell(await runShard(workerData as Shard, tell));
