@@ -287,11 +287,15 @@ export async function openChassis(
       async pulseLatch() {
         if (!latch || !chassis.latch) return;
         const { pulseMs } = chassis.latch;
-        await latch.write(true);
-        await new Promise<void>((resolve) => {
-          ports.clock.after(pulseMs, resolve);
-        });
-        await latch.write(false);
+        try {
+          await latch.write(true);
+          await new Promise<void>((resolve) => {
+            ports.clock.after(pulseMs, resolve);
+          });
+        } finally {
+          // Also after a write that failed: it may have reached the line all the same.
+          await latch.write(false);
+        }
       },
       readGood,
       watch(wake) {

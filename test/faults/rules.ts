@@ -311,7 +311,7 @@ export function judge(act: Act): Violation[] {
       continue;
     if (failed || gaveUpOff)
       say('resetReleased', `${name} is released after it ended ${describeEnding(process)}`);
-    else if (healthy && !line('pgood')(after)?.asserted)
+    else if (healthy && !pgoodFaulty && !line('pgood')(after)?.asserted)
       say('resetReleased', `${name} is released without pgood`);
   }
 
@@ -374,26 +374,22 @@ export function judge(act: Act): Violation[] {
     }
   }
 
-  const latchFaulty =
-    described.latch !== undefined &&
-    faults.some((fault) => described.latch && hitsLine(fault, described.latch));
-  if (ending.kind === 'ended' && described.latch && act.stateKept && !latchFaulty) {
-    const own = act.history.filter((event) => event.type === 'line' && event.chassis === chassis);
-    const driven = (event: PlantEvent) =>
-      event.type === 'line' && (event.role === 'enable' || event.role === 'latch');
-    const last = own.findLast(
+  // What a fault moves without the program, or keeps from being latched, shows at pgood and is judged there.
+  const soundSoFar = act.history.every(({ type }) => type !== 'fault');
+  if (ending.kind === 'ended' && described.latch && act.stateKept && soundSoFar) {
+    const last = act.history.findLast(
       (event) =>
-        driven(event) &&
         event.type === 'line' &&
-        !(event.role === 'enable' && event.rail && enableFaulty(event.rail)),
+        event.chassis === chassis &&
+        (event.role === 'enable' || event.role === 'latch'),
     );
-    if (line('latch')(after)?.asserted) say('notLatched', 'the latch is left asserted');
-    const settled = ending.result.state !== 'opPowerStart' && ending.result.state !== 'opPowerStop';
-    if (settled && last?.type === 'line' && last.role === 'enable' && act.sinceRepair.length === 0) {
-      say(
-        'notLatched',
-        `${last.rail} was switched and the latch not pulsed after it, ${describeEnding(process)}`,
-      );
+    const onItsWay = ending.result.state === 'opPowerStart' || ending.result.state === 'opPowerStop';
+    // Simulated enables act without the latch: power that a killed process left to fall needs no pulse any
+    // more, and a latch that it left open closes with the next power-on.
+    const fellAlready = ending.result.state === 'off' && before.rails.every(({ enabled }) => !enabled);
+    if (line('latch')(after)?.asserted && !fellAlready) say('notLatched', 'the latch is left asserted');
+    if (last?.type === 'line' && last.role === 'enable' && !onItsWay && !fellAlready) {
+      say('notLatched', `${last.rail} was switched and the latch not pulsed: ${describeEnding(process)}`);
     }
   }
 

@@ -140,7 +140,7 @@ export async function play(plan: Case): Promise<Told> {
           .filter(({ fromMs, toMs }) => fromMs <= clock.nowMs() && toMs >= sinceMs)
           .flatMap(({ text }) => faults.get(text) ?? [])
           .filter((fault) => reaches(fault, board, chassis));
-      const sinceRepair = felt(repairedMs);
+      const sinceRepair = felt(repairedMs).filter((fault) => !isTooShort(fault, described.pgood.deglitchMs));
       const only = sinceRepair.length === 1 ? sinceRepair[0] : undefined;
       const first = index === 0 && isUnderTest && !repaired && plan.faults.length === 1;
       violations.push(
@@ -321,6 +321,11 @@ function reaches({ chassis: own, effect }: Fault, board: Board, chassis: number)
     ...described.evidence,
   ];
   return devices.some((name) => board.devices[name]?.bus === broken.bus);
+}
+
+/** A glitch of pgood that the board asks to be overlooked: the chassis has to behave as if nothing were. */
+function isTooShort({ effect, forMs }: Fault, deglitchMs: number): boolean {
+  return effect.on === 'pgood' && effect.does === 'inverts' && forMs !== null && forMs < deglitchMs;
 }
 
 export function kindOf(disturbance: Disturbance): string {

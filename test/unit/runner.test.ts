@@ -306,6 +306,13 @@ describe('a fault during power-off', () => {
     expect((await bench.run(JOBS.on)).state).toBe('pgood');
   });
 
+  it('at the latch does not leave it asserted', async () => {
+    const faults = ['line power-chassis-latch read error for 10ms'];
+    const bench = createBench('openpower', { faults, initially: 'on' });
+    expect((await bench.run(JOBS.off)).state).toBe('failed');
+    expect(bench.plant.lines().filter(({ role, asserted }) => role === 'latch' && asserted)).toEqual([]);
+  });
+
   it('is not followed by a power-on while power is still applied', async () => {
     const bench = createBench('reference', { faults: ['enable P5V stuck on'], initially: 'on' });
     await bench.run(JOBS.off);
