@@ -37,6 +37,7 @@ const USAGE = `usage: chassis-power-sim [SIMULATION] VERB …      as chassis-po
 
 simulation:
   --plant S               work on the running chassis behind socket S
+  --systemd off|on        whether the systemd of this machine is told of what it cannot see (off)
   --time virtual|real     how time passes for a chassis of one's own (virtual: as fast as it can)
   --initially off|on      whether that chassis starts powered
   --fault F               a fault of that chassis, repeatable; "--fault list" explains the grammar
@@ -52,6 +53,7 @@ interface SimOptions {
   readonly socket: string | undefined;
   readonly time: string | undefined;
   readonly initially: string | undefined;
+  readonly systemd: string | undefined;
   readonly faults: readonly string[];
   /** What is left for the command line of chassis-power. */
   readonly rest: readonly string[];
@@ -66,7 +68,7 @@ function takeOptions(args: readonly string[]): SimOptions {
   const values: Record<string, string> = {};
   const faults: string[] = [];
   const rest: string[] = [];
-  const own = ['plant', 'socket', 'time', 'initially', 'fault'];
+  const own = ['plant', 'socket', 'time', 'initially', 'systemd', 'fault'];
   for (let index = 0; index < args.length; index += 1) {
     const arg = args[index] ?? '';
     const [, name = '', inline] = /^--([a-z]+)(?:=(.*))?$/s.exec(arg) ?? [];
@@ -83,14 +85,15 @@ function takeOptions(args: readonly string[]): SimOptions {
   for (const [name, allowed] of [
     ['time', ['virtual', 'real']],
     ['initially', ['off', 'on']],
+    ['systemd', ['off', 'on']],
   ] as const) {
     const value = values[name];
     if (value !== undefined && !(allowed as readonly string[]).includes(value)) {
       throw new SimUsageError(`--${name} takes ${allowed.join(' or ')}, not "${value}"`);
     }
   }
-  const { plant, socket, time, initially } = values;
-  return { plant, socket, time, initially, faults, rest: verbFirst(rest) };
+  const { plant, socket, time, initially, systemd } = values;
+  return { plant, socket, time, initially, systemd, faults, rest: verbFirst(rest) };
 }
 
 function optionOf(args: readonly string[], option: string): string | undefined {
@@ -125,7 +128,9 @@ function worldOn(plant: () => Plant, clock: Clock, runDir: string, real: World):
       ),
     gpio: async () => createMockGpio(plant()),
     i2c: async () => createMockI2c(plant()),
+    systemd: 'absent',
     defaultRunDir: runDir,
+    openbmcRunDir: runDir,
     programName: 'chassis-power-sim',
   };
 }
@@ -193,6 +198,8 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
           ...real,
           gpio: async () => remote.gpio,
           i2c: async () => remote.i2c,
+          // Never by itself: a simulated failure must not quiesce the host of a machine that has one.
+          systemd: options.systemd === 'on' ? real.systemd : 'absent',
           defaultRunDir: `${socketPath}.run`,
           programName: 'chassis-power-sim',
         });

@@ -1,4 +1,4 @@
-import { fstatSync, readFileSync } from 'node:fs';
+import { existsSync, fstatSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
@@ -26,11 +26,23 @@ function isJournal(fd: number): boolean {
   return stream === `${dev}:${ino}`;
 }
 
-/** An abort signal that fires with the first SIGINT or SIGTERM; its reason is the signal's name. */
-export function terminationSignal(): AbortSignal {
-  const controller = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, () => controller.abort(name));
-  return controller.signal;
+/** Abort signals for the first SIGINT or SIGTERM and for the second; their reason is the signal's name. */
+export function terminationSignals(): { readonly signal: AbortSignal; readonly abandon: AbortSignal } {
+  const first = new AbortController();
+  const second = new AbortController();
+  for (const name of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(name, () => (first.signal.aborted ? second : first).abort(name));
+  }
+  return { signal: first.signal, abandon: second.signal };
+}
+
+/**
+ * What systemd has to do with this process. It runs the machine when /run/systemd/system is there
+ * (sd_booted(3)), and it started this very process when SYSTEMD_EXEC_PID says so (systemd.exec(5)).
+ */
+function systemdAround(): World['systemd'] {
+  if (!existsSync('/run/systemd/system')) return 'absent';
+  return process.env.SYSTEMD_EXEC_PID === String(process.pid) ? 'startedThis' : 'present';
 }
 
 /** The world as it is: real lines, real buses, real time. Drivers load when a verb first asks for them. */
@@ -45,8 +57,10 @@ export function composeWorld(): World {
     env: process.env,
     stdout: outputOf(process.stdout),
     stderr: outputOf(process.stderr),
-    signal: terminationSignal(),
+    ...terminationSignals(),
+    systemd: systemdAround(),
     defaultRunDir: '/run/chassis-power',
+    openbmcRunDir: '/run/openbmc',
     // In the bundle, the unit files lie beside the program.
     unitSourceDir: join(dirname(fileURLToPath(import.meta.url)), 'systemd'),
     programName: 'chassis-power',

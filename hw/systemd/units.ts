@@ -7,8 +7,8 @@ export interface UnitManagerOptions extends DbusOptions {
   readonly jobTimeoutMs?: number;
 }
 
-/** Above systemd's DefaultTimeoutStartSec (90 s), so that systemd is the one who ends a hanging start. */
-const JOB_TIMEOUT_MS = 120_000;
+/** Above two stages in a row (TimeoutStartSec=240 each), so that systemd is the one who ends a hanging start. */
+const JOB_TIMEOUT_MS = 540_000;
 
 const MANAGER = {
   destination: 'org.freedesktop.systemd1',

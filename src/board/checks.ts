@@ -4,8 +4,9 @@ import { type Problem, suggestName } from './problem.ts';
 import type { Board, ChassisBoard } from './schema.ts';
 
 /**
- * Longest way from the first enable to pgood that fits the units: their `TimeoutStartSec=` of 180 s less
- * what a slow BMC needs to start the program twice.
+ * Longest way from the first enable to pgood that fits the units: their `TimeoutStartSec=` of 240 s, less the
+ * 60 s for which a stage waits until another process leaves the chassis and what a slow BMC needs to start the
+ * program.
  */
 const START_BUDGET_MS = 150_000;
 

@@ -76,6 +76,11 @@ const VERBS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./verbs/status.ts')).status,
   },
   clear: { synopsis: 'clear', summary: 'forget a latched failure', load: power },
+  adopt: {
+    synopsis: 'adopt',
+    summary: 'after a start of the BMC: make systemd agree with a chassis that is on; drives nothing',
+    load: async () => (await import('./verbs/adopt.ts')).adopt,
+  },
   check: {
     synopsis: 'check [BOARD]',
     summary: 'report every problem of a board file; touches no line',

@@ -22,7 +22,16 @@ export interface World {
   readonly stderr: Output;
   /** Aborted when the process is asked to end. */
   readonly signal: AbortSignal;
+  /** Aborted when it is asked a second time. */
+  readonly abandon: AbortSignal;
+  /**
+   * What systemd has to do with this process: it does not run this machine; it started this process as a unit and
+   * sees how it ends; or neither, as for a command from a shell.
+   */
+  readonly systemd: 'absent' | 'startedThis' | 'present';
   readonly defaultRunDir: string;
+  /** Where an OpenBMC image keeps the marker files of its own units. */
+  readonly openbmcRunDir: string;
   /** Folder with the unit files that ship. */
   readonly unitSourceDir: string;
   readonly programName: string;

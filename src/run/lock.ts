@@ -2,13 +2,26 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { errnoCode, errorText } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
 
 /** `flock` only asks the kernel; more than this means that it was not even started. */
 const FLOCK_TIMEOUT_MS = 5_000;
+/** How often a lock that is taken is asked for again: each time is a process of its own. */
+const POLL_MS = 200;
 
 export interface ChassisLock {
   release(): void;
+}
+
+export interface LockOptions {
+  readonly clock: Clock;
+  /** How long to wait for another process that drives the chassis; 0 is told at once. */
+  readonly waitMs: number;
+  /** Ends the wait. */
+  readonly signal: AbortSignal;
+  /** Told once, when the wait begins, who has the chassis. */
+  readonly onWait: (holder: string) => void;
 }
 
 /**
@@ -17,10 +30,15 @@ export interface ChassisLock {
  * to clean up. Node has no flock(2), so util-linux's flock(1) locks the descriptor that it inherits; the
  * lock belongs to the open file, which stays with this process when flock(1) has ended.
  *
- * @param holder what this process does, told to whoever is turned away
- * @throws PowerError CHASSIS_LOCKED with the holder in the message, RUN_DIR_UNUSABLE
+ * @param holder what this process does, told to whoever has to wait or is turned away
+ * @throws PowerError CHASSIS_LOCKED with the holder in the message, RUN_DIR_UNUSABLE, INTERRUPTED
  */
-export function lockChassis(runDir: string, chassis: number, holder: string): ChassisLock {
+export async function lockChassis(
+  runDir: string,
+  chassis: number,
+  holder: string,
+  { clock, waitMs, signal, onWait }: LockOptions,
+): Promise<ChassisLock> {
   const path = join(runDir, `chassis${chassis}.lock`);
   let fd: number;
   try {
@@ -34,12 +52,45 @@ export function lockChassis(runDir: string, chassis: number, holder: string): Ch
       { cause: error },
     );
   }
+  try {
+    const deadlineMs = clock.nowMs() + waitMs;
+    for (let asked = 0; !tryLock(fd, path); asked += 1) {
+      const other = readFileSync(path, 'utf8').trim();
+      if (clock.nowMs() >= deadlineMs) {
+        throw new PowerError(
+          'CHASSIS_LOCKED',
+          `chassis ${chassis} is driven by another process${other ? ` (${other})` : ''}: wait for it to end`,
+          { path, chassis, holder: other },
+        );
+      }
+      if (asked === 0) onWait(other);
+      await pause(clock, POLL_MS, signal);
+      if (signal.aborted) {
+        const message = `${String(signal.reason)} while another process drives chassis ${chassis}: nothing was begun`;
+        throw new PowerError('INTERRUPTED', message, { chassis, signal: signal.reason });
+      }
+    }
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  try {
+    // For whoever finds the lock taken. What a dead holder wrote before is replaced.
+    ftruncateSync(fd);
+    writeSync(fd, `${holder}, pid ${process.pid}\n`);
+  } catch {
+    // A full disk: the lock holds all the same, and who is turned away hears no name.
+  }
+  return { release: () => closeSync(fd) };
+}
+
+/** Whether the lock was free. */
+function tryLock(fd: number, path: string): boolean {
   const result = spawnSync('flock', ['-n', '3'], {
     stdio: ['ignore', 'ignore', 'ignore', fd],
     timeout: FLOCK_TIMEOUT_MS,
   });
   if (result.error || result.status === null) {
-    closeSync(fd);
     throw new PowerError(
       'RUN_DIR_UNUSABLE',
       `cannot lock ${path}: flock (util-linux or busybox) ${result.error ? errorText(result.error) : 'was killed'}`,
@@ -47,17 +98,19 @@ export function lockChassis(runDir: string, chassis: number, holder: string): Ch
       { cause: result.error },
     );
   }
-  if (result.status !== 0) {
-    const other = readFileSync(path, 'utf8').trim();
-    closeSync(fd);
-    throw new PowerError(
-      'CHASSIS_LOCKED',
-      `chassis ${chassis} is driven by another process${other ? ` (${other})` : ''}: wait for it to end`,
-      { path, chassis, holder: other },
-    );
-  }
-  // For whoever finds the lock taken. What a dead holder wrote before is replaced.
-  ftruncateSync(fd);
-  writeSync(fd, `${holder}, pid ${process.pid}\n`);
-  return { release: () => closeSync(fd) };
+  return result.status === 0;
+}
+
+/** Resolves after `ms`, or at once when the signal comes. */
+function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      cancel();
+      signal.removeEventListener('abort', end);
+      resolve();
+    };
+    const cancel = clock.after(ms, end);
+    signal.addEventListener('abort', end);
+    if (signal.aborted) end();
+  });
 }

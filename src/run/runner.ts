@@ -44,8 +44,13 @@ export interface RunOptions {
   readonly clock: Clock;
   readonly store: SnapshotStore;
   readonly record: Recorder;
-  /** Aborted: nothing more is driven, the lines stay as they are, and the run rejects INTERRUPTED. */
+  /**
+   * Aborted, the run ends as soon as power is not in motion: what it was raising it takes down and rejects
+   * INTERRUPTED, what goes down goes down.
+   */
   readonly signal?: AbortSignal;
+  /** Aborted, the run rejects INTERRUPTED at once, and the lines stay as they are. */
+  readonly abandon?: AbortSignal;
 }
 
 export interface RunResult {
@@ -72,7 +77,7 @@ const UNFINISHED_DOWN: readonly State[] = ['opPowerStop', 'opWaitPowerOff', 'fau
  * INTERRUPTED.
  */
 export async function runSequence(job: Job, options: RunOptions): Promise<RunResult> {
-  const { plan, hardware, clock, store, signal } = options;
+  const { plan, hardware, clock, store, signal, abandon } = options;
   const record = (entry: Happening): void => options.record({ ...entry, atMs: clock.nowMs() });
 
   const { hint, warning } = store.load();
@@ -88,6 +93,10 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   let { state, sequence } = viewOf(snapshot);
   let answer: Answer | null = null;
   let saveWarned = false;
+  /** The request to end was taken. */
+  let heard = false;
+  /** Where the power-on was when it was asked to end. */
+  let withdrewIn: State | null = null;
 
   const outcome = (): Outcome | undefined => answer?.outcome;
   const save = (): void => {
@@ -131,11 +140,31 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   });
   const onAbort = (): void => wake();
   signal?.addEventListener('abort', onAbort);
+  abandon?.addEventListener('abort', onAbort);
+
+  /** Takes down what is half up: nobody may come to finish it. */
+  const withdraw = async (): Promise<void> => {
+    withdrewIn = state;
+    record({ type: 'warning', message: `${told(signal, state)}: taking the power down; ${AGAIN}` });
+    await handle({ type: 'POWER_OFF', atMs: clock.nowMs() });
+  };
 
   /** Goes on until a state for which `done` holds, or nothing can go on by itself any more. */
   const goOn = async (done: () => boolean): Promise<void> => {
-    while (!done()) {
-      if (signal?.aborted) throw interrupted(state, signal.reason);
+    for (;;) {
+      if (abandon?.aborted) {
+        throw interrupted(
+          `${told(abandon, state)}, again: the lines stay as they are; run start to go on or stop to power off`,
+          { state, signal: abandon.reason },
+        );
+      }
+      if (signal?.aborted && !heard) {
+        heard = true;
+        if (RISING.includes(state)) await withdraw();
+        else if (!done())
+          record({ type: 'warning', message: `${told(signal, state)}: power goes down first; ${AGAIN}` });
+      }
+      if (done()) return;
       const [source] = woken;
       if (source !== undefined) {
         woken.delete(source);
@@ -158,7 +187,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
           cancel();
           resolve();
         };
-        if (woken.size > 0 || signal?.aborted) wake();
+        if (woken.size > 0 || abandon?.aborted || (signal?.aborted && !heard)) wake();
       });
       wake = () => undefined;
     }
@@ -175,6 +204,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       // What broke while nobody watched is this run's result: the next power-on starts afresh.
       if (state === 'failed' && taken.state !== 'failed') return await finish();
     } else if (request === null) return await finish();
+    if (signal?.aborted && (request !== null || withdrewIn !== null)) return await finish();
     if (request !== null) await handle({ type: request, atMs: clock.nowMs() });
     for (const { rail, error } of unreadable) {
       const failure = { reason: errorText(error), code: error.code };
@@ -193,10 +223,25 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   } finally {
     unwatch();
     signal?.removeEventListener('abort', onAbort);
+    abandon?.removeEventListener('abort', onAbort);
   }
 
   async function finish(): Promise<RunResult> {
     save();
+    // A power-off that was asked to end, and one that failed, have their own result to tell.
+    if (withdrewIn !== null && state !== 'failed') {
+      throw interrupted(`${told(signal, withdrewIn)}: the power was taken down`, {
+        state,
+        signal: signal?.reason,
+      });
+    }
+    const failedHere = state === 'failed' && taken.state !== 'failed';
+    if (signal?.aborted && answer === null && request !== null && !failedHere) {
+      throw interrupted(`${String(signal.reason)}: nothing was begun, the chassis is ${state}`, {
+        state,
+        signal: signal.reason,
+      });
+    }
     if (sequence.fault !== null && taken.state !== 'failed') {
       record({ type: 'evidence', evidence: await hardware.evidence() });
     }
@@ -212,12 +257,15 @@ function steady(state: State, sequence: SequenceState): boolean {
   );
 }
 
-function interrupted(state: State, reason: unknown): PowerError {
-  return new PowerError(
-    'INTERRUPTED',
-    `${String(reason)} in ${state}: the lines stay as they are; run start to go on or stop to power off`,
-    { state, signal: reason },
-  );
+/** Said with the first signal, for somebody at a keyboard. */
+const AGAIN = 'once more leaves at once';
+
+function told(signal: AbortSignal | undefined, state: State): string {
+  return `${String(signal?.reason)} in ${state}`;
+}
+
+function interrupted(message: string, details: { state: State; signal: unknown }): PowerError {
+  return new PowerError('INTERRUPTED', message, details);
 }
 
 /**

@@ -30,17 +30,24 @@ const TMPFILES_DIR = 'usr/lib/tmpfiles.d';
 export const MANIFEST_PATH = 'usr/lib/chassis-power/units.json';
 
 /**
- * Which target requires which unit, for every chassis. These are links and not lines in the unit files, so
+ * Which target requires or wants which unit, for every chassis. These are links and not lines in the unit files, so
  * that a target can be started for a chassis that has no stages of ours, and a board can add its own.
  */
-export const REQUIRES_LINKS: readonly { readonly target: string; readonly unit: string }[] = [
-  { target: 'obmc-power-chassis-on@.target', unit: 'op-power-start@.service' },
-  { target: 'obmc-power-chassis-on@.target', unit: 'op-wait-power-on@.service' },
-  { target: 'obmc-power-chassis-off@.target', unit: 'op-power-stop@.service' },
-  { target: 'obmc-power-chassis-off@.target', unit: 'op-wait-power-off@.service' },
-  { target: 'obmc-chassis-start@.target', unit: 'obmc-power-chassis-on@.target' },
-  { target: 'obmc-chassis-start@.target', unit: 'obmc-start-host@.service' },
-  { target: 'obmc-chassis-stop@.target', unit: 'obmc-power-chassis-off@.target' },
+export const LINKS: readonly {
+  readonly target: string;
+  readonly kind: 'requires' | 'wants';
+  readonly unit: string;
+}[] = [
+  { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-power-start@.service' },
+  { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-wait-power-on@.service' },
+  { target: 'obmc-power-chassis-off@.target', kind: 'requires', unit: 'op-power-stop@.service' },
+  { target: 'obmc-power-chassis-off@.target', kind: 'requires', unit: 'op-wait-power-off@.service' },
+  { target: 'obmc-chassis-start@.target', kind: 'requires', unit: 'obmc-power-chassis-on@.target' },
+  { target: 'obmc-chassis-start@.target', kind: 'requires', unit: 'obmc-start-host@.service' },
+  { target: 'obmc-chassis-stop@.target', kind: 'requires', unit: 'obmc-power-chassis-off@.target' },
+  { target: 'obmc-chassis-reset@.target', kind: 'requires', unit: 'op-reset-chassis-on@.service' },
+  // Not requires: a chassis that is in doubt must not keep the BMC from coming up.
+  { target: 'multi-user.target', kind: 'wants', unit: 'obmc-chassis-reset@.target' },
 ];
 
 const UNIT_FILE = /^[^.].*\.(?:service|target|socket|path|timer)$/;
@@ -309,9 +316,8 @@ async function sourceItems(sourceDir: string): Promise<Item[]> {
     );
   }
   const names = new Set(items.map((item) => posix.basename(item.path)));
-  const missing = [...new Set(REQUIRES_LINKS.flatMap(({ target, unit }) => [target, unit]))].filter(
-    (name) => !names.has(name),
-  );
+  const ours = LINKS.flatMap(({ target, unit }) => (target.includes('@') ? [target, unit] : [unit]));
+  const missing = [...new Set(ours)].filter((name) => !names.has(name));
   if (missing.length > 0) {
     throw new PowerError(
       'UNITS_SOURCE_MISSING',
@@ -324,10 +330,10 @@ async function sourceItems(sourceDir: string): Promise<Item[]> {
 
 function linkItems(chassis: readonly number[]): Item[] {
   return chassis.flatMap((number) =>
-    REQUIRES_LINKS.map(
-      ({ target, unit }): Item => ({
+    LINKS.map(
+      ({ target, kind, unit }): Item => ({
         kind: 'link',
-        path: posix.join(UNIT_DIR, `${instance(target, number)}.requires`, instance(unit, number)),
+        path: posix.join(UNIT_DIR, `${instance(target, number)}.${kind}`, instance(unit, number)),
         // Relative, so that it is right inside an image as well as on the running machine.
         target: `../${unit}`,
       }),

@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { PowerError } from '../errors.ts';
-import { REQUIRES_LINKS } from './install.ts';
+import { LINKS } from './install.ts';
 import { instantiate, readUnitTree, type Setting, templateOf, type UnitLink } from './unit-file.ts';
 import { type Edge, type Unit, UnitGraph, words } from './unit-graph.ts';
 
@@ -68,10 +68,10 @@ export async function checkUnits(dir: string): Promise<LintReport> {
  */
 export async function checkShippedUnits(sourceDir: string): Promise<LintReport> {
   const tree = await readUnitTree(sourceDir, 'UNITS_SOURCE_MISSING');
-  const links = REQUIRES_LINKS.map(({ target, unit }): UnitLink => {
+  const links = LINKS.map(({ target, kind, unit }): UnitLink => {
     const owner = instantiate(target, '0');
     const name = instantiate(unit, '0');
-    return { owner, kind: 'requires', unit: name, file: join(sourceDir, `${owner}.requires`, name) };
+    return { owner, kind, unit: name, file: join(sourceDir, `${owner}.${kind}`, name) };
   });
   const graph = new UnitGraph({ ...tree, links: [...tree.links, ...links] });
   return report(sourceDir, graph, graph.units.keys());

@@ -319,18 +319,63 @@ describe('several processes on one plant', () => {
       expect(on('wait-off').code).toBe(0);
       expect(asserted()).toEqual([]);
 
-      // A power-on that takes seconds holds the chassis; whoever comes meanwhile is told and moves nothing.
+      // A power-on that takes seconds holds the chassis: another one is told, a power-off waits its turn.
       expect(on('fault', 'rail P12V slow 300ms').code).toBe(0);
       const slow = spawn(process.execPath, [SIM, '--plant', socket, '--board', REFERENCE, 'on', '--json'], {
         stdio: ['ignore', 'pipe', 'ignore'],
       });
       const slowEnd = new Promise<number | null>((resolve) => slow.once('exit', resolve));
       await new Promise<void>((resolve) => slow.stdout.once('data', () => resolve()));
-      const second = on('off');
+      const second = on('on');
       expect(second.code).toBe(75);
       expect(second.stderr).toMatch(/chassis 0 is driven by another process \(on, pid \d+\)/);
+      const third = on('off');
+      expect(third.code).toBe(0);
+      expect(third.stderr).toMatch(/driven by another process \(on, pid \d+\): waiting for it/);
       expect(await slowEnd).toBe(0);
+      expect(asserted()).toEqual([]);
       expect(lines(on('hazards', '--json').stdout)).toEqual([[]]);
+    } finally {
+      plant.kill('SIGKILL');
+    }
+  });
+
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)('%s during power on takes the power down and exits %i', async (signal, code) => {
+    const socket = join(dir, `${signal}.sock`);
+    const plant = spawn(
+      process.execPath,
+      [SIM, 'plant', '--board', REFERENCE, '--socket', socket, '--fault', 'pgood never'],
+      { stdio: ['ignore', 'pipe', 'inherit'] },
+    );
+    try {
+      await new Promise<void>((resolve) => plant.stdout.once('data', () => resolve()));
+      const args = ['--plant', socket, '--board', REFERENCE];
+      const on = spawn(process.execPath, [SIM, ...args, 'on', '--json'], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const ended = new Promise((resolve) => on.once('exit', resolve));
+      let errors = '';
+      on.stderr.on('data', (chunk) => {
+        errors += chunk;
+      });
+      await new Promise<void>((resolve) => {
+        let seen = '';
+        on.stdout.on('data', (chunk) => {
+          seen += chunk;
+          if (seen.includes('"opWaitPowerOn"')) resolve();
+        });
+      });
+      on.kill(signal);
+      expect(await ended).toBe(code);
+      expect(errors).toMatch(`${signal} in opWaitPowerOn: the power was taken down`);
+      expect(JSON.parse(sim(...args, 'status', '--json').stdout)).toMatchObject({
+        state: 'off',
+        pgood: false,
+      });
+      expect(lines(sim(...args, 'hazards', '--json').stdout)).toEqual([[]]);
     } finally {
       plant.kill('SIGKILL');
     }
@@ -511,7 +556,7 @@ describe('units check', () => {
   it('finds nothing in the units that ship with the bundle', () => {
     const { code, stdout } = product('units', 'check');
     expect(code).toBe(0);
-    expect(stdout).toMatch(/11 unit files checked: no findings\n$/);
+    expect(stdout).toMatch(/13 unit files checked: no findings\n$/);
   });
 
   it('prints file, line, rule and what to do, and exits 65', () => {

@@ -66,7 +66,7 @@ const SHARES: readonly (readonly [board: string, of64: number])[] = [
 ];
 const TURNS: readonly string[] = SHARES.flatMap(([board, times]) => Array<string>(times).fill(board));
 
-/** Writes of a power-on to kill at; later ones do not happen on most boards. */
+/** Writes of a power-on to kill or signal at; later ones do not happen on most boards. */
 const KILL_WRITES = 24;
 /** A power-on or -off of a healthy board is over by then, its minOffMs aside. */
 const BUSY_MS = 350;
@@ -141,13 +141,19 @@ function disturb(random: Random): Disturbance {
         when: random.pick(['before', 'after']),
       };
     default:
-      return { kind: 'signal', ms: random.int(0, BUSY_MS), signal: random.pick(['SIGTERM', 'SIGINT']) };
+      return { kind: 'signalAtTime', ms: random.int(0, BUSY_MS), ...signal(random) };
   }
+}
+
+/** Once, or twice: with nothing between, in the middle of what the first one began, or when that is over. */
+function signal(random: Random): { signal: 'SIGTERM' | 'SIGINT'; againMs: number | null } {
+  const againMs = random.chance(65) ? null : random.pick([0, random.int(1, 60), random.int(60, 600)]);
+  return { signal: random.pick(['SIGTERM', 'SIGINT']), againMs };
 }
 
 /**
  * The case of a seed. Neighbouring seeds take boards by turns, and on each board walk through every form of
- * fault and every write to be killed at; the rest is drawn at random, the script by rounds.
+ * fault and every write to be killed or signalled at; the rest is drawn at random, the script by rounds.
  */
 export function caseOf(seed: number, shipped: ShippedBoards): Case {
   const random = createRandom(seed);
@@ -162,7 +168,7 @@ export function caseOf(seed: number, shipped: ShippedBoards): Case {
   const chassis = random.pick(chassisOf(board));
 
   const forms = faultForms(board, chassis);
-  const slots = forms.length + 2 * KILL_WRITES;
+  const slots = forms.length + 3 * KILL_WRITES;
   const slot = place % slots;
   const round = Math.floor(place / slots);
   const script = SCRIPTS[(round + slot) % SCRIPTS.length] as Script;
@@ -177,13 +183,13 @@ export function caseOf(seed: number, shipped: ShippedBoards): Case {
     if (random.chance(25)) disturbances.push({ process: process(), disturbance: disturb(random) });
   } else {
     const index = slot - forms.length;
+    const write = 1 + Math.floor(index / 3);
+    const when = (['before', 'after', null] as const)[index % 3] ?? null;
     disturbances.push({
       process: process(),
-      disturbance: {
-        kind: 'killAtWrite',
-        write: 1 + (index >> 1),
-        when: index % 2 === 0 ? 'before' : 'after',
-      },
+      disturbance: when
+        ? { kind: 'killAtWrite', write, when }
+        : { kind: 'signalAtWrite', write, ...signal(random) },
     });
     if (random.chance(50)) disturbances.push({ process: random.int(0, 4), disturbance: disturb(random) });
     if (random.chance(20))

@@ -17,7 +17,14 @@ export type Disturbance =
   /** kill -9 at its n-th write to a line or device, before or after the write took effect. */
   | { readonly kind: 'killAtWrite'; readonly write: number; readonly when: 'before' | 'after' }
   | { readonly kind: 'killAtTime'; readonly ms: number }
-  | { readonly kind: 'signal'; readonly ms: number; readonly signal: 'SIGTERM' | 'SIGINT' };
+  | (Signal & { readonly kind: 'signalAtWrite'; readonly write: number })
+  | (Signal & { readonly kind: 'signalAtTime'; readonly ms: number });
+
+interface Signal {
+  readonly signal: 'SIGTERM' | 'SIGINT';
+  /** A second one follows after so long; null: it is left to end by itself. */
+  readonly againMs: number | null;
+}
 
 export type Ending =
   | { readonly kind: 'ended'; readonly job: Job; readonly result: RunResult }
@@ -46,6 +53,8 @@ export interface Process {
   readonly ending: Ending;
   /** When the disturbance came; null: the process ended by itself before. */
   readonly disturbedAtMs: number | null;
+  /** When the second signal came; null: none did. */
+  readonly abandonedAtMs: number | null;
   readonly writes: number;
 }
 
@@ -61,9 +70,11 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   let calls = 0;
   let writes = 0;
   let disturbedAtMs: number | null = null;
+  let abandonedAtMs: number | null = null;
   let endLife: (kind: 'killed' | 'hung') => void = () => undefined;
   const handles = new Set<() => Promise<void>>();
   const timers = new Set<() => void>();
+  const stops: (() => void)[] = [];
   const lifeEnd = new Promise<'killed' | 'hung'>((resolve) => {
     endLife = (kind) => {
       if (dead) return;
@@ -78,6 +89,20 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const kill = (): void => {
     disturbedAtMs = clock.nowMs();
     endLife('killed');
+  };
+
+  const first = new AbortController();
+  const second = new AbortController();
+  const sendSignal = ({ signal, againMs }: Signal): void => {
+    disturbedAtMs = clock.nowMs();
+    first.abort(signal);
+    if (againMs === null) return;
+    stops.push(
+      clock.after(againMs, () => {
+        abandonedAtMs = clock.nowMs();
+        second.abort(signal);
+      }),
+    );
   };
 
   /** A process that is dead by the end of a call never comes back from it. */
@@ -95,6 +120,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const write = (call: () => Promise<void>): Promise<void> =>
     mortal(async () => {
       writes += 1;
+      if (disturbance?.kind === 'signalAtWrite' && disturbance.write === writes) sendSignal(disturbance);
       const last =
         disturbance?.kind === 'killAtWrite' && disturbance.write === writes ? disturbance.when : null;
       if (last !== 'before') await call();
@@ -185,12 +211,12 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     load: () => options.store.load(),
     save: (state, sequence) => (dead ? null : options.store.save(state, sequence)),
   };
-  const controller = new AbortController();
   const runOptions = {
     plan,
     clock: ownClock,
     store,
-    signal: controller.signal,
+    signal: first.signal,
+    abandon: second.signal,
     record: (entry: Recorded) => {
       if (!dead) options.record(entry);
     },
@@ -218,15 +244,10 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     }
   };
 
-  const stops = [clock.after(limitMs, () => endLife('hung'))];
+  stops.push(clock.after(limitMs, () => endLife('hung')));
   if (disturbance?.kind === 'killAtTime') stops.push(clock.after(disturbance.ms, kill));
-  if (disturbance?.kind === 'signal') {
-    stops.push(
-      clock.after(disturbance.ms, () => {
-        disturbedAtMs = clock.nowMs();
-        controller.abort(disturbance.signal);
-      }),
-    );
+  if (disturbance?.kind === 'signalAtTime') {
+    stops.push(clock.after(disturbance.ms, () => sendSignal(disturbance)));
   }
   const ending = await Promise.race([
     life(),
@@ -235,5 +256,5 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   dead = true;
   for (const stop of [...stops, ...timers]) stop();
   for (const close of [...handles]) await close();
-  return { ending, disturbedAtMs, writes };
+  return { ending, disturbedAtMs, abandonedAtMs, writes };
 }

@@ -167,7 +167,7 @@ export function worstCaseMs(board: Board, chassis: number): number {
   );
 }
 
-/** Latest end of a process that was told to end: what it is just doing ends, nothing new begins. */
+/** Latest end of a process that was told twice to end: what it is just doing ends, nothing new begins. */
 function leaveMs(board: Board, chassis: number): number {
   const described = chassisOfBoard(board, chassis);
   return TRANSFER_DEADLINE_MS * (1 + 2 * pmbusSignals(described)) + (described.latch?.pulseMs ?? 0) + 1;
@@ -228,10 +228,12 @@ export function judge(act: Act): Violation[] {
   const pgoodFaulty = faults.some((fault) => fault.effect.on === 'pgood' || hitsLine(fault, described.pgood));
   const wasOn = (rail: string) => enabledIn(before, rail);
   for (const { kind, text, name } of act.hazards) {
-    // A rail that was just enabled when another one broke goes off at once, and a rail that never came may
-    // be tried again at once where the board asks for no minOffMs: the short pulse is what safety costs.
+    // A rail that was just enabled when another one broke, or when the process was told to end, goes off at
+    // once, and a rail that never came may be tried again at once where the board asks for no minOffMs: the
+    // short pulse is what safety costs.
     const offAndOn = kind === 'enableGlitch' && text.includes('off and on');
-    if (kind === 'enableGlitch' && (offAndOn ? described.minOffMs === 0 : faults.length > 0)) continue;
+    const cutShort = faults.length > 0 || process.disturbedAtMs !== null;
+    if (kind === 'enableGlitch' && (offAndOn ? described.minOffMs === 0 : cutShort)) continue;
     // A need that nothing shows counts as good; what breaks it further up cannot be seen either.
     const unseen = described.rails[name]?.needs.some((need) => described.rails[need]?.good === undefined);
     if (kind === 'enabledTooEarly' && unseen && faults.length > 0) continue;
@@ -264,8 +266,8 @@ export function judge(act: Act): Violation[] {
       error instanceof HardwareError ? faults.length === 0 : !interrupted || process.disturbedAtMs === null
     ) {
       say('crash', `${error.code} though nothing is broken: ${errorText(error)}`);
-    } else if (interrupted && act.toMs - (process.disturbedAtMs ?? 0) > leaveMs(board, chassis)) {
-      say('hang', `went on for ${act.toMs - (process.disturbedAtMs ?? 0)} ms after it was told to end`);
+    } else if (process.abandonedAtMs !== null && act.toMs - process.abandonedAtMs > leaveMs(board, chassis)) {
+      say('hang', `went on for ${act.toMs - process.abandonedAtMs} ms after it was told twice to end`);
     }
   }
   // On a latched board a process without its state cannot tell power that falls from power that stands.
@@ -281,10 +283,17 @@ export function judge(act: Act): Violation[] {
     ending.kind === 'ended' && (ending.result.state === 'failed' || ending.result.state === 'off');
   const gaveUpOff =
     ending.kind === 'rejected' && ending.error instanceof HardwareError && TO_OFF.includes(verb);
+  // Told once to end, a process leaves no power that it raised: nobody may come to finish it.
+  const withdrew =
+    ending.kind === 'rejected' &&
+    ending.error instanceof PowerError &&
+    process.disturbedAtMs !== null &&
+    process.abandonedAtMs === null &&
+    happened.some((event) => event.type === 'line' && event.chassis === chassis && event.role === 'enable');
   const resetsOf = (scene: Scene) => scene.lines.filter(({ role }) => role === 'reset');
   for (const rail of Object.keys(described.rails)) {
     if (!enabledIn(after, rail)) continue;
-    if ((failed || gaveUpOff) && !enableFaulty(rail)) {
+    if ((failed || gaveUpOff || withdrew) && !enableFaulty(rail)) {
       say('leftEnabled', `${rail} is enabled after it ended ${describeEnding(process)}`);
     }
     for (const need of described.rails[rail]?.needs ?? []) {
@@ -309,7 +318,7 @@ export function judge(act: Act): Violation[] {
     const wasReleased = before.lines.some((each) => each.line === reset.line && !each.asserted);
     if (wasReleased && !line('pgood')(before)?.asserted && before.rails.every(({ enabled }) => !enabled))
       continue;
-    if (failed || gaveUpOff)
+    if (failed || gaveUpOff || withdrew)
       say('resetReleased', `${name} is released after it ended ${describeEnding(process)}`);
     else if (healthy && !pgoodFaulty && !line('pgood')(after)?.asserted)
       say('resetReleased', `${name} is released without pgood`);

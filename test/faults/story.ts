@@ -329,8 +329,15 @@ function isTooShort({ effect, forMs }: Fault, deglitchMs: number): boolean {
 }
 
 export function kindOf(disturbance: Disturbance): string {
-  if (disturbance.kind === 'signal') return disturbance.signal;
-  return disturbance.kind === 'killAtTime' ? 'kill -9 at a time' : `kill -9 ${disturbance.when} a write`;
+  switch (disturbance.kind) {
+    case 'killAtTime':
+      return 'kill -9 at a time';
+    case 'killAtWrite':
+      return `kill -9 ${disturbance.when} a write`;
+    case 'signalAtTime':
+    case 'signalAtWrite':
+      return `${disturbance.signal}${disturbance.againMs === null ? '' : ' twice'}`;
+  }
 }
 
 export function faultKindOf({ effect }: Fault): string {
@@ -338,8 +345,16 @@ export function faultKindOf({ effect }: Fault): string {
 }
 
 function tell(disturbance: Disturbance): string {
-  if (disturbance.kind === 'killAtWrite') return `kill -9 ${disturbance.when} write ${disturbance.write}`;
-  return `${disturbance.kind === 'signal' ? disturbance.signal : 'kill -9'} after ${disturbance.ms} ms`;
+  switch (disturbance.kind) {
+    case 'killAtTime':
+      return `kill -9 after ${disturbance.ms} ms`;
+    case 'killAtWrite':
+      return `kill -9 ${disturbance.when} write ${disturbance.write}`;
+    case 'signalAtTime':
+      return `${kindOf(disturbance)} after ${disturbance.ms} ms`;
+    case 'signalAtWrite':
+      return `${kindOf(disturbance)} at write ${disturbance.write}`;
+  }
 }
 
 function tellRecorded({ atMs: _, type, ...rest }: Recorded): string {

@@ -49,6 +49,7 @@ export interface Bench {
 export interface RunVariant {
   readonly store?: SnapshotStore;
   readonly signal?: AbortSignal;
+  readonly abandon?: AbortSignal;
 }
 
 export function createBench(

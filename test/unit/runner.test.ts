@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { JOBS } from '../../src/run/jobs.ts';
+import type { Job } from '../../src/run/runner.ts';
 import { createSnapshotFile } from '../../src/run/snapshot.ts';
 import { createBench } from './bench.ts';
 
@@ -388,16 +389,87 @@ describe('the state file', () => {
 });
 
 describe('a signal', () => {
-  it('ends the run, and the lines stay as they are', async () => {
+  /** A process of the job that is asked to end so many milliseconds from now; 0 is before it does anything. */
+  async function signalled(bench: ReturnType<typeof createBench>, job: Job, ...atMs: number[]) {
+    const first = new AbortController();
+    const second = new AbortController();
+    for (const [index, ms] of atMs.entries()) {
+      const abort = () => [first, second][index]?.abort('SIGINT');
+      if (ms === 0) abort();
+      else bench.clock.after(ms, abort);
+    }
+    return bench.run(job, { signal: first.signal, abandon: second.signal });
+  }
+  const interrupted = (message: RegExp) => ({
+    code: 'INTERRUPTED',
+    message: expect.stringMatching(message),
+    details: { signal: 'SIGINT' },
+  });
+
+  it('while power comes up: what was raised goes down in order, and the next start works', async () => {
     const bench = createBench('reference');
-    const controller = new AbortController();
-    bench.clock.after(60, () => controller.abort('SIGTERM'));
-    await expect(bench.run(JOBS.on, { signal: controller.signal })).rejects.toMatchObject({
-      code: 'INTERRUPTED',
-      details: { signal: 'SIGTERM' },
-    });
-    expect(bench.enabled().sort()).toEqual(['P12V', 'P3V3', 'P5V']);
+    await expect(signalled(bench, JOBS.on, 60)).rejects.toMatchObject(
+      interrupted(/SIGINT in opPowerStart: the power was taken down/),
+    );
+    expect(bench.enabled()).toEqual([]);
+    expect(bench.plant.hazards).toEqual([]);
+    // P12V first, then what needs it; down the other way round.
+    expect(switched(bench, true)).toEqual(['P12V', 'P5V', 'P3V3']);
+    expect(switched(bench, false).sort()).toEqual(['P12V', 'P3V3', 'P5V']);
+    expect(switched(bench, false).at(-1)).toBe('P12V');
     expect((await bench.run(JOBS.on)).state).toBe('pgood');
+  });
+
+  it('while pgood is waited for: the same', async () => {
+    const bench = createBench('reference', { faults: ['pgood stuck off'] });
+    await expect(signalled(bench, JOBS.on, 700)).rejects.toMatchObject(
+      interrupted(/SIGINT in opWaitPowerOn: the power was taken down/),
+    );
+    expect(bench.enabled()).toEqual([]);
+    expect(bench.plant.hazards).toEqual([]);
+  });
+
+  it('twice while power comes up: the lines stay as they are', async () => {
+    const bench = createBench('reference');
+    await expect(signalled(bench, JOBS.on, 150, 150.5)).rejects.toMatchObject(
+      interrupted(/SIGINT in \w+, again: the lines stay as they are/),
+    );
+    expect(bench.enabled().length).toBeGreaterThan(0);
+    expect((await bench.run(JOBS.off)).state).toBe('off');
+  });
+
+  it('while power goes down: it goes down', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    await bench.run(JOBS.on);
+    expect((await signalled(bench, JOBS.off, 5)).state).toBe('off');
+    expect(bench.enabled()).toEqual([]);
+    expect(bench.recording).toContainEqual(
+      expect.objectContaining({ type: 'warning', message: expect.stringMatching(/power goes down first/) }),
+    );
+  });
+
+  it('before anything was begun: nothing is', async () => {
+    const bench = createBench('reference');
+    const before = bench.changes();
+    await expect(signalled(bench, JOBS.on, 0)).rejects.toMatchObject(
+      interrupted(/nothing was begun, the chassis is off/),
+    );
+    expect(bench.changes()).toEqual(before);
+  });
+
+  it('in a chassis that is on: it stays on', async () => {
+    const bench = createBench('reference');
+    await bench.run(JOBS.on);
+    const before = bench.changes();
+    expect((await signalled(bench, JOBS.waitOn, 0)).state).toBe('pgood');
+    expect(bench.changes()).toEqual(before);
+  });
+
+  it('while power comes up, and a rail does not go down again: that is the result', async () => {
+    const bench = createBench('reference', { faults: ['enable P12V stuck on'] });
+    const result = await signalled(bench, JOBS.on, 60);
+    expect(result.state).toBe('failed');
+    expect(result.sequence.fault?.rail).toBe('P12V');
   });
 });
 

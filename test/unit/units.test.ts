@@ -21,7 +21,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PowerError } from '../../src/errors.ts';
-import { installUnits, MANIFEST_PATH, REQUIRES_LINKS, uninstallUnits } from '../../src/units/install.ts';
+import { installUnits, LINKS, MANIFEST_PATH, uninstallUnits } from '../../src/units/install.ts';
 
 const SOURCE = fileURLToPath(new URL('../../systemd', import.meta.url));
 const UNIT_DIR = 'usr/lib/systemd/system';
@@ -93,8 +93,8 @@ describe('install', () => {
     }
     expect(existsSync(join(root, 'usr/lib/tmpfiles.d/chassis-power.conf'))).toBe(true);
     for (const number of [0, 2]) {
-      for (const { target, unit } of REQUIRES_LINKS) {
-        const folder = `${target.replace('@', `@${number}`)}.requires`;
+      for (const { target, kind, unit } of LINKS) {
+        const folder = `${target.replace('@', `@${number}`)}.${kind}`;
         const link = join(root, UNIT_DIR, folder, unit.replace('@', `@${number}`));
         expect(readlinkSync(link)).toBe(`../${unit}`);
         // The link leads to a file that is there.
@@ -138,7 +138,7 @@ describe('install', () => {
     const report = await install([0]);
 
     expect(report.written).toEqual([]);
-    expect(report.removed).toHaveLength(REQUIRES_LINKS.length);
+    expect(report.removed).toHaveLength(LINKS.length);
     expect(report.removed.every((path) => path.includes('@1.'))).toBe(true);
     expect(snapshot(root)).toEqual(onlyZero);
   });

@@ -1,15 +1,18 @@
 import { writeFileSync } from 'node:fs';
-import { errorText } from '../../../hw/errors.ts';
+import { CodedError, errorText } from '../../../hw/errors.ts';
+import type { UnitManager } from '../../../hw/ports.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError, type PowerErrorCode } from '../../errors.ts';
 import { openChassis } from '../../run/hardware.ts';
 import { JOBS } from '../../run/jobs.ts';
-import { lockChassis } from '../../run/lock.ts';
+import { type ChassisLock, lockChassis } from '../../run/lock.ts';
+import { clearOnMarker } from '../../run/marker.ts';
 import type { Recorded, Recorder } from '../../run/record.ts';
+import { putRight, type Routed, routeFailure } from '../../run/route.ts';
 import { type Job, type RunResult, runSequence } from '../../run/runner.ts';
 import { createSnapshotFile } from '../../run/snapshot.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
-import type { Fault, FaultKind, SequenceState } from '../../sequence/state.ts';
+import type { Fault, FaultKind, SequenceState, State } from '../../sequence/state.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../main.ts';
 import { jsonReporter, lineReporter } from '../report.ts';
@@ -29,6 +32,10 @@ const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
 
 /** Verbs that do what they can with a chassis of which a part is out of reach. */
 const POWERS_OFF = ['stop', 'off'];
+/** Verbs that wait for another process to leave the chassis; the others are for somebody who looks on. */
+const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
+/** Time for a power sequence of another process to end. The units' TimeoutStartSec= counts on it. */
+const LOCK_WAIT_MS = 60_000;
 /** Verbs that show the whole sequence to somebody who looks on. */
 const WATCHED = ['on', 'off', 'cycle'];
 
@@ -47,43 +54,137 @@ export const power: Verb = {
   options: ['svg'],
   operands: [0, 0],
   async run(invocation, world) {
-    const { verb, chassis: number, runDir } = invocation;
-    const loaded = loadBoard(invocation.boardPath);
-    const chassis = chassisOf(loaded, number);
-    const plan = planOf(chassis);
-    const lock = lockChassis(runDir, number, verb);
+    const { chassis } = invocation;
     try {
-      const hardware = await openChassis(loaded.board, chassis, world, {
-        whatCanBeHad: POWERS_OFF.includes(verb),
-      });
-      try {
-        const recording: Recorded[] = [];
-        const report = await reporterFor(invocation, plan, world);
-        const options = {
-          plan,
-          hardware,
-          clock: world.clock,
-          store: createSnapshotFile(runDir, number, { bootId: world.bootId(), boardHash: loaded.hash, plan }),
-          record: (entry: Recorded) => {
-            recording.push(entry);
-            report(entry);
-          },
-          signal: world.signal,
-        };
-        try {
-          for (const job of JOBS_OF[verb] ?? []) settleUp(invocation, job, await runSequence(job, options));
-        } finally {
-          await writeSvg(invocation, plan, recording, world);
-        }
-        return EXIT.ok;
-      } finally {
-        await hardware.close();
+      const state = await drive(invocation, world);
+      // A unit that this process is says by itself how it ended.
+      if (state === 'pgood' || state === 'off') {
+        await tellSystemd(invocation, world, async (units) => {
+          const routed = await putRight(units, chassis, state === 'pgood');
+          return routed === null ? [] : [routed];
+        });
       }
-    } finally {
-      lock.release();
+      return EXIT.ok;
+    } catch (error) {
+      if (error instanceof PowerError && typeof error.details.powerStillApplied === 'boolean') {
+        const { powerStillApplied } = error.details;
+        await tellSystemd(invocation, world, (units) => routeFailure(units, chassis, { powerStillApplied }));
+      }
+      throw error;
     }
   },
 };
+
+/** Runs the jobs of the verb, and returns the state in which the last of them ended. */
+async function drive(invocation: Invocation, world: World): Promise<State | null> {
+  const { verb, chassis: number, runDir } = invocation;
+  const loaded = loadBoard(invocation.boardPath);
+  const chassis = chassisOf(loaded, number);
+  const plan = planOf(chassis);
+  const lock = await lockFor(invocation, world);
+  try {
+    const hardware = await openChassis(loaded.board, chassis, world, {
+      whatCanBeHad: POWERS_OFF.includes(verb),
+    });
+    try {
+      const recording: Recorded[] = [];
+      const report = await reporterFor(invocation, plan, world);
+      const options = {
+        plan,
+        hardware,
+        clock: world.clock,
+        store: createSnapshotFile(runDir, number, { bootId: world.bootId(), boardHash: loaded.hash, plan }),
+        record: (entry: Recorded) => {
+          recording.push(entry);
+          report(entry);
+        },
+        signal: world.signal,
+        abandon: world.abandon,
+      };
+      let state: State | null = null;
+      try {
+        for (const job of JOBS_OF[verb] ?? []) {
+          const result = await runSequence(job, options);
+          forgetMarker(number, result, world);
+          settleUp(invocation, job, result);
+          ({ state } = result);
+        }
+      } finally {
+        await writeSvg(invocation, plan, recording, world);
+      }
+      return state;
+    } finally {
+      await hardware.close();
+    }
+  } finally {
+    lock?.release();
+  }
+}
+
+/** Null where a power-off has to do without a lock, because there is no place for one. */
+async function lockFor({ verb, chassis, runDir }: Invocation, world: World): Promise<ChassisLock | null> {
+  try {
+    return await lockChassis(runDir, chassis, verb, {
+      clock: world.clock,
+      waitMs: PATIENT.includes(verb) ? LOCK_WAIT_MS : 0,
+      signal: world.signal,
+      onWait: (holder) =>
+        warn(
+          `chassis ${chassis} is driven by another process (${holder || 'unknown'}): waiting for it`,
+          world,
+        ),
+    });
+  } catch (error) {
+    const unusable = error instanceof PowerError && error.code === 'RUN_DIR_UNUSABLE';
+    if (!unusable || !POWERS_OFF.includes(verb)) throw error;
+    warn(`${error.message}; powering off without a lock`, world);
+    return null;
+  }
+}
+
+/** A chassis without power is not "on" for the other units of an OpenBMC image either. */
+function forgetMarker(chassis: number, { sequence }: RunResult, world: World): void {
+  if (stillOn(sequence).length > 0) return;
+  try {
+    clearOnMarker(world.openbmcRunDir, chassis);
+  } catch (error) {
+    warn(`the marker of chassis ${chassis} stays (${errorText(error)}): remove it by hand`, world);
+  }
+}
+
+/**
+ * Starts units for what happened outside of systemd. That it cannot be told changes nothing about the chassis,
+ * so it is a line on stderr and never the result.
+ */
+async function tellSystemd(
+  { json }: Invocation,
+  world: World,
+  tell: (units: UnitManager) => Promise<readonly Routed[]>,
+): Promise<void> {
+  if (world.systemd !== 'present') return;
+  const leaving = new Promise<readonly Routed[]>((resolve) => {
+    world.abandon.addEventListener('abort', () => resolve([]));
+    if (world.abandon.aborted) resolve([]);
+  });
+  try {
+    const units = await world.units();
+    try {
+      for (const { unit, result } of await Promise.race([tell(units), leaving])) {
+        if (result !== 'done') warn(`systemd was told, but ${unit} ended "${result}"`, world);
+        else if (!json) world.stdout.write(`systemd was told: ${unit} started\n`);
+      }
+    } finally {
+      await units.close();
+    }
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    warn(`systemd could not be told: ${error.message}`, world);
+  }
+}
+
+function warn(text: string, world: World): void {
+  world.stderr.write(`${world.stderr.journal ? '<4>' : ''}${world.programName}: ${text}\n`);
+}
 
 async function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, world: World): Promise<Recorder> {
   if (json) return jsonReporter(world.stdout);
@@ -152,9 +253,7 @@ async function writeSvg(
     writeFileSync(path, renderSvg(recording, plan, `chassis ${invocation.chassis}: ${invocation.verb}`));
   } catch (error) {
     // The power sequence is done and its result is what the caller must hear.
-    world.stderr.write(
-      `${world.programName}: no timing diagram: cannot write ${path} (${errorText(error)})\n`,
-    );
+    warn(`no timing diagram: cannot write ${path} (${errorText(error)})`, world);
     return;
   }
   if (!invocation.json) world.stdout.write(`timing diagram: ${path}\n`);

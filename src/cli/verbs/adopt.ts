@@ -1,0 +1,148 @@
+import { errorText } from '../../../hw/errors.ts';
+import { chassisOf, loadBoard } from '../../board/load.ts';
+import { PowerError } from '../../errors.ts';
+import { openChassis } from '../../run/hardware.ts';
+import { lockChassis } from '../../run/lock.ts';
+import { clearOnMarker, setOnMarker } from '../../run/marker.ts';
+import { isDbusError, targetsOf } from '../../run/route.ts';
+import { createSnapshotFile } from '../../run/snapshot.ts';
+import { planOf } from '../../sequence/plan.ts';
+import { type Reconciled, reconcile } from '../../sequence/reconcile.ts';
+import { type Observation, powerSeen } from '../../sequence/state.ts';
+import { EXIT } from '../exit.ts';
+import type { Invocation, Verb } from '../main.ts';
+import type { World } from '../world.ts';
+
+/** A power sequence that another process has under way is not waited for: it tells systemd by itself. */
+const LOCK_WAIT_MS = 0;
+
+/**
+ * For a BMC that restarted: reads the lines and starts the power-on target of a chassis that is on, whose stages
+ * then find their work done. A chassis that is off, or under way, is left to whoever drives it.
+ *
+ * Drives nothing. Rejects REQUEST_REJECTED where the lines contradict each other: the host may be running, so
+ * it is told and not guessed at.
+ */
+export const adopt: Verb = {
+  options: [],
+  operands: [0, 0],
+  async run(invocation, world) {
+    const found = await look(invocation, world);
+    if (found === 'under way')
+      return say(invocation, world, { adopted: false, reason: 'driven by another process' });
+    const { state, sequence } = found.reconciled;
+    const { chassis } = invocation;
+    if (state === 'pgood') return takeOver(invocation, world);
+    if (!powerSeen(sequence)) {
+      clearOnMarker(world.openbmcRunDir, chassis);
+      return say(invocation, world, {
+        adopted: false,
+        reason: state === 'failed' ? 'off after a failure' : 'off',
+      });
+    }
+    // What this boot's own commands left half done, the next one of them finishes.
+    if (found.hasHint && state !== 'unknown' && state !== 'failed') {
+      return say(invocation, world, { adopted: false, reason: `under way (${state})` });
+    }
+    throw new PowerError(
+      'REQUEST_REJECTED',
+      `chassis ${chassis} is neither on nor off after the start of the BMC: ${describe(found.observation, sequence.contradictions)}; ` +
+        'nothing was switched: look at the chassis, then run off',
+      { chassis, state, contradictions: sequence.contradictions, ...found.observation },
+    );
+  },
+};
+
+interface Found {
+  readonly reconciled: Reconciled;
+  readonly observation: Observation;
+  readonly hasHint: boolean;
+}
+
+async function look(
+  { boardPath, chassis: number, runDir }: Invocation,
+  world: World,
+): Promise<Found | 'under way'> {
+  const loaded = loadBoard(boardPath);
+  const chassis = chassisOf(loaded, number);
+  const plan = planOf(chassis);
+  const lock = await lockChassis(runDir, number, 'adopt', {
+    clock: world.clock,
+    waitMs: LOCK_WAIT_MS,
+    signal: world.signal,
+    onWait: () => undefined,
+  }).catch((error: unknown) => {
+    if (error instanceof PowerError && error.code === 'CHASSIS_LOCKED') return null;
+    throw error;
+  });
+  if (lock === null) return 'under way';
+  try {
+    const hardware = await openChassis(loaded.board, chassis, world);
+    try {
+      const store = createSnapshotFile(runDir, number, {
+        bootId: world.bootId(),
+        boardHash: loaded.hash,
+        plan,
+      });
+      const { hint } = store.load();
+      const { observation, unreadable } = await hardware.observe();
+      if (unreadable[0]) throw unreadable[0].error;
+      const reconciled = reconcile(plan, observation, hint, world.clock.nowMs());
+      return { reconciled, observation, hasHint: hint !== null };
+    } finally {
+      await hardware.close();
+    }
+  } finally {
+    lock.release();
+  }
+}
+
+async function takeOver(invocation: Invocation, world: World): Promise<number> {
+  const { chassis } = invocation;
+  const { on } = targetsOf(chassis);
+  try {
+    setOnMarker(world.openbmcRunDir, chassis);
+  } catch (error) {
+    world.stderr.write(`${world.programName}: no marker for other units: ${errorText(error)}\n`);
+  }
+  const units = await world.units();
+  try {
+    const result = await units.startUnit(on, 'fail');
+    if (result === 'done') return say(invocation, world, { adopted: true, reason: `on: ${on} is active` });
+    // A request that came meanwhile goes before.
+    if (result === 'canceled')
+      return say(invocation, world, { adopted: false, reason: 'on, and asked for otherwise' });
+    throw new PowerError(
+      'SYSTEMD_NOT_TOLD',
+      `chassis ${chassis} is on, but ${on} ended "${result}": see systemctl status ${on}`,
+      { chassis, unit: on, result },
+    );
+  } catch (error) {
+    if (!isDbusError(error, 'org.freedesktop.systemd1.TransactionIsDestructive')) throw error;
+    return say(invocation, world, { adopted: false, reason: 'on, and a power-off is queued' });
+  } finally {
+    await units.close();
+  }
+}
+
+function describe({ rails, pgood, resetsAsserted }: Observation, contradictions: readonly string[]): string {
+  const enabled = Object.keys(rails).filter((rail) => rails[rail]?.enabled);
+  const held = Object.keys(resetsAsserted).filter((reset) => resetsAsserted[reset]);
+  return [
+    `pgood ${pgood ? 'stands' : 'does not stand'}`,
+    `${enabled.length} of ${Object.keys(rails).length} rails are enabled${enabled.length > 0 ? ` (${enabled.join(', ')})` : ''}`,
+    ...(held.length > 0 ? [`${held.join(', ')} held`] : []),
+    ...contradictions,
+  ].join(', ');
+}
+
+function say(
+  { chassis, json }: Invocation,
+  world: World,
+  result: { readonly adopted: boolean; readonly reason: string },
+): number {
+  world.stdout.write(
+    json ? `${JSON.stringify({ chassis, ...result })}\n` : `chassis ${chassis} is ${result.reason}\n`,
+  );
+  return EXIT.ok;
+}

@@ -1,0 +1,22 @@
+import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+
+/**
+ * `/run/openbmc/chassis@N-on`, by which units of an OpenBMC image know that the BMC restarted under a chassis
+ * that is on, and skip themselves (`ConditionPathExists=!`, phosphor-state-manager's unit files). This
+ * program never believes it: it is made where the lines show power, and removed where they show none, so that
+ * one that went stale does not make the next power-on skip what it needs.
+ */
+function markerPath(openbmcRunDir: string, chassis: number): string {
+  return join(openbmcRunDir, `chassis@${chassis}-on`);
+}
+
+/** Only on an image that has the folder: elsewhere nobody looks for it. Throws what the file system says. */
+export function setOnMarker(openbmcRunDir: string, chassis: number): void {
+  if (existsSync(openbmcRunDir)) closeSync(openSync(markerPath(openbmcRunDir, chassis), 'a', 0o644));
+}
+
+/** Throws what the file system says when a marker is there and stays. */
+export function clearOnMarker(openbmcRunDir: string, chassis: number): void {
+  rmSync(markerPath(openbmcRunDir, chassis), { force: true });
+}

@@ -1,0 +1,59 @@
+import { HardwareError } from '../../hw/errors.ts';
+import type { UnitManager } from '../../hw/ports.ts';
+
+/** The targets of a chassis that this program starts by itself, by their names in `systemd/`. */
+export function targetsOf(chassis: number) {
+  return {
+    on: `obmc-power-chassis-on@${chassis}.target`,
+    off: `obmc-power-chassis-off@${chassis}.target`,
+    quiesce: `obmc-quiesce-host@${chassis}.target`,
+  } as const;
+}
+
+/** A unit that was started, and how its job ended (`UnitManager.startUnit`). */
+export interface Routed {
+  readonly unit: string;
+  readonly result: string;
+}
+
+/**
+ * Tells systemd of a failure that it cannot see by itself, because no unit ran when it happened: the power-off
+ * target, so that systemd does not take the chassis for on, and quiesce for the host. Power that could not be
+ * taken down leads to quiesce alone: asking for power off once more would only fail once more.
+ *
+ * Resolves when the jobs have ended, with those of the targets that are installed. Rejects like
+ * `UnitManager.startUnit`.
+ */
+export async function routeFailure(
+  units: UnitManager,
+  chassis: number,
+  { powerStillApplied }: { readonly powerStillApplied: boolean },
+): Promise<Routed[]> {
+  const { off, quiesce } = targetsOf(chassis);
+  const started = (powerStillApplied ? [quiesce] : [off, quiesce]).map((unit) => startInstalled(units, unit));
+  return (await Promise.all(started)).filter((routed) => routed !== null);
+}
+
+/**
+ * Starts the target that fits a chassis which was switched without systemd, where systemd has the opposite one
+ * active and would do nothing the next time it is asked for it. Null where there is nothing to put right.
+ */
+export async function putRight(units: UnitManager, chassis: number, isOn: boolean): Promise<Routed | null> {
+  const { on, off } = targetsOf(chassis);
+  const [opposite] = await units.unitStates([isOn ? off : on]);
+  return opposite?.activeState === 'active' ? startInstalled(units, isOn ? on : off) : null;
+}
+
+async function startInstalled(units: UnitManager, unit: string): Promise<Routed | null> {
+  try {
+    return { unit, result: await units.startUnit(unit, 'replace') };
+  } catch (error) {
+    // A machine without our units, such as a bench, has nothing to be told.
+    if (isDbusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) return null;
+    throw error;
+  }
+}
+
+export function isDbusError(error: unknown, name: string): boolean {
+  return error instanceof HardwareError && error.details.dbusError === name;
+}
