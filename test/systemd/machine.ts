@@ -13,6 +13,7 @@ import {
 export const UNITS = [
   'obmc-chassis-start@0.target',
   'obmc-chassis-stop@0.target',
+  'obmc-chassis-reset@0.target',
   'obmc-power-chassis-on@0.target',
   'obmc-power-chassis-off@0.target',
   'obmc-quiesce-host@0.target',
@@ -22,6 +23,7 @@ export const UNITS = [
   'op-wait-power-on@0.service',
   'op-power-stop@0.service',
   'op-wait-power-off@0.service',
+  'op-reset-chassis-on@0.service',
 ] as const;
 export type Unit = (typeof UNITS)[number];
 
