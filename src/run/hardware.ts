@@ -21,8 +21,13 @@ export interface ChassisHardware {
   pulseLatch(): Promise<void>;
   /** The good signal of a rail, or pgood for null. A rail without a signal is as good as its enable. */
   readGood(source: Source): Promise<boolean>;
-  /** Calls `wake` when a good signal may have changed. Returns the function that ends it. */
-  watch(wake: (source: Source) => void): () => void;
+  /**
+   * Calls `wake` when a good signal may have changed; one that is seen only over PMBus every `pmbusPollMs`.
+   * Returns the function that ends it.
+   */
+  watch(wake: (source: Source) => void, options?: { readonly pmbusPollMs?: number }): () => void;
+  /** The same for pgood alone. */
+  watchPgood(wake: () => void): () => void;
   /** STATUS_WORD and output voltage of every PMBus page and evidence device; never rejects. */
   evidence(): Promise<Evidence[]>;
   /** Gives all lines and buses back; levels stand. */
@@ -79,7 +84,7 @@ interface Switch {
 }
 interface Signal {
   read(): Promise<boolean>;
-  watch(wake: () => void): () => void;
+  watch(wake: () => void, pmbusPollMs: number): () => void;
 }
 
 /** Says which role of the chassis a hardware error hit. */
@@ -202,11 +207,11 @@ export async function openChassis(
             voutVolts <= (good.maxVolts ?? Number.POSITIVE_INFINITY)
           );
         }),
-      watch: (wake) => {
-        let cancel = ports.clock.after(PMBUS_POLL_MS, poll);
+      watch: (wake, pmbusPollMs) => {
+        let cancel = ports.clock.after(pmbusPollMs, poll);
         function poll(): void {
           wake();
-          cancel = ports.clock.after(PMBUS_POLL_MS, poll);
+          cancel = ports.clock.after(pmbusPollMs, poll);
         }
         return () => cancel();
       },
@@ -298,9 +303,10 @@ export async function openChassis(
         }
       },
       readGood,
-      watch(wake) {
-        const ends = [pgood.watch(() => wake(null))];
-        for (const [rail, signal] of goods) ends.push(signal.watch(() => wake(rail)));
+      watchPgood: (wake) => pgood.watch(wake, PMBUS_POLL_MS),
+      watch(wake, { pmbusPollMs = PMBUS_POLL_MS } = {}) {
+        const ends = [pgood.watch(() => wake(null), pmbusPollMs)];
+        for (const [rail, signal] of goods) ends.push(signal.watch(() => wake(rail), pmbusPollMs));
         return () => {
           for (const end of ends) end();
         };

@@ -24,5 +24,7 @@ export const JOBS = {
   },
   on: { request: 'POWER_ON', goesOnFrom: LEFT_BEHIND, until: ['pgood'] },
   off: { request: 'POWER_OFF', goesOnFrom: [], until: ['off'] },
+  /** Of the resident process, while the chassis is on. */
+  watch: { request: null, goesOnFrom: ['pgood'], until: [], watches: true },
   clear: { request: 'CLEAR', goesOnFrom: [], until: ['off', 'pgood', 'unknown'] },
 } as const satisfies Record<string, Job>;

@@ -36,6 +36,8 @@ export interface Job {
   readonly goesOnFrom: readonly State[];
   /** The job ends in the first of these states. `failed` always ends it. */
   readonly until: readonly State[];
+  /** The job stays in `pgood` and watches, until power is lost, another process drives, or it is asked to end. */
+  readonly watches?: boolean;
 }
 
 export interface RunOptions {
@@ -51,6 +53,10 @@ export interface RunOptions {
   readonly signal?: AbortSignal;
   /** Aborted, the run rejects INTERRUPTED at once, and the lines stay as they are. */
   readonly abandon?: AbortSignal;
+  /** For a job that watches: whether another process drives the chassis now. Asked before a loss is believed. */
+  readonly superseded?: () => boolean;
+  /** For a job that watches: awaited when a loss has switched everything off, before anything else is done. */
+  readonly onLost?: () => Promise<void>;
 }
 
 export interface RunResult {
@@ -59,6 +65,9 @@ export interface RunResult {
   /** How the request was taken, null where the job had none or ended before it. */
   readonly answer: Answer | null;
 }
+
+/** How often a rail that is seen only over PMBus is looked at while the chassis is on: pgood tells first. */
+const WATCH_POLL_MS = 1_000;
 
 /** States in which something is still going on by itself. */
 const ACTIVE: readonly State[] = ['opPowerStart', 'opWaitPowerOn', 'opPowerStop', 'opWaitPowerOff', 'fault'];
@@ -95,6 +104,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   let saveWarned = false;
   /** The request to end was taken. */
   let heard = false;
+  let lossTold = false;
   /** Where the power-on was when it was asked to end. */
   let withdrewIn: State | null = null;
 
@@ -106,6 +116,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       record({ type: 'warning', message: problem });
     }
   };
+
+  /** Signals that may have another level than the sequence knows of. */
+  const woken = new Set<Source>();
 
   /** One event, and whatever follows from carrying out its actions. */
   const handle = async (first: SequenceEvent): Promise<void> => {
@@ -124,7 +137,12 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
           entered = action.state;
         }
         const followUps = await carryOut(action, options, record);
-        if (action.type === 'driveEnable') switched.get(action.rail)?.();
+        if (action.type === 'driveEnable') {
+          switched.get(action.rail)?.();
+          // Its signal may be gone already. Looked at once all is off that has to go off: a read in between would
+          // hold up the next one.
+          if (!action.asserted) woken.add(action.rail);
+        }
         pending.push(...followUps);
         // Power that is coming up comes no further once a line failed; power goes down all the same.
         if (RISING.includes(state) && followUps.some(({ type }) => type === 'DRIVE_FAILED')) break;
@@ -132,12 +150,14 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     }
   };
 
-  const woken = new Set<Source>();
   let wake: () => void = () => undefined;
-  const unwatch = hardware.watch((source) => {
-    woken.add(source);
-    wake();
-  });
+  const unwatch = hardware.watch(
+    (source) => {
+      woken.add(source);
+      wake();
+    },
+    job.watches ? { pmbusPollMs: WATCH_POLL_MS } : {},
+  );
   const onAbort = (): void => wake();
   signal?.addEventListener('abort', onAbort);
   abandon?.addEventListener('abort', onAbort);
@@ -158,6 +178,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
           { state, signal: abandon.reason },
         );
       }
+      if (job.watches && state === 'pgood' && (signal?.aborted || options.superseded?.())) return;
       if (signal?.aborted && !heard) {
         heard = true;
         if (RISING.includes(state)) await withdraw();
@@ -165,8 +186,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
           record({ type: 'warning', message: `${told(signal, state)}: power goes down first; ${AGAIN}` });
       }
       if (done()) return;
-      const [source] = woken;
-      if (source !== undefined) {
+      if (woken.size > 0) {
+        // pgood first: the last rail that is seen down must not make it "off" while pgood, seen later, stands.
+        const [source = null] = woken.has(null) ? [null] : woken;
         woken.delete(source);
         await handle(await readLevel(source, options, record));
         continue;
@@ -175,14 +197,18 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       const deadlineMs = nextDeadlineMs(plan, state, sequence);
       if (deadlineMs !== null && deadlineMs <= nowMs) {
         await handle({ type: 'TICK', atMs: nowMs });
+        if (job.watches && state === 'fault' && !lossTold) {
+          lossTold = true;
+          await options.onLost?.();
+        }
         continue;
       }
-      if (deadlineMs === null) {
+      if (deadlineMs === null && !(job.watches && state === 'pgood')) {
         if (!ACTIVE.includes(state)) return;
         throw new PowerError('INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
       }
       await new Promise<void>((resolve) => {
-        const cancel = clock.after(deadlineMs - nowMs, resolve);
+        const cancel = deadlineMs === null ? () => undefined : clock.after(deadlineMs - nowMs, resolve);
         wake = () => {
           cancel();
           resolve();
@@ -360,7 +386,7 @@ async function carryOut(
       if (failed) return [failed];
       record({ type: 'enable', rail, asserted });
       // The signal may be there already, and an edge that was before the enable is never seen again.
-      return [await readLevel(rail, options, record)];
+      return asserted ? [await readLevel(rail, options, record)] : [];
     }
     case 'driveReset': {
       const { reset, asserted } = action;

@@ -116,13 +116,22 @@ export function railsToEnable(plan: Plan, sequence: SequenceState): RailPlan[] {
   );
 }
 
-/** Rails that may be disabled now: enabled, and whatever needs them is down or beyond help. */
+/**
+ * Rails that may be disabled now: enabled, and whatever needs them is down or beyond help. A running chassis
+ * that lost its power is switched off all at once, in reverse order: what failed feeds a short, and what hangs on it is
+ * falling already.
+ */
 export function railsToDisable(plan: Plan, sequence: SequenceState): RailPlan[] {
-  return plan.rails.filter((rail) => {
-    const { enabled, phase } = railState(sequence, rail.name);
-    if (!enabled || phase === 'stuck') return false;
-    return rail.neededBy.every((name) => ['down', 'stuck'].includes(railState(sequence, name).phase));
-  });
+  const atOnce = sequence.fault?.state === 'pgood';
+  return plan.rails
+    .filter((rail) => {
+      const { enabled, phase } = railState(sequence, rail.name);
+      if (!enabled || phase === 'stuck') return false;
+      return (
+        atOnce || rail.neededBy.every((name) => ['down', 'stuck'].includes(railState(sequence, name).phase))
+      );
+    })
+    .reverse();
 }
 
 /** True when no rail is left that could still be disabled, now or later. */

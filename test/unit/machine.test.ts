@@ -171,7 +171,7 @@ describe('power off', () => {
     machine.send({ type: 'POWER_OFF', atMs: 2000 });
     expect(machine.take()).toEqual(['changed', 'reset asserted', 'D off']);
     machine.good('D', 2010, false);
-    expect(machine.take()).toEqual(['B off', 'C off']);
+    expect(machine.take()).toEqual(['C off', 'B off']);
     machine.good('C', 2015, false);
     expect(machine.take()).toEqual([]);
     machine.good('B', 2020, false);
@@ -222,7 +222,7 @@ describe('power off', () => {
     machine.send({ type: 'TICK', atMs: 1020 });
     machine.take();
     machine.send({ type: 'POWER_OFF', atMs: 1025 });
-    expect(machine.take()).toEqual(['changed', 'B off', 'C off', 'A off']);
+    expect(machine.take()).toEqual(['changed', 'C off', 'B off', 'A off']);
   });
 });
 
@@ -237,7 +237,7 @@ describe('faults', () => {
     machine.send({ type: 'TICK', atMs: 1119 });
     expect(machine.state).toBe('opPowerStart');
     machine.send({ type: 'TICK', atMs: 1120 });
-    expect(machine.take()).toEqual(['fault railTimeout C', 'B off', 'C off']);
+    expect(machine.take()).toEqual(['fault railTimeout C', 'C off', 'B off']);
     expect(machine.state).toBe('fault');
     machine.good('B', 1130, false);
     expect(machine.take()).toEqual(['A off']);
@@ -292,7 +292,7 @@ describe('faults', () => {
     machine.take();
     const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads low', atMs: 1021 } as const;
     machine.send({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'B' }, asserted: true, ...failure });
-    expect(machine.take()).toEqual(['fault hardware B', 'B off', 'C off', 'A off']);
+    expect(machine.take()).toEqual(['fault hardware B', 'C off', 'B off', 'A off']);
   });
 
   it('an enable that cannot be driven off is given up, and the rails it needs still go down', () => {
@@ -301,7 +301,7 @@ describe('faults', () => {
     machine.take();
     const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads high', atMs: 2001 } as const;
     machine.send({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'D' }, asserted: false, ...failure });
-    expect(machine.take()).toEqual(['fault hardware D', 'B off', 'C off']);
+    expect(machine.take()).toEqual(['fault hardware D', 'C off', 'B off']);
     for (const rail of ['B', 'C']) machine.good(rail, 2010, false);
     expect(machine.take()).toEqual(['A off']);
     machine.good('A', 2020, false);

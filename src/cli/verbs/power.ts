@@ -2,17 +2,18 @@ import { writeFileSync } from 'node:fs';
 import { CodedError, errorText } from '../../../hw/errors.ts';
 import type { UnitManager } from '../../../hw/ports.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
-import { PowerError, type PowerErrorCode } from '../../errors.ts';
+import { PowerError } from '../../errors.ts';
 import { openChassis } from '../../run/hardware.ts';
 import { JOBS } from '../../run/jobs.ts';
 import { type ChassisLock, lockChassis } from '../../run/lock.ts';
 import { clearOnMarker } from '../../run/marker.ts';
+import { expectDone } from '../../run/outcome.ts';
 import type { Recorded, Recorder } from '../../run/record.ts';
 import { putRight, type Routed, routeFailure } from '../../run/route.ts';
 import { type Job, type RunResult, runSequence } from '../../run/runner.ts';
 import { createSnapshotFile } from '../../run/snapshot.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
-import type { Fault, FaultKind, SequenceState, State } from '../../sequence/state.ts';
+import { powerSeen, type State } from '../../sequence/state.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../main.ts';
 import { jsonReporter, lineReporter } from '../report.ts';
@@ -38,16 +39,6 @@ const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
 const LOCK_WAIT_MS = 60_000;
 /** Verbs that show the whole sequence to somebody who looks on. */
 const WATCHED = ['on', 'off', 'cycle'];
-
-const ERROR_OF: Readonly<Record<FaultKind, PowerErrorCode>> = {
-  railTimeout: 'RAIL_FAULT',
-  railLost: 'RAIL_FAULT',
-  railStray: 'RAIL_FAULT',
-  pgoodTimeout: 'PGOOD_TIMEOUT',
-  pgoodLost: 'PGOOD_LOST',
-  powerOffTimeout: 'POWER_OFF_TIMEOUT',
-  hardware: 'HARDWARE_FAULT',
-};
 
 /** All verbs that may drive a line: they lock the chassis, open its lines, run their jobs, and say how it went. */
 export const power: Verb = {
@@ -106,7 +97,7 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
         for (const job of JOBS_OF[verb] ?? []) {
           const result = await runSequence(job, options);
           forgetMarker(number, result, world);
-          settleUp(invocation, job, result);
+          expectDone(number, verb, job, result);
           ({ state } = result);
         }
       } finally {
@@ -144,7 +135,7 @@ async function lockFor({ verb, chassis, runDir }: Invocation, world: World): Pro
 
 /** A chassis without power is not "on" for the other units of an OpenBMC image either. */
 function forgetMarker(chassis: number, { sequence }: RunResult, world: World): void {
-  if (stillOn(sequence).length > 0) return;
+  if (powerSeen(sequence)) return;
   try {
     clearOnMarker(world.openbmcRunDir, chassis);
   } catch (error) {
@@ -192,52 +183,6 @@ async function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, worl
     return (await import('../live.ts')).liveReporter(world.stdout, plan);
   }
   return lineReporter(world.stdout, chassis);
-}
-
-/** @throws PowerError when the job did not end where it should */
-function settleUp({ verb, chassis }: Invocation, job: Job, { state, sequence, answer }: RunResult): void {
-  if (answer?.outcome === 'rejected') {
-    throw new PowerError('REQUEST_REJECTED', `chassis ${chassis}: ${verb} rejected: ${answer.reason}`, {
-      chassis,
-      state,
-    });
-  }
-  if (job.until.includes(state)) return;
-  const applied = stillOn(sequence);
-  // Power is off as asked; that an earlier power-on failed is no failure of this request.
-  if (state === 'failed' && job.until.includes('off') && applied.length === 0) return;
-  if (state === 'failed') throw faultError(chassis, sequence.fault, applied);
-  throw new PowerError(
-    'REQUEST_REJECTED',
-    `chassis ${chassis}: ${verb} has nothing to wait for: the chassis is ${state}, ask for ${job.until.includes('pgood') ? 'start' : 'stop'} first`,
-    { chassis, state },
-  );
-}
-
-/** What still carries power, for people. */
-function stillOn({ rails, pgood }: SequenceState): string[] {
-  return [
-    ...Object.entries(rails).flatMap(([rail, { enabled, good }]) =>
-      enabled || good ? [`rail ${rail} ${good ? 'is good' : 'is enabled'}`] : [],
-    ),
-    ...(pgood.level ? ['pgood stands'] : []),
-  ];
-}
-
-function faultError(chassis: number, fault: Fault | null, applied: readonly string[]): PowerError {
-  const end =
-    applied.length === 0
-      ? 'the power was taken down'
-      : `POWER IS STILL APPLIED (${applied.join(', ')}): disconnect the input power before touching the board`;
-  const details = { chassis, powerStillApplied: applied.length > 0 };
-  if (fault === null) {
-    const message = `chassis ${chassis}: an earlier power sequence failed and its cause is not known; ${end}`;
-    return new PowerError('POWER_OFF_TIMEOUT', message, details);
-  }
-  return new PowerError(ERROR_OF[fault.kind], `chassis ${chassis}: ${fault.reason}; ${end}`, {
-    ...details,
-    fault,
-  });
 }
 
 async function writeSvg(
