@@ -39,7 +39,7 @@ export async function lockChassis(
   holder: string,
   { clock, waitMs, signal, onWait }: LockOptions,
 ): Promise<ChassisLock> {
-  const path = join(runDir, `chassis${chassis}.lock`);
+  const path = lockPath(runDir, chassis);
   let fd: number;
   try {
     mkdirSync(runDir, { recursive: true });
@@ -82,6 +82,26 @@ export async function lockChassis(
     // A full disk: the lock holds all the same, and who is turned away hears no name.
   }
   return { release: () => closeSync(fd) };
+}
+
+/** Whether a process, this one included, has the lock of a chassis. False where there is none. */
+export function isLocked(runDir: string, chassis: number): boolean {
+  let fd: number;
+  try {
+    fd = openSync(lockPath(runDir, chassis), 'r+');
+  } catch {
+    // No file, so nobody ever locked it.
+    return false;
+  }
+  try {
+    return !tryLock(fd, lockPath(runDir, chassis));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function lockPath(runDir: string, chassis: number): string {
+  return join(runDir, `chassis${chassis}.lock`);
 }
 
 /** Whether the lock was free. */

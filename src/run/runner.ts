@@ -253,7 +253,8 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   }
 
   async function finish(): Promise<RunResult> {
-    save();
+    // A watch that ends without a loss leaves the state to the process that made it, and may have changed it since.
+    if (!(job.watches && state === 'pgood')) save();
     // A power-off that was asked to end, and one that failed, have their own result to tell.
     if (withdrewIn !== null && state !== 'failed') {
       throw interrupted(`${told(signal, withdrewIn)}: the power was taken down`, {

@@ -89,13 +89,17 @@ function remove(path: string): void {
   }
 }
 
+export function snapshotPath(runDir: string, chassis: number): string {
+  return join(runDir, `chassis${chassis}.json`);
+}
+
 /** The snapshot of one chassis as a file, `chassisN.json` in the run directory. */
 export function createSnapshotFile(
   runDir: string,
   chassis: number,
   { bootId, boardHash, plan }: SnapshotIdentity,
 ): SnapshotStore {
-  const path = join(runDir, `chassis${chassis}.json`);
+  const path = snapshotPath(runDir, chassis);
 
   /** What this process could not write: it goes by that itself, in its next job. */
   let unwritten: Hint | null = null;

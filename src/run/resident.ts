@@ -1,0 +1,355 @@
+import { mkdirSync, watch as watchFolder } from 'node:fs';
+import { basename } from 'node:path';
+import { errorText } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { PowerError } from '../errors.ts';
+import type { Plan } from '../sequence/plan.ts';
+import { reconcile } from '../sequence/reconcile.ts';
+import type { State } from '../sequence/state.ts';
+import type { ChassisHardware } from './hardware.ts';
+import { JOBS } from './jobs.ts';
+import { type ChassisLock, isLocked, lockChassis } from './lock.ts';
+import { expectDone } from './outcome.ts';
+import type { Recorded, Recorder } from './record.ts';
+import { type RunResult, runSequence } from './runner.ts';
+import { createSnapshotFile, snapshotPath } from './snapshot.ts';
+
+export type Wanted = 'on' | 'off';
+
+/** What a client sees of a chassis. */
+export interface ChassisView {
+  readonly state: State;
+  /** Power good stands, de-glitched; while power comes up only once the resets are released. */
+  readonly pgood: boolean;
+  /** What was asked for last, by whomever; after a loss of power `off`. */
+  readonly wanted: Wanted;
+  /** What went wrong, while the chassis is in `fault` or `failed`. */
+  readonly fault: string | null;
+}
+
+/** A power sequence that was asked for. Both reject with what `expectDone` throws, CHASSIS_LOCKED or INTERRUPTED. */
+export interface Operation {
+  /** Every enable is asserted, or deasserted: what the first of the two oneshots does. */
+  readonly switched: Promise<void>;
+  readonly done: Promise<void>;
+}
+
+export interface ResidentOptions {
+  readonly chassis: number;
+  readonly plan: Plan;
+  /** Open as long as the resident lives. */
+  readonly hardware: ChassisHardware;
+  readonly clock: Clock;
+  readonly runDir: string;
+  readonly identity: { readonly bootId: string; readonly boardHash: string };
+  readonly record: Recorder;
+  readonly onChange: (now: ChassisView, before: ChassisView) => void;
+  /** The chassis lost its power while it was on, and everything is off: tell whoever has to know. */
+  readonly onLoss: (result: RunResult) => Promise<void>;
+}
+
+/** A chassis in the care of a process that stays. */
+export interface Resident {
+  readonly view: ChassisView;
+  /** Asks for power on or off. Who asks for what is under way already gets the same operation. */
+  request(wanted: Wanted): Operation;
+  /** The operation that is under way, null when none is. */
+  readonly current: { readonly wanted: Wanted; readonly operation: Operation } | null;
+  /** Longest time for pgood, for the sequences of this process. */
+  setPgoodTimeoutMs(onTimeoutMs: number): void;
+  /** Ends the watch; what this process has in motion comes to rest first. The lines stay as they are. */
+  stop(reason: string): Promise<void>;
+}
+
+/** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
+const LOCK_WAIT_MS = 60_000;
+/** Before a watch that ended without a reason is begun again. */
+const RETRY_MS = 500;
+const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
+const FALLING: readonly State[] = ['opPowerStop', 'opWaitPowerOff'];
+/** States that tell that the switching of an operation is over. */
+const SWITCHED: Readonly<Record<Wanted, readonly State[]>> = {
+  on: ['opWaitPowerOn', 'pgood'],
+  off: ['opWaitPowerOff', 'off'],
+};
+
+interface Running {
+  readonly wanted: Wanted;
+  readonly operation: Operation;
+  readonly controller: AbortController;
+}
+
+/**
+ * Takes a chassis into care: reads its lines, drives none, and from then on shows what it does, watches it while
+ * it is on, and runs power sequences. Oneshots and people may do the same beside it: the lock keeps them apart,
+ * and the state file tells each what the other did.
+ *
+ * Rejects with the HardwareError of a line that cannot be read.
+ */
+export async function createResident(options: ResidentOptions): Promise<Resident> {
+  const { chassis, hardware, clock, runDir, identity } = options;
+  let { plan } = options;
+  let stopped = false;
+  let running: Running | null = null;
+  let watching: { readonly controller: AbortController; readonly ended: Promise<void> } | null = null;
+
+  // A new one for each use: a store goes by what it could not write itself, and others write here too.
+  const openStore = () => createSnapshotFile(runDir, chassis, { ...identity, plan });
+  const lock = (signal: AbortSignal): Promise<ChassisLock> =>
+    lockChassis(runDir, chassis, 'serve', { clock, waitMs: LOCK_WAIT_MS, signal, onWait: () => undefined });
+
+  const { observation, unreadable } = await hardware.observe();
+  if (unreadable[0]) throw unreadable[0].error;
+  const first = reconcile(plan, observation, openStore().load().hint, clock.nowMs());
+  let state = first.state;
+  let wanted: Wanted = state === 'pgood' || RISING.includes(state) ? 'on' : 'off';
+  let fault = first.sequence.fault?.reason ?? null;
+  let pgood = observation.pgood;
+
+  const viewNow = (): ChassisView => ({
+    state,
+    pgood: pgood && !RISING.includes(state),
+    wanted,
+    fault: state === 'fault' || state === 'failed' ? fault : null,
+  });
+  let view = viewNow();
+  const publish = (): void => {
+    const before = view;
+    view = viewNow();
+    const same = (Object.keys(view) as (keyof ChassisView)[]).every((key) => view[key] === before[key]);
+    if (!same) options.onChange(view, before);
+  };
+
+  const enter = (next: State): void => {
+    state = next;
+    if (RISING.includes(state)) wanted = 'on';
+    else if (FALLING.includes(state) || state === 'off' || state === 'fault' || state === 'failed')
+      wanted = 'off';
+    else if (state === 'pgood') wanted = 'on';
+    publish();
+    if (state === 'pgood') watchOver();
+  };
+
+  const record = (entry: Recorded): void => {
+    options.record(entry);
+    if (entry.type === 'fault') fault = entry.fault.reason;
+    if (entry.type === 'state') enter(entry.to);
+  };
+
+  /** Another process changed the state. */
+  const takeNotice = async (): Promise<void> => {
+    if (running !== null || stopped) return;
+    const { hint } = openStore().load();
+    if (hint !== null) {
+      fault = hint.sequence.fault?.reason ?? null;
+      if (hint.state !== state) enter(hint.state);
+      return;
+    }
+    const seen = await hardware.observe();
+    if (seen.unreadable.length > 0 || running !== null || stopped) return;
+    enter(reconcile(plan, seen.observation, null, clock.nowMs()).state);
+  };
+
+  const superseded = (): boolean => {
+    const { hint } = openStore().load();
+    return hint === null ? isLocked(runDir, chassis) : hint.state !== 'pgood';
+  };
+
+  /** Watches a chassis that is on until it is not, or somebody else drives. Once at a time. */
+  function watchOver(): void {
+    if (stopped || watching !== null || running !== null) return;
+    const controller = new AbortController();
+    let held: ChassisLock | null = null;
+    const run = async (): Promise<void> => {
+      const result = await runSequence(JOBS.watch, {
+        plan,
+        hardware,
+        clock,
+        store: openStore(),
+        record,
+        signal: controller.signal,
+        superseded,
+        onLost: async () => {
+          // All enables are off by now. Whoever has the lock can only find the same.
+          held = await lock(new AbortController().signal).catch((error: unknown) => {
+            options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
+            return null;
+          });
+        },
+      });
+      if (result.state === 'failed') await options.onLoss(result);
+    };
+    const ended = run()
+      .catch((error: unknown) => {
+        options.record({
+          type: 'warning',
+          message: `the watch ended: ${errorText(error)}`,
+          atMs: clock.nowMs(),
+        });
+      })
+      .then(async () => {
+        held?.release();
+        watching = null;
+        if (stopped || running !== null) return;
+        await takeNotice();
+        if (state === 'pgood' && watching === null) clock.after(RETRY_MS, watchOver);
+      });
+    watching = { controller, ended };
+  }
+
+  const begin = (asked: Wanted, before: Running | null): Running => {
+    const controller = new AbortController();
+    // A power-on gives way at once; a power-off is finished before anything else.
+    if (before?.wanted === 'on') before.controller.abort('power off was asked for');
+    watching?.controller.abort('request');
+    const watchEnded = watching?.ended;
+    const switched = deferred();
+    const job = JOBS[asked];
+    const run = async (): Promise<void> => {
+      await before?.operation.done.catch(() => undefined);
+      await watchEnded;
+      const held = await lock(controller.signal);
+      try {
+        const result = await runSequence(job, {
+          plan,
+          hardware,
+          clock,
+          store: openStore(),
+          signal: controller.signal,
+          record: (entry) => {
+            record(entry);
+            if (entry.type === 'state' && SWITCHED[asked].includes(entry.to)) switched.resolve();
+          },
+        });
+        enter(result.state);
+        expectDone(chassis, `power ${asked}`, job, result);
+      } finally {
+        held.release();
+      }
+    };
+    const done = run().finally(() => {
+      if (running === current) running = null;
+      if (state === 'pgood') watchOver();
+    });
+    done.then(switched.resolve, switched.reject);
+    // Whoever asked may have gone: then nobody hears of it here, and the record has it all the same.
+    switched.promise.catch(() => undefined);
+    const current: Running = { wanted: asked, operation: { switched: switched.promise, done }, controller };
+    return current;
+  };
+
+  const stopTracking = trackPgood(
+    hardware,
+    clock,
+    () => plan.pgood.deglitchMs,
+    pgood,
+    (level) => {
+      pgood = level;
+      publish();
+    },
+  );
+  mkdirSync(runDir, { recursive: true });
+  const fileName = basename(snapshotPath(runDir, chassis));
+  const files = watchFolder(runDir, { persistent: false }, (_, name) => {
+    if (name !== fileName) return;
+    takeNotice().catch((error: unknown) => {
+      options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
+    });
+  });
+  watchOverIfOn();
+
+  function watchOverIfOn(): void {
+    if (state === 'pgood') watchOver();
+  }
+
+  return {
+    get view() {
+      return view;
+    },
+    get current() {
+      return running === null ? null : { wanted: running.wanted, operation: running.operation };
+    },
+    request(asked) {
+      if (stopped) {
+        const error = new PowerError('INTERRUPTED', `chassis ${chassis}: the service is stopping`, {
+          chassis,
+        });
+        const refused = Promise.reject(error);
+        refused.catch(() => undefined);
+        return { switched: refused, done: refused };
+      }
+      if (running?.wanted === asked) return running.operation;
+      running = begin(asked, running);
+      return running.operation;
+    },
+    setPgoodTimeoutMs(onTimeoutMs) {
+      plan = { ...plan, pgood: { ...plan.pgood, onTimeoutMs } };
+    },
+    async stop(reason) {
+      stopped = true;
+      files.close();
+      stopTracking();
+      watching?.controller.abort(reason);
+      running?.controller.abort(reason);
+      await running?.operation.done.catch(() => undefined);
+      await watching?.ended;
+    },
+  };
+}
+
+/** Calls `changed` when pgood has had another level for the board's de-glitch time. Returns the function that ends it. */
+function trackPgood(
+  hardware: ChassisHardware,
+  clock: Clock,
+  deglitchMs: () => number,
+  initial: boolean,
+  changed: (level: boolean) => void,
+): () => void {
+  let believed = initial;
+  let cancel: (() => void) | null = null;
+  let ended = false;
+
+  const settle = (level: boolean): void => {
+    cancel = null;
+    if (ended || level === believed) return;
+    believed = level;
+    changed(level);
+  };
+  const read = async (then: (level: boolean) => void): Promise<void> => {
+    // A line that cannot be read keeps its last level: the watch reports it where it matters.
+    const level = await hardware.readGood(null).catch(() => believed);
+    if (!ended) then(level);
+  };
+  const look = (): void => {
+    void read((level) => {
+      if (level === believed) {
+        cancel?.();
+        cancel = null;
+      } else if (cancel === null) {
+        cancel = clock.after(deglitchMs(), () => {
+          void read(settle);
+        });
+      }
+    });
+  };
+  const unwatch = hardware.watchPgood(look);
+  return () => {
+    ended = true;
+    cancel?.();
+    unwatch();
+  };
+}
+
+function deferred(): {
+  readonly promise: Promise<void>;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+} {
+  let resolve: () => void = () => undefined;
+  let reject: (error: unknown) => void = () => undefined;
+  const promise = new Promise<void>((done, failed) => {
+    resolve = done;
+    reject = failed;
+  });
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,210 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { parseFault } from '../../mocks/faults.ts';
+import { createMockGpio } from '../../mocks/gpio.ts';
+import { createMockI2c } from '../../mocks/i2c.ts';
+import { createPlant } from '../../mocks/plant.ts';
+import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { openChassis } from '../../src/run/hardware.ts';
+import { lockChassis } from '../../src/run/lock.ts';
+import type { Recorded } from '../../src/run/record.ts';
+import { type ChassisView, createResident, type Resident } from '../../src/run/resident.ts';
+import type { RunResult } from '../../src/run/runner.ts';
+import { createSnapshotFile } from '../../src/run/snapshot.ts';
+import { planOf } from '../../src/sequence/plan.ts';
+import { shippedBoard } from './bench.ts';
+
+const IDENTITY = { bootId: 'boot', boardHash: 'hash' };
+/** hw/boards/reference.json. */
+const DEGLITCH_MS = 5;
+
+let runDir = '';
+const residents: Resident[] = [];
+beforeEach(() => {
+  runDir = mkdtempSync(join(tmpdir(), 'chassis-power-resident-'));
+});
+afterEach(async () => {
+  for (const resident of residents.splice(0)) await resident.stop('end of the test');
+  rmSync(runDir, { recursive: true });
+});
+
+async function createCare(initially: 'off' | 'on') {
+  const board = shippedBoard('reference');
+  const chassis = board.chassis['0'];
+  if (!chassis) throw new RangeError('no chassis 0');
+  const plan = planOf(chassis);
+  const clock = createVirtualClock();
+  const plant = createPlant({ board, clock, initially });
+  const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+  const views: ChassisView[] = [];
+  const losses: RunResult[] = [];
+  const recording: Recorded[] = [];
+  const resident = await clock.runUntil(
+    (async () =>
+      createResident({
+        chassis: 0,
+        plan,
+        hardware: await openChassis(board, chassis, ports),
+        clock,
+        runDir,
+        identity: IDENTITY,
+        record: (entry) => recording.push(entry),
+        onChange: (now) => views.push(now),
+        onLoss: async (result) => {
+          losses.push(result);
+        },
+      }))(),
+  );
+  residents.push(resident);
+  return {
+    clock,
+    plant,
+    resident,
+    views,
+    losses,
+    recording,
+    store: createSnapshotFile(runDir, 0, { ...IDENTITY, plan }),
+    pass: (ms: number) =>
+      clock.runUntil(
+        new Promise<void>((resolve) => {
+          clock.after(ms, resolve);
+        }),
+      ),
+    breakIt: (fault: string) => plant.addFault(parseFault(fault, board)),
+    changes: () => plant.lines().map(({ line, changes }) => `${line} ${changes}`),
+    enabled: () => plant.lines().filter(({ role, asserted }) => role === 'enable' && asserted).length,
+  };
+}
+
+describe('a resident', () => {
+  it('touches no line when it takes a chassis into care', async () => {
+    for (const initially of ['off', 'on'] as const) {
+      const care = await createCare(initially);
+      const before = care.changes();
+      await care.pass(10_000);
+      expect(care.changes()).toEqual(before);
+      expect(care.resident.view).toMatchObject({
+        state: initially === 'on' ? 'pgood' : 'off',
+        pgood: initially === 'on',
+        wanted: initially,
+      });
+    }
+  });
+
+  it('powers on and off, and shows it', async () => {
+    const care = await createCare('off');
+    await care.clock.runUntil(care.resident.request('on').done);
+    expect(care.views.map(({ state, pgood }) => `${state} ${pgood}`)).toEqual([
+      'opPowerStart false',
+      'opWaitPowerOn false',
+      'pgood true',
+    ]);
+    await care.clock.runUntil(care.resident.request('off').done);
+    expect(care.resident.view).toMatchObject({ state: 'off', pgood: false, wanted: 'off' });
+    expect(care.enabled()).toBe(0);
+    expect(care.plant.hazards).toEqual([]);
+  });
+
+  it('gives two that ask for the same the same operation, and lets a power off go before a power on', async () => {
+    const care = await createCare('off');
+    const on = care.resident.request('on');
+    expect(care.resident.request('on')).toBe(on);
+    const refused = expect(on.done).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    await care.pass(150);
+    expect(care.enabled()).toBeGreaterThan(0);
+    await care.clock.runUntil(care.resident.request('off').done);
+    await refused;
+    expect(care.enabled()).toBe(0);
+    expect(care.resident.view).toMatchObject({ state: 'off', wanted: 'off' });
+  });
+
+  it('says why a power on failed', async () => {
+    const care = await createCare('off');
+    care.breakIt('rail P1V8 never good');
+    await expect(care.clock.runUntil(care.resident.request('on').done)).rejects.toMatchObject({
+      code: 'RAIL_FAULT',
+      details: { powerStillApplied: false },
+    });
+    expect(care.resident.view).toMatchObject({ state: 'failed', fault: expect.stringMatching(/P1V8/) });
+  });
+});
+
+describe('a loss of power', () => {
+  it('switches every enable off in reverse order, without a wait between them', async () => {
+    const care = await createCare('on');
+    await care.pass(1_000);
+    const fromMs = care.clock.nowMs();
+    care.breakIt('pgood stuck off');
+    await care.pass(10_000);
+    const dropped = care.plant.history.flatMap((event) =>
+      event.type === 'line' && event.role === 'enable' && !event.asserted ? [event] : [],
+    );
+    expect(dropped.map(({ rail }) => rail)).toEqual(['PVCORE', 'PVDDQ', 'P1V8', 'P3V3', 'P5V', 'P12V']);
+    // Nothing but the de-glitch time passes; a transfer to the PMBus regulator takes none on the plant.
+    expect(dropped.map(({ atMs }) => Math.round(atMs - fromMs))).toEqual(dropped.map(() => DEGLITCH_MS));
+    expect(care.losses).toMatchObject([{ state: 'failed', sequence: { fault: { kind: 'pgoodLost' } } }]);
+    expect(care.resident.view).toMatchObject({ state: 'failed', pgood: false, wanted: 'off' });
+    expect(care.store.load().hint?.state).toBe('failed');
+  });
+
+  it('that is a glitch shorter than the board allows is none', async () => {
+    const care = await createCare('on');
+    const before = care.changes();
+    care.breakIt('pgood glitch 3ms');
+    await care.pass(1_000);
+    expect(care.changes().filter((line) => !before.includes(line))).toHaveLength(1);
+    expect(care.losses).toEqual([]);
+    expect(care.views).toEqual([]);
+  });
+
+  it('that another process commanded is none', async () => {
+    const care = await createCare('on');
+    await care.pass(100);
+    // As a oneshot does it: the state is written before the first enable goes.
+    const hint = { ...care.store.load() }.hint;
+    const sequence = hint?.sequence ?? (await seenBy(care));
+    care.store.save('opPowerStop', sequence);
+    care.breakIt('pgood stuck off');
+    await care.pass(1_000);
+    expect(care.losses).toEqual([]);
+    expect(care.enabled()).toBe(6);
+  });
+
+  it('that comes while another process holds the chassis without a state file is left to it', async () => {
+    const care = await createCare('on');
+    const held = await lockChassis(runDir, 0, 'stop', {
+      clock: care.clock,
+      waitMs: 0,
+      signal: new AbortController().signal,
+      onWait: () => undefined,
+    });
+    care.breakIt('pgood stuck off');
+    await care.pass(200);
+    expect(care.losses).toEqual([]);
+    expect(care.enabled()).toBe(6);
+    held.release();
+  });
+
+  it('after which power on works again', async () => {
+    const care = await createCare('on');
+    care.breakIt('pgood stuck off');
+    await care.pass(10_000);
+    care.plant.clearFaults();
+    await care.clock.runUntil(care.resident.request('on').done);
+    expect(care.resident.view).toMatchObject({ state: 'pgood', fault: null });
+    // And is watched over again.
+    care.breakIt('pgood stuck off');
+    await care.pass(10_000);
+    expect(care.losses).toHaveLength(2);
+  });
+});
+
+/** The sequence of a chassis that is on, as the one who runs it would have saved it. */
+async function seenBy(care: Awaited<ReturnType<typeof createCare>>) {
+  await care.clock.runUntil(care.resident.request('on').done);
+  const { hint } = care.store.load();
+  if (!hint) throw new TypeError('a power on leaves its state');
+  return hint.sequence;
+}
