@@ -53,11 +53,20 @@ export function composeWorld(): World {
     gpio: async () => (await import('../hw/gpio/onoff.ts')).createOnoffGpio({ clock }),
     i2c: async () => (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock }),
     units: async () => (await import('../hw/systemd/units.ts')).createUnitManager({ clock }),
+    objectBus: async (publication) =>
+      (await import('../hw/systemd/object-bus.ts')).createObjectBus({ ...publication, clock }),
+    eventLog: async () => (await import('../hw/systemd/event-log.ts')).createEventLog({ clock }),
+    notifier: async () =>
+      (await import('../hw/systemd/notify.ts')).createNotifier({ clock, env: process.env }),
     bootId: () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     env: process.env,
     stdout: outputOf(process.stdout),
     stderr: outputOf(process.stderr),
     ...terminationSignals(),
+    onHangup(handler) {
+      process.on('SIGHUP', handler);
+      return () => process.off('SIGHUP', handler);
+    },
     systemd: systemdAround(),
     defaultRunDir: '/run/chassis-power',
     openbmcRunDir: '/run/openbmc',

@@ -1,9 +1,11 @@
-import type { Message, MessageBus } from 'dbus-next';
+import type { Socket } from 'node:net';
+import type { Message, MessageBus, Variant } from 'dbus-next';
 import { errnoCode, errorText, HardwareError } from '../errors.ts';
-import type { Clock } from '../ports.ts';
+import type { Clock, DbusVariant } from '../ports.ts';
 
 /** The only importer of dbus-next. It loads with the first connection, not before. */
 const load = async () => (await import('dbus-next')).default;
+type Library = Awaited<ReturnType<typeof load>>;
 
 export interface DbusOptions {
   readonly clock: Clock;
@@ -11,6 +13,36 @@ export interface DbusOptions {
   readonly address?: string;
   /** Longest time for the connection and for one call that gives no time of its own. */
   readonly callTimeoutMs?: number;
+}
+
+export interface DbusConnectOptions extends DbusOptions {
+  /**
+   * Takes every method call to this connection, from the first message on. Without it the library
+   * answers, as somebody who has no objects.
+   */
+  readonly onCall?: (call: IncomingCall) => void;
+  /** Gives up connecting with `DBUS_UNAVAILABLE`; without effect on a connection that is made. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * A method call from another process, which `reply` or `fail` ends. Where the caller wants no answer, or
+ * the connection has ended, both do nothing.
+ */
+export interface IncomingCall {
+  /** Unique name of the caller. */
+  readonly sender: string;
+  readonly path: string;
+  /** Callers may leave it open. */
+  readonly interface: string | undefined;
+  readonly member: string;
+  readonly signature: string;
+  /** Variants in it are `DbusVariant`, dictionaries are objects, 64-bit integers are BigInt, `ay` is a Buffer. */
+  readonly body: readonly unknown[];
+  /** @throws HardwareError DBUS_MISUSE when the values do not fit the signature; the call waits on then */
+  reply(signature: string, body: readonly unknown[]): void;
+  /** Answers with an error and the first line of `text`. What cannot be the name of an error becomes `FAILED`. */
+  fail(name: string, text: string): void;
 }
 
 export interface DbusCall {
@@ -31,6 +63,14 @@ export interface DbusSignalRule {
   readonly member: string;
 }
 
+export interface DbusSignal {
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+  readonly signature: string;
+  readonly body: readonly unknown[];
+}
+
 export interface DbusConnection {
   /** False once the bus went away or `close` was called; nothing brings it back. */
   readonly isOpen: boolean;
@@ -45,6 +85,11 @@ export interface DbusConnection {
    * ends it.
    */
   onSignal(rule: DbusSignalRule, handler: (body: unknown[]) => void): Promise<() => Promise<void>>;
+  /**
+   * Sends a signal to whoever listens; after the end of the connection, to nobody.
+   * @throws HardwareError DBUS_MISUSE when names or values cannot be sent; nothing was sent then
+   */
+  signal(signal: DbusSignal): void;
   /** Calls `handler` once when the connection ends or has ended, also by `close`. Returns the function that ends it. */
   onLost(handler: (error: HardwareError) => void): () => void;
   /** Rejects what is pending, and disconnects. */
@@ -58,29 +103,40 @@ const CALL_TIMEOUT_MS = 25_000;
 /** Somewhat arbitrary: a bus that runs closes its end at once. */
 const CLOSE_DEADLINE_MS = 500;
 
-const BUS = {
+/** Somewhat arbitrary: a text for people, which may quote what another process sent. */
+const MAX_ERROR_TEXT_CHARACTERS = 500;
+/** Somewhat arbitrary: far above what waits at a bus that is only busy. */
+const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
+
+/** The bus itself, as the one who is called. */
+export const BUS = {
   destination: 'org.freedesktop.DBus',
   path: '/org/freedesktop/DBus',
   interface: 'org.freedesktop.DBus',
 } as const;
 
+/** The error that says no more than its text. */
+export const FAILED = 'org.freedesktop.DBus.Error.Failed';
+
 /** Error replies of the bus itself: the peer is not there, cannot be started or left before it answered. */
 const PEER_GONE =
   /^org\.freedesktop\.DBus\.Error\.(ServiceUnknown|NameHasNoOwner|NoReply|Disconnected|Spawn\..+)$/;
 
-/** dbus-next tells the end of a connection nowhere else (0.10.2). */
-interface WithStream {
-  readonly _connection: { readonly stream: NodeJS.EventEmitter & { destroy(): void } };
+/** What the library (0.10.2) does not tell or does wrong can only be had from its inside. */
+interface Internals {
+  readonly _connection: NodeJS.EventEmitter & { readonly stream: Socket };
+  readonly _methodReturnHandlers: Record<string, unknown>;
 }
 
 /**
  * Connects to the system bus. Rejects `DBUS_UNAVAILABLE`, or `DBUS_TIMEOUT` when the bus accepts but
  * does not answer. Every call ends: with its reply, its deadline, or the end of the connection.
  */
-export async function connectDbus(options: DbusOptions): Promise<DbusConnection> {
-  const { clock, callTimeoutMs = CALL_TIMEOUT_MS } = options;
+export async function connectDbus(options: DbusConnectOptions): Promise<DbusConnection> {
+  const { clock, callTimeoutMs = CALL_TIMEOUT_MS, onCall, signal: abort } = options;
   const address = options.address ?? (process.env.DBUS_SYSTEM_BUS_ADDRESS || SYSTEM_BUS_ADDRESS);
-  const { sessionBus, Message, MessageType } = await load();
+  const library = await load();
+  const { sessionBus, Message, MessageType, MessageFlag } = library;
 
   const unavailable = (error: unknown, what: string) =>
     new HardwareError(
@@ -89,7 +145,10 @@ export async function connectDbus(options: DbusOptions): Promise<DbusConnection>
       { address },
       { cause: error },
     );
+  const wasClosed = () =>
+    new HardwareError('DBUS_UNAVAILABLE', 'the connection to the D-Bus system bus was closed', { address });
 
+  if (abort?.aborted) throw wasClosed();
   let bus: MessageBus;
   try {
     // EXTERNAL only: the library's next method looks for cookies and hides why the first one failed.
@@ -97,61 +156,78 @@ export async function connectDbus(options: DbusOptions): Promise<DbusConnection>
   } catch (error) {
     throw unavailable(error, 'the D-Bus system bus cannot be addressed');
   }
-  const { stream } = (bus as unknown as WithStream)._connection;
+  const internals = bus as unknown as Internals;
+  const { stream } = internals._connection;
+  const waits = createWaits(clock, address);
 
-  const pending = new Set<(error: HardwareError) => void>();
-  let lost: HardwareError | undefined;
-  const lose = (error: HardwareError) => {
-    lost ??= error;
-    const rejects = [...pending];
-    pending.clear();
-    for (const reject of rejects) reject(lost);
-  };
-
-  /** Settles like `start`'s promise, or rejects with the deadline or the end of the connection. */
-  const within = <T>(timeoutMs: number, timeoutText: string, start: () => Promise<T>): Promise<T> =>
-    new Promise<T>((resolve, reject) => {
-      if (lost !== undefined) {
-        reject(lost);
-        return;
-      }
-      const end = (settle: () => void) => {
-        pending.delete(fail);
-        cancel();
-        settle();
-      };
-      const fail = (error: HardwareError) => end(() => reject(error));
-      pending.add(fail);
-      const cancel = clock.after(timeoutMs, () =>
-        fail(new HardwareError('DBUS_TIMEOUT', timeoutText, { address, timeoutMs })),
-      );
-      start().then(
-        (value) => end(() => resolve(value)),
-        (error: unknown) => end(() => reject(error)),
-      );
-    });
-
-  // Without a handler for 'error' the process would crash; the library emits it for whatever it meets.
-  bus.on('error', (error) => lose(unavailable(error, 'the connection to the D-Bus system bus failed')));
-  const onEnd = () => lose(unavailable(new Error('closed by the bus'), 'the D-Bus system bus went away'));
+  let connected = false;
+  // Without a handler for 'error' the process would crash; the library emits it for whatever it meets,
+  // also for one message that it cannot understand.
+  bus.on('error', (error) => {
+    if (connected && !stream.destroyed) return;
+    waits.lose(unavailable(error, 'the connection to the D-Bus system bus failed'));
+  });
+  const onEnd = () =>
+    waits.lose(unavailable(new Error('closed by the bus'), 'the D-Bus system bus went away'));
   stream.on('end', onEnd);
   stream.on('close', onEnd);
+  // The library listens to the stream right after 'connect'.
+  internals._connection.once('connect', () => process.nextTick(guardReading, stream));
 
+  // The library answers an error reply to its Hello with a rejection that nobody can handle.
+  const onRefused = ({ type, replySerial, errorName, body }: Message) => {
+    if (connected || type !== MessageType.ERROR) return;
+    delete internals._methodReturnHandlers[replySerial];
+    waits.lose(unavailable(`${errorName}: ${body[0]}`, 'the D-Bus system bus turns this process away'));
+  };
+  bus.on('message', onRefused);
+
+  const send = (message: Message) => {
+    if (waits.lost !== undefined) return;
+    message.flags = MessageFlag.NO_REPLY_EXPECTED;
+    try {
+      bus.send(message);
+    } catch (error) {
+      if (!isClosedStream(error)) throw misuse(`the message cannot be sent: ${errorText(error)}`, error);
+    }
+    if (stream.writableLength <= MAX_UNSENT_BYTES) return;
+    waits.lose(unavailable('it reads nothing', 'the D-Bus system bus hangs'));
+    stream.destroy();
+  };
+
+  if (onCall !== undefined) {
+    bus.addMethodHandler((message: Message) => {
+      try {
+        onCall(incomingCall(library, send, message));
+      } catch (error) {
+        // The library would send the stack to the caller.
+        incomingCall(library, send, message).fail(FAILED, errorText(error));
+      }
+      return true;
+    });
+  }
+
+  const onAbort = () => waits.lose(wasClosed());
+  abort?.addEventListener('abort', onAbort);
   try {
-    await within(
+    await waits.within(
       callTimeoutMs,
       `the D-Bus system bus (${address}) accepts connections but does not answer`,
       () => new Promise<void>((resolve) => bus.on('connect', resolve)),
     );
+    connected = true;
   } catch (error) {
     stream.destroy();
     throw error;
+  } finally {
+    abort?.removeEventListener('abort', onAbort);
+    bus.off('message', onRefused);
   }
 
   const call = async (request: DbusCall): Promise<unknown[]> => {
     const { timeoutMs = callTimeoutMs, body = [], ...header } = request;
     const what = `${request.member} of ${request.destination}`;
-    const reply = await within(timeoutMs, `${what} did not answer within ${timeoutMs} ms`, async () => {
+    const reply = await waits.within(timeoutMs, `${what} did not answer within ${timeoutMs} ms`, async () => {
       try {
         return await bus.call(new Message({ ...header, body: [...body] }));
       } catch (error) {
@@ -163,7 +239,7 @@ export async function connectDbus(options: DbusOptions): Promise<DbusConnection>
 
   return {
     get isOpen() {
-      return lost === undefined;
+      return waits.lost === undefined;
     },
 
     call,
@@ -186,28 +262,27 @@ export async function connectDbus(options: DbusOptions): Promise<DbusConnection>
       }
       return async () => {
         bus.off('message', listener);
-        if (lost === undefined) await call({ ...BUS, member: 'RemoveMatch', signature: 's', body: [match] });
+        if (waits.lost === undefined) {
+          await call({ ...BUS, member: 'RemoveMatch', signature: 's', body: [match] });
+        }
       };
     },
 
-    onLost(handler) {
-      if (lost !== undefined) {
-        const error = lost;
-        queueMicrotask(() => handler(error));
-      } else pending.add(handler);
-      return () => pending.delete(handler);
+    signal({ path, interface: name, member, signature, body }) {
+      if (!isObjectPath(path) || !isInterfaceName(name) || !isMemberName(member)) {
+        throw misuse(`no signal can be called ${name}.${member} of ${path}`);
+      }
+      send(Message.newSignal(path, name, member, signature, toLibrary(library, signature, body)));
     },
 
+    onLost: waits.onLost,
+
     async close() {
-      if (lost !== undefined) {
+      if (waits.lost !== undefined) {
         stream.destroy();
         return;
       }
-      lose(
-        new HardwareError('DBUS_UNAVAILABLE', 'the connection to the D-Bus system bus was closed', {
-          address,
-        }),
-      );
+      waits.lose(wasClosed());
       const closed = new Promise<void>((resolve) => {
         const cancel = clock.after(CLOSE_DEADLINE_MS, resolve);
         stream.once('close', () => {
@@ -223,6 +298,116 @@ export async function connectDbus(options: DbusOptions): Promise<DbusConnection>
   };
 }
 
+/** What waits for a connection, and ends with it. */
+interface Waits {
+  readonly lost: HardwareError | undefined;
+  /** Ends everything that waits, once. */
+  lose(error: HardwareError): void;
+  /** Settles like `start`'s promise, or rejects with the deadline or the end of the connection. */
+  within<T>(timeoutMs: number, timeoutText: string, start: () => Promise<T>): Promise<T>;
+  onLost: DbusConnection['onLost'];
+}
+
+function createWaits(clock: Clock, address: string): Waits {
+  const pending = new Set<(error: HardwareError) => void>();
+  let lost: HardwareError | undefined;
+
+  return {
+    get lost() {
+      return lost;
+    },
+
+    lose(error) {
+      lost ??= error;
+      const rejects = [...pending];
+      pending.clear();
+      for (const reject of rejects) reject(lost);
+    },
+
+    within: (timeoutMs, timeoutText, start) =>
+      new Promise((resolve, reject) => {
+        if (lost !== undefined) {
+          reject(lost);
+          return;
+        }
+        const end = (settle: () => void) => {
+          pending.delete(fail);
+          cancel();
+          settle();
+        };
+        const fail = (error: HardwareError) => end(() => reject(error));
+        pending.add(fail);
+        const cancel = clock.after(timeoutMs, () =>
+          fail(new HardwareError('DBUS_TIMEOUT', timeoutText, { address, timeoutMs })),
+        );
+        start().then(
+          (value) => end(() => resolve(value)),
+          (error: unknown) => end(() => reject(error)),
+        );
+      }),
+
+    onLost(handler) {
+      if (lost !== undefined) {
+        const error = lost;
+        queueMicrotask(() => handler(error));
+      } else pending.add(handler);
+      return () => pending.delete(handler);
+    },
+  };
+}
+
+/**
+ * Lets the library pass over a message that it cannot read, such as one with file descriptors: its
+ * listener throws then, which would end the process, and goes on with the next message when it is called
+ * again.
+ */
+function guardReading(stream: Socket): void {
+  for (const read of stream.listeners('readable')) {
+    stream.off('readable', read as () => void);
+    stream.on('readable', () => {
+      for (;;) {
+        const unread = stream.readableLength;
+        try {
+          read();
+          return;
+        } catch (error) {
+          if (stream.readableLength < unread) continue;
+          stream.destroy(error as Error);
+          return;
+        }
+      }
+    });
+  }
+}
+
+/** The library's types say string for the message that is answered. */
+const asRequest = (message: Message) => message as unknown as string;
+
+function incomingCall(library: Library, send: (message: Message) => void, message: Message): IncomingCall {
+  const { Message, MessageFlag } = library;
+  const { sender, path, member, signature, body } = message;
+  const isAwaited = (message.flags & MessageFlag.NO_REPLY_EXPECTED) === 0;
+  return {
+    sender,
+    path,
+    interface: message.interface,
+    member,
+    signature,
+    body,
+
+    reply(outSignature, values) {
+      if (!isAwaited) return;
+      send(Message.newMethodReturn(message, outSignature, toLibrary(library, outSignature, values)));
+    },
+
+    fail(name, text) {
+      if (!isAwaited) return;
+      const errorName = isInterfaceName(name) ? name : FAILED;
+      send(Message.newError(asRequest(message), errorName, firstLine(text)));
+    },
+  };
+}
+
 function replyError(
   error: unknown,
   what: string,
@@ -232,9 +417,7 @@ function replyError(
   const name = error instanceof Error && 'type' in error ? String(error.type) : undefined;
   if (name === undefined) {
     // Not a reply. Either the library refuses to write to a closed connection, or our message is wrong.
-    return /stream is closed|closed stream/.test(errorText(error))
-      ? unavailable(error, 'the D-Bus system bus went away')
-      : error;
+    return isClosedStream(error) ? unavailable(error, 'the D-Bus system bus went away') : error;
   }
   const text = `${what} failed: ${errorText(error)} (${name})`;
   const details = { destination: request.destination, member: request.member, dbusError: name };
@@ -248,3 +431,185 @@ function replyError(
   }
   return new HardwareError('SYSTEMD_FAILED', text, details, { cause: error });
 }
+
+/** Whether the library refused to write because the connection has ended. */
+const isClosedStream = (error: unknown) => /stream is closed|closed stream/.test(errorText(error));
+
+const misuse = (text: string, cause?: unknown) => new HardwareError('DBUS_MISUSE', text, {}, { cause });
+
+/** What can be sent of an error's text: no stack, no null character, and nothing endless. */
+function firstLine(text: string): string {
+  const [line = ''] = text
+    .replaceAll('\0', ' ')
+    .trim()
+    .split(/[\r\n]/, 1);
+  return line.length > MAX_ERROR_TEXT_CHARACTERS ? `${line.slice(0, MAX_ERROR_TEXT_CHARACTERS)} …` : line;
+}
+
+// Names and values, after the D-Bus specification. The library lets through much that makes the bus end
+// the connection of who sends it (0.10.2: object paths, signatures, member names).
+
+const MAX_NAME_CHARACTERS = 255;
+const MAX_SIGNATURE_BYTES = 255;
+/** Of arrays and of structs, each. */
+const MAX_NESTING = 32;
+/** Of all containers in a message, variants too. */
+const MAX_DEPTH = 64;
+
+export const isObjectPath = (text: string) => /^\/$|^(\/[A-Za-z0-9_]+)+$/.test(text);
+export const isMemberName = (text: string) =>
+  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
+/** Also of errors. */
+export const isInterfaceName = (text: string) =>
+  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$/.test(text);
+export const isWellKnownName = (text: string) =>
+  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_-][A-Za-z0-9_-]*(\.[A-Za-z_-][A-Za-z0-9_-]*)+$/.test(text);
+
+const integerFrom = (lowest: number, highest: number) => (value: unknown) =>
+  Number.isInteger(value) && Number(value) >= lowest && Number(value) <= highest;
+const longFrom = (lowest: bigint, highest: bigint) => (value: unknown) =>
+  (typeof value === 'bigint' || Number.isSafeInteger(value)) &&
+  BigInt(value as bigint | number) >= lowest &&
+  BigInt(value as bigint | number) <= highest;
+const textThat = (is: (text: string) => boolean) => (value: unknown) =>
+  typeof value === 'string' && is(value);
+
+/** What the library can send, by type code: neither file descriptors nor the lowest INT64, NaN and infinity. */
+const BASIC: Readonly<Record<string, (value: unknown) => boolean>> = {
+  y: integerFrom(0, 0xff),
+  b: (value) => typeof value === 'boolean',
+  n: integerFrom(-0x8000, 0x7fff),
+  q: integerFrom(0, 0xffff),
+  i: integerFrom(-0x8000_0000, 0x7fff_ffff),
+  u: integerFrom(0, 0xffff_ffff),
+  x: longFrom(1n - 2n ** 63n, 2n ** 63n - 1n),
+  t: longFrom(0n, 2n ** 64n - 1n),
+  d: (value) => Number.isFinite(value),
+  s: textThat((text) => !text.includes('\0')),
+  o: textThat(isObjectPath),
+  g: textThat(isSignature),
+};
+/** Dictionaries are objects, so their keys are strings. */
+const DICT_KEYS = 'sog';
+
+type ValueType =
+  | { readonly kind: 'basic' | 'variant'; readonly code: string }
+  | { readonly kind: 'array'; readonly of: ValueType; readonly isBytes: boolean }
+  | { readonly kind: 'dict'; readonly key: ValueType; readonly of: ValueType }
+  | { readonly kind: 'struct'; readonly of: readonly ValueType[] };
+
+/** Whether values of this signature can be sent. */
+export function isSignature(text: string): boolean {
+  return parseSignature(text) !== undefined;
+}
+
+/** Whether `text` is the signature of one value, as a property or an argument has. */
+export function isSingleSignature(text: string): boolean {
+  return parseSignature(text)?.length === 1;
+}
+
+function parseSignature(text: string): readonly ValueType[] | undefined {
+  if (text.length > MAX_SIGNATURE_BYTES) return undefined;
+  let at = 0;
+  /** Undefined for what is no type, which makes everything around it none. */
+  const next = (arrays: number, structs: number): ValueType | undefined => {
+    if (arrays > MAX_NESTING || structs > MAX_NESTING) return undefined;
+    const code = text[at++] ?? '';
+    if (code === 'v') return { kind: 'variant', code };
+    if (Object.hasOwn(BASIC, code)) return { kind: 'basic', code };
+    if (code === 'a' && text[at] === '{') {
+      at += 1;
+      const key = DICT_KEYS.includes(text[at] ?? '-') ? next(arrays + 1, structs) : undefined;
+      const of = next(arrays + 1, structs + 1);
+      return key && of && text[at++] === '}' ? { kind: 'dict', key, of } : undefined;
+    }
+    if (code === 'a') {
+      const isBytes = text[at] === 'y';
+      const of = next(arrays + 1, structs);
+      return of && { kind: 'array', of, isBytes };
+    }
+    if (code !== '(') return undefined;
+    const of: ValueType[] = [];
+    do {
+      const member = next(arrays, structs + 1);
+      if (member === undefined) return undefined;
+      of.push(member);
+    } while (text[at] !== ')');
+    at += 1;
+    return { kind: 'struct', of };
+  };
+
+  const types: ValueType[] = [];
+  while (at < text.length) {
+    const type = next(0, 0);
+    if (type === undefined) return undefined;
+    types.push(type);
+  }
+  return types;
+}
+
+/**
+ * Makes sure that values can be sent under a signature.
+ * @throws HardwareError DBUS_MISUSE
+ */
+export function assertSendable(signature: string, body: readonly unknown[]): void {
+  convert(signature, body, () => undefined);
+}
+
+/** @throws HardwareError DBUS_MISUSE when a value cannot be sent */
+function toLibrary({ Variant }: Library, signature: string, body: readonly unknown[]): unknown[] {
+  return convert(signature, body, (type, value): Variant => new Variant(type, value));
+}
+
+type MakeVariant = (signature: string, value: unknown) => unknown;
+
+function convert(signature: string, body: readonly unknown[], makeVariant: MakeVariant): unknown[] {
+  const types = parseSignature(signature);
+  if (types === undefined) throw misuse(`${signature} is no signature of values that can be sent`);
+  if (types.length !== body.length) {
+    throw misuse(`${types.length} values were expected (${signature}) and ${body.length} were given`);
+  }
+  return types.map((type, index) => convertOne(type, body[index], makeVariant, 0));
+}
+
+function convertOne(type: ValueType, value: unknown, makeVariant: MakeVariant, depth: number): unknown {
+  if (depth > MAX_DEPTH) throw misuse('the value is nested too deep');
+  const inside = (of: ValueType, member: unknown) => convertOne(of, member, makeVariant, depth + 1);
+  switch (type.kind) {
+    case 'basic':
+      if (!BASIC[type.code]?.(value)) throw misuse(`${show(value)} cannot be sent as ${type.code}`);
+      return value;
+    case 'variant': {
+      if (!isVariant(value)) throw misuse(`${show(value)} is no variant: { signature, value } was expected`);
+      const [of, ...more] = parseSignature(value.signature) ?? [];
+      if (of === undefined || more.length > 0)
+        throw misuse(`${value.signature} is no signature of one value`);
+      return makeVariant(value.signature, inside(of, value.value));
+    }
+    case 'array':
+      if (type.isBytes && value instanceof Uint8Array) return Buffer.from(value);
+      if (!Array.isArray(value)) throw misuse(`${show(value)} is no array`);
+      return value.map((member) => inside(type.of, member));
+    case 'struct':
+      if (!Array.isArray(value) || value.length !== type.of.length) {
+        throw misuse(`${show(value)} is no array of ${type.of.length} members`);
+      }
+      return type.of.map((of, index) => inside(of, value[index]));
+    case 'dict':
+      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+        throw misuse(`${show(value)} is no object`);
+      }
+      return Object.fromEntries(
+        Object.entries(value).map(([key, member]) => [inside(type.key, key), inside(type.of, member)]),
+      );
+  }
+}
+
+const isVariant = (value: unknown): value is DbusVariant =>
+  typeof value === 'object' && value !== null && 'signature' in value && typeof value.signature === 'string';
+
+/** What a value is, short enough for a message. */
+const show = (value: unknown) =>
+  typeof value === 'object' && value !== null
+    ? `a ${value.constructor?.name ?? 'object'}`
+    : `${typeof value} ${String(value).slice(0, 40)}`;

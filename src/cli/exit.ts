@@ -66,6 +66,9 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode, number>> = {
   PMBUS_FORMAT: EXIT.hardware,
   DBUS_UNAVAILABLE: EXIT.serviceMissing,
   DBUS_TIMEOUT: EXIT.serviceMissing,
+  DBUS_NAME_TAKEN: EXIT.serviceMissing,
+  DBUS_NAME_DENIED: EXIT.serviceMissing,
+  DBUS_MISUSE: EXIT.internal,
   SYSTEMD_FAILED: EXIT.serviceMissing,
 };
 

@@ -81,6 +81,11 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: 'after a start of the BMC: make systemd agree with a chassis that is on; drives nothing',
     load: async () => (await import('./verbs/adopt.ts')).adopt,
   },
+  serve: {
+    synopsis: 'serve',
+    summary: 'the resident service: D-Bus objects and the pgood monitor, for all chassis of the board',
+    load: async () => (await import('./verbs/serve.ts')).serve,
+  },
   check: {
     synopsis: 'check [BOARD]',
     summary: 'report every problem of a board file; touches no line',
@@ -93,7 +98,8 @@ const VERBS: Readonly<Record<string, Entry>> = {
   },
   units: {
     synopsis: 'units install|uninstall|check',
-    summary: 'systemd units: put in place, take away ([--root DIR]), lint ([DIR])',
+    summary:
+      'systemd units: put in place ([--stages program|resident]), take away, both [--root DIR]; lint [DIR]',
     load: async () => (await import('./verbs/units.ts')).units,
   },
 };

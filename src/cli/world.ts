@@ -1,4 +1,13 @@
-import type { Clock, GpioBackend, I2cBackend, UnitManager } from '../../hw/ports.ts';
+import type {
+  Clock,
+  EventLog,
+  GpioBackend,
+  I2cBackend,
+  ObjectBus,
+  Publication,
+  ServiceNotifier,
+  UnitManager,
+} from '../../hw/ports.ts';
 
 /** Where text goes. */
 export interface Output {
@@ -15,6 +24,9 @@ export interface World {
   readonly gpio: () => Promise<GpioBackend>;
   readonly i2c: () => Promise<I2cBackend>;
   readonly units: () => Promise<UnitManager>;
+  readonly objectBus: (publication: Publication) => Promise<ObjectBus>;
+  readonly eventLog: () => Promise<EventLog>;
+  readonly notifier: () => Promise<ServiceNotifier>;
   /** Tells boots apart, so that the state of another boot is never believed. */
   readonly bootId: () => string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -24,6 +36,8 @@ export interface World {
   readonly signal: AbortSignal;
   /** Aborted when it is asked a second time. */
   readonly abandon: AbortSignal;
+  /** Calls `handler` with every SIGHUP. Returns the function that ends it. */
+  readonly onHangup: (handler: () => void) => () => void;
   /**
    * What systemd has to do with this process: it does not run this machine; it started this process as a unit and
    * sees how it ends; or neither, as for a command from a shell.

@@ -26,6 +26,7 @@ import { PowerError } from '../errors.ts';
 /** Folders and files below the root, always with `/`. */
 const UNIT_DIR = 'usr/lib/systemd/system';
 const TMPFILES_DIR = 'usr/lib/tmpfiles.d';
+const DBUS_POLICY_DIR = 'usr/share/dbus-1/system.d';
 /** What was installed below a root, for `uninstallUnits` and for the next `installUnits`. */
 export const MANIFEST_PATH = 'usr/lib/chassis-power/units.json';
 
@@ -48,10 +49,11 @@ export const LINKS: readonly {
   { target: 'obmc-chassis-reset@.target', kind: 'requires', unit: 'op-reset-chassis-on@.service' },
   // Not requires: a chassis that is in doubt must not keep the BMC from coming up.
   { target: 'multi-user.target', kind: 'wants', unit: 'obmc-chassis-reset@.target' },
+  { target: 'multi-user.target', kind: 'wants', unit: 'chassis-power.service' },
 ];
 
 const UNIT_FILE = /^[^.].*\.(?:service|target|socket|path|timer)$/;
-const TMPFILES_FILE = /^[^.].*\.conf$/;
+const CONF_FILE = /^[^.].*\.conf$/;
 
 export interface InstallOptions {
   /** Folder that holds `usr`; `/` for this machine, an image's root file system otherwise. It must exist. */
@@ -60,6 +62,8 @@ export interface InstallOptions {
   readonly chassis: readonly number[];
   /** Folder with the unit files, `systemd/` of this project: units at the top, `tmpfiles.d/` below. */
   readonly sourceDir: string;
+  /** Who does the work of the stages: the program each time anew, or the resident service. Default `program`. */
+  readonly stages?: 'program' | 'resident';
 }
 
 export interface KeptPath {
@@ -190,7 +194,7 @@ function sha256(content: Buffer): string {
  */
 export async function installUnits(options: InstallOptions): Promise<UnitsReport> {
   const chassis = checkedChassis(options.chassis);
-  const wanted = [...(await sourceItems(options.sourceDir)), ...linkItems(chassis)];
+  const wanted = [...(await sourceItems(options)), ...linkItems(chassis)];
   const root = await checkedRoot(options.root);
   const manifest = await readManifest(root);
   const previous = manifest?.entries ?? [];
@@ -293,11 +297,12 @@ function checkedChassis(chassis: readonly number[]): number[] {
   return [...new Set(chassis)].sort((a, b) => a - b);
 }
 
-async function sourceItems(sourceDir: string): Promise<Item[]> {
+async function sourceItems({ sourceDir, stages = 'program' }: InstallOptions): Promise<Item[]> {
   const items: Item[] = [];
   const folders = [
     { from: '.', pattern: UNIT_FILE, to: UNIT_DIR },
-    { from: 'tmpfiles.d', pattern: TMPFILES_FILE, to: TMPFILES_DIR },
+    { from: 'tmpfiles.d', pattern: CONF_FILE, to: TMPFILES_DIR },
+    { from: 'dbus-1', pattern: CONF_FILE, to: DBUS_POLICY_DIR },
   ];
   try {
     for (const { from, pattern, to } of folders) {
@@ -306,6 +311,11 @@ async function sourceItems(sourceDir: string): Promise<Item[]> {
         const content = await readFile(join(sourceDir, from, name));
         items.push({ kind: 'file', path: posix.join(to, name), content });
       }
+    }
+    for (const name of stages === 'resident' ? (await readdir(join(sourceDir, 'resident'))).sort() : []) {
+      const content = await readFile(join(sourceDir, 'resident', name));
+      const folder = name.replace(/\.conf$/, '.d');
+      items.push({ kind: 'file', path: posix.join(UNIT_DIR, folder, 'resident.conf'), content });
     }
   } catch (error) {
     throw new PowerError(
@@ -329,7 +339,8 @@ async function sourceItems(sourceDir: string): Promise<Item[]> {
 }
 
 function linkItems(chassis: readonly number[]): Item[] {
-  return chassis.flatMap((number) =>
+  // Links of what there is once come up for every chassis: by their path they are one.
+  const links = chassis.flatMap((number) =>
     LINKS.map(
       ({ target, kind, unit }): Item => ({
         kind: 'link',
@@ -339,6 +350,7 @@ function linkItems(chassis: readonly number[]): Item[] {
       }),
     ),
   );
+  return [...new Map(links.map((link) => [link.path, link])).values()];
 }
 
 function instance(template: string, number: number): string {

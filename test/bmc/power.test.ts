@@ -258,6 +258,60 @@ describe('through systemd', () => {
     await expectOff();
   });
 
+  test('pgood lost on real lines: the next command takes everything down at once, and systemd knows', async () => {
+    const { code, stderr } = await start('obmc-chassis-start@0.target');
+    expect(code, `${stderr}\n${await journal()}`).toBe(0);
+    plant.change('P3V3', { neverGood: true });
+    await eventually(() => plant.level('B7'), 0);
+    expect(await asserted(P12V)).toBe(true);
+    const sinceMs = plantNowMs();
+
+    const found = await program('wait-on');
+
+    expect([101, 102], found.stderr).toContain(found.code);
+    await expectOff();
+    expect(await asserted(RESET)).toBe(true);
+    expect(firstAt('PVCORE OPERATION', 0, sinceMs)).toBeLessThanOrEqual(firstAt('C1', 1, sinceMs));
+    expect(firstAt('C1', 1, sinceMs)).toBeLessThanOrEqual(firstAt('C0', 0, sinceMs));
+    expect(found.stdout).toMatch('obmc-quiesce-host@0.target started');
+    const active = (unit: string) => bmc.sh(`systemctl is-active ${unit} || true`);
+    expect(await active('obmc-power-chassis-off@0.target')).toBe('active');
+    expect(await active('obmc-quiesce-host@0.target')).toBe('active');
+    expect(await active('obmc-power-chassis-on@0.target')).toBe('inactive');
+  });
+
+  test('a BMC that restarts under a chassis that is on: no pin becomes an output, the units are active', async () => {
+    // A board that latches its enables: the BMC's pins say nothing any more after a reset, and power stands.
+    const board = JSON.parse(await bmc.sh('cat /usr/share/chassis-power/boards/ast2600-evb.json'));
+    board.chassis['0'].resets = {};
+    board.chassis['0'].latch = { chip: '1e780000.gpio', line: 'D1', pulseMs: 1 };
+    await bmc.sh(`cat >/etc/chassis-power/board.json <<'EOF'\n${JSON.stringify(board)}\nEOF`);
+    const { code, stderr } = await start('obmc-chassis-start@0.target');
+    expect(code, `${stderr}\n${await journal()}`).toBe(0);
+    plant.hold();
+    await bmc.sh('sync');
+    const before = plant.history.length;
+
+    await bmc.reboot();
+
+    await eventually(
+      async () => bmc.sh('systemctl is-active obmc-chassis-reset@0.target || true'),
+      'active',
+      TARGET_TIMEOUT_MS,
+    );
+    const units = ['obmc-power-chassis-on@0.target', 'op-power-start@0', 'op-wait-power-on@0'];
+    expect(await bmc.sh(`systemctl is-active ${units.join(' ')}`), await journal()).toBe(
+      'active\nactive\nactive',
+    );
+    expect(await status()).toMatchObject({ state: 'pgood', pgood: true, contradictions: [] });
+    for (const gpio of ['C0', 'C1', 'D1']) expect(await bmc.qmp.gpioDirection(gpio), gpio).toBe('in');
+    expect(plant.history.slice(before)).toEqual([]);
+
+    plant.release();
+    expect((await start('obmc-chassis-stop@0.target')).code).toBe(0);
+    await expectOff();
+  });
+
   test('units uninstall leaves nothing behind', async () => {
     const { code, stderr } = await program('units uninstall');
     expect(code, stderr).toBe(0);

@@ -24,6 +24,7 @@ export const UNITS = [
   'op-power-stop@0.service',
   'op-wait-power-off@0.service',
   'op-reset-chassis-on@0.service',
+  'chassis-power.service',
 ] as const;
 export type Unit = (typeof UNITS)[number];
 

@@ -45,6 +45,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
     'src/run/',
     ['src/run/', 'src/sequence/', 'src/board/', 'src/errors.ts', ...PORTS, 'hw/pmbus/', 'node:', 'valibot'],
   ],
+  ['src/dbus/', ['src/dbus/', 'src/run/', 'src/sequence/', 'src/errors.ts', ...PORTS]],
   ['src/trace/', ['src/trace/', 'src/run/record.ts', 'src/sequence/']],
   ['src/units/', ['src/units/', 'src/errors.ts', 'hw/errors.ts', 'node:']],
   [
@@ -52,6 +53,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
     [
       'src/cli/',
       'src/run/',
+      'src/dbus/',
       'src/trace/',
       'src/units/',
       'src/sequence/',

@@ -8,6 +8,7 @@ import type { Verb } from '../main.ts';
 import type { World } from '../world.ts';
 
 const ACTIONS = ['install', 'uninstall', 'check'];
+const STAGES = ['program', 'resident'] as const;
 
 /**
  * Puts the units of every chassis of the board in place, or takes away what was put; on the running
@@ -15,7 +16,7 @@ const ACTIONS = ['install', 'uninstall', 'check'];
  * a tree of units, the ones that ship when none is named, and returns `EXIT.findings` when it has any.
  */
 export const units: Verb = {
-  options: ['root'],
+  options: ['root', 'stages'],
   operands: [1, 2],
   async run({ operands, boardPath, option, json }, world) {
     const [action = '', dir] = operands;
@@ -34,12 +35,17 @@ export const units: Verb = {
       throw new PowerError('USAGE', `units ${action} does not take "${dir}": name a root with --root`);
     }
     const root = option('root') ?? '/';
+    const stages = STAGES.find((name) => name === (option('stages') ?? 'program'));
+    if (stages === undefined || (action === 'uninstall' && option('stages') !== undefined)) {
+      throw new PowerError('USAGE', 'units install takes --stages program or --stages resident');
+    }
     const report =
       action === 'install'
         ? await installUnits({
             root,
             chassis: Object.keys(loadBoard(boardPath).board.chassis).map(Number),
             sourceDir: world.unitSourceDir,
+            stages,
           })
         : await uninstallUnits({ root });
     print(report, json, world);

@@ -1,0 +1,42 @@
+import { HardwareError } from '../errors.ts';
+import type { Clock, EventLog } from '../ports.ts';
+import { connectDbus } from './dbus.ts';
+
+/** An entry is small; a logging service that needs longer is not waited for. */
+const CREATE_TIMEOUT_MS = 10_000;
+
+/** OpenBMC's event log (phosphor-dbus-interfaces, xyz/openbmc_project/Logging/Create.interface.yaml). */
+export function createEventLog({ clock, address }: { clock: Clock; address?: string }): EventLog {
+  return {
+    async create({ name, severity, data }) {
+      const dbus = await connectDbus({
+        clock,
+        callTimeoutMs: CREATE_TIMEOUT_MS,
+        ...(address ? { address } : {}),
+      });
+      try {
+        await dbus.call({
+          destination: 'xyz.openbmc_project.Logging',
+          path: '/xyz/openbmc_project/logging',
+          interface: 'xyz.openbmc_project.Logging.Create',
+          member: 'Create',
+          signature: 'ssa{ss}',
+          body: [name, `xyz.openbmc_project.Logging.Entry.Level.${severity}`, data],
+        });
+        return true;
+      } catch (error) {
+        if (error instanceof HardwareError && NOBODY_LOGS.includes(String(error.details.dbusError)))
+          return false;
+        throw error;
+      } finally {
+        await dbus.close();
+      }
+    },
+  };
+}
+
+/** What the bus answers where no image part owns the logging service's name. */
+const NOBODY_LOGS = [
+  'org.freedesktop.DBus.Error.ServiceUnknown',
+  'org.freedesktop.DBus.Error.NameHasNoOwner',
+];

@@ -1,0 +1,260 @@
+import { CodedError, errorText } from '../../../hw/errors.ts';
+import type { ObjectBus, ServiceNotifier } from '../../../hw/ports.ts';
+import { type LoadedBoard, loadBoard } from '../../board/load.ts';
+import {
+  CONTROL_POWER,
+  CONTROL_POWER_ROOT,
+  controlPowerChanges,
+  controlPowerObject,
+  controlPowerPath,
+  SEQUENCE,
+} from '../../dbus/control-power.ts';
+import { PowerError } from '../../errors.ts';
+import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
+import { type ChassisView, createResident, type Resident } from '../../run/resident.ts';
+import { routeFailure } from '../../run/route.ts';
+import type { RunResult } from '../../run/runner.ts';
+import { planOf } from '../../sequence/plan.ts';
+import { powerSeen } from '../../sequence/state.ts';
+import { EXIT } from '../exit.ts';
+import type { Invocation, Verb } from '../main.ts';
+import { lineReporter } from '../report.ts';
+import type { World } from '../world.ts';
+
+/** phosphor-power, phosphor-power-sequencer/src/chassis.cpp: a chassis that lost its power while it was on. */
+const SHUTDOWN = 'xyz.openbmc_project.Power.Error.Shutdown';
+/** A third of the time that systemd waits (sd_watchdog_enabled(3) recommends half of it). */
+const WATCHDOG_SHARE = 3;
+
+/**
+ * The resident service: one process for all chassis of the board. It publishes them on the system bus, watches
+ * those that are on, and runs power sequences on request, until it is asked to end. No line is touched when it
+ * begins, and none when it ends.
+ */
+export const serve: Verb = {
+  options: [],
+  operands: [0, 0],
+  async run(invocation, world) {
+    let loaded = loadBoard(invocation.boardPath);
+    const notifier = await world.notifier();
+    for (;;) {
+      const service = await startService(loaded, invocation, notifier, world);
+      await notifier.ready(statusText(service));
+      const endWatchdog = keepAlive(notifier, world);
+      const next = await untilAskedToEnd(loaded, service, invocation, world);
+      endWatchdog();
+      if (next === null) await notifier.stopping('leaving the chassis as they are');
+      await service.stop(next === null ? String(world.signal.reason) : 'another board');
+      if (next === null) return EXIT.ok;
+      loaded = next;
+    }
+  },
+};
+
+interface Service {
+  readonly residents: ReadonlyMap<number, Resident>;
+  stop(reason: string): Promise<void>;
+}
+
+async function startService(
+  loaded: LoadedBoard,
+  { runDir }: Invocation,
+  notifier: ServiceNotifier,
+  world: World,
+): Promise<Service> {
+  const residents = new Map<number, Resident>();
+  const opened: ChassisHardware[] = [];
+  let bus: ObjectBus | undefined;
+  const stop = async (reason: string): Promise<void> => {
+    for (const resident of residents.values()) await resident.stop(reason);
+    await bus?.close();
+    for (const hardware of opened) await hardware.close();
+  };
+  try {
+    const served = [];
+    for (const [name, chassis] of Object.entries(loaded.board.chassis)) {
+      const number = Number(name);
+      const plan = planOf(chassis);
+      const hardware = await openChassis(loaded.board, chassis, world);
+      opened.push(hardware);
+      let blamed = '';
+      const resident = await createResident({
+        chassis: number,
+        plan,
+        hardware,
+        clock: world.clock,
+        runDir,
+        identity: { bootId: world.bootId(), boardHash: loaded.hash },
+        record: lineReporter(world.stdout, number),
+        onChange(now, before) {
+          if (bus !== undefined) announce(bus, number, now, before);
+          void notifier.status(statusText({ residents }));
+        },
+        onLoss: (result) => tellOfLoss(number, result, blamed, world),
+      });
+      residents.set(number, resident);
+      let seconds = Math.ceil(plan.pgood.onTimeoutMs / 1000);
+      served.push(
+        controlPowerObject({
+          chassis: number,
+          resident,
+          clock: world.clock,
+          pgoodTimeoutSeconds: {
+            read: () => seconds,
+            write(value) {
+              seconds = value;
+              resident.setPgoodTimeoutMs(value * 1000);
+              bus?.changed(controlPowerPath(number), CONTROL_POWER, 'pgood_timeout');
+            },
+          },
+          blameSupply: (name) => {
+            blamed = name;
+          },
+        }),
+      );
+    }
+    bus = await world.objectBus({
+      names: [CONTROL_POWER],
+      managerPaths: [CONTROL_POWER_ROOT],
+      objects: served,
+      onFailure: (error, member) => log(world, 3, `${member} failed: ${errorText(error)}`),
+      onConnection: (up, error) => {
+        if (!up)
+          log(
+            world,
+            4,
+            `the D-Bus system bus went away${error ? ` (${error.message})` : ''}: connecting again`,
+          );
+      },
+    });
+    await bus.start();
+    return { residents, stop };
+  } catch (error) {
+    await stop('it could not start');
+    throw error;
+  }
+}
+
+function announce(bus: ObjectBus, chassis: number, now: ChassisView, before: ChassisView): void {
+  const path = controlPowerPath(chassis);
+  const { properties, signal } = controlPowerChanges(now, before);
+  for (const property of properties) bus.changed(path, CONTROL_POWER, property);
+  if (signal !== null) bus.emit(path, CONTROL_POWER, signal, []);
+  if (now.state !== before.state) bus.changed(path, SEQUENCE, 'State');
+  if (now.fault !== before.fault) bus.changed(path, SEQUENCE, 'Fault');
+}
+
+/** Everything is off, and the evidence is in the journal: now whoever has to know hears of it. */
+async function tellOfLoss(
+  chassis: number,
+  { sequence }: RunResult,
+  blamed: string,
+  world: World,
+): Promise<void> {
+  const powerStillApplied = powerSeen(sequence);
+  const tell = async (what: string, work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      log(world, 3, `chassis ${chassis}: ${what}: ${error.message}`);
+    }
+  };
+  await tell('the event log was not told', async () => {
+    const eventLog = await world.eventLog();
+    await eventLog.create({
+      name: blamed || SHUTDOWN,
+      severity: 'Critical',
+      data: {
+        CHASSIS_NUMBER: String(chassis),
+        REASON: sequence.fault?.reason ?? 'unknown',
+        POWER_STILL_APPLIED: String(powerStillApplied),
+        SEVERITY_DETAIL: 'SYSTEM_TERM',
+        _PID: String(process.pid),
+      },
+    });
+  });
+  await tell('systemd was not told', async () => {
+    const units = await world.units();
+    try {
+      for (const { unit, result } of await routeFailure(units, chassis, { powerStillApplied })) {
+        log(world, result === 'done' ? 5 : 3, `chassis ${chassis}: ${unit} started: ${result}`);
+      }
+    } finally {
+      await units.close();
+    }
+  });
+}
+
+/** The board to go on with, or null when the service is asked to end. */
+function untilAskedToEnd(
+  loaded: LoadedBoard,
+  { residents }: Service,
+  { boardPath }: Invocation,
+  world: World,
+): Promise<LoadedBoard | null> {
+  return new Promise((resolve) => {
+    const unhang = world.onHangup(() => {
+      const next = changedBoard(loaded, boardPath, residents, world);
+      if (next === null) return;
+      unhang();
+      resolve(next);
+    });
+    const end = () => {
+      unhang();
+      resolve(null);
+    };
+    world.signal.addEventListener('abort', end);
+    if (world.signal.aborted) end();
+  });
+}
+
+/** The board file as it is now, null when it is the same, is wrong, or a chassis is on that it may describe differently. */
+function changedBoard(
+  loaded: LoadedBoard,
+  boardPath: string,
+  residents: ReadonlyMap<number, Resident>,
+  world: World,
+): LoadedBoard | null {
+  let next: LoadedBoard;
+  try {
+    next = loadBoard(boardPath);
+  } catch (error) {
+    if (!(error instanceof PowerError)) throw error;
+    log(world, 3, `not reloaded, the board of before stays: ${error.message}`);
+    return null;
+  }
+  if (next.hash === loaded.hash) {
+    log(world, 5, 'the board file has not changed');
+    return null;
+  }
+  const busy = [...residents].filter(([, { view }]) => view.state !== 'off' && view.state !== 'failed');
+  if (busy.length > 0) {
+    const list = busy.map(([chassis, { view }]) => `chassis ${chassis} is ${view.state}`).join(', ');
+    log(world, 3, `not reloaded, the board of before stays: ${list}; power off first`);
+    return null;
+  }
+  log(world, 5, 'the board file has changed: starting over with it');
+  return next;
+}
+
+/** systemd hears of this process as long as its event loop turns. */
+function keepAlive(notifier: ServiceNotifier, world: World): () => void {
+  const { watchdogIntervalMs } = notifier;
+  if (watchdogIntervalMs === null) return () => undefined;
+  const tell = (): void => {
+    void notifier.alive();
+    cancel = world.clock.after(watchdogIntervalMs / WATCHDOG_SHARE, tell);
+  };
+  let cancel = world.clock.after(0, tell);
+  return () => cancel();
+}
+
+function statusText({ residents }: Pick<Service, 'residents'>): string {
+  return [...residents].map(([chassis, { view }]) => `chassis ${chassis} ${view.state}`).join(', ');
+}
+
+/** @param severity as syslog counts it (RFC 5424, table 2) */
+function log(world: World, severity: number, text: string): void {
+  world.stdout.write(`${world.stdout.journal ? `<${severity}>` : ''}${text}\n`);
+}
