@@ -177,6 +177,9 @@ export async function createResident(options: ResidentOptions): Promise<Resident
           });
         },
       });
+      // Before anybody is told: the units that are started for it want the lock.
+      held?.release();
+      held = null;
       if (result.state === 'failed') await options.onLoss(result);
     };
     const ended = run()

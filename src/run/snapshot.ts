@@ -1,18 +1,10 @@
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { type Hint, type SequenceState, STATES, type State } from '../sequence/state.ts';
+import { remove, writeDurably } from './durable.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
 const SCHEMA_VERSION = 1;
@@ -80,15 +72,6 @@ export interface SnapshotIdentity {
   readonly plan: Plan;
 }
 
-/** A full file system still lets go of a file. Where not even that works, the warning has to do. */
-function remove(path: string): void {
-  try {
-    rmSync(path, { force: true });
-  } catch {
-    return;
-  }
-}
-
 export function snapshotPath(runDir: string, chassis: number): string {
   return join(runDir, `chassis${chassis}.json`);
 }
@@ -135,26 +118,16 @@ export function createSnapshotFile(
     },
 
     save(state, sequence) {
-      const temporary = `${path}.${process.pid}`;
       try {
-        mkdirSync(runDir, { recursive: true });
-        const fd = openSync(temporary, 'w', 0o644);
-        try {
-          writeSync(
-            fd,
-            `${JSON.stringify({ schema: SCHEMA_VERSION, bootId, boardHash, state, sequence })}\n`,
-          );
-          fsyncSync(fd);
-        } finally {
-          closeSync(fd);
-        }
-        renameSync(temporary, path);
+        writeDurably(
+          path,
+          `${JSON.stringify({ schema: SCHEMA_VERSION, bootId, boardHash, state, sequence })}\n`,
+        );
         unwritten = null;
         return null;
       } catch (error) {
         unwritten = { state, sequence };
         remove(path);
-        remove(temporary);
         return `the state could not be written to ${path} (${errorText(error)}): the next command goes by the lines alone`;
       }
     },

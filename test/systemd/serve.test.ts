@@ -27,7 +27,7 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
   });
   beforeEach(async () => {
     await chassis.reset();
-    await machine.run(['truncate', '--size=0', '/run/monitor']).catch(() => '');
+    sinceUs = Number((await machine.readFile('/proc/uptime')).split(' ')[0]) * 1_000_000;
   });
 
   const serving = async (options: { initially?: 'off' | 'on'; faults?: readonly string[] } = {}) => {
@@ -43,8 +43,12 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
       const answer = await machine.exec(['busctl', 'get-property', NAME, PATH, NAME, name]);
       return answer.stdout.trim() === value;
     });
+  /** When the test began, on the clock of the journal. */
+  let sinceUs = 0;
+  const saidSince = async (unit: string) =>
+    (await machine.journal(unit)).filter((entry) => Number(entry.__MONOTONIC_TIMESTAMP) > sinceUs);
   const said = async (unit: string = SERVICE) =>
-    (await machine.journal(unit)).map((entry) => String(entry.MESSAGE)).join('\n');
+    (await saidSince(unit)).map((entry) => String(entry.MESSAGE)).join('\n');
   const moves = async () => {
     const lines = (await chassis.lines()).filter((line) => line.role === 'enable');
     return new Set(lines.map((line) => line.changes));
@@ -168,7 +172,7 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
     test('pgood_timeout counts for the next sequence, and takes no negative one', async () => {
       await serving({ faults: ['pgood never'] });
       const set = (value: string) =>
-        machine.exec(['busctl', 'set-property', NAME, PATH, NAME, 'pgood_timeout', 'i', value]);
+        machine.exec(['busctl', 'set-property', '--', NAME, PATH, NAME, 'pgood_timeout', 'i', value]);
       expect((await set('-1')).stderr).toMatch(/Invalid pgood timeout/);
       expect(await set('1')).toMatchObject({ code: 0 });
       expect(await property('pgood_timeout')).toBe('i 1');
@@ -292,7 +296,7 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
 
     test('stages that hand their work over start no program, and work alone without the service', async () => {
       const exits = async () =>
-        (await machine.journal('op-power-start@0.service')).filter((entry) => entry._COMM === 'node').length;
+        (await saidSince('op-power-start@0.service')).filter((entry) => entry._COMM === 'node').length;
       await machine.run('chassis-power units install --stages resident');
       try {
         await serving();

@@ -8,7 +8,7 @@ import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
-import { lockChassis } from '../../src/run/lock.ts';
+import { isLocked, lockChassis } from '../../src/run/lock.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import { type ChassisView, createResident, type Resident } from '../../src/run/resident.ts';
 import type { RunResult } from '../../src/run/runner.ts';
@@ -40,6 +40,7 @@ async function createCare(initially: 'off' | 'on') {
   const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
   const views: ChassisView[] = [];
   const losses: RunResult[] = [];
+  const lockedAtLoss: boolean[] = [];
   const recording: Recorded[] = [];
   const resident = await clock.runUntil(
     (async () =>
@@ -54,6 +55,7 @@ async function createCare(initially: 'off' | 'on') {
         onChange: (now) => views.push(now),
         onLoss: async (result) => {
           losses.push(result);
+          lockedAtLoss.push(isLocked(runDir, 0));
         },
       }))(),
   );
@@ -64,6 +66,7 @@ async function createCare(initially: 'off' | 'on') {
     resident,
     views,
     losses,
+    lockedAtLoss,
     recording,
     store: createSnapshotFile(runDir, 0, { ...IDENTITY, plan }),
     pass: (ms: number) =>
@@ -147,6 +150,8 @@ describe('a loss of power', () => {
     expect(care.losses).toMatchObject([{ state: 'failed', sequence: { fault: { kind: 'pgoodLost' } } }]);
     expect(care.resident.view).toMatchObject({ state: 'failed', pgood: false, wanted: 'off' });
     expect(care.store.load().hint?.state).toBe('failed');
+    // The stages of the power-off target, which is started then, must get the lock.
+    expect(care.lockedAtLoss).toEqual([false]);
   });
 
   it('that is a glitch shorter than the board allows is none', async () => {
