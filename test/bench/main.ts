@@ -1,0 +1,303 @@
+/**
+ * How soon a lost chassis is off, and what the watch costs. Everything is measured in one run, so the ratios hold
+ * whatever the machine: the resident service as it ships (one process, on a private bus), and beside it the way of
+ * the peers, a program that looks at pgood every so often, on the same simulated chassis over the same socket.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createSystemClock } from '../../hw/clock.ts';
+import { connectDbus, type DbusConnection } from '../../hw/systemd/dbus.ts';
+import { parseFault } from '../../mocks/faults.ts';
+import { createPlant, type Plant, type PlantEvent } from '../../mocks/plant.ts';
+import { startPlantServer } from '../../mocks/plant-server.ts';
+import { checkBoard } from '../../src/board/load.ts';
+import type { Board } from '../../src/board/schema.ts';
+
+const [root = '', pollerPath = ''] = process.argv.slice(2);
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+const TRIALS = 200;
+const CHASSIS = 12;
+const POLLERS_MS = [3_000, 1_000];
+/** Time in which a process that only waits has done all its starting. */
+const REST_MS = 3_000;
+const LIMIT_MS = 20_000;
+
+const clock = createSystemClock();
+const dir = mkdtempSync(join(tmpdir(), 'chassis-power-bench-'));
+const children = new Set<ChildProcess>();
+
+const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const deadline = clock.nowMs() + LIMIT_MS; !(await holds()); await pause(2)) {
+    if (clock.nowMs() > deadline) throw new Error(`${what}: not within ${LIMIT_MS} ms`);
+  }
+}
+
+function start(args: readonly string[], env: Record<string, string> = {}): ChildProcess {
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+    env: { PATH: process.env.PATH ?? '', ...env },
+  });
+  children.add(child);
+  child.once('exit', () => children.delete(child));
+  return child;
+}
+async function end(child: ChildProcess): Promise<void> {
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill('SIGKILL');
+  await gone;
+}
+
+/** The reference board so many times over, each on lines of its own; without the de-glitch time, which is the board's. */
+function boardOf(count: number): Board {
+  const reference = JSON.parse(readFileSync(join(root, 'hw', 'boards', 'reference.json'), 'utf8'));
+  const devices: Record<string, object> = {};
+  const chassis: Record<string, object> = {};
+  for (let number = 0; number < count; number += 1) {
+    devices[`vr${number}`] = { ...reference.devices.vr_ddr, address: `0x${(0x40 + number).toString(16)}` };
+    const text = JSON.stringify(reference.chassis['0'])
+      .replaceAll('1e780000.gpio', `chip${number}`)
+      .replaceAll('vr_ddr', `vr${number}`);
+    chassis[number] = JSON.parse(text, (key, value) =>
+      key === 'deglitchMs' || key === 'minOffMs' ? 0 : value,
+    );
+  }
+  const { board, problems } = checkBoard({ name: 'bench', devices, chassis });
+  if (!board) throw new TypeError(JSON.stringify(problems));
+  return board;
+}
+
+interface Stage {
+  readonly plant: Plant;
+  readonly socket: string;
+  readonly boardPath: string;
+  close(): Promise<void>;
+}
+async function stageOf(count: number, initially: 'off' | 'on'): Promise<Stage> {
+  const board = boardOf(count);
+  const boardPath = join(dir, `board${count}.json`);
+  writeFileSync(boardPath, JSON.stringify(board));
+  const plant = createPlant({ board, clock, initially });
+  const socket = join(dir, `plant-${count}-${initially}.sock`);
+  const server = await startPlantServer({ plant, socketPath: socket });
+  return {
+    plant,
+    socket,
+    boardPath,
+    async close() {
+      await server.close();
+      plant.close();
+      rmSync(`${socket}.run`, { recursive: true, force: true });
+    },
+  };
+}
+
+type LineEvent = Extract<PlantEvent, { type: 'line' }>;
+const changes = (plant: Plant, role: string, chassis: number, sinceMs: number): LineEvent[] =>
+  plant.history.filter(
+    (event): event is LineEvent =>
+      event.type === 'line' &&
+      event.role === role &&
+      event.chassis === chassis &&
+      !event.asserted &&
+      event.atMs >= sinceMs,
+  );
+const enabled = (plant: Plant, chassis: number) =>
+  plant.lines().filter((line) => line.role === 'enable' && line.chassis === chassis && line.asserted).length;
+const isOn = (plant: Plant, chassis: number) =>
+  plant.lines().some((line) => line.role === 'pgood' && line.chassis === chassis && line.asserted);
+
+/** From the edge of pgood to the last enable off, in milliseconds. Null while an enable is still on. */
+function lossMs(plant: Plant, chassis: number, sinceMs: number): number | null {
+  if (enabled(plant, chassis) > 0) return null;
+  const [edge] = changes(plant, 'pgood', chassis, sinceMs);
+  const last = changes(plant, 'enable', chassis, sinceMs).at(-1);
+  return edge && last ? last.atMs - edge.atMs : null;
+}
+
+async function privateBus(): Promise<{ address: string; close: () => Promise<void> }> {
+  const address = `unix:path=${join(dir, 'bus')}`;
+  const config = join(dir, 'bus.conf');
+  writeFileSync(
+    config,
+    `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig><type>system</type><listen>${address}</listen><policy context="default">
+<allow user="*"/><allow own="*"/><allow send_destination="*"/></policy></busconfig>\n`,
+  );
+  const daemon = spawn('dbus-daemon', [`--config-file=${config}`, '--nofork'], { stdio: 'ignore' });
+  children.add(daemon);
+  await until('the bus is there', async () => {
+    const dbus = await connectDbus({ clock, address }).catch(() => null);
+    await dbus?.close();
+    return dbus !== null;
+  });
+  return { address, close: () => end(daemon) };
+}
+
+const power = (dbus: DbusConnection, chassis: number, state: 0 | 1) =>
+  dbus.call({
+    destination: 'org.openbmc.control.Power',
+    path: `/org/openbmc/control/power${chassis}`,
+    interface: 'org.openbmc.control.Power',
+    member: 'setPowerState',
+    signature: 'i',
+    body: [state],
+  });
+
+async function serveOn(stage: Stage, address: string): Promise<ChildProcess> {
+  const args = [SIM, '--plant', stage.socket, 'serve', '--board', stage.boardPath, '--state', 'off'];
+  return start(args, { DBUS_SYSTEM_BUS_ADDRESS: address });
+}
+
+async function measureService(
+  address: string,
+  loaded: boolean,
+): Promise<{ off: number[]; signal: number[] }> {
+  const stage = await stageOf(1, 'off');
+  const service = await serveOn(stage, address);
+  const dbus = await connectDbus({ clock, address });
+  const busy = loaded
+    ? Array.from({ length: availableParallelism() }, () => start(['--eval', 'for (;;);']))
+    : [];
+  const off: number[] = [];
+  const signal: number[] = [];
+  let heardMs: number | null = null;
+  await dbus.onSignal(
+    {
+      sender: 'org.openbmc.control.Power',
+      path: '/org/openbmc/control/power0',
+      interface: 'org.openbmc.control.Power',
+      member: 'PowerLost',
+    },
+    () => {
+      heardMs ??= clock.nowMs();
+    },
+  );
+  await until('the service answers', () =>
+    power(dbus, 0, 1).then(
+      () => true,
+      () => false,
+    ),
+  );
+  while (off.length < TRIALS) {
+    await power(dbus, 0, 1);
+    await until('pgood stands', () => isOn(stage.plant, 0));
+    // The edge comes at no special moment.
+    await pause(20 + Math.random() * 30);
+    const sinceMs = clock.nowMs();
+    heardMs = null;
+    stage.plant.addFault(parseFault('pgood stuck off', boardOf(1)));
+    await until(
+      'everything is off and told',
+      () => lossMs(stage.plant, 0, sinceMs) !== null && heardMs !== null,
+    );
+    const ms = lossMs(stage.plant, 0, sinceMs);
+    const [edge] = changes(stage.plant, 'pgood', 0, sinceMs);
+    if (ms !== null) off.push(ms);
+    if (edge && heardMs !== null) signal.push(heardMs - edge.atMs);
+    stage.plant.clearFaults();
+    await until('the failure is handled', () =>
+      power(dbus, 0, 0).then(
+        () => true,
+        () => false,
+      ),
+    );
+  }
+  for (const child of [...busy, service]) await end(child);
+  await dbus.close();
+  await stage.close();
+  return { off, signal };
+}
+
+/** Twelve chassis at once, each with a poller of its own, so that hundreds of losses take minutes and not hours. */
+async function measurePoller(intervalMs: number): Promise<number[]> {
+  const found: number[] = [];
+  while (found.length < TRIALS) {
+    const stage = await stageOf(CHASSIS, 'on');
+    const pollers = Array.from({ length: CHASSIS }, (_, chassis) =>
+      start([pollerPath, stage.socket, stage.boardPath, String(chassis), String(intervalMs)]),
+    );
+    await Promise.all(pollers.map((poller) => new Promise((resolve) => poller.once('message', resolve))));
+    await Promise.all(
+      pollers.map(async (_, chassis) => {
+        await pause(Math.random() * intervalMs);
+        const sinceMs = clock.nowMs();
+        stage.plant.addFault(parseFault(`chassis ${chassis} pgood stuck off`, boardOf(CHASSIS)));
+        await until('a poller has noticed', () => lossMs(stage.plant, chassis, sinceMs) !== null);
+        found.push(lossMs(stage.plant, chassis, sinceMs) ?? Number.NaN);
+      }),
+    );
+    for (const poller of pollers) await end(poller);
+    await stage.close();
+  }
+  return found;
+}
+
+function residentKib({ pid }: ChildProcess): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]);
+}
+async function measureMemory(address: string, chassis: number): Promise<number> {
+  const stage = await stageOf(chassis, 'on');
+  const service = await serveOn(stage, address);
+  await pause(REST_MS);
+  const kib = residentKib(service);
+  await end(service);
+  await stage.close();
+  return kib;
+}
+
+function quantile(values: readonly number[], part: number): number {
+  const sorted = [...values].sort((left, right) => left - right);
+  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
+}
+
+const say = (text: string) => process.stdout.write(`${text}\n`);
+let base = Number.NaN;
+function row(name: string, values: readonly number[]): void {
+  const median = quantile(values, 0.5);
+  if (Number.isNaN(base)) base = median;
+  say(
+    `${name.padEnd(46)} ${median.toFixed(1).padStart(9)} ${quantile(values, 0.99).toFixed(1).padStart(9)} ` +
+      `${(median / base).toFixed(1).padStart(8)} ${String(values.length).padStart(5)}`,
+  );
+}
+
+try {
+  say(
+    `${'milliseconds from the edge of pgood'.padEnd(46)} ${'median'.padStart(9)} ${'p99'.padStart(9)} ${'ratio'.padStart(8)} ${'n'.padStart(5)}`,
+  );
+  const bus = await privateBus();
+  const idle = await measureService(bus.address, false);
+  row('service, to the last enable off, idle', idle.off);
+  row('service, to the D-Bus signal, idle', idle.signal);
+  const loaded = await measureService(bus.address, true);
+  row(`service, to the last enable off, ${availableParallelism()} cores loaded`, loaded.off);
+  row(`service, to the D-Bus signal, ${availableParallelism()} cores loaded`, loaded.signal);
+  for (const intervalMs of POLLERS_MS) {
+    row(`poller of ${intervalMs} ms, to the last enable off, idle`, await measurePoller(intervalMs));
+  }
+  const idleNode = start(['--eval', 'setInterval(() => undefined, 1000)']);
+  await pause(REST_MS);
+  const nodeKib = residentKib(idleNode);
+  await end(idleNode);
+  say(`\n${'resident memory, MiB'.padEnd(46)} ${''.padStart(19)} ${'ratio'.padStart(8)}`);
+  const memory = (name: string, kib: number) =>
+    say(
+      `${name.padEnd(46)} ${(kib / 1024).toFixed(1).padStart(19)} ${(kib / nodeKib).toFixed(2).padStart(8)}`,
+    );
+  memory('node that does nothing', nodeKib);
+  for (const chassis of [1, CHASSIS]) {
+    memory(
+      `service with ${chassis} chassis that ${chassis === 1 ? 'is' : 'are'} on`,
+      await measureMemory(bus.address, chassis),
+    );
+  }
+  await bus.close();
+} finally {
+  for (const child of children) child.kill('SIGKILL');
+  rmSync(dir, { recursive: true, force: true });
+}
