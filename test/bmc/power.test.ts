@@ -280,6 +280,34 @@ describe('through systemd', () => {
     expect(await active('obmc-power-chassis-on@0.target')).toBe('inactive');
   });
 
+  test('the resident service: busctl powers on, and a pgood that falls takes everything down without a command', async () => {
+    expect((await start('chassis-power.service')).code, await journal()).toBe(0);
+    const bus = 'org.openbmc.control.Power /org/openbmc/control/power0 org.openbmc.control.Power';
+    expect(await bmc.sh(`busctl get-property ${bus} pgood`)).toBe('i 0');
+    const on = await bmc.exec(`busctl --timeout=120 call ${bus} setPowerState i 1`, {
+      timeoutMs: TARGET_TIMEOUT_MS,
+    });
+    expect(on.code, `${on.stderr}\n${await journal()}`).toBe(0);
+    expect(await asserted(P12V)).toBe(true);
+    expect(await bmc.sh(`busctl get-property ${bus} pgood`)).toBe('i 1');
+    const sinceMs = plantNowMs();
+
+    plant.change('P3V3', { neverGood: true });
+
+    await eventually(() => asserted(P12V), false, 30_000);
+    await expectOff();
+    expect(await asserted(RESET)).toBe(true);
+    expect(firstAt('B7', 0, sinceMs)).toBeLessThan(firstAt('C1', 1, sinceMs));
+    expect(firstAt('C1', 1, sinceMs)).toBeLessThanOrEqual(firstAt('C0', 0, sinceMs));
+    await eventually(
+      () => bmc.sh('systemctl is-active obmc-quiesce-host@0.target || true'),
+      'active',
+      TARGET_TIMEOUT_MS,
+    );
+    expect(await bmc.sh(`busctl get-property ${bus} pgood`)).toBe('i 0');
+    await bmc.sh('systemctl stop chassis-power.service');
+  });
+
   test('a BMC that restarts under a chassis that is on: no pin becomes an output, the units are active', async () => {
     // A board that latches its enables: the BMC's pins say nothing any more after a reset, and power stands.
     const board = JSON.parse(await bmc.sh('cat /usr/share/chassis-power/boards/ast2600-evb.json'));
@@ -317,7 +345,7 @@ describe('through systemd', () => {
     expect(code, stderr).toBe(0);
     expect(
       await bmc.sh(
-        "find /usr/lib/systemd /usr/lib/tmpfiles.d -name '*obmc*' -o -name 'op-*' -o -name 'chassis-power*'",
+        "find /usr/lib/systemd /usr/lib/tmpfiles.d /usr/share/dbus-1 -name '*obmc*' -o -name 'op-*' -o -name 'chassis-power*'",
       ),
     ).toBe('');
   });
