@@ -17,7 +17,9 @@ const rest = split < 0 ? [] : args.slice(split + 1);
 
 ensureModules();
 ensurePrograms({ flock: 'util-linux' });
-if (tiers.includes('unit')) ensurePrograms({ 'dbus-daemon': 'dbus' });
+if (tiers.includes('unit')) {
+  ensurePrograms({ 'dbus-daemon': 'dbus', 'dbus-send': 'dbus', busctl: 'systemd', gdbus: 'libglib2.0-bin' });
+}
 if (tiers.includes('systemd') && process.getuid?.() === 0) {
   ensurePrograms({ 'dbus-daemon': 'dbus', systemctl: 'systemd', unshare: 'util-linux' });
 }

@@ -107,6 +107,13 @@ export interface UnitManager {
   startUnit(unit: string, mode: 'replace' | 'fail'): Promise<string>;
   /** States in the order asked for. A unit that is not loaded is `inactive`. */
   unitStates(units: readonly string[]): Promise<UnitState[]>;
+  /**
+   * Tells `changed` the states of `units`, in the order given: once they are known, and whenever one of them is
+   * another one. Changes that follow each other closely are told as one. A bus or a systemd that is not there, or
+   * goes away, is waited for; the states are told then if they differ from those told last. `changed` must not
+   * throw. Returns the function that ends it, as `close` does.
+   */
+  watchUnits(units: readonly string[], changed: (states: readonly UnitState[]) => void): () => void;
   /** Makes systemd read its unit files again. */
   reload(): Promise<void>;
   close(): Promise<void>;
@@ -206,7 +213,7 @@ export interface Publication {
   readonly objects: readonly ServedObject[];
   /**
    * Told that everything is published, the first time and after every loss; that it no longer is, and
-   * why; and, while it is not, when the reason becomes another one. Must not throw.
+   * why; and, while it is not, when the reason becomes another one. May `close`, must not throw.
    */
   onConnection?(up: boolean, error?: HardwareError): void;
   /** Told what `read`, `write` and `call` threw beside `DbusReplyError`, for the journal. Must not throw. */

@@ -122,6 +122,9 @@ export const FAILED = 'org.freedesktop.DBus.Error.Failed';
 const PEER_GONE =
   /^org\.freedesktop\.DBus\.Error\.(ServiceUnknown|NameHasNoOwner|NoReply|Disconnected|Spawn\..+)$/;
 
+/** Makes the error of a bus that is not there, or no longer. */
+type Unavailable = (error: unknown, what: string) => HardwareError;
+
 /** What the library (0.10.2) does not tell or does wrong can only be had from its inside. */
 interface Internals {
   readonly _connection: NodeJS.EventEmitter & { readonly stream: Socket };
@@ -138,7 +141,7 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
   const library = await load();
   const { sessionBus, Message, MessageType, MessageFlag } = library;
 
-  const unavailable = (error: unknown, what: string) =>
+  const unavailable: Unavailable = (error, what) =>
     new HardwareError(
       'DBUS_UNAVAILABLE',
       `${what} (${address}: ${errnoCode(error) ?? errorText(error)}): check that dbus.service runs, that this process may use its socket, and DBUS_SYSTEM_BUS_ADDRESS`,
@@ -156,33 +159,15 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
   } catch (error) {
     throw unavailable(error, 'the D-Bus system bus cannot be addressed');
   }
-  const internals = bus as unknown as Internals;
-  const { stream } = internals._connection;
+  const { stream } = (bus as unknown as Internals)._connection;
   const waits = createWaits(clock, address);
-
-  let connected = false;
-  // Without a handler for 'error' the process would crash; the library emits it for whatever it meets,
-  // also for one message that it cannot understand.
-  bus.on('error', (error) => {
-    if (connected && !stream.destroyed) return;
-    waits.lose(unavailable(error, 'the connection to the D-Bus system bus failed'));
-  });
-  const onEnd = () =>
-    waits.lose(unavailable(new Error('closed by the bus'), 'the D-Bus system bus went away'));
-  stream.on('end', onEnd);
-  stream.on('close', onEnd);
-  // The library listens to the stream right after 'connect'.
-  internals._connection.once('connect', () => process.nextTick(guardReading, stream));
-
-  // The library answers an error reply to its Hello with a rejection that nobody can handle.
-  const onRefused = ({ type, replySerial, errorName, body }: Message) => {
-    if (connected || type !== MessageType.ERROR) return;
-    delete internals._methodReturnHandlers[replySerial];
-    waits.lose(unavailable(`${errorName}: ${body[0]}`, 'the D-Bus system bus turns this process away'));
-  };
-  bus.on('message', onRefused);
+  const connected = watch(library, bus, waits, unavailable);
 
   const send = (message: Message) => {
+    if (stream.writableLength > MAX_UNSENT_BYTES) {
+      waits.lose(unavailable('it reads nothing', 'the D-Bus system bus hangs'));
+      stream.destroy();
+    }
     if (waits.lost !== undefined) return;
     message.flags = MessageFlag.NO_REPLY_EXPECTED;
     try {
@@ -190,9 +175,6 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
     } catch (error) {
       if (!isClosedStream(error)) throw misuse(`the message cannot be sent: ${errorText(error)}`, error);
     }
-    if (stream.writableLength <= MAX_UNSENT_BYTES) return;
-    waits.lose(unavailable('it reads nothing', 'the D-Bus system bus hangs'));
-    stream.destroy();
   };
 
   if (onCall !== undefined) {
@@ -213,15 +195,13 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
     await waits.within(
       callTimeoutMs,
       `the D-Bus system bus (${address}) accepts connections but does not answer`,
-      () => new Promise<void>((resolve) => bus.on('connect', resolve)),
+      () => connected,
     );
-    connected = true;
   } catch (error) {
     stream.destroy();
     throw error;
   } finally {
     abort?.removeEventListener('abort', onAbort);
-    bus.off('message', onRefused);
   }
 
   const call = async (request: DbusCall): Promise<unknown[]> => {
@@ -296,6 +276,47 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
       stream.destroy();
     },
   };
+}
+
+/** Lets `waits` know when a connection ends, or is not made. Resolves once it is made. */
+function watch(
+  { MessageType }: Library,
+  bus: MessageBus,
+  waits: Waits,
+  unavailable: Unavailable,
+): Promise<void> {
+  const internals = bus as unknown as Internals;
+  const { stream } = internals._connection;
+  let isMade = false;
+
+  // Without a handler for 'error' the process would crash; the library emits it for whatever it meets,
+  // also for one message that it cannot understand.
+  bus.on('error', (error) => {
+    if (isMade && !stream.destroyed) return;
+    waits.lose(unavailable(error, 'the connection to the D-Bus system bus failed'));
+  });
+  const onEnd = () =>
+    waits.lose(unavailable(new Error('closed by the bus'), 'the D-Bus system bus went away'));
+  stream.on('end', onEnd);
+  stream.on('close', onEnd);
+  // The library listens to the stream right after 'connect'.
+  internals._connection.once('connect', () => process.nextTick(guardReading, stream));
+
+  // The library answers an error reply to its Hello with a rejection that nobody can handle.
+  const onRefused = ({ type, replySerial, errorName, body }: Message) => {
+    if (type !== MessageType.ERROR) return;
+    delete internals._methodReturnHandlers[replySerial];
+    waits.lose(unavailable(`${errorName}: ${body[0]}`, 'the D-Bus system bus turns this process away'));
+  };
+  bus.on('message', onRefused);
+
+  return new Promise((resolve) => {
+    bus.on('connect', () => {
+      isMade = true;
+      bus.off('message', onRefused);
+      resolve();
+    });
+  });
 }
 
 /** What waits for a connection, and ends with it. */
@@ -408,12 +429,7 @@ function incomingCall(library: Library, send: (message: Message) => void, messag
   };
 }
 
-function replyError(
-  error: unknown,
-  what: string,
-  request: DbusCall,
-  unavailable: (error: unknown, what: string) => HardwareError,
-): unknown {
+function replyError(error: unknown, what: string, request: DbusCall, unavailable: Unavailable): unknown {
   const name = error instanceof Error && 'type' in error ? String(error.type) : undefined;
   if (name === undefined) {
     // Not a reply. Either the library refuses to write to a closed connection, or our message is wrong.
@@ -439,10 +455,12 @@ const misuse = (text: string, cause?: unknown) => new HardwareError('DBUS_MISUSE
 
 /** What can be sent of an error's text: no stack, no null character, and nothing endless. */
 function firstLine(text: string): string {
-  const [line = ''] = text
+  const line = text
     .replaceAll('\0', ' ')
     .trim()
-    .split(/[\r\n]/, 1);
+    .split(/[\r\n]/, 1)
+    .join('')
+    .trim();
   return line.length > MAX_ERROR_TEXT_CHARACTERS ? `${line.slice(0, MAX_ERROR_TEXT_CHARACTERS)} …` : line;
 }
 
@@ -453,8 +471,8 @@ const MAX_NAME_CHARACTERS = 255;
 const MAX_SIGNATURE_BYTES = 255;
 /** Of arrays and of structs, each. */
 const MAX_NESTING = 32;
-/** Of all containers in a message, variants too. */
-const MAX_DEPTH = 64;
+/** Of all containers in a message, variants too, the specification allows 64, where a dictionary counts twice. */
+const MAX_DEPTH = 32;
 
 export const isObjectPath = (text: string) => /^\/$|^(\/[A-Za-z0-9_]+)+$/.test(text);
 export const isMemberName = (text: string) =>

@@ -79,20 +79,21 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
     if (leaving.signal.aborted) return;
     connection = undefined;
     lost.close();
-    tellDown(error);
     retryAfter(FIRST_RETRY_MS);
+    tellDown(error);
   };
 
   const retryAfter = (delayMs: number) => {
     cancelRetry = clock.after(delayMs, () => {
       opening = open().catch((error: unknown) => {
         if (leaving.signal.aborted) return;
-        tellDown(asHardwareError(error));
         retryAfter(Math.min(2 * delayMs, LAST_RETRY_MS));
+        tellDown(asHardwareError(error));
       });
     });
   };
 
+  /** Who is told may `close`, so the next try must be planned before. */
   const tellDown = (error: HardwareError) => {
     if (error.code === downCode) return;
     downCode = error.code;
@@ -120,7 +121,8 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
     },
 
     emit(path, interfaceName, signal, args) {
-      connection?.signal(tree.signal(path, interfaceName, signal, args));
+      const message = tree.signal(path, interfaceName, signal, args);
+      connection?.signal(message);
     },
 
     async close() {

@@ -16,6 +16,11 @@ const MANAGER = {
   interface: 'org.freedesktop.systemd1.Manager',
 } as const;
 
+/** A bus that was only restarted is back by then. */
+const FIRST_RETRY_MS = 100;
+/** Somewhat arbitrary: each further wait is twice as long, up to this. */
+const LAST_RETRY_MS = 5_000;
+
 /** Places in a row of ListUnitsByNames, `a(ssssssouso)` (org.freedesktop.systemd1(5)). */
 const ACTIVE_STATE = 3;
 const SUB_STATE = 4;
@@ -28,6 +33,7 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
   const { clock, jobTimeoutMs = JOB_TIMEOUT_MS } = options;
   let session: Promise<Session> | undefined;
   let closed = false;
+  const watches = new Set<() => void>();
 
   const connected = async (): Promise<Session> => {
     if (closed) throw new HardwareError('DBUS_UNAVAILABLE', 'the unit manager was closed');
@@ -40,6 +46,26 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
       session = attempt;
     }
     return session;
+  };
+
+  const unitStates = async (units: readonly string[]): Promise<UnitState[]> => {
+    if (units.length === 0) return [];
+    const { dbus } = await connected();
+    const [rows] = await dbus.call({
+      ...MANAGER,
+      member: 'ListUnitsByNames',
+      signature: 'as',
+      body: [units],
+    });
+    // Rows come in the order asked for, under the unit's own name where an alias was asked for.
+    return units.map((unit, index): UnitState => {
+      const row = (rows as unknown[][])[index] ?? [];
+      return {
+        unit,
+        activeState: String(row[ACTIVE_STATE] ?? 'inactive'),
+        subState: String(row[SUB_STATE] ?? 'dead'),
+      };
+    });
   };
 
   return {
@@ -57,24 +83,16 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
       });
     },
 
-    async unitStates(units) {
-      if (units.length === 0) return [];
-      const { dbus } = await connected();
-      const [rows] = await dbus.call({
-        ...MANAGER,
-        member: 'ListUnitsByNames',
-        signature: 'as',
-        body: [units],
-      });
-      // Rows come in the order asked for, under the unit's own name where an alias was asked for.
-      return units.map((unit, index): UnitState => {
-        const row = (rows as unknown[][])[index] ?? [];
-        return {
-          unit,
-          activeState: String(row[ACTIVE_STATE] ?? 'inactive'),
-          subState: String(row[SUB_STATE] ?? 'dead'),
-        };
-      });
+    unitStates,
+
+    watchUnits(units, changed) {
+      const endWatch = watchStates({ clock, connected, unitStates }, units, changed);
+      const end = () => {
+        watches.delete(end);
+        endWatch();
+      };
+      watches.add(end);
+      return end;
     },
 
     async reload() {
@@ -84,10 +102,103 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
 
     async close() {
       closed = true;
+      for (const end of watches) end();
       const current = await session?.catch(() => undefined);
       await current?.dbus.close();
     },
   };
+}
+
+interface WatchBasis extends Pick<UnitManager, 'unitStates'> {
+  readonly clock: Clock;
+  readonly connected: () => Promise<Session>;
+}
+
+/** `UnitManager.watchUnits`. */
+function watchStates(
+  { clock, connected, unitStates }: WatchBasis,
+  units: readonly string[],
+  changed: (states: readonly UnitState[]) => void,
+): () => void {
+  let ended = false;
+  let told = '';
+  let retryMs = FIRST_RETRY_MS;
+  let cancelRetry: () => void = () => undefined;
+  let stale = false;
+  let wake: () => void = () => undefined;
+  const look = () => {
+    stale = true;
+    wake();
+  };
+
+  /** Follows the units until the watch ends; rejects when they cannot be followed any more. */
+  const follow = async (): Promise<void> => {
+    const { dbus, jobs } = await connected();
+    const ends: (() => Promise<void>)[] = [];
+    const forget = dbus.onLost(look);
+    try {
+      await jobs.subscribe();
+      for (const unit of units) {
+        if (ended) return;
+        ends.push(await dbus.onSignal({ ...UNIT_CHANGED, path: unitPath(unit) }, look));
+      }
+      stale = true;
+      while (!ended) {
+        if (stale) {
+          stale = false;
+          const states = await unitStates(units);
+          retryMs = FIRST_RETRY_MS;
+          tell(states);
+        } else {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+          });
+        }
+        if (!dbus.isOpen) throw new HardwareError('DBUS_UNAVAILABLE', 'the D-Bus system bus went away');
+      }
+    } finally {
+      forget();
+      // What cannot be taken back at the bus ends with the connection.
+      for (const end of ends) await end().catch(() => undefined);
+    }
+  };
+
+  const tell = (states: readonly UnitState[]) => {
+    const text = JSON.stringify(states);
+    if (ended || text === told) return;
+    told = text;
+    changed(states);
+  };
+
+  const begin = () => {
+    follow().catch(() => {
+      if (ended) return;
+      cancelRetry = clock.after(retryMs, begin);
+      retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
+    });
+  };
+  begin();
+
+  return () => {
+    ended = true;
+    cancelRetry();
+    wake();
+  };
+}
+
+const UNIT_CHANGED = {
+  sender: MANAGER.destination,
+  interface: 'org.freedesktop.DBus.Properties',
+  member: 'PropertiesChanged',
+} as const;
+
+/** The object of a unit, its name escaped as in sd_bus_path_encode(3). */
+function unitPath(unit: string): string {
+  const escaped = unit.replaceAll(
+    /^[0-9]|[^A-Za-z0-9]/g,
+    (character) => `_${character.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+  return `${MANAGER.path}/unit/${escaped}`;
 }
 
 interface Session {

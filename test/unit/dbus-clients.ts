@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
+import { createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import dbusNext, { type Message as DbusMessage, type MessageBus } from 'dbus-next';
@@ -8,10 +9,10 @@ import dbusNext, { type Message as DbusMessage, type MessageBus } from 'dbus-nex
 const PROGRAMS = { busctl: 'systemd', gdbus: 'libglib2.0-bin', 'dbus-send': 'dbus' } as const;
 
 /** Why these clients cannot be had here, or undefined. */
-export const withoutClients: string | undefined = Object.entries(PROGRAMS).find(
-  // dbus-send and gdbus want a command; that they start is enough.
-  ([program]) => spawnSync(program, ['--version']).error !== undefined,
-)?.[0];
+export const withoutClients: string | undefined = Object.entries(PROGRAMS)
+  // Not all of them know --version; that they start is enough.
+  .filter(([program]) => spawnSync(program, ['--version']).error !== undefined)
+  .map(([program, from]) => `needs ${program} (package ${from})`)[0];
 
 /** Somewhat arbitrary: a client that hangs is told as such before the test is. */
 const CLIENT_TIMEOUT_MS = 4_000;
@@ -62,13 +63,15 @@ export interface MonitoredMessage {
 }
 
 export interface Monitor {
-  /** In their order on the bus, without those of the bus itself. */
+  /** In their order on the bus, without those of the bus itself and the greetings that it wants. */
   readonly messages: MonitoredMessage[];
   stop(): Promise<void>;
 }
 
 const MARK = ['--type=signal', '/mark', 'org.example.Mark.Mark'];
 const isMark = (message: MonitoredMessage) => message.interface === 'org.example.Mark';
+const isOfTheBus = (message: MonitoredMessage & { readonly sender?: string }) =>
+  message.sender === 'org.freedesktop.DBus' || message.member === 'Hello';
 
 /** Sees every message on a bus. */
 export async function startMonitor(address: string): Promise<Monitor> {
@@ -79,9 +82,11 @@ export async function startMonitor(address: string): Promise<Monitor> {
   let marks = 0;
   if (child.stdout === null) throw new Error('no output');
   createInterface(child.stdout).on('line', (line) => {
-    const message = JSON.parse(line) as MonitoredMessage & { readonly sender?: string };
+    // Some versions greet first.
+    if (!line.startsWith('{')) return;
+    const message = JSON.parse(line) as MonitoredMessage;
     if (isMark(message)) marks += 1;
-    else if (marks > 0 && message.sender !== 'org.freedesktop.DBus') messages.push(message);
+    else if (marks > 0 && !isOfTheBus(message)) messages.push(message);
   });
   const mark = () => output('dbus-send', [`--bus=${address}`, ...MARK]);
   const markSeen = async (wanted: number) => {
@@ -134,10 +139,64 @@ export async function connectRaw(address: string): Promise<RawClient> {
   };
 }
 
-/** The bytes of a message that has a serial. */
-export function marshall(message: DbusMessage): Buffer {
-  const library = createRequire(import.meta.url)('dbus-next/lib/marshall-compat.js') as {
-    marshallMessage(message: DbusMessage): [Buffer];
-  };
-  return library.marshallMessage(message)[0];
+/** A bus of which a test decides what it says. */
+export interface FakeBus {
+  close(): void;
 }
+
+/**
+ * Greets whoever connects to the socket, and leaves each message to `onMessage`. What is sent in one call
+ * arrives at once.
+ */
+export async function startFakeBus(
+  path: string,
+  onMessage: (message: DbusMessage, send: (...messages: DbusMessage[]) => void) => void,
+): Promise<FakeBus> {
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    let serial = 0;
+    const send = (...messages: DbusMessage[]) => {
+      for (const message of messages) {
+        serial += 1;
+        message.serial = serial;
+      }
+      socket.write(Buffer.concat(messages.map(marshall)));
+    };
+    const greet = (data: Buffer) => {
+      if (data.includes('AUTH')) socket.write('OK 0123456789abcdef\r\n');
+      const begin = data.indexOf('BEGIN\r\n');
+      if (begin < 0) return;
+      socket.off('data', greet);
+      socket.pause();
+      socket.unshift(data.subarray(begin + 'BEGIN\r\n'.length));
+      inside<Reader>('message').unmarshalMessages(socket, (message) => {
+        onMessage(new dbusNext.Message(inside<Format>('marshall-compat').messageToJsFmt(message)), send);
+      });
+    };
+    socket.on('data', greet);
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  return {
+    close() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+interface Reader {
+  unmarshalMessages(socket: Socket, onMessage: (message: DbusMessage) => void): void;
+}
+interface Format {
+  marshallMessage(message: DbusMessage): [Buffer];
+  messageToJsFmt(message: DbusMessage): DbusMessage;
+}
+
+/** A module of the library that it does not export. */
+const inside = <Module>(name: string) => createRequire(import.meta.url)(`dbus-next/lib/${name}.js`) as Module;
+
+/** The bytes of a message that has a serial. */
+const marshall = (message: DbusMessage): Buffer =>
+  inside<Format>('marshall-compat').marshallMessage(message)[0];

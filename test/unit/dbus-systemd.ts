@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import dbusNext, { type Message as DbusMessage, type MessageBus } from 'dbus-next';
 
-const { Message, sessionBus } = dbusNext;
+const { Message, sessionBus, Variant } = dbusNext;
 
 /** Why no private bus can be had here, or undefined. */
 export const withoutBus: string | undefined =
@@ -86,6 +86,8 @@ export interface FakeSystemd {
     /** JobRemoved goes to everyone, also before Subscribe. */
     alwaysSignals: boolean;
   };
+  /** Gives a unit another state, as an event outside of any job does. */
+  change(unit: string, activeState: string): void;
   /** Answers what was left hanging. */
   answerLate(): void;
   disconnect(): void;
@@ -97,6 +99,12 @@ const errorReply = (message: DbusMessage, name: string, text: string) =>
 
 const MANAGER_PATH = '/org/freedesktop/systemd1';
 const MANAGER = 'org.freedesktop.systemd1.Manager';
+const UNIT = 'org.freedesktop.systemd1.Unit';
+const PROPERTIES = 'org.freedesktop.DBus.Properties';
+
+/** Where systemd has the object of a unit, for the names that occur in the tests. */
+const unitPath = (unit: string) =>
+  `${MANAGER_PATH}/unit/${unit.replaceAll('-', '_2d').replaceAll('.', '_2e').replaceAll('@', '_40')}`;
 
 export async function startFakeSystemd(
   address: string,
@@ -117,6 +125,13 @@ export async function startFakeSystemd(
     alwaysSignals: false,
   };
 
+  const setActive = (unit: string, activeState: string) => {
+    active.set(unit, activeState);
+    if (subscribers.size === 0) return;
+    const body = [UNIT, { ActiveState: new Variant('s', activeState) }, []];
+    bus.send(Message.newSignal(unitPath(unit), PROPERTIES, 'PropertiesChanged', 'sa{sv}as', body));
+  };
+
   const startUnit = (message: DbusMessage) => {
     const [unit] = message.body as [string];
     const result = units.get(unit);
@@ -128,7 +143,7 @@ export async function startFakeSystemd(
     const job = `${MANAGER_PATH}/job/${lastJob}`;
     const reply = () => bus.send(Message.newMethodReturn(message, 'o', [job]));
     const signal = () => {
-      active.set(unit, result === 'failed' ? 'failed' : 'active');
+      setActive(unit, result === 'failed' ? 'failed' : 'active');
       if (subscribers.size === 0 && !options.alwaysSignals) return;
       const body = [lastJob, job, unit, result];
       bus.send(Message.newSignal(MANAGER_PATH, MANAGER, 'JobRemoved', 'uoss', body));
@@ -191,6 +206,7 @@ export async function startFakeSystemd(
   return {
     calls,
     options,
+    change: setActive,
     answerLate() {
       for (const run of late.splice(0)) run();
     },

@@ -234,6 +234,105 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     expect(told).toEqual(['one DBUS_UNAVAILABLE', 'other DBUS_UNAVAILABLE', 'late DBUS_UNAVAILABLE']);
   });
 
+  describe('a watch', () => {
+    const watched = ['power-on.target', 'idle.service'];
+    const watchAll = (told: string[]) =>
+      manager.watchUnits(watched, (states) => {
+        told.push(states.map(({ activeState }) => activeState).join(' '));
+      });
+
+    it('tells a change that no job made', async () => {
+      const told: string[] = [];
+      watchAll(told);
+      await eventually(world, 'the first states', () => told.length === 1);
+      systemd.change('idle.service', 'deactivating');
+      await eventually(world, 'the change', () => told.at(-1) === 'inactive deactivating');
+    });
+
+    it('tells changes that follow each other closely as one, and the last one surely', async () => {
+      const told: string[] = [];
+      watchAll(told);
+      await eventually(world, 'the first states', () => told.length === 1);
+      systemd.options.hanging.add('ListUnitsByNames');
+      systemd.change('idle.service', 'activating');
+      await eventually(world, 'the question', () => systemd.calls.at(-1) === 'ListUnitsByNames');
+      const asked = systemd.calls.length;
+      for (const state of ['active', 'deactivating', 'failed']) systemd.change('idle.service', state);
+      await world.settle();
+      systemd.options.hanging.clear();
+      systemd.answerLate();
+      await eventually(world, 'the last state', () => told.at(-1) === 'inactive failed');
+      await world.settle();
+      expect(systemd.calls.length - asked).toBeLessThanOrEqual(1);
+    });
+
+    it('does not tell what is no change', async () => {
+      const told: string[] = [];
+      watchAll(told);
+      await eventually(world, 'the first states', () => told.length === 1);
+      const asked = systemd.calls.length;
+      systemd.change('idle.service', 'inactive');
+      await eventually(world, 'the question', () => systemd.calls.length > asked);
+      await world.settle();
+      expect(told).toEqual(['inactive inactive']);
+    });
+
+    it('goes on over a bus that went away, and tells what changed meanwhile', async () => {
+      const told: string[] = [];
+      watchAll(told);
+      await eventually(world, 'the first states', () => told.length === 1);
+      await bus.kill();
+      passingMs = 100;
+      await world.settle();
+      await bus.start();
+      systemd = await startFakeSystemd(bus.address, UNITS);
+      systemd.change('power-on.target', 'active');
+      await eventually(world, 'the new state', () => told.at(-1) === 'active inactive', 20_000);
+      systemd.change('idle.service', 'failed');
+      await eventually(world, 'the next one', () => told.at(-1) === 'active failed', 20_000);
+      expect(told).toEqual(['inactive inactive', 'active inactive', 'active failed']);
+    });
+
+    it('waits for a bus that is not there yet', async () => {
+      await bus.kill();
+      const told: string[] = [];
+      watchAll(told);
+      passingMs = 100;
+      await world.settle();
+      await bus.start();
+      systemd = await startFakeSystemd(bus.address, UNITS);
+      await eventually(world, 'the first states', () => told.length === 1, 20_000);
+    });
+
+    it('tells nothing once it has ended, and leaves neither rule nor timer behind', async () => {
+      const told: string[] = [];
+      for (let time = 0; time < MAX_MATCH_RULES; time += 1) {
+        const before = told.length;
+        const end = watchAll(told);
+        await eventually(world, 'the first states', () => told.length > before);
+        end();
+        await world.settle();
+      }
+      systemd.change('idle.service', 'failed');
+      await world.settle();
+      expect(told).toEqual(told.map(() => 'inactive inactive'));
+      expect(clock.pendingCount).toBe(0);
+    });
+
+    it('ends with the manager, also while it waits for a bus', async () => {
+      const told: string[] = [];
+      await bus.kill();
+      watchAll(told);
+      passingMs = 100;
+      await world.settle();
+      await settled(manager.close());
+      await world.settle();
+      passingMs = 0;
+      expect(clock.pendingCount).toBe(0);
+      expect(told).toEqual([]);
+    });
+  });
+
   describe('signals', () => {
     it('still come after the service was restarted', async () => {
       const connection = await connect();
