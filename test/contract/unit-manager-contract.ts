@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { UnitManager } from '../../hw/ports.ts';
-import { expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
+import { eventually, expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface UnitWorld extends SettlingWorld {
   readonly units: {
@@ -26,7 +26,7 @@ export interface UnitSetup {
 }
 
 /** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
-export type UnitLacks = Partial<Record<'hang' | 'killBus', string>>;
+export type UnitLacks = Partial<Record<'hang' | 'killBus' | 'watch', string>>;
 
 /** The contract of `UnitManager` in hw/ports.ts. `setup` runs before every test. */
 export function describeUnitManager(
@@ -93,6 +93,23 @@ export function describeUnitManager(
 
     it('gives no states for no units', async () => {
       expect(await finish(world, manager.unitStates([]))).toEqual([]);
+    });
+
+    itUnless(lacks.watch, 'tells the states of units, and again when one changes', async () => {
+      const { unknown, succeeds, fails } = world.units;
+      const told: string[] = [];
+      const end = manager.watchUnits([unknown, succeeds, fails], (states) => {
+        told.push(states.map(({ activeState }) => activeState).join(' '));
+      });
+      await eventually(world, 'the first states', () => told.length > 0);
+      expect(told).toEqual(['inactive inactive inactive']);
+      await finish(world, manager.startUnit(succeeds, 'replace'));
+      await eventually(world, 'active', () => told.at(-1) === 'inactive active inactive');
+      await finish(world, manager.startUnit(fails, 'replace'));
+      await eventually(world, 'failed', () => told.at(-1) === 'inactive active failed');
+      end();
+      end();
+      expect(new Set(told).size).toBe(told.length);
     });
 
     it('reloads', async () => {

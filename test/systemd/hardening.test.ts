@@ -1,0 +1,187 @@
+/**
+ * What the sandbox of the units keeps their processes from: by the account of `systemd-analyze security`, and by
+ * attempts from inside. Devices and sysfs, which the sandbox of the tests has none of, are in
+ * `test/bmc/hardening.test.ts`.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bootMachine, installUnitsIn, skipped, titleSuffix } from './machine.ts';
+import { SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
+
+const UNIT_FOLDER = join(import.meta.dirname, '..', '..', 'systemd');
+const SERVICES = readdirSync(UNIT_FOLDER)
+  .filter((name) => name.endsWith('.service'))
+  .map((name) => name.replace('@.', '@0.'));
+const HOST = 'obmc-start-host@0.service';
+const MAX_EXPOSURE = 2.0;
+
+const PROBE_PATH = '/usr/lib/probe.mjs';
+const OTHERS_FILE = '/etc/probe-others';
+/** Makes every attempt and prints what came of each: `done`, or the error. */
+const PROBE = `
+import { spawnSync } from 'node:child_process';
+import { chmodSync, chownSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+
+const outcomes = {};
+const attempt = (what, act) => {
+  try {
+    act();
+    outcomes[what] = 'done';
+  } catch (error) {
+    outcomes[what] = error.code ?? error.message;
+  }
+};
+const run = (command, ...args) => {
+  const { error, status } = spawnSync(command, args);
+  if (error) throw error;
+  if (status !== 0) throw new Error('refused');
+};
+const write = (path) => {
+  writeFileSync(path, '');
+  rmSync(path);
+};
+
+for (const folder of ['/etc', '/usr', '/run', '/run/chassis-power', '/dev', '/dev/shm', '/tmp']) {
+  attempt('write ' + folder, () => write(folder + '/probe'));
+}
+attempt('look into /root', () => readdirSync('/root'));
+attempt("read another user's file", () => readFileSync('${OTHERS_FILE}'));
+attempt('read the boot id', () => readFileSync('/proc/sys/kernel/random/boot_id'));
+attempt('see another process', () => statSync('/proc/1'));
+writeFileSync('/tmp/own', '');
+attempt('give a file away', () => chownSync('/tmp/own', 65534, 65534));
+attempt('make a file setuid', () => chmodSync('/tmp/own', 0o4755));
+attempt('run in real time', () => run('chrt', '--fifo', '1', 'true'));
+attempt('make a namespace', () => run('unshare', '--ipc', 'true'));
+attempt('mount', () => {
+  run('mount', '-t', 'tmpfs', 'probe', '/mnt');
+  run('umount', '/mnt');
+});
+attempt('lock a file', () => run('flock', '-n', '/tmp/own', 'true'));
+const systemd = ['org.freedesktop.systemd1', '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager'];
+attempt('start a target over the bus', () =>
+  run('busctl', 'call', ...systemd, 'StartUnit', 'ss', 'obmc-quiesce-host@7.target', 'replace'),
+);
+const server = createServer();
+const listened = new Promise((resolve) => {
+  server.once('listening', () => resolve('done'));
+  server.once('error', (error) => resolve(error.code));
+});
+server.listen(0, '0.0.0.0');
+outcomes['listen on the network'] = await listened;
+server.close();
+console.log(JSON.stringify(outcomes));
+`;
+
+/** What every unit may do, … */
+const OPEN = {
+  'write /tmp': 'done',
+  'read the boot id': 'done',
+  'lock a file': 'done',
+  'start a target over the bus': 'done',
+};
+/** … and what none may. */
+const SHUT = {
+  'write /etc': 'EROFS',
+  'write /usr': 'EROFS',
+  'write /run': 'EROFS',
+  'write /dev': 'EROFS',
+  'write /dev/shm': 'EROFS',
+  'look into /root': 'EACCES',
+  "read another user's file": 'EACCES',
+  'see another process': 'ENOENT',
+  'give a file away': 'EPERM',
+  'make a file setuid': 'EPERM',
+  'run in real time': 'refused',
+  'make a namespace': 'refused',
+  mount: 'refused',
+  'listen on the network': 'EAFNOSUPPORT',
+};
+const stateFolder = (unit: string) => ({ 'write /run/chassis-power': unit === HOST ? 'EROFS' : 'done' });
+
+describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
+  let machine: SystemdSandbox;
+
+  beforeAll(async () => {
+    machine = await bootMachine();
+    await installUnitsIn(machine);
+    await machine.writeFile(PROBE_PATH, PROBE);
+    await machine.run(`mkdir /run/chassis-power; touch ${OTHERS_FILE}; chmod 600 ${OTHERS_FILE}`);
+    await machine.run(['chown', '65534', OTHERS_FILE]);
+  });
+
+  afterAll(async () => {
+    await machine?.stop();
+  });
+
+  /** What the probe is let do as the process of a unit, whose settings all stay but for how it is run. */
+  async function probeIn(unit: string, settings: readonly string[] = []): Promise<Record<string, string>> {
+    const dropIn = `/run/systemd/system/${unit}.d/probe.conf`;
+    const service = [
+      ...['Type=oneshot', 'Restart=no', 'ExecStart=', `ExecStart=${SANDBOX_NODE} ${PROBE_PATH}`],
+      'StandardOutput=truncate:/run/probe.out',
+      ...settings,
+    ];
+    await machine.writeFile(dropIn, `[Service]\n${service.join('\n')}\n`);
+    await machine.run(['systemctl', 'daemon-reload']);
+    try {
+      await machine.run(['systemctl', 'restart', '--job-mode=ignore-dependencies', unit]);
+      return JSON.parse(await machine.readFile('/run/probe.out'));
+    } finally {
+      await machine.run(`rm ${dropIn}; systemctl daemon-reload; systemctl stop ${unit}`);
+    }
+  }
+
+  test('every service unit is hardened to an exposure of at most 2.0', async () => {
+    expect(SERVICES).toContain('op-power-start@0.service');
+    const exposures: Record<string, number> = {};
+    for (const unit of SERVICES) {
+      const said = await machine.run(['systemd-analyze', 'security', '--no-pager', unit]);
+      exposures[unit] = Number(/Overall exposure level for \S+: ([\d.]+)/.exec(said)?.[1]);
+    }
+    const exposed = Object.entries(exposures).filter(([, exposure]) => !(exposure <= MAX_EXPOSURE));
+    expect(exposed).toEqual([]);
+  });
+
+  test('the sandbox of every unit that runs the program is the same', () => {
+    const sandboxes = SERVICES.filter((unit) => unit !== HOST).map((unit) => {
+      const text = readFileSync(join(UNIT_FOLDER, unit.replace('@0.', '@.')), 'utf8');
+      return text.slice(text.indexOf('# Sandbox')).split('\n\n')[0]?.trimEnd();
+    });
+    expect(new Set(sandboxes).size).toBe(1);
+  });
+
+  test('without the settings of the units every attempt succeeds', async () => {
+    const printed = await machine.run(`systemd-run --quiet --wait --pipe ${SANDBOX_NODE} ${PROBE_PATH}`);
+    const outcomes = JSON.parse(printed);
+    expect(Object.keys(outcomes).sort()).toEqual(
+      Object.keys({ ...OPEN, ...SHUT, ...stateFolder('') }).sort(),
+    );
+    expect(Object.entries(outcomes).filter(([, outcome]) => outcome !== 'done')).toEqual([]);
+  });
+
+  test.each(SERVICES)('%s reaches what it needs and nothing else', async (unit) => {
+    expect(await probeIn(unit)).toEqual({ ...OPEN, ...SHUT, ...stateFolder(unit) });
+  });
+
+  test('a drop-in opens the sandbox of the host start, line by line', async () => {
+    const opened = await probeIn(HOST, [
+      'RuntimeDirectory=chassis-power',
+      'RuntimeDirectoryPreserve=yes',
+      'PrivateNetwork=no',
+      'RestrictAddressFamilies=AF_INET AF_INET6',
+      'IPAddressAllow=192.0.2.10',
+      'CapabilityBoundingSet=CAP_CHOWN',
+      'SystemCallFilter=@chown',
+    ]);
+    expect(opened).toEqual({
+      ...OPEN,
+      ...SHUT,
+      'write /run/chassis-power': 'done',
+      'listen on the network': 'done',
+      'give a file away': 'done',
+    });
+  });
+});
