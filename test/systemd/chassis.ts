@@ -3,6 +3,8 @@
  * real units have in common. The chassis is a process of its own, and its lines are looked at from outside the
  * program.
  */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'vitest';
 import { UNITS } from './machine.ts';
@@ -53,6 +55,19 @@ export interface Chassis {
   until(what: string, holds: () => Promise<boolean>): Promise<void>;
   /** Everything stopped and forgotten, for the next test. */
   reset(): Promise<void>;
+}
+
+/**
+ * The reference board with deadlines of seconds. Who wants to come in the middle of something gets a rail that is
+ * slow for seconds, so that a machine with other work to do is still in time.
+ */
+export function patientBoard(): { devices: Record<string, object>; chassis: Record<string, object> } {
+  const path = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'reference.json');
+  const board = JSON.parse(readFileSync(path, 'utf8'));
+  for (const rail of Object.values<object>(board.chassis['0'].rails)) {
+    Object.assign(rail, { onTimeoutMs: 8000, offTimeoutMs: 8000 });
+  }
+  return board;
 }
 
 /** Puts a board and the program, on a simulated chassis, into the sandbox. Its units are not installed yet. */

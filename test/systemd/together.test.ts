@@ -2,21 +2,18 @@
  * Two who want something of one chassis at the same time, on a real systemd: one of them drives, the other one
  * waits or is told, and no enable moves twice. And two chassis that must not notice each other.
  */
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Chassis, putChassis } from './chassis.ts';
+import { type Chassis, patientBoard, putChassis } from './chassis.ts';
 import { bootMachine, skipped, states, titleSuffix } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
 
 /** Long enough for somebody to come meanwhile, short of the board's deadlines. */
-const RAIL_SLOW = 'rail P12V slow 400ms';
-const FALL_SLOW = 'rail P12V slow off 700ms';
+const RAIL_SLOW = 'rail P12V slow 3s';
+const FALL_SLOW = 'rail P12V slow off 3s';
 
 /** The reference board with a second chassis of the same kind on lines and a regulator of its own. */
 function boardOfTwo(): string {
-  const path = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'reference.json');
-  const board = JSON.parse(readFileSync(path, 'utf8'));
+  const board = patientBoard();
   board.devices.vr_ddr1 = { ...board.devices.vr_ddr, address: '0x61' };
   const second = JSON.stringify(board.chassis['0'])
     .replaceAll('1e780000.gpio', 'other.gpio')
