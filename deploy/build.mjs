@@ -1,6 +1,6 @@
 // Bundles the program into dist/chassis-power and, for CI and the bench, the simulator into dist/sim.
 // Neither needs node_modules afterwards: what is compiled lies in native/ beside the code.
-import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -28,11 +28,12 @@ const nativeAddons = {
 
 /** @returns the files that went into the bundle, relative to the checkout */
 export async function bundle(entry, outdir, name) {
-  rmSync(outdir, { recursive: true, force: true });
+  // Built beside and put in place as a whole, so that who runs the last one meanwhile still finds all of it.
+  const fresh = `${outdir}.${process.pid}`;
   const { metafile } = await build({
     absWorkingDir: root,
     entryPoints: { [name]: entry },
-    outdir,
+    outdir: fresh,
     outExtension: { '.js': '.mjs' },
     bundle: true,
     splitting: true,
@@ -55,9 +56,9 @@ export async function bundle(entry, outdir, name) {
       ].join('\n'),
     },
   });
-  cpSync(join(root, 'systemd'), join(outdir, 'systemd'), { recursive: true });
+  cpSync(join(root, 'systemd'), join(fresh, 'systemd'), { recursive: true });
   const kind = `linux-${process.arch}-${process.versions.modules}`;
-  const native = join(outdir, 'native', kind);
+  const native = join(fresh, 'native', kind);
   mkdirSync(native, { recursive: true });
   for (const [addon, file] of [
     ['epoll', 'epoll.node'],
@@ -65,6 +66,8 @@ export async function bundle(entry, outdir, name) {
   ]) {
     cpSync(join(root, 'node_modules', addon, 'build', 'Release', file), join(native, file));
   }
+  rmSync(outdir, { recursive: true, force: true });
+  renameSync(fresh, outdir);
   return Object.keys(metafile.inputs);
 }
 

@@ -130,14 +130,18 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       ({ snapshot, state, sequence } = next);
       const switched = recordLevels(plan, before.sequence, sequence, record);
       if (state !== before.state || next.actions.length > 0) save();
+      let driveFailed = false;
       for (const action of next.actions) {
         if (action.type === 'answer') answer = action;
-        if (action.type === 'entered') {
+        // Nobody is told "off" of a chassis of which a line was not driven: the failure that follows says what it is.
+        if (action.type === 'entered' && !(driveFailed && action.state === 'off')) {
           record({ type: 'state', from: entered, to: action.state });
           entered = action.state;
         }
         const followUps = await carryOut(action, options, record);
-        if (action.type === 'driveEnable') {
+        const failed = followUps.some(({ type }) => type === 'DRIVE_FAILED');
+        driveFailed ||= failed;
+        if (action.type === 'driveEnable' && !failed) {
           switched.get(action.rail)?.();
           // Its signal may be gone already. Looked at once all is off that has to go off: a read in between would
           // hold up the next one.
@@ -145,7 +149,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
         }
         pending.push(...followUps);
         // Power that is coming up comes no further once a line failed; power goes down all the same.
-        if (RISING.includes(state) && followUps.some(({ type }) => type === 'DRIVE_FAILED')) break;
+        if (RISING.includes(state) && failed) break;
       }
     }
   };

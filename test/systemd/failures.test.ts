@@ -572,6 +572,11 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       await scenario.run();
       await machine.waitForJobs();
       said = await expectAsTold(row, before);
+    } catch (error) {
+      const entries = (await journal()).map(
+        ({ SYSLOG_IDENTIFIER, MESSAGE }) => `${SYSLOG_IDENTIFIER}: ${MESSAGE}`,
+      );
+      throw new Error(`${String(error)}\n\nThe journal:\n${entries.join('\n')}`, { cause: error });
     } finally {
       plant.clearFaults();
       await machine.writeFile(BOARD_PATH, boardText);

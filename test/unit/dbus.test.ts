@@ -263,7 +263,8 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.answerLate();
       await eventually(world, 'the last state', () => told.at(-1) === 'inactive failed');
       await world.settle();
-      expect(systemd.calls.length - asked).toBeLessThanOrEqual(1);
+      // Fewer questions than changes; how many of these reached us while the first was open is the bus's affair.
+      expect(systemd.calls.length - asked).toBeLessThan(3);
     });
 
     it('does not tell what is no change', async () => {

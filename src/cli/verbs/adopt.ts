@@ -47,7 +47,7 @@ export const adopt: Verb = {
     throw new PowerError(
       'REQUEST_REJECTED',
       `chassis ${chassis} is neither on nor off after the start of the BMC: ${describe(found.observation, sequence.contradictions)}; ` +
-        'nothing was switched: look at the chassis, then run off',
+        'nothing was switched: look at the chassis, then power it off',
       { chassis, state, contradictions: sequence.contradictions, ...found.observation },
     );
   },

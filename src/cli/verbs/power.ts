@@ -33,6 +33,8 @@ const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
 
 /** Verbs that do what they can with a chassis of which a part is out of reach. */
 const POWERS_OFF = ['stop', 'off'];
+/** Verbs that do without a lock where there is no place for one. */
+const WITHOUT_LOCK = [...POWERS_OFF, 'wait-off'];
 /** Verbs that wait for another process to leave the chassis; the others are for somebody who looks on. */
 const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
 /** Time for a power sequence of another process to end. The units' TimeoutStartSec= counts on it. */
@@ -127,7 +129,7 @@ async function lockFor({ verb, chassis, runDir }: Invocation, world: World): Pro
     });
   } catch (error) {
     const unusable = error instanceof PowerError && error.code === 'RUN_DIR_UNUSABLE';
-    if (!unusable || !POWERS_OFF.includes(verb)) throw error;
+    if (!unusable || !WITHOUT_LOCK.includes(verb)) throw error;
     warn(`${error.message}; powering off without a lock`, world);
     return null;
   }
