@@ -130,6 +130,7 @@ function worldOn(plant: () => Plant, clock: Clock, runDir: string, real: World):
     i2c: async () => createMockI2c(plant()),
     systemd: 'absent',
     defaultRunDir: runDir,
+    stateDir: runDir,
     openbmcRunDir: runDir,
     programName: 'chassis-power-sim',
   };
@@ -201,6 +202,7 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
           // Never by itself: a simulated failure must not quiesce the host of a machine that has one.
           systemd: options.systemd === 'on' ? real.systemd : 'absent',
           defaultRunDir: `${socketPath}.run`,
+          stateDir: optionOf(options.rest, '--run-dir') ?? `${socketPath}.run`,
           programName: 'chassis-power-sim',
         });
     }

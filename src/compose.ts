@@ -69,6 +69,7 @@ export function composeWorld(): World {
     },
     systemd: systemdAround(),
     defaultRunDir: '/run/chassis-power',
+    stateDir: '/var/lib/chassis-power',
     openbmcRunDir: '/run/openbmc',
     // In the bundle, the unit files lie beside the program.
     unitSourceDir: join(dirname(fileURLToPath(import.meta.url)), 'systemd'),

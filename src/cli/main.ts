@@ -82,8 +82,9 @@ const VERBS: Readonly<Record<string, Entry>> = {
     load: async () => (await import('./verbs/adopt.ts')).adopt,
   },
   serve: {
-    synopsis: 'serve',
-    summary: 'the resident service: D-Bus objects and the pgood monitor, for all chassis of the board',
+    synopsis: 'serve [--state on|off]',
+    summary:
+      'the resident service: pgood monitor and D-Bus objects for all chassis; --state off beside phosphor-state-manager',
     load: async () => (await import('./verbs/serve.ts')).serve,
   },
   check: {

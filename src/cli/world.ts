@@ -44,6 +44,8 @@ export interface World {
    */
   readonly systemd: 'absent' | 'startedThis' | 'present';
   readonly defaultRunDir: string;
+  /** What outlives a boot of the BMC. */
+  readonly stateDir: string;
   /** Where an OpenBMC image keeps the marker files of its own units. */
   readonly openbmcRunDir: string;
   /** Folder with the unit files that ship. */

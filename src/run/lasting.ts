@@ -16,7 +16,7 @@ const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const microseconds = v.pipe(
   v.string(),
   v.regex(/^\d{1,20}$/),
-  v.transform(BigInt),
+  v.transform((text: string) => BigInt(text)),
   v.maxValue(2n ** 64n - 1n),
 );
 const policy = v.object({ policy: v.picklist(RESTORE_POLICIES), delayUs: microseconds });
@@ -69,10 +69,10 @@ export interface LastingStore {
 }
 
 export function lastingPath(stateDir: string, chassis: number): string {
-  return join(stateDir, `chassis${chassis}.json`);
+  return join(stateDir, `chassis${chassis}-lasting.json`);
 }
 
-/** The lasting state of one chassis as a file, `chassisN.json` in the state directory. */
+/** The lasting state of one chassis as a file in the state directory. */
 export function createLastingFile(stateDir: string, chassis: number): LastingStore {
   const path = lastingPath(stateDir, chassis);
 

@@ -3,12 +3,17 @@ import { join } from 'node:path';
 
 /**
  * `/run/openbmc/chassis@N-on`, by which units of an OpenBMC image know that the BMC restarted under a chassis
- * that is on, and skip themselves (`ConditionPathExists=!`, phosphor-state-manager's unit files). This
- * program never believes it: it is made where the lines show power, and removed where they show none, so that
- * one that went stale does not make the next power-on skip what it needs.
+ * that is on, and skip themselves (`ConditionPathExists=!`, phosphor-state-manager's unit files). No power-on of
+ * this program believes it: it is made where the lines show power, and removed where they show none, so that one
+ * that went stale does not make the next power-on skip what it needs.
  */
 function markerPath(openbmcRunDir: string, chassis: number): string {
   return join(openbmcRunDir, `chassis@${chassis}-on`);
+}
+
+/** Whether other units of an image take the chassis for on. */
+export function hasOnMarker(openbmcRunDir: string, chassis: number): boolean {
+  return existsSync(markerPath(openbmcRunDir, chassis));
 }
 
 /** Only on an image that has the folder: elsewhere nobody looks for it. Throws what the file system says. */

@@ -1,12 +1,15 @@
 import { HardwareError } from '../../hw/errors.ts';
 import type { UnitManager } from '../../hw/ports.ts';
 
-/** The targets of a chassis that this program starts by itself, by their names in `systemd/`. */
+/** The units of a chassis that this program starts or looks at by itself, by their names in `systemd/`. */
 export function targetsOf(chassis: number) {
   return {
     on: `obmc-power-chassis-on@${chassis}.target`,
     off: `obmc-power-chassis-off@${chassis}.target`,
     quiesce: `obmc-quiesce-host@${chassis}.target`,
+    hostOn: `obmc-chassis-start@${chassis}.target`,
+    hostOff: `obmc-chassis-stop@${chassis}.target`,
+    host: `obmc-start-host@${chassis}.service`,
   } as const;
 }
 

@@ -20,6 +20,7 @@ import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../main.ts';
 import { lineReporter } from '../report.ts';
 import type { World } from '../world.ts';
+import { createStates, type States, withAdvice } from './serve-state.ts';
 
 /** phosphor-power, phosphor-power-sequencer/src/chassis.cpp: a chassis that lost its power while it was on. */
 const SHUTDOWN = 'xyz.openbmc_project.Power.Error.Shutdown';
@@ -32,9 +33,10 @@ const WATCHDOG_SHARE = 3;
  * begins, and none when it ends.
  */
 export const serve: Verb = {
-  options: [],
+  options: ['state'],
   operands: [0, 0],
   async run(invocation, world) {
+    servesState(invocation);
     let loaded = loadBoard(invocation.boardPath);
     const notifier = await world.notifier();
     for (;;) {
@@ -51,6 +53,13 @@ export const serve: Verb = {
   },
 };
 
+/** Whether chassis and host state are published. Off where phosphor-state-manager owns these names. */
+function servesState({ option }: Invocation): boolean {
+  const value = option('state') ?? 'on';
+  if (value === 'on' || value === 'off') return value === 'on';
+  throw new PowerError('USAGE', `--state takes on or off, not "${value}"`);
+}
+
 interface Service {
   readonly residents: ReadonlyMap<number, Resident>;
   stop(reason: string): Promise<void>;
@@ -58,14 +67,16 @@ interface Service {
 
 async function startService(
   loaded: LoadedBoard,
-  { runDir }: Invocation,
+  invocation: Invocation,
   notifier: ServiceNotifier,
   world: World,
 ): Promise<Service> {
   const residents = new Map<number, Resident>();
   const opened: ChassisHardware[] = [];
   let bus: ObjectBus | undefined;
+  let states: States | undefined;
   const stop = async (reason: string): Promise<void> => {
+    await states?.stop();
     for (const resident of residents.values()) await resident.stop(reason);
     await bus?.close();
     for (const hardware of opened) await hardware.close();
@@ -83,11 +94,12 @@ async function startService(
         plan,
         hardware,
         clock: world.clock,
-        runDir,
+        runDir: invocation.runDir,
         identity: { bootId: world.bootId(), boardHash: loaded.hash },
         record: lineReporter(world.stdout, number),
         onChange(now, before) {
           if (bus !== undefined) announce(bus, number, now, before);
+          states?.powerChanged(number);
           void notifier.status(statusText({ residents }));
         },
         onLoss: (result) => tellOfLoss(number, result, blamed, world),
@@ -113,10 +125,18 @@ async function startService(
         }),
       );
     }
+    if (servesState(invocation)) {
+      states = await createStates(
+        residents,
+        world,
+        (severity, text) => log(world, severity, text),
+        ({ path, interface: name, property }) => bus?.changed(path, name, property),
+      );
+    }
     bus = await world.objectBus({
-      names: [CONTROL_POWER],
-      managerPaths: [CONTROL_POWER_ROOT],
-      objects: served,
+      names: [CONTROL_POWER, ...(states?.names ?? [])],
+      managerPaths: [CONTROL_POWER_ROOT, ...(states?.managerPaths ?? [])],
+      objects: [...served, ...(states?.objects ?? [])],
       onFailure: (error, member) => log(world, 3, `${member} failed: ${errorText(error)}`),
       onConnection: (up, error) => {
         if (!up)
@@ -128,10 +148,11 @@ async function startService(
       },
     });
     await bus.start();
+    states?.begin();
     return { residents, stop };
   } catch (error) {
     await stop('it could not start');
-    throw error;
+    throw withAdvice(error, states?.names ?? []);
   }
 }
 

@@ -1,0 +1,84 @@
+import { HardwareError } from '../../../hw/errors.ts';
+import type { ServedObject } from '../../../hw/ports.ts';
+import {
+  STATE_MANAGER_PATHS,
+  type StateProperty,
+  stateChanges,
+  stateNames,
+  stateObjects,
+} from '../../dbus/state.ts';
+import { type ChassisState, createChassisState } from '../../run/chassis-state.ts';
+import { createLastingFile } from '../../run/lasting.ts';
+import { hasOnMarker } from '../../run/marker.ts';
+import type { Resident } from '../../run/resident.ts';
+import type { World } from '../world.ts';
+
+/** What `serve` publishes in the place of phosphor-state-manager, for all chassis. */
+export interface States {
+  readonly names: readonly string[];
+  readonly managerPaths: readonly string[];
+  readonly objects: readonly ServedObject[];
+  /** To be called when the view of a chassis's resident has changed. */
+  powerChanged(chassis: number): void;
+  /** To be called once everything is published. */
+  begin(): void;
+  stop(): Promise<void>;
+}
+
+/** @param changed is told of every property that has another value */
+export async function createStates(
+  residents: ReadonlyMap<number, Resident>,
+  world: World,
+  log: (severity: number, text: string) => void,
+  changed: (property: StateProperty) => void,
+): Promise<States> {
+  const units = await world.units();
+  const states = new Map<number, ChassisState>();
+  const stop = async () => {
+    for (const state of states.values()) state.stop();
+    await units.close();
+  };
+  try {
+    for (const [chassis, resident] of residents) {
+      const state = await createChassisState({
+        chassis,
+        resident,
+        units,
+        clock: world.clock,
+        store: createLastingFile(world.stateDir, chassis),
+        bootId: world.bootId(),
+        isAdopted: () => hasOnMarker(world.openbmcRunDir, chassis),
+        log,
+        onChange: (now, before) => {
+          for (const property of stateChanges(chassis, now, before)) changed(property);
+        },
+      });
+      states.set(chassis, state);
+    }
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+  return {
+    names: [...states.keys()].flatMap(stateNames),
+    managerPaths: STATE_MANAGER_PATHS,
+    objects: [...states].flatMap(([chassis, state]) => stateObjects(chassis, state)),
+    powerChanged: (chassis) => states.get(chassis)?.powerChanged(),
+    begin() {
+      for (const state of states.values()) state.restorePower();
+    },
+    stop,
+  };
+}
+
+/** What to do where somebody else has one of the names. */
+export function withAdvice(error: unknown, names: readonly string[]): unknown {
+  if (!(error instanceof HardwareError) || error.code !== 'DBUS_NAME_TAKEN') return error;
+  if (!names.includes(String(error.details.name))) return error;
+  return new HardwareError(
+    error.code,
+    `${error.message}; or leave chassis and host state to phosphor-state-manager, or whoever has them here, with serve --state off`,
+    error.details,
+    { cause: error },
+  );
+}
