@@ -286,6 +286,10 @@ describe('through systemd', () => {
     expect((await start('chassis-power.service')).code, await journal()).toBe(0);
     const bus = 'org.openbmc.control.Power /org/openbmc/control/power0 org.openbmc.control.Power';
     expect(await bmc.sh(`busctl get-property ${bus} pgood`)).toBe('i 0');
+    // Kernel threads that poll for io_uring would take two cores for as long as the service lives.
+    const threads = await bmc.sh('cat /proc/$(systemctl show -P MainPID chassis-power)/task/*/comm');
+    expect(threads).toMatch(/node/);
+    expect(threads).not.toMatch(/iou-/);
     const on = await bmc.exec(`busctl --timeout=120 call ${bus} setPowerState i 1`, {
       timeoutMs: TARGET_TIMEOUT_MS,
     });
