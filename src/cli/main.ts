@@ -100,7 +100,7 @@ const VERBS: Readonly<Record<string, Entry>> = {
   units: {
     synopsis: 'units install|uninstall|check',
     summary:
-      'systemd units: put in place ([--stages program|resident]), take away, both [--root DIR]; lint [DIR]',
+      'systemd units: put in place ([--flavour legacy|current] [--stages program|resident]), take away, lint',
     load: async () => (await import('./verbs/units.ts')).units,
   },
 };

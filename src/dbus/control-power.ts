@@ -119,6 +119,9 @@ function sequence({ chassis, resident }: ControlPowerCare): ServedInterface {
   const waitFor = (wanted: 'on' | 'off') => async () => {
     const { current, view } = resident;
     if (current?.wanted === wanted) return current.operation.done;
+    // After a failure the lines tell whether power is gone, as they do for the oneshot.
+    if (wanted === 'off' && (view.state === 'failed' || view.state === 'fault'))
+      return resident.request('off').done;
     if (view.state === (wanted === 'on' ? 'pgood' : 'off')) return;
     throw new DbusReplyError(
       FAILED,

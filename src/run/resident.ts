@@ -63,6 +63,8 @@ export interface Resident {
 
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
 const LOCK_WAIT_MS = 60_000;
+/** How long the end of the process waits for somebody to take the news of a loss. */
+const TELLING_MS = 5_000;
 /** Before a watch that ended without a reason is begun again. */
 const RETRY_MS = 500;
 const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
@@ -91,6 +93,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
   let { plan } = options;
   let stopped = false;
   let running: Running | null = null;
+  let telling: Promise<void> = Promise.resolve();
   let watching: { readonly controller: AbortController; readonly ended: Promise<void> } | null = null;
 
   // A new one for each use: a store goes by what it could not write itself, and others write here too.
@@ -155,11 +158,17 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     return hint === null ? isLocked(runDir, chassis) : hint.state !== 'pgood';
   };
 
+  const tell = (result: RunResult): Promise<void> =>
+    options.onLoss(result).catch((error: unknown) => {
+      options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
+    });
+
   /** Watches a chassis that is on until it is not, or somebody else drives. Once at a time. */
   function watchOver(): void {
     if (stopped || watching !== null || running !== null) return;
     const controller = new AbortController();
     let held: ChassisLock | null = null;
+    let lost: RunResult | null = null;
     const run = async (): Promise<void> => {
       const result = await runSequence(JOBS.watch, {
         plan,
@@ -177,10 +186,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
           });
         },
       });
-      // Before anybody is told: the units that are started for it want the lock.
-      held?.release();
-      held = null;
-      if (result.state === 'failed') await options.onLoss(result);
+      if (result.state === 'failed') lost = result;
     };
     const ended = run()
       .catch((error: unknown) => {
@@ -193,6 +199,8 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       .then(async () => {
         held?.release();
         watching = null;
+        // Told when the watch is over and the lock is free: the units that are started for it want both.
+        if (lost !== null) telling = tell(lost);
         if (stopped || running !== null) return;
         await takeNotice();
         if (state === 'pgood' && watching === null) clock.after(RETRY_MS, watchOver);
@@ -296,6 +304,8 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       running?.controller.abort(reason);
       await running?.operation.done.catch(() => undefined);
       await watching?.ended;
+      // A loss that was just found is still told; whoever is told may need longer than this process has.
+      await Promise.race([telling, new Promise<void>((resolve) => clock.after(TELLING_MS, resolve))]);
     },
   };
 }

@@ -13,6 +13,19 @@ export function targetsOf(chassis: number) {
   } as const;
 }
 
+/**
+ * The same beside phosphor-state-manager. A loss leads to the hard power off alone: quiesce has a conflict with power
+ * off there, and phosphor-power-sequencer starts no other (its services.cpp).
+ */
+function currentTargetsOf(chassis: number) {
+  return {
+    on: `obmc-chassis-poweron@${chassis}.target`,
+    off: `obmc-chassis-poweroff@${chassis}.target`,
+    hardOff: `obmc-chassis-hard-poweroff@${chassis}.target`,
+    quiesce: `obmc-host-quiesce@${chassis}.target`,
+  } as const;
+}
+
 /** A unit that was started, and how its job ended (`UnitManager.startUnit`). */
 export interface Routed {
   readonly unit: string;
@@ -33,8 +46,10 @@ export async function routeFailure(
   { powerStillApplied }: { readonly powerStillApplied: boolean },
 ): Promise<Routed[]> {
   const { off, quiesce } = targetsOf(chassis);
-  const started = (powerStillApplied ? [quiesce] : [off, quiesce]).map((unit) => startInstalled(units, unit));
-  return (await Promise.all(started)).filter((routed) => routed !== null);
+  const routed = await startAll(units, powerStillApplied ? [quiesce] : [off, quiesce]);
+  if (routed.length > 0) return routed;
+  const current = currentTargetsOf(chassis);
+  return startAll(units, [powerStillApplied ? current.quiesce : current.hardOff]);
 }
 
 /**
@@ -42,9 +57,15 @@ export async function routeFailure(
  * active and would do nothing the next time it is asked for it. Null where there is nothing to put right.
  */
 export async function putRight(units: UnitManager, chassis: number, isOn: boolean): Promise<Routed | null> {
-  const { on, off } = targetsOf(chassis);
-  const [opposite] = await units.unitStates([isOn ? off : on]);
-  return opposite?.activeState === 'active' ? startInstalled(units, isOn ? on : off) : null;
+  const names = [targetsOf(chassis), currentTargetsOf(chassis)];
+  const opposites = await units.unitStates(names.map(({ on, off }) => (isOn ? off : on)));
+  const wrong = names.find((_, index) => opposites[index]?.activeState === 'active');
+  return wrong === undefined ? null : startInstalled(units, isOn ? wrong.on : wrong.off);
+}
+
+async function startAll(units: UnitManager, names: readonly string[]): Promise<Routed[]> {
+  const started = await Promise.all(names.map((unit) => startInstalled(units, unit)));
+  return started.filter((routed) => routed !== null);
 }
 
 async function startInstalled(units: UnitManager, unit: string): Promise<Routed | null> {

@@ -30,6 +30,9 @@ const DBUS_POLICY_DIR = 'usr/share/dbus-1/system.d';
 /** What was installed below a root, for `uninstallUnits` and for the next `installUnits`. */
 export const MANIFEST_PATH = 'usr/lib/chassis-power/units.json';
 
+/** Whose names the units have: those of 2017 with targets of our own, or today's beside phosphor-state-manager. */
+export type Flavour = 'legacy' | 'current';
+
 /**
  * Which target requires or wants which unit, for every chassis. These are links and not lines in the unit files, so
  * that a target can be started for a chassis that has no stages of ours, and a board can add its own.
@@ -52,6 +55,16 @@ export const LINKS: readonly {
   { target: 'multi-user.target', kind: 'wants', unit: 'chassis-power.service' },
 ];
 
+/** The same beside phosphor-state-manager, whose targets these are. */
+const CURRENT_LINKS: typeof LINKS = [
+  { target: 'obmc-chassis-poweron@.target', kind: 'requires', unit: 'phosphor-wait-power-on@.service' },
+  { target: 'obmc-chassis-poweroff@.target', kind: 'requires', unit: 'phosphor-wait-power-off@.service' },
+  { target: 'multi-user.target', kind: 'wants', unit: 'chassis-power.service' },
+];
+
+/** Under this name phosphor-state-manager orders itself after the power controller (its Chassis@ unit). */
+const CURRENT_ALIAS = 'phosphor-power-control.service';
+
 const UNIT_FILE = /^[^.].*\.(?:service|target|socket|path|timer)$/;
 const CONF_FILE = /^[^.].*\.conf$/;
 
@@ -64,6 +77,8 @@ export interface InstallOptions {
   readonly sourceDir: string;
   /** Who does the work of the stages: the program each time anew, or the resident service. Default `program`. */
   readonly stages?: 'program' | 'resident';
+  /** Default `legacy`. `stages` means nothing to `current`, whose stages are phosphor-state-manager's. */
+  readonly flavour?: Flavour;
 }
 
 export interface KeptPath {
@@ -194,7 +209,8 @@ function sha256(content: Buffer): string {
  */
 export async function installUnits(options: InstallOptions): Promise<UnitsReport> {
   const chassis = checkedChassis(options.chassis);
-  const wanted = [...(await sourceItems(options)), ...linkItems(chassis)];
+  const flavour = options.flavour ?? 'legacy';
+  const wanted = [...(await sourceItems(options)), ...linkItems(chassis, flavour)];
   const root = await checkedRoot(options.root);
   const manifest = await readManifest(root);
   const previous = manifest?.entries ?? [];
@@ -297,26 +313,33 @@ function checkedChassis(chassis: readonly number[]): number[] {
   return [...new Set(chassis)].sort((a, b) => a - b);
 }
 
-async function sourceItems({ sourceDir, stages = 'program' }: InstallOptions): Promise<Item[]> {
+async function sourceItems({
+  sourceDir,
+  stages = 'program',
+  flavour = 'legacy',
+}: InstallOptions): Promise<Item[]> {
   const items: Item[] = [];
-  const folders = [
-    { from: '.', pattern: UNIT_FILE, to: UNIT_DIR },
-    { from: 'tmpfiles.d', pattern: CONF_FILE, to: TMPFILES_DIR },
-    { from: 'dbus-1', pattern: CONF_FILE, to: DBUS_POLICY_DIR },
-  ];
+  const put = async (from: string, pattern: RegExp, to: (name: string) => string): Promise<void> => {
+    const names = (await readdir(join(sourceDir, from))).filter((name) => pattern.test(name)).sort();
+    for (const name of names) {
+      const content = await readFile(join(sourceDir, from, name));
+      items.push({ kind: 'file', path: to(name), content });
+    }
+  };
+  const asUnit = (name: string) => posix.join(UNIT_DIR, name);
+  const asDropIn = (file: string) => (name: string) =>
+    posix.join(UNIT_DIR, name.replace(/\.conf$/, '.d'), file);
   try {
-    for (const { from, pattern, to } of folders) {
-      const names = (await readdir(join(sourceDir, from))).filter((name) => pattern.test(name)).sort();
-      for (const name of names) {
-        const content = await readFile(join(sourceDir, from, name));
-        items.push({ kind: 'file', path: posix.join(to, name), content });
-      }
+    if (flavour === 'current') {
+      await put('.', /^chassis-power\.service$/, asUnit);
+      await put('current', UNIT_FILE, asUnit);
+      await put('current', CONF_FILE, asDropIn('current.conf'));
+    } else {
+      await put('.', UNIT_FILE, asUnit);
+      if (stages === 'resident') await put('resident', CONF_FILE, asDropIn('resident.conf'));
     }
-    for (const name of stages === 'resident' ? (await readdir(join(sourceDir, 'resident'))).sort() : []) {
-      const content = await readFile(join(sourceDir, 'resident', name));
-      const folder = name.replace(/\.conf$/, '.d');
-      items.push({ kind: 'file', path: posix.join(UNIT_DIR, folder, 'resident.conf'), content });
-    }
+    await put('tmpfiles.d', CONF_FILE, (name) => posix.join(TMPFILES_DIR, name));
+    await put('dbus-1', CONF_FILE, (name) => posix.join(DBUS_POLICY_DIR, name));
   } catch (error) {
     throw new PowerError(
       'UNITS_SOURCE_MISSING',
@@ -326,7 +349,10 @@ async function sourceItems({ sourceDir, stages = 'program' }: InstallOptions): P
     );
   }
   const names = new Set(items.map((item) => posix.basename(item.path)));
-  const ours = LINKS.flatMap(({ target, unit }) => (target.includes('@') ? [target, unit] : [unit]));
+  const ours =
+    flavour === 'current'
+      ? CURRENT_LINKS.map(({ unit }) => unit)
+      : LINKS.flatMap(({ target, unit }) => (target.includes('@') ? [target, unit] : [unit]));
   const missing = [...new Set(ours)].filter((name) => !names.has(name));
   if (missing.length > 0) {
     throw new PowerError(
@@ -338,10 +364,9 @@ async function sourceItems({ sourceDir, stages = 'program' }: InstallOptions): P
   return items;
 }
 
-function linkItems(chassis: readonly number[]): Item[] {
-  // Links of what there is once come up for every chassis: by their path they are one.
+function linkItems(chassis: readonly number[], flavour: Flavour): Item[] {
   const links = chassis.flatMap((number) =>
-    LINKS.map(
+    (flavour === 'current' ? CURRENT_LINKS : LINKS).map(
       ({ target, kind, unit }): Item => ({
         kind: 'link',
         path: posix.join(UNIT_DIR, `${instance(target, number)}.${kind}`, instance(unit, number)),
@@ -350,7 +375,12 @@ function linkItems(chassis: readonly number[]): Item[] {
       }),
     ),
   );
-  return [...new Map(links.map((link) => [link.path, link])).values()];
+  const alias: Item[] =
+    flavour === 'current'
+      ? [{ kind: 'link', path: posix.join(UNIT_DIR, CURRENT_ALIAS), target: 'chassis-power.service' }]
+      : [];
+  // Links of what there is once come up for every chassis: by their path they are one.
+  return [...new Map([...links, ...alias].map((link) => [link.path, link])).values()];
 }
 
 function instance(template: string, number: number): string {

@@ -153,6 +153,14 @@ describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
     expect(new Set(sandboxes).size).toBe(1);
   });
 
+  test('no unit can go past its filter of system calls, as io_uring would let it', async () => {
+    for (const unit of SERVICES) {
+      const calls = (await machine.showUnit(unit, ['SystemCallFilter'])).SystemCallFilter.split(' ');
+      expect(calls).toContain('openat');
+      expect(calls.filter((call) => call.startsWith('io_uring'))).toEqual([]);
+    }
+  });
+
   test('without the settings of the units every attempt succeeds', async () => {
     const printed = await machine.run(`systemd-run --quiet --wait --pipe ${SANDBOX_NODE} ${PROBE_PATH}`);
     const outcomes = JSON.parse(printed);

@@ -41,6 +41,7 @@ async function createCare(initially: 'off' | 'on') {
   const views: ChassisView[] = [];
   const losses: RunResult[] = [];
   const lockedAtLoss: boolean[] = [];
+  let atLoss: () => Promise<void> = async () => undefined;
   const recording: Recorded[] = [];
   const resident = await clock.runUntil(
     (async () =>
@@ -56,6 +57,7 @@ async function createCare(initially: 'off' | 'on') {
         onLoss: async (result) => {
           losses.push(result);
           lockedAtLoss.push(isLocked(runDir, 0));
+          await atLoss();
         },
       }))(),
   );
@@ -67,6 +69,9 @@ async function createCare(initially: 'off' | 'on') {
     views,
     losses,
     lockedAtLoss,
+    whenLost: (then: () => Promise<void>) => {
+      atLoss = then;
+    },
     recording,
     store: createSnapshotFile(runDir, 0, { ...IDENTITY, plan }),
     pass: (ms: number) =>
@@ -190,6 +195,19 @@ describe('a loss of power', () => {
     expect(care.losses).toEqual([]);
     expect(care.enabled()).toBe(6);
     held.release();
+  });
+
+  it('is told without holding anything up: a request that comes of it is served', async () => {
+    const care = await createCare('on');
+    let served: Promise<void> | undefined;
+    care.whenLost(() => {
+      // As a unit that is started for the loss asks for power off, and its starter waits for it.
+      served = care.resident.request('off').done;
+      return served;
+    });
+    care.breakIt('pgood stuck off');
+    await care.pass(10_000);
+    await expect(served).resolves.toBeUndefined();
   });
 
   it('after which power on works again', async () => {

@@ -104,6 +104,41 @@ describe('install', () => {
     expect(existsSync(join(root, UNIT_DIR, 'obmc-chassis-start@1.target.requires'))).toBe(false);
   });
 
+  test('of flavour current puts what phosphor-state-manager does not have, and nothing of the targets', async () => {
+    const report = await installUnits({ root, chassis: [0, 1], sourceDir: SOURCE, flavour: 'current' });
+
+    const requires = (state: string, number: number, wait: string) =>
+      `${UNIT_DIR}/obmc-chassis-power${state}@${number}.target.requires/phosphor-wait-power-${wait}@${number}.service`;
+    expect([...report.written].sort()).toEqual(
+      [
+        `${UNIT_DIR}/chassis-power.service`,
+        `${UNIT_DIR}/chassis-power.service.d/current.conf`,
+        `${UNIT_DIR}/multi-user.target.wants/chassis-power.service`,
+        ...[0, 1].flatMap((number) => [requires('on', number, 'on'), requires('off', number, 'off')]),
+        `${UNIT_DIR}/phosphor-power-control.service`,
+        `${UNIT_DIR}/phosphor-wait-power-off@.service`,
+        `${UNIT_DIR}/phosphor-wait-power-on@.service`,
+        'usr/lib/tmpfiles.d/chassis-power.conf',
+        'usr/share/dbus-1/system.d/chassis-power.conf',
+      ].sort(),
+    );
+    await uninstallUnits({ root });
+    const left = Object.keys(snapshot(root));
+    expect(left.filter((path) => report.written.includes(path))).toEqual([]);
+  });
+
+  test('that hands its stages over puts a drop-in for each, and takes it back', async () => {
+    const options = { root, chassis: [0], sourceDir: SOURCE };
+    const dropIns = (report: { written: readonly string[]; removed: readonly string[] }) =>
+      [...report.written, ...report.removed].filter((path) => path.endsWith('.d/resident.conf'));
+    expect(dropIns(await installUnits({ ...options, stages: 'resident' }))).toEqual(
+      ['op-power-start', 'op-power-stop', 'op-wait-power-off', 'op-wait-power-on'].map(
+        (stage) => `${UNIT_DIR}/${stage}@.service.d/resident.conf`,
+      ),
+    );
+    expect(dropIns(await installUnits(options))).toHaveLength(4);
+  });
+
   test('a second time changes nothing, not even a time stamp', async () => {
     const first = await install();
     const before = snapshot(root);

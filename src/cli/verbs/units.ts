@@ -9,6 +9,7 @@ import type { World } from '../world.ts';
 
 const ACTIONS = ['install', 'uninstall', 'check'];
 const STAGES = ['program', 'resident'] as const;
+const FLAVOURS = ['legacy', 'current'] as const;
 
 /**
  * Puts the units of every chassis of the board in place, or takes away what was put; on the running
@@ -16,7 +17,7 @@ const STAGES = ['program', 'resident'] as const;
  * a tree of units, the ones that ship when none is named, and returns `EXIT.findings` when it has any.
  */
 export const units: Verb = {
-  options: ['root', 'stages'],
+  options: ['root', 'stages', 'flavour'],
   operands: [1, 2],
   async run({ operands, boardPath, option, json }, world) {
     const [action = '', dir] = operands;
@@ -35,10 +36,14 @@ export const units: Verb = {
       throw new PowerError('USAGE', `units ${action} does not take "${dir}": name a root with --root`);
     }
     const root = option('root') ?? '/';
-    const stages = STAGES.find((name) => name === (option('stages') ?? 'program'));
-    if (stages === undefined || (action === 'uninstall' && option('stages') !== undefined)) {
-      throw new PowerError('USAGE', 'units install takes --stages program or --stages resident');
+    if (action === 'uninstall' && (option('stages') ?? option('flavour')) !== undefined) {
+      throw new PowerError(
+        'USAGE',
+        'units uninstall takes away whatever was put: without --stages and --flavour',
+      );
     }
+    const stages = oneOf('stages', STAGES, option('stages'));
+    const flavour = oneOf('flavour', FLAVOURS, option('flavour'));
     const report =
       action === 'install'
         ? await installUnits({
@@ -46,6 +51,7 @@ export const units: Verb = {
             chassis: Object.keys(loadBoard(boardPath).board.chassis).map(Number),
             sourceDir: world.unitSourceDir,
             stages,
+            flavour,
           })
         : await uninstallUnits({ root });
     print(report, json, world);
@@ -53,6 +59,18 @@ export const units: Verb = {
     return EXIT.ok;
   },
 };
+
+/** @throws PowerError USAGE for a value that is none of these; the first one where none is given */
+function oneOf<const Names extends readonly [string, ...string[]]>(
+  name: string,
+  names: Names,
+  value: string | undefined,
+): Names[number] {
+  const found = names.find((each) => each === (value ?? names[0]));
+  if (found === undefined)
+    throw new PowerError('USAGE', `--${name} takes ${names.join(' or ')}, not "${value}"`);
+  return found;
+}
 
 function listed(names: readonly string[]): string {
   return `${names.slice(0, -1).join(', ')} or ${names.at(-1)}`;
