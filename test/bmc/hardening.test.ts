@@ -3,12 +3,16 @@
  * `test/systemd/hardening.test.ts`. No program of ours is needed for it, only the units.
  */
 import { readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { attachBmc, type Bmc } from './rig/guest.ts';
 
 const UNIT_FOLDER = join(import.meta.dirname, '..', '..', 'systemd');
-const UNITS = readdirSync(UNIT_FOLDER).filter((name) => name.endsWith('.service'));
+/** Every service unit, those for one kind of image included. */
+const FILES = readdirSync(UNIT_FOLDER, { recursive: true, encoding: 'utf8' }).filter((path) =>
+  path.endsWith('.service'),
+);
+const UNITS = FILES.map((path) => basename(path));
 const HOST = 'obmc-start-host@.service';
 /** Of a chassis that nothing else on this guest asks for. */
 const instance = (unit: string) => unit.replace('@.', '@9.');
@@ -55,11 +59,14 @@ describe('sandbox of the units', () => {
   beforeAll(async () => {
     bmc = await attachBmc(inject('bmc'));
     await bmc.sh(`mkdir ${PROBE_FOLDER} && cat >${PROBE_FOLDER}/probe.sh`, { stdin: PROBE });
-    for (const unit of UNITS) {
-      await bmc.copyIn(join(UNIT_FOLDER, unit), `${RUN_UNITS}/${unit}`);
-      const probe = `ExecStart=/bin/sh ${PROBE_FOLDER}/probe.sh`;
-      const output = `StandardOutput=truncate:${PROBE_FOLDER}/%n`;
-      await dropIn(`${unit}.d/probe.conf`, ['Type=oneshot', 'Restart=no', 'ExecStart=', probe, output]);
+    for (const file of FILES) {
+      const unit = basename(file);
+      await bmc.copyIn(join(UNIT_FOLDER, file), `${RUN_UNITS}/${unit}`);
+      await dropIn(`${unit}.d/probe.conf`, [
+        ...['Type=oneshot', 'Restart=no', 'ExecStartPost=', 'ExecStart='],
+        `ExecStart=/bin/sh ${PROBE_FOLDER}/probe.sh`,
+        `StandardOutput=truncate:${PROBE_FOLDER}/%n`,
+      ]);
     }
     await dropIn(`${OPENED_HOST}.d/opened.conf`, ['PrivateDevices=no', 'DeviceAllow=char-gpiochip rw']);
     // Once for all: it takes the guest seconds.

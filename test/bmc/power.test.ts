@@ -20,6 +20,8 @@ const VR0 = '/machine/peripheral/vr0';
 
 /** Node alone takes 5 to 15 s to start in the guest, and a target starts it twice. */
 const TARGET_TIMEOUT_MS = 180_000;
+/** Time between two looks of the plant at all enables, over QMP and beside a busy guest. */
+const PLANT_LOOK_MS = 200;
 /** A whole boot, and after it three programs that start at once. */
 const RESTART_TIMEOUT_MS = 900_000;
 
@@ -121,6 +123,10 @@ function firstAt(what: string, level: Level, sinceMs: number): number {
   );
   if (!found) throw new RangeError(`${what} never was ${level} after ${sinceMs} ms`);
   return found.atMs;
+}
+/** Enables that fall without a wait between them come in one look of the plant, which cannot tell their order. */
+function expectNotAfter(firstMs: number, secondMs: number): void {
+  expect(firstMs - secondMs).toBeLessThan(PLANT_LOOK_MS);
 }
 const plantNowMs = () => plant.history.at(-1)?.atMs ?? 0;
 
@@ -273,8 +279,8 @@ describe('through systemd', () => {
     expect([101, 102], found.stderr).toContain(found.code);
     await expectOff();
     expect(await asserted(RESET)).toBe(true);
-    expect(firstAt('PVCORE OPERATION', 0, sinceMs)).toBeLessThanOrEqual(firstAt('C1', 1, sinceMs));
-    expect(firstAt('C1', 1, sinceMs)).toBeLessThanOrEqual(firstAt('C0', 0, sinceMs));
+    expectNotAfter(firstAt('PVCORE OPERATION', 0, sinceMs), firstAt('C1', 1, sinceMs));
+    expectNotAfter(firstAt('C1', 1, sinceMs), firstAt('C0', 0, sinceMs));
     expect(found.stdout).toMatch('obmc-quiesce-host@0.target started');
     const active = (unit: string) => bmc.sh(`systemctl is-active ${unit} || true`);
     expect(await active('obmc-power-chassis-off@0.target')).toBe('active');
@@ -304,7 +310,7 @@ describe('through systemd', () => {
     await expectOff();
     expect(await asserted(RESET)).toBe(true);
     expect(firstAt('B7', 0, sinceMs)).toBeLessThan(firstAt('C1', 1, sinceMs));
-    expect(firstAt('C1', 1, sinceMs)).toBeLessThanOrEqual(firstAt('C0', 0, sinceMs));
+    expectNotAfter(firstAt('C1', 1, sinceMs), firstAt('C0', 0, sinceMs));
     await eventually(
       () => bmc.sh('systemctl is-active obmc-quiesce-host@0.target || true'),
       'active',
