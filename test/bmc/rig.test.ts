@@ -169,15 +169,16 @@ describe('GPIO', () => {
     expect(await gpio('read_line B0')).toBe('1');
 
     const monitor = await bmc.spawnStream(
-      'exec gpiomon --num-events=1 --falling-edge --format=%e gpiochip0 9',
+      'exec gpiomon --num-events=1 --falling-edge --format=%e gpiochip0 10',
     );
     monitor.resume();
-    await bmc.qmp.setGpioLevel('B1', 1);
-    // The monitor does not tell when it listens: edges are made until it has seen one.
+    await bmc.qmp.setGpioLevel('B2', 1);
+    // A line that no program here exports, which would keep it from the monitor.
+    // It does not tell when it listens: edges are made until it has seen one.
     const ended = monitor.exited.then(() => true);
     for (let edges = 0; edges < 100; edges++) {
-      await bmc.qmp.setGpioLevel('B1', 1);
-      await bmc.qmp.setGpioLevel('B1', 0);
+      await bmc.qmp.setGpioLevel('B2', 1);
+      await bmc.qmp.setGpioLevel('B2', 0);
       if (await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 100))])) break;
     }
     expect(await monitor.exited).toBe(0);
