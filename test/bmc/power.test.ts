@@ -278,6 +278,7 @@ describe('through systemd', () => {
 
     expect([101, 102], found.stderr).toContain(found.code);
     await expectOff();
+    await eventually(() => plant.level('C0'), 0);
     expect(await asserted(RESET)).toBe(true);
     expectNotAfter(firstAt('PVCORE OPERATION', 0, sinceMs), firstAt('C1', 1, sinceMs));
     expectNotAfter(firstAt('C1', 1, sinceMs), firstAt('C0', 0, sinceMs));
@@ -308,6 +309,8 @@ describe('through systemd', () => {
 
     await eventually(() => asserted(P12V), false, 30_000);
     await expectOff();
+    // The pins are ahead of what the plant has looked at.
+    await eventually(() => plant.level('C0'), 0);
     expect(await asserted(RESET)).toBe(true);
     expect(firstAt('B7', 0, sinceMs)).toBeLessThan(firstAt('C1', 1, sinceMs));
     expectNotAfter(firstAt('C1', 1, sinceMs), firstAt('C0', 0, sinceMs));
