@@ -138,7 +138,10 @@ export interface EventLogEntry {
 }
 
 export interface EventLog {
-  /** False where no logging service is on the bus. Rejects `DBUS_UNAVAILABLE`, `DBUS_TIMEOUT` or `SYSTEMD_FAILED`. */
+  /**
+   * True when the logging service has the entry, answered or not; false where none is on the bus. Rejects
+   * `DBUS_UNAVAILABLE`, `DBUS_TIMEOUT` (of the connection) or `SYSTEMD_FAILED`.
+   */
   create(entry: EventLogEntry): Promise<boolean>;
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { errnoCode, errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
+import { pause } from './pause.ts';
 
 /** `flock` only asks the kernel; more than this means that it was not even started. */
 const FLOCK_TIMEOUT_MS = 5_000;
@@ -100,6 +101,17 @@ export function isLocked(runDir: string, chassis: number): boolean {
   }
 }
 
+/** What the last process that locked a chassis said that it does; null while it is locked, and where none ever was. */
+export function lastHolder(runDir: string, chassis: number): string | null {
+  if (isLocked(runDir, chassis)) return null;
+  try {
+    return readFileSync(lockPath(runDir, chassis), 'utf8').split(',')[0] || null;
+  } catch {
+    // No file, so nobody ever locked it.
+    return null;
+  }
+}
+
 function lockPath(runDir: string, chassis: number): string {
   return join(runDir, `chassis${chassis}.lock`);
 }
@@ -119,18 +131,4 @@ function tryLock(fd: number, path: string): boolean {
     );
   }
   return result.status === 0;
-}
-
-/** Resolves after `ms`, or at once when the signal comes. */
-function pause(clock: Clock, ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const end = () => {
-      cancel();
-      signal.removeEventListener('abort', end);
-      resolve();
-    };
-    const cancel = clock.after(ms, end);
-    signal.addEventListener('abort', end);
-    if (signal.aborted) end();
-  });
 }

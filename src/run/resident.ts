@@ -5,13 +5,13 @@ import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
-import type { State } from '../sequence/state.ts';
+import type { SequenceState, State } from '../sequence/state.ts';
 import type { ChassisHardware } from './hardware.ts';
 import { JOBS } from './jobs.ts';
-import { type ChassisLock, isLocked, lockChassis } from './lock.ts';
+import { type ChassisLock, isLocked, lastHolder, lockChassis } from './lock.ts';
 import { expectDone } from './outcome.ts';
 import type { Recorded, Recorder } from './record.ts';
-import { type RunResult, runSequence } from './runner.ts';
+import { type Job, type RunResult, runSequence } from './runner.ts';
 import { createSnapshotFile, snapshotPath } from './snapshot.ts';
 
 export type Wanted = 'on' | 'off';
@@ -34,6 +34,12 @@ export interface Operation {
   readonly done: Promise<void>;
 }
 
+export interface Loss {
+  readonly sequence: SequenceState;
+  /** A process that is gone has handled the loss, and may have told of it already. */
+  readonly isOfBefore: boolean;
+}
+
 export interface ResidentOptions {
   readonly chassis: number;
   readonly plan: Plan;
@@ -45,12 +51,17 @@ export interface ResidentOptions {
   readonly record: Recorder;
   readonly onChange: (now: ChassisView, before: ChassisView) => void;
   /** The chassis lost its power while it was on, and everything is off: tell whoever has to know. */
-  readonly onLoss: (result: RunResult) => Promise<void>;
+  readonly onLoss: (loss: Loss) => Promise<void>;
 }
 
 /** A chassis in the care of a process that stays. */
 export interface Resident {
   readonly view: ChassisView;
+  /**
+   * To be called when this process is the service, and no other. Finishes what an earlier one left half done
+   * because it died: what was going down goes down, what was coming up is taken down, and a loss is told.
+   */
+  begin(): void;
   /** Asks for power on or off. Who asks for what is under way already gets the same operation. */
   request(wanted: Wanted): Operation;
   /** The operation that is under way, null when none is. */
@@ -61,6 +72,8 @@ export interface Resident {
   stop(reason: string): Promise<void>;
 }
 
+/** What this process says of itself while it has the lock. */
+const HOLDER = 'serve';
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
 const LOCK_WAIT_MS = 60_000;
 /** How long the end of the process waits for somebody to take the news of a loss. */
@@ -99,7 +112,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
   // A new one for each use: a store goes by what it could not write itself, and others write here too.
   const openStore = () => createSnapshotFile(runDir, chassis, { ...identity, plan });
   const lock = (signal: AbortSignal): Promise<ChassisLock> =>
-    lockChassis(runDir, chassis, 'serve', { clock, waitMs: LOCK_WAIT_MS, signal, onWait: () => undefined });
+    lockChassis(runDir, chassis, HOLDER, { clock, waitMs: LOCK_WAIT_MS, signal, onWait: () => undefined });
 
   const { observation, unreadable } = await hardware.observe();
   if (unreadable[0]) throw unreadable[0].error;
@@ -158,8 +171,8 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     return hint === null ? isLocked(runDir, chassis) : hint.state !== 'pgood';
   };
 
-  const tell = (result: RunResult): Promise<void> =>
-    options.onLoss(result).catch((error: unknown) => {
+  const tell = (loss: Loss): Promise<void> =>
+    options.onLoss(loss).catch((error: unknown) => {
       options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
     });
 
@@ -200,7 +213,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
         held?.release();
         watching = null;
         // Told when the watch is over and the lock is free: the units that are started for it want both.
-        if (lost !== null) telling = tell(lost);
+        if (lost !== null) telling = tell({ sequence: lost.sequence, isOfBefore: false });
         if (stopped || running !== null) return;
         await takeNotice();
         if (state === 'pgood' && watching === null) clock.after(RETRY_MS, watchOver);
@@ -208,14 +221,13 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     watching = { controller, ended };
   }
 
-  const begin = (asked: Wanted, before: Running | null): Running => {
+  const begin = (asked: Wanted, before: Running | null, job: Job = JOBS[asked]): Running => {
     const controller = new AbortController();
     // A power-on gives way at once; a power-off is finished before anything else.
     if (before?.wanted === 'on') before.controller.abort('power off was asked for');
     watching?.controller.abort('request');
     const watchEnded = watching?.ended;
     const switched = deferred();
-    const job = JOBS[asked];
     const run = async (): Promise<void> => {
       await before?.operation.done.catch(() => undefined);
       await watchEnded;
@@ -249,6 +261,28 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     return current;
   };
 
+  /** How the state that was found came to be left behind half done, null when it was not. */
+  const leftBehind = (): 'rising' | 'falling' | null => {
+    const diedHere = lastHolder(runDir, chassis) === HOLDER;
+    // The fall after a loss begins without the lock, and whoever drives a fault otherwise has it.
+    if (state === 'fault') return isLocked(runDir, chassis) ? null : 'falling';
+    if (FALLING.includes(state) && diedHere) return 'falling';
+    return RISING.includes(state) && diedHere ? 'rising' : null;
+  };
+
+  const finish = async (left: 'rising' | 'falling'): Promise<void> => {
+    const what = left === 'rising' ? 'taking down what it raised' : 'finishing the power off';
+    options.record({
+      type: 'warning',
+      message: `the service ended in ${state} and left the chassis half powered: ${what}`,
+      atMs: clock.nowMs(),
+    });
+    running = begin('off', null, left === 'rising' ? JOBS.off : JOBS.waitOff);
+    await running.operation.done.catch((error: unknown) => {
+      options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
+    });
+  };
+
   const stopTracking = trackPgood(
     hardware,
     clock,
@@ -279,6 +313,15 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     },
     get current() {
       return running === null ? null : { wanted: running.wanted, operation: running.operation };
+    },
+    begin() {
+      const left = running === null ? leftBehind() : null;
+      const finished = left === null ? Promise.resolve() : finish(left);
+      void finished.then(() => {
+        const { hint } = openStore().load();
+        const isLoss = hint?.state === 'failed' && hint.sequence.fault?.state === 'pgood';
+        if (isLoss && !stopped) telling = tell({ sequence: hint.sequence, isOfBefore: true });
+      });
     },
     request(asked) {
       if (stopped) {

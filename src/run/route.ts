@@ -52,6 +52,12 @@ export async function routeFailure(
   return startAll(units, [powerStillApplied ? current.quiesce : current.hardOff]);
 }
 
+/** Whether systemd has the power-on target of a chassis active. Rejects like `UnitManager.unitStates`. */
+export async function believedOn(units: UnitManager, chassis: number): Promise<boolean> {
+  const targets = await units.unitStates([targetsOf(chassis).on, currentTargetsOf(chassis).on]);
+  return targets.some(({ activeState }) => activeState === 'active');
+}
+
 /**
  * Starts the target that fits a chassis which was switched without systemd, where systemd has the opposite one
  * active and would do nothing the next time it is asked for it. Null where there is nothing to put right.

@@ -8,10 +8,11 @@ import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
+import { JOBS } from '../../src/run/jobs.ts';
 import { isLocked, lockChassis } from '../../src/run/lock.ts';
 import type { Recorded } from '../../src/run/record.ts';
-import { type ChassisView, createResident, type Resident } from '../../src/run/resident.ts';
-import type { RunResult } from '../../src/run/runner.ts';
+import { type ChassisView, createResident, type Loss, type Resident } from '../../src/run/resident.ts';
+import { runSequence } from '../../src/run/runner.ts';
 import { createSnapshotFile } from '../../src/run/snapshot.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { shippedBoard } from './bench.ts';
@@ -30,7 +31,17 @@ afterEach(async () => {
   rmSync(runDir, { recursive: true });
 });
 
-async function createCare(initially: 'off' | 'on') {
+/** A process that drove the chassis before the resident came, and was killed in the middle of it. */
+interface Dead {
+  readonly job: keyof typeof JOBS;
+  readonly holder: string;
+  readonly afterMs: number;
+  /** Comes at `FAULT_AT_MS`. */
+  readonly fault?: string;
+}
+const FAULT_AT_MS = 100;
+
+async function createCare(initially: 'off' | 'on', dead?: Dead) {
   const board = shippedBoard('reference');
   const chassis = board.chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
@@ -38,8 +49,40 @@ async function createCare(initially: 'off' | 'on') {
   const clock = createVirtualClock();
   const plant = createPlant({ board, clock, initially });
   const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+  const pass = (ms: number) =>
+    clock.runUntil(
+      new Promise<void>((resolve) => {
+        clock.after(ms, resolve);
+      }),
+    );
+  const openStore = () => createSnapshotFile(runDir, 0, { ...IDENTITY, plan });
+  if (dead !== undefined) {
+    const killed = new AbortController();
+    const signal = new AbortController().signal;
+    const run = async () => {
+      const hardware = await openChassis(board, chassis, ports);
+      const lock = await lockChassis(runDir, 0, dead.holder, {
+        clock,
+        waitMs: 0,
+        signal,
+        onWait: () => undefined,
+      });
+      // Abandoned, a run leaves the lines at once, as one that is killed.
+      await runSequence(JOBS[dead.job], {
+        ...{ plan, hardware, clock, store: openStore(), record: () => undefined },
+        abandon: killed.signal,
+      }).catch(() => undefined);
+      lock.release();
+      await hardware.close();
+    };
+    const ended = run();
+    clock.after(dead.afterMs, () => killed.abort('killed'));
+    const { fault } = dead;
+    if (fault !== undefined) clock.after(FAULT_AT_MS, () => plant.addFault(parseFault(fault, board)));
+    await clock.runUntil(ended);
+  }
   const views: ChassisView[] = [];
-  const losses: RunResult[] = [];
+  const losses: Loss[] = [];
   const lockedAtLoss: boolean[] = [];
   let atLoss: () => Promise<void> = async () => undefined;
   const recording: Recorded[] = [];
@@ -54,8 +97,8 @@ async function createCare(initially: 'off' | 'on') {
         identity: IDENTITY,
         record: (entry) => recording.push(entry),
         onChange: (now) => views.push(now),
-        onLoss: async (result) => {
-          losses.push(result);
+        onLoss: async (loss) => {
+          losses.push(loss);
           lockedAtLoss.push(isLocked(runDir, 0));
           await atLoss();
         },
@@ -73,14 +116,11 @@ async function createCare(initially: 'off' | 'on') {
       atLoss = then;
     },
     recording,
-    store: createSnapshotFile(runDir, 0, { ...IDENTITY, plan }),
-    pass: (ms: number) =>
-      clock.runUntil(
-        new Promise<void>((resolve) => {
-          clock.after(ms, resolve);
-        }),
-      ),
+    store: openStore(),
+    pass,
     breakIt: (fault: string) => plant.addFault(parseFault(fault, board)),
+    driven: () =>
+      plant.lines().flatMap(({ role, line, changes }) => (role === 'enable' ? [`${line} ${changes}`] : [])),
     changes: () => plant.lines().map(({ line, changes }) => `${line} ${changes}`),
     enabled: () => plant.lines().filter(({ role, asserted }) => role === 'enable' && asserted).length,
   };
@@ -152,7 +192,7 @@ describe('a loss of power', () => {
     expect(dropped.map(({ rail }) => rail)).toEqual(['PVCORE', 'PVDDQ', 'P1V8', 'P3V3', 'P5V', 'P12V']);
     // Nothing but the de-glitch time passes; a transfer to the PMBus regulator takes none on the plant.
     expect(dropped.map(({ atMs }) => Math.round(atMs - fromMs))).toEqual(dropped.map(() => DEGLITCH_MS));
-    expect(care.losses).toMatchObject([{ state: 'failed', sequence: { fault: { kind: 'pgoodLost' } } }]);
+    expect(care.losses).toMatchObject([{ isOfBefore: false, sequence: { fault: { kind: 'pgoodLost' } } }]);
     expect(care.resident.view).toMatchObject({ state: 'failed', pgood: false, wanted: 'off' });
     expect(care.store.load().hint?.state).toBe('failed');
     // The stages of the power-off target, which is started then, must get the lock.
@@ -221,6 +261,82 @@ describe('a loss of power', () => {
     care.breakIt('pgood stuck off');
     await care.pass(10_000);
     expect(care.losses).toHaveLength(2);
+  });
+});
+
+describe('what a service that died left half done', () => {
+  const KILLED_IN_RISE: Dead = { job: 'on', holder: 'serve', afterMs: 150 };
+
+  it('is finished when this process is the service, and not before', async () => {
+    const care = await createCare('off', KILLED_IN_RISE);
+    expect(care.enabled()).toBeGreaterThan(0);
+    expect(care.enabled()).toBeLessThan(6);
+    const before = care.driven();
+    await care.pass(1_000);
+    expect(care.driven()).toEqual(before);
+
+    care.resident.begin();
+    await care.pass(5_000);
+    expect(care.enabled()).toBe(0);
+    expect(care.resident.view).toMatchObject({ state: 'off', wanted: 'off' });
+    expect(care.recording).toContainEqual(
+      expect.objectContaining({
+        type: 'warning',
+        message: expect.stringMatching(/left the chassis half powered/),
+      }),
+    );
+    expect(care.losses).toEqual([]);
+    expect(care.plant.hazards).toEqual([]);
+  });
+
+  it('on the way down goes on down', async () => {
+    const care = await createCare('on', { job: 'off', holder: 'serve', afterMs: 2 });
+    expect(care.enabled()).toBeGreaterThan(0);
+    expect(care.enabled()).toBeLessThan(6);
+    care.resident.begin();
+    await care.pass(5_000);
+    expect(care.enabled()).toBe(0);
+    expect(care.resident.view.state).toBe('off');
+  });
+
+  it('gives way to a request that comes first', async () => {
+    const care = await createCare('off', KILLED_IN_RISE);
+    const { done } = care.resident.request('on');
+    care.resident.begin();
+    await care.clock.runUntil(done);
+    expect(care.resident.view).toMatchObject({ state: 'pgood', wanted: 'on' });
+  });
+
+  it('is left alone where a oneshot left it: the next stage, or the unit that follows its failure, goes on', async () => {
+    const care = await createCare('off', { ...KILLED_IN_RISE, holder: 'start' });
+    const before = care.driven();
+    care.resident.begin();
+    await care.pass(5_000);
+    expect(care.driven()).toEqual(before);
+  });
+
+  it('after a loss is finished, and the loss is told as one of before', async () => {
+    const care = await createCare('on', {
+      ...{ job: 'watch', holder: 'start', fault: 'pgood stuck off' },
+      // The first enables are off, and the fall of the rails is awaited.
+      afterMs: FAULT_AT_MS + DEGLITCH_MS + 1,
+    });
+    expect(care.store.load().hint?.state).toBe('fault');
+    care.resident.begin();
+    await care.pass(10_000);
+    expect(care.enabled()).toBe(0);
+    expect(care.resident.view.state).toBe('failed');
+    expect(care.losses).toMatchObject([{ isOfBefore: true, sequence: { fault: { kind: 'pgoodLost' } } }]);
+  });
+
+  it('is a loss that was handled and perhaps not told: it is told as one of before', async () => {
+    const care = await createCare('on', {
+      ...{ job: 'watch', holder: 'start', fault: 'pgood stuck off', afterMs: 10_000 },
+    });
+    expect(care.resident.view.state).toBe('failed');
+    care.resident.begin();
+    await care.pass(10_000);
+    expect(care.losses).toMatchObject([{ isOfBefore: true }]);
   });
 });
 

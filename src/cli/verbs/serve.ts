@@ -1,4 +1,4 @@
-import { CodedError, errorText } from '../../../hw/errors.ts';
+import { errorText } from '../../../hw/errors.ts';
 import type { ObjectBus, ServiceNotifier } from '../../../hw/ports.ts';
 import { type LoadedBoard, loadBoard } from '../../board/load.ts';
 import {
@@ -12,10 +12,8 @@ import {
 import { PowerError } from '../../errors.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { type ChassisView, createResident, type Resident } from '../../run/resident.ts';
-import { routeFailure } from '../../run/route.ts';
-import type { RunResult } from '../../run/runner.ts';
+import { tellOfLoss } from '../../run/tell-loss.ts';
 import { planOf } from '../../sequence/plan.ts';
-import { powerSeen } from '../../sequence/state.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../main.ts';
 import { lineReporter } from '../report.ts';
@@ -30,7 +28,7 @@ const WATCHDOG_SHARE = 3;
 /**
  * The resident service: one process for all chassis of the board. It publishes them on the system bus, watches
  * those that are on, and runs power sequences on request, until it is asked to end. No line is touched when it
- * begins, and none when it ends.
+ * begins, and none when it ends, unless a service before it died while it was switching: that it finishes.
  */
 export const serve: Verb = {
   options: ['state'],
@@ -75,7 +73,9 @@ async function startService(
   const opened: ChassisHardware[] = [];
   let bus: ObjectBus | undefined;
   let states: States | undefined;
+  const ending = new AbortController();
   const stop = async (reason: string): Promise<void> => {
+    ending.abort(reason);
     await states?.stop();
     for (const resident of residents.values()) await resident.stop(reason);
     await bus?.close();
@@ -102,7 +102,17 @@ async function startService(
           states?.powerChanged(number);
           void notifier.status(statusText({ residents }));
         },
-        onLoss: (result) => tellOfLoss(number, result, blamed, world),
+        onLoss: (loss) =>
+          tellOfLoss(loss, {
+            chassis: number,
+            eventName: blamed || SHUTDOWN,
+            units: world.units,
+            eventLog: world.eventLog,
+            clock: world.clock,
+            log: (severity, text) => log(world, severity, text),
+            signal: ending.signal,
+            isStillOff: () => resident.view.wanted === 'off',
+          }),
       });
       residents.set(number, resident);
       let seconds = Math.ceil(plan.pgood.onTimeoutMs / 1000);
@@ -148,6 +158,7 @@ async function startService(
       },
     });
     await bus.start();
+    for (const resident of residents.values()) resident.begin();
     states?.begin();
     return { residents, stop };
   } catch (error) {
@@ -163,48 +174,6 @@ function announce(bus: ObjectBus, chassis: number, now: ChassisView, before: Cha
   if (signal !== null) bus.emit(path, CONTROL_POWER, signal, []);
   if (now.state !== before.state) bus.changed(path, SEQUENCE, 'State');
   if (now.fault !== before.fault) bus.changed(path, SEQUENCE, 'Fault');
-}
-
-/** Everything is off, and the evidence is in the journal: now whoever has to know hears of it. */
-async function tellOfLoss(
-  chassis: number,
-  { sequence }: RunResult,
-  blamed: string,
-  world: World,
-): Promise<void> {
-  const powerStillApplied = powerSeen(sequence);
-  const tell = async (what: string, work: () => Promise<void>): Promise<void> => {
-    try {
-      await work();
-    } catch (error) {
-      if (!(error instanceof CodedError)) throw error;
-      log(world, 3, `chassis ${chassis}: ${what}: ${error.message}`);
-    }
-  };
-  await tell('the event log was not told', async () => {
-    const eventLog = await world.eventLog();
-    await eventLog.create({
-      name: blamed || SHUTDOWN,
-      severity: 'Critical',
-      data: {
-        CHASSIS_NUMBER: String(chassis),
-        REASON: sequence.fault?.reason ?? 'unknown',
-        POWER_STILL_APPLIED: String(powerStillApplied),
-        SEVERITY_DETAIL: 'SYSTEM_TERM',
-        _PID: String(process.pid),
-      },
-    });
-  });
-  await tell('systemd was not told', async () => {
-    const units = await world.units();
-    try {
-      for (const { unit, result } of await routeFailure(units, chassis, { powerStillApplied })) {
-        log(world, result === 'done' ? 5 : 3, `chassis ${chassis}: ${unit} started: ${result}`);
-      }
-    } finally {
-      await units.close();
-    }
-  });
 }
 
 /** The board to go on with, or null when the service is asked to end. */

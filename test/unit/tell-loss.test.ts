@@ -1,0 +1,186 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { HardwareError } from '../../hw/errors.ts';
+import type { EventLogEntry, UnitManager } from '../../hw/ports.ts';
+import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
+import { tellOfLoss } from '../../src/run/tell-loss.ts';
+import { planOf } from '../../src/sequence/plan.ts';
+import { reconcile } from '../../src/sequence/reconcile.ts';
+import type { Fault, SequenceState } from '../../src/sequence/state.ts';
+import { shippedBoard } from './bench.ts';
+
+const FAULT: Fault = {
+  kind: 'pgoodLost',
+  rail: null,
+  state: 'pgood',
+  atMs: 1_000,
+  reason: 'pgood was lost while the chassis was on',
+  errorCode: null,
+};
+const TEN_MINUTES_MS = 600_000;
+
+/** The chassis of the reference board after a loss: everything off, or one rail that still delivers. */
+function lostSequence({ stuck = false } = {}): SequenceState {
+  const chassis = shippedBoard('reference').chassis['0'];
+  if (!chassis) throw new RangeError('no chassis 0');
+  const plan = planOf(chassis);
+  const rails = Object.fromEntries(
+    plan.rails.map(({ name }) => [name, { enabled: false, good: stuck && name === 'P1V8' }]),
+  );
+  const { sequence } = reconcile(plan, { rails, pgood: false, resetsAsserted: {} }, null, 1_000);
+  return { ...sequence, fault: FAULT };
+}
+
+describe('a loss is told', () => {
+  let clock: VirtualClock;
+  /** In order: what reached whom. */
+  let heard: string[];
+  let entries: EventLogEntry[];
+  let logged: string[];
+  let away: { systemd: boolean; eventLog: boolean };
+  let active: Set<string>;
+  let isStillOff: boolean;
+  let ending: AbortController;
+
+  beforeEach(() => {
+    clock = createVirtualClock();
+    heard = [];
+    entries = [];
+    logged = [];
+    away = { systemd: false, eventLog: false };
+    active = new Set();
+    isStillOff = true;
+    ending = new AbortController();
+  });
+
+  const unavailable = () => new HardwareError('DBUS_UNAVAILABLE', 'cannot connect to the D-Bus system bus');
+  const units = async (): Promise<UnitManager> => ({
+    async startUnit(unit) {
+      if (away.systemd) throw unavailable();
+      heard.push(unit);
+      return 'done';
+    },
+    async unitStates(names) {
+      if (away.systemd) throw unavailable();
+      heard.push('asked');
+      return names.map((unit) => ({
+        unit,
+        activeState: active.has(unit) ? 'active' : 'inactive',
+        subState: 'dead',
+      }));
+    },
+    watchUnits: () => {
+      throw new Error('not used');
+    },
+    reload: async () => undefined,
+    close: async () => undefined,
+  });
+  const tell = (options: { isOfBefore?: boolean; stuck?: boolean } = {}) =>
+    tellOfLoss(
+      { sequence: lostSequence(options), isOfBefore: options.isOfBefore ?? false },
+      {
+        chassis: 0,
+        eventName: 'xyz.openbmc_project.Power.Error.Shutdown',
+        units,
+        eventLog: async () => ({
+          async create(entry) {
+            if (away.eventLog) throw unavailable();
+            heard.push('event log');
+            entries.push(entry);
+            return true;
+          },
+        }),
+        clock,
+        log: (severity, text) => logged.push(`<${severity}>${text}`),
+        signal: ending.signal,
+        isStillOff: () => isStillOff,
+      },
+    );
+
+  it('to the event log, then to systemd', async () => {
+    await clock.runUntil(tell());
+    expect(heard).toEqual(['event log', 'obmc-power-chassis-off@0.target', 'obmc-quiesce-host@0.target']);
+    expect(entries).toMatchObject([
+      {
+        name: 'xyz.openbmc_project.Power.Error.Shutdown',
+        severity: 'Critical',
+        data: { CHASSIS_NUMBER: '0', REASON: FAULT.reason, POWER_STILL_APPLIED: 'false' },
+      },
+    ]);
+  });
+
+  it('with power that could not be taken down leads to quiesce alone', async () => {
+    await clock.runUntil(tell({ stuck: true }));
+    expect(heard).toEqual(['event log', 'obmc-quiesce-host@0.target']);
+    expect(entries[0]?.data.POWER_STILL_APPLIED).toBe('true');
+  });
+
+  it('to a systemd that is away for minutes, once it is back, and the event log waits for none of it', async () => {
+    away.systemd = true;
+    const telling = tell();
+    clock.after(300_000, () => {
+      away.systemd = false;
+    });
+    await clock.runUntil(telling);
+    expect(heard).toEqual(['event log', 'obmc-power-chassis-off@0.target', 'obmc-quiesce-host@0.target']);
+    // 15 s is the longest wait between two tries.
+    expect(clock.nowMs()).toBeLessThan(1_000 + 300_000 + 15_000);
+    expect(logged.filter((line) => line.includes('systemd was not told'))).toEqual([
+      '<3>chassis 0: systemd was not told of the loss: cannot connect to the D-Bus system bus: trying again for 10 minutes',
+    ]);
+  });
+
+  it('to systemd though the event log cannot be reached, which hears of it later', async () => {
+    away.eventLog = true;
+    const telling = tell();
+    clock.after(60_000, () => {
+      away.eventLog = false;
+    });
+    await clock.runUntil(telling);
+    expect(heard).toEqual(['obmc-power-chassis-off@0.target', 'obmc-quiesce-host@0.target', 'event log']);
+  });
+
+  it('to nobody for ever: it is given up after ten minutes, and that is said', async () => {
+    away.systemd = true;
+    await clock.runUntil(tell());
+    expect(clock.nowMs()).toBeGreaterThanOrEqual(1_000 + TEN_MINUTES_MS);
+    expect(clock.nowMs()).toBeLessThan(1_000 + TEN_MINUTES_MS + 30_000);
+    expect(logged.at(-1)).toMatch(/^<3>chassis 0: systemd was not told of the loss: .*: given up$/);
+  });
+
+  it('to nobody when power was asked for since: the chassis that is on again stays on', async () => {
+    away.systemd = true;
+    const telling = tell();
+    clock.after(60_000, () => {
+      away.systemd = false;
+      isStillOff = false;
+    });
+    await clock.runUntil(telling);
+    expect(heard).toEqual(['event log']);
+    expect(logged.at(-1)).toMatch(/^<4>chassis 0: power was asked for since/);
+  });
+
+  it('to nobody once the service ends', async () => {
+    away.systemd = true;
+    const telling = tell();
+    clock.after(60_000, () => ending.abort('SIGTERM'));
+    await clock.runUntil(telling);
+    expect(clock.nowMs()).toBe(1_000 + 60_000);
+    expect(heard).toEqual(['event log']);
+  });
+
+  it('once more when a service died over it and systemd still has the chassis for on', async () => {
+    active.add('obmc-power-chassis-on@0.target');
+    await clock.runUntil(tell({ isOfBefore: true }));
+    expect(heard).toEqual([
+      'asked',
+      'event log',
+      'obmc-power-chassis-off@0.target',
+      'obmc-quiesce-host@0.target',
+    ]);
+  });
+
+  it('not once more when systemd knows', async () => {
+    await clock.runUntil(tell({ isOfBefore: true }));
+    expect(heard).toEqual(['asked']);
+  });
+});
