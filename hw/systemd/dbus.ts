@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Message, MessageBus, Variant } from 'dbus-next';
 import { errnoCode, errorText, HardwareError } from '../errors.ts';
-import type { Clock, DbusVariant } from '../ports.ts';
+import type { Clock } from '../ports.ts';
+import { isInterfaceName, isMemberName, isObjectPath, misuse, toSendable } from './dbus-values.ts';
 
 /** The only importer of dbus-next. It loads with the first connection, not before. */
 const load = async () => (await import('dbus-next')).default;
@@ -173,7 +174,8 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
     try {
       bus.send(message);
     } catch (error) {
-      if (!isClosedStream(error)) throw misuse(`the message cannot be sent: ${errorText(error)}`, error);
+      if (!isClosedStream(error))
+        throw misuse(`the message cannot be sent: ${errorText(error)}`, { cause: error });
     }
   };
 
@@ -401,6 +403,11 @@ function guardReading(stream: Socket): void {
   }
 }
 
+/** @throws HardwareError DBUS_MISUSE when a value cannot be sent */
+function toLibrary({ Variant }: Library, signature: string, body: readonly unknown[]): unknown[] {
+  return toSendable(signature, body, (type, value): Variant => new Variant(type, value));
+}
+
 /** The library's types say string for the message that is answered. */
 const asRequest = (message: Message) => message as unknown as string;
 
@@ -451,8 +458,6 @@ function replyError(error: unknown, what: string, request: DbusCall, unavailable
 /** Whether the library refused to write because the connection has ended. */
 const isClosedStream = (error: unknown) => /stream is closed|closed stream/.test(errorText(error));
 
-const misuse = (text: string, cause?: unknown) => new HardwareError('DBUS_MISUSE', text, {}, { cause });
-
 /** What can be sent of an error's text: no stack, no null character, and nothing endless. */
 function firstLine(text: string): string {
   const line = text
@@ -463,171 +468,3 @@ function firstLine(text: string): string {
     .trim();
   return line.length > MAX_ERROR_TEXT_CHARACTERS ? `${line.slice(0, MAX_ERROR_TEXT_CHARACTERS)} …` : line;
 }
-
-// Names and values, after the D-Bus specification. The library lets through much that makes the bus end
-// the connection of who sends it (0.10.2: object paths, signatures, member names).
-
-const MAX_NAME_CHARACTERS = 255;
-const MAX_SIGNATURE_BYTES = 255;
-/** Of arrays and of structs, each. */
-const MAX_NESTING = 32;
-/** Of all containers in a message, variants too, the specification allows 64, where a dictionary counts twice. */
-const MAX_DEPTH = 32;
-
-export const isObjectPath = (text: string) => /^\/$|^(\/[A-Za-z0-9_]+)+$/.test(text);
-export const isMemberName = (text: string) =>
-  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
-/** Also of errors. */
-export const isInterfaceName = (text: string) =>
-  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$/.test(text);
-export const isWellKnownName = (text: string) =>
-  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_-][A-Za-z0-9_-]*(\.[A-Za-z_-][A-Za-z0-9_-]*)+$/.test(text);
-
-const integerFrom = (lowest: number, highest: number) => (value: unknown) =>
-  Number.isInteger(value) && Number(value) >= lowest && Number(value) <= highest;
-const longFrom = (lowest: bigint, highest: bigint) => (value: unknown) =>
-  (typeof value === 'bigint' || Number.isSafeInteger(value)) &&
-  BigInt(value as bigint | number) >= lowest &&
-  BigInt(value as bigint | number) <= highest;
-const textThat = (is: (text: string) => boolean) => (value: unknown) =>
-  typeof value === 'string' && is(value);
-
-/** What the library can send, by type code: neither file descriptors nor the lowest INT64, NaN and infinity. */
-const BASIC: Readonly<Record<string, (value: unknown) => boolean>> = {
-  y: integerFrom(0, 0xff),
-  b: (value) => typeof value === 'boolean',
-  n: integerFrom(-0x8000, 0x7fff),
-  q: integerFrom(0, 0xffff),
-  i: integerFrom(-0x8000_0000, 0x7fff_ffff),
-  u: integerFrom(0, 0xffff_ffff),
-  x: longFrom(1n - 2n ** 63n, 2n ** 63n - 1n),
-  t: longFrom(0n, 2n ** 64n - 1n),
-  d: (value) => Number.isFinite(value),
-  s: textThat((text) => !text.includes('\0')),
-  o: textThat(isObjectPath),
-  g: textThat(isSignature),
-};
-/** Dictionaries are objects, so their keys are strings. */
-const DICT_KEYS = 'sog';
-
-type ValueType =
-  | { readonly kind: 'basic' | 'variant'; readonly code: string }
-  | { readonly kind: 'array'; readonly of: ValueType; readonly isBytes: boolean }
-  | { readonly kind: 'dict'; readonly key: ValueType; readonly of: ValueType }
-  | { readonly kind: 'struct'; readonly of: readonly ValueType[] };
-
-/** Whether values of this signature can be sent. */
-export function isSignature(text: string): boolean {
-  return parseSignature(text) !== undefined;
-}
-
-/** Whether `text` is the signature of one value, as a property or an argument has. */
-export function isSingleSignature(text: string): boolean {
-  return parseSignature(text)?.length === 1;
-}
-
-function parseSignature(text: string): readonly ValueType[] | undefined {
-  if (text.length > MAX_SIGNATURE_BYTES) return undefined;
-  let at = 0;
-  /** Undefined for what is no type, which makes everything around it none. */
-  const next = (arrays: number, structs: number): ValueType | undefined => {
-    if (arrays > MAX_NESTING || structs > MAX_NESTING) return undefined;
-    const code = text[at++] ?? '';
-    if (code === 'v') return { kind: 'variant', code };
-    if (Object.hasOwn(BASIC, code)) return { kind: 'basic', code };
-    if (code === 'a' && text[at] === '{') {
-      at += 1;
-      const key = DICT_KEYS.includes(text[at] ?? '-') ? next(arrays + 1, structs) : undefined;
-      const of = next(arrays + 1, structs + 1);
-      return key && of && text[at++] === '}' ? { kind: 'dict', key, of } : undefined;
-    }
-    if (code === 'a') {
-      const isBytes = text[at] === 'y';
-      const of = next(arrays + 1, structs);
-      return of && { kind: 'array', of, isBytes };
-    }
-    if (code !== '(') return undefined;
-    const of: ValueType[] = [];
-    do {
-      const member = next(arrays, structs + 1);
-      if (member === undefined) return undefined;
-      of.push(member);
-    } while (text[at] !== ')');
-    at += 1;
-    return { kind: 'struct', of };
-  };
-
-  const types: ValueType[] = [];
-  while (at < text.length) {
-    const type = next(0, 0);
-    if (type === undefined) return undefined;
-    types.push(type);
-  }
-  return types;
-}
-
-/**
- * Makes sure that values can be sent under a signature.
- * @throws HardwareError DBUS_MISUSE
- */
-export function assertSendable(signature: string, body: readonly unknown[]): void {
-  convert(signature, body, () => undefined);
-}
-
-/** @throws HardwareError DBUS_MISUSE when a value cannot be sent */
-function toLibrary({ Variant }: Library, signature: string, body: readonly unknown[]): unknown[] {
-  return convert(signature, body, (type, value): Variant => new Variant(type, value));
-}
-
-type MakeVariant = (signature: string, value: unknown) => unknown;
-
-function convert(signature: string, body: readonly unknown[], makeVariant: MakeVariant): unknown[] {
-  const types = parseSignature(signature);
-  if (types === undefined) throw misuse(`${signature} is no signature of values that can be sent`);
-  if (types.length !== body.length) {
-    throw misuse(`${types.length} values were expected (${signature}) and ${body.length} were given`);
-  }
-  return types.map((type, index) => convertOne(type, body[index], makeVariant, 0));
-}
-
-function convertOne(type: ValueType, value: unknown, makeVariant: MakeVariant, depth: number): unknown {
-  if (depth > MAX_DEPTH) throw misuse('the value is nested too deep');
-  const inside = (of: ValueType, member: unknown) => convertOne(of, member, makeVariant, depth + 1);
-  switch (type.kind) {
-    case 'basic':
-      if (!BASIC[type.code]?.(value)) throw misuse(`${show(value)} cannot be sent as ${type.code}`);
-      return value;
-    case 'variant': {
-      if (!isVariant(value)) throw misuse(`${show(value)} is no variant: { signature, value } was expected`);
-      const [of, ...more] = parseSignature(value.signature) ?? [];
-      if (of === undefined || more.length > 0)
-        throw misuse(`${value.signature} is no signature of one value`);
-      return makeVariant(value.signature, inside(of, value.value));
-    }
-    case 'array':
-      if (type.isBytes && value instanceof Uint8Array) return Buffer.from(value);
-      if (!Array.isArray(value)) throw misuse(`${show(value)} is no array`);
-      return value.map((member) => inside(type.of, member));
-    case 'struct':
-      if (!Array.isArray(value) || value.length !== type.of.length) {
-        throw misuse(`${show(value)} is no array of ${type.of.length} members`);
-      }
-      return type.of.map((of, index) => inside(of, value[index]));
-    case 'dict':
-      if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-        throw misuse(`${show(value)} is no object`);
-      }
-      return Object.fromEntries(
-        Object.entries(value).map(([key, member]) => [inside(type.key, key), inside(type.of, member)]),
-      );
-  }
-}
-
-const isVariant = (value: unknown): value is DbusVariant =>
-  typeof value === 'object' && value !== null && 'signature' in value && typeof value.signature === 'string';
-
-/** What a value is, short enough for a message. */
-const show = (value: unknown) =>
-  typeof value === 'object' && value !== null
-    ? `a ${value.constructor?.name ?? 'object'}`
-    : `${typeof value} ${String(value).slice(0, 40)}`;

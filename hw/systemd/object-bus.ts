@@ -11,7 +11,6 @@ import type {
   ServedProperty,
 } from '../ports.ts';
 import {
-  assertSendable,
   BUS,
   connectDbus,
   type DbusConnection,
@@ -19,12 +18,16 @@ import {
   type DbusSignal,
   FAILED,
   type IncomingCall,
+} from './dbus.ts';
+import {
+  assertSendable,
   isInterfaceName,
   isMemberName,
   isObjectPath,
   isSingleSignature,
   isWellKnownName,
-} from './dbus.ts';
+  misuse,
+} from './dbus-values.ts';
 
 export interface ObjectBusOptions extends DbusOptions, Publication {}
 
@@ -435,8 +438,6 @@ function machineId(): string {
 /** A standard error (D-Bus specification and libdbus, `org.freedesktop.DBus.Error.*`). */
 const dbusError = (kind: string, text: string) =>
   new DbusReplyError(`org.freedesktop.DBus.Error.${kind}`, text);
-
-const misuse = (text: string) => new HardwareError('DBUS_MISUSE', text);
 
 function findMethod(node: TreeNode | undefined, call: IncomingCall): ServedMethod {
   // Peer is about the process, and answers at every path.
