@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { PowerError } from '../errors.ts';
-import { LINKS } from './install.ts';
+import { LINKS } from './install-items.ts';
 import { instantiate, readUnitTree, type Setting, templateOf, type UnitLink } from './unit-file.ts';
 import { type Edge, type Unit, UnitGraph, words } from './unit-graph.ts';
 

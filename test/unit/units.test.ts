@@ -21,7 +21,9 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PowerError } from '../../src/errors.ts';
-import { installUnits, LINKS, MANIFEST_PATH, uninstallUnits } from '../../src/units/install.ts';
+import { installUnits, uninstallUnits } from '../../src/units/install.ts';
+import { LINKS } from '../../src/units/install-items.ts';
+import { MANIFEST_PATH } from '../../src/units/install-manifest.ts';
 
 const SOURCE = fileURLToPath(new URL('../../systemd', import.meta.url));
 const UNIT_DIR = 'usr/lib/systemd/system';
