@@ -21,7 +21,12 @@ if (tiers.includes('unit')) {
   ensurePrograms({ 'dbus-daemon': 'dbus', 'dbus-send': 'dbus', busctl: 'systemd', gdbus: 'libglib2.0-bin' });
 }
 if (tiers.includes('systemd') && process.getuid?.() === 0) {
-  ensurePrograms({ 'dbus-daemon': 'dbus', systemctl: 'systemd', unshare: 'util-linux' });
+  ensurePrograms({
+    'dbus-daemon': 'dbus',
+    gdbus: 'libglib2.0-bin',
+    systemctl: 'systemd',
+    unshare: 'util-linux',
+  });
 }
 
 mkdirSync(join(root, 'build'), { recursive: true });

@@ -58,9 +58,12 @@ export interface ChassisState {
   setRestore(which: 'restore' | 'restoreOnce', setting: Partial<RestoreSetting>): void;
   /** To be called whenever the view of the resident has changed. */
   powerChanged(): void;
-  /** Restores power after a start of the BMC, once in its boot, if the policy says so. */
-  restorePower(): void;
-  /** Forgets what is under way, and keeps what lasts. For good. */
+  /**
+   * To be called once everything is published. Goes on with a Reboot or PowerCycle in the middle of which an earlier
+   * service ended; otherwise restores power after a start of the BMC, once in its boot, if the policy says so.
+   */
+  begin(): void;
+  /** Starts nothing any more, and keeps what lasts. For good. */
   stop(): void;
 }
 
@@ -71,6 +74,8 @@ const FALLING: readonly State[] = ['opPowerStop', 'opWaitPowerOff'];
  * runs it, and what the lines show is the state.
  */
 const LONGEST_STAGE_MS = 240_000;
+/** A cycle that was asked for longer ago than its two stages take is nobody's wish any more. */
+const LONGEST_CYCLE_MS = 2 * LONGEST_STAGE_MS;
 const MINUTE_MS = 60_000;
 const MINUTES_PER_HOUR = 60;
 
@@ -269,16 +274,32 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
     if (asked?.of === next.of && asked.transition === next.transition) return;
     settleRestore();
     asked = next;
-    keep({ ...lasts, lastAsked: next.transition === 'Off' ? 'off' : 'on' });
+    const isCycle = names.length > 1;
+    const wasCycle = lasting.cycle !== null;
+    keep({
+      ...lasts,
+      lastAsked: next.transition === 'Off' ? 'off' : 'on',
+      cycle: isCycle ? { of: next.of, bootId, askedAtMs: clock.nowMs() } : null,
+    });
+    // If this process does not see the end of the first half, the next one must know what comes then.
+    if (isCycle || wasCycle) save();
     const carryOut = async () => {
       try {
-        const reached = await transitions.run(`${next.of} ${next.transition} requested`, names);
+        const name = `${next.of} ${next.transition} requested`;
+        const reached = await transitions.run(name, names, (target) => {
+          if (!isCycle || target !== names.at(-1)) return;
+          keep({ cycle: null });
+          save();
+        });
         // The units' own news may come later than that of the job.
         if (reached !== null) await readUnits();
       } catch (error) {
         log(3, `chassis ${chassis}: ${errorText(error)}`);
       }
-      if (asked === next) asked = null;
+      if (asked === next) {
+        asked = null;
+        keep({ cycle: null });
+      }
       update();
     };
     void carryOut();
@@ -292,6 +313,21 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
       { Off: [hostOff], On: [hostOn], Reboot: [hostOff, hostOn] }[transition],
       { requestedHost: transition, ...(transition !== 'Off' && { restartCause: cause }) },
     );
+  };
+
+  function requestPower(transition: PowerTransition): void {
+    const { on, off } = targets;
+    const names = { Off: [off], On: [on], PowerCycle: [off, on] }[transition];
+    request({ of: 'power', transition }, names, { requestedPower: transition });
+  }
+
+  /** The cycle that an earlier service did not see through, null when there is none. */
+  const unfinishedCycle = (): 'power' | 'host' | null => {
+    const { cycle } = lasting;
+    if (cycle === null || cycle.bootId !== bootId) return null;
+    // On, and nothing is shutting down: somebody has powered it meanwhile, or taken the request back.
+    if (resident.view.wanted === 'on' && hostUnit !== 'deactivating') return null;
+    return clock.nowMs() - cycle.askedAtMs < LONGEST_CYCLE_MS ? cycle.of : null;
   };
 
   /** In this boot of the BMC nothing is restored any more. */
@@ -336,11 +372,7 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
       return view;
     },
 
-    requestPower(transition) {
-      const { on, off } = targets;
-      const names = { Off: [off], On: [on], PowerCycle: [off, on] }[transition];
-      request({ of: 'power', transition }, names, { requestedPower: transition });
-    },
+    requestPower,
 
     requestHost: (transition) => requestHost(transition, 'RemoteCommand'),
 
@@ -354,7 +386,13 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
       update();
     },
 
-    restorePower() {
+    begin() {
+      const cycle = unfinishedCycle();
+      keep({ cycle: null });
+      // Its first half once more: where power is off already it ends at once.
+      if (cycle === 'power') requestPower('PowerCycle');
+      if (cycle === 'host') requestHost('Reboot', lasting.restartCause);
+      if (cycle !== null) return;
       if (!canRestore()) {
         settleRestore();
         update();

@@ -36,6 +36,13 @@ const lastingSchema = v.object({
   restartCause: v.picklist(['Unknown', 'RemoteCommand', 'PowerPolicyAlwaysOn', 'PowerPolicyPreviousState']),
   restore: policy,
   restoreOnce: policy,
+  /**
+   * A Reboot or PowerCycle whose second half has not begun: the boot of the BMC and the monotonic time that it was
+   * asked for in. Null when there is none.
+   */
+  cycle: v.nullable(
+    v.object({ of: v.picklist(['power', 'host']), bootId: v.string(), askedAtMs: v.number() }),
+  ),
   /** The boot of the BMC whose power restore is settled, null before the first one. */
   restoredInBoot: v.nullable(v.string()),
 });
@@ -57,6 +64,7 @@ export const NOTHING_LASTING: LastingState = {
   restartCause: 'Unknown',
   restore: { policy: 'Restore', delayUs: 0n },
   restoreOnce: { policy: 'None', delayUs: 0n },
+  cycle: null,
   restoredInBoot: null,
 };
 

@@ -22,8 +22,9 @@ export interface Transitions {
    * under way gives way: what it has not started yet, it never starts. Resolves when it is over: whether every
    * target was reached, which went to the journal if not; null when another request took its place.
    * @param name for the journal
+   * @param onStart is called before each target is started
    */
-  run(name: string, targets: readonly string[]): Promise<boolean | null>;
+  run(name: string, targets: readonly string[], onStart?: (target: string) => void): Promise<boolean | null>;
   /** Nothing is started any more. What systemd is at goes on. */
   stop(): void;
 }
@@ -53,7 +54,7 @@ export function createTransitions({ chassis, units, clock, log }: TransitionsOpt
   };
 
   return {
-    async run(name, targets) {
+    async run(name, targets, onStart) {
       turn += 1;
       const mine = turn;
       const isReplaced = () => mine !== turn;
@@ -62,6 +63,7 @@ export function createTransitions({ chassis, units, clock, log }: TransitionsOpt
         if (index > 0) await pause();
         if (isReplaced()) return null;
         log(5, `chassis ${chassis}: ${name}: starting ${target}`);
+        onStart?.(target);
         const failure = await start(target);
         if (isReplaced()) return null;
         if (failure === null) continue;

@@ -51,8 +51,8 @@ export interface Chassis {
   units(action: 'install' | 'uninstall'): Promise<string>;
   expectPowered(chassis?: number): Promise<void>;
   expectEveryEnableOff(chassis?: number): Promise<void>;
-  /** Resolves once `holds` does. */
-  until(what: string, holds: () => Promise<boolean>): Promise<void>;
+  /** Resolves once `holds` does; rejects after `timeoutMs`, 15 s by default. */
+  until(what: string, holds: () => Promise<boolean>, timeoutMs?: number): Promise<void>;
   /** Everything stopped and forgotten, for the next test. */
   reset(): Promise<void>;
 }
@@ -127,9 +127,9 @@ export async function putChassis(machine: SystemdSandbox, boardText?: string): P
       expect(enables).not.toContain(true);
       expect(await asserted('pgood', chassis)).toEqual([false]);
     },
-    async until(what, holds) {
-      for (const deadline = Date.now() + WAIT_TIMEOUT_MS; !(await holds()); await delay(10)) {
-        if (Date.now() > deadline) throw new Error(`${what}: not within ${WAIT_TIMEOUT_MS} ms`);
+    async until(what, holds, timeoutMs = WAIT_TIMEOUT_MS) {
+      for (const deadline = Date.now() + timeoutMs; !(await holds()); await delay(10)) {
+        if (Date.now() > deadline) throw new Error(`${what}: not within ${timeoutMs} ms`);
       }
     },
     async reset() {

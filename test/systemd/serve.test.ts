@@ -89,6 +89,41 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
       expect(managed).toContain(PATH);
     });
 
+    test('is the same for GLib: members, types, calls, errors', async () => {
+      await serving();
+      const gdbus = (verb: string, ...args: string[]) =>
+        machine.exec(['gdbus', verb, '--system', '--dest', NAME, '--object-path', PATH, ...args]);
+      const shown = (await gdbus('introspect')).stdout;
+      const [, members = ''] = /interface org\.openbmc\.control\.Power \{(.*?)\};/s.exec(shown) ?? [];
+      expect(members.split('\n').map((line) => line.trim())).toEqual([
+        '',
+        'methods:',
+        'setPowerState(in  i state);',
+        'getPowerState(out i state);',
+        'setPowerSupplyError(in  s error);',
+        'signals:',
+        'PowerGood();',
+        'PowerLost();',
+        'properties:',
+        ...['@org.freedesktop.DBus.Property.EmitsChangedSignal("true")', 'readonly i pgood = 0;'],
+        ...['@org.freedesktop.DBus.Property.EmitsChangedSignal("true")', 'readonly i state = 0;'],
+        ...['@org.freedesktop.DBus.Property.EmitsChangedSignal("true")', 'readwrite i pgood_timeout = 3;'],
+        '',
+      ]);
+      const method = (name: string, ...args: string[]) => gdbus('call', '--method', name, ...args);
+      expect(await method(`${NAME}.setPowerState`, '1')).toMatchObject({ code: 0, stdout: '()\n' });
+      await chassis.expectPowered();
+      expect(await method(`${NAME}.getPowerState`)).toMatchObject({ stdout: '(1,)\n' });
+      expect(await method('org.freedesktop.DBus.Properties.Get', NAME, 'pgood')).toMatchObject({
+        stdout: '(<1>,)\n',
+      });
+      expect((await method(`${NAME}.setPowerState`, '7')).stderr).toMatch(
+        /GDBus\.Error:org\.openbmc\.ControlPower\.Error\.Failed: Invalid power state/,
+      );
+      expect(await method(`${NAME}.setPowerState`, '0')).toMatchObject({ code: 0 });
+      await chassis.expectEveryEnableOff();
+    });
+
     test('setPowerState powers on and off, is idempotent, and getPowerState tells pgood', async () => {
       await serving();
       expect(await call('setPowerState', 'i', '1')).toMatchObject({ code: 0 });

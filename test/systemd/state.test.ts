@@ -184,6 +184,43 @@ describe.skipIf(skipped)(`chassis and host state${titleSuffix}`, () => {
     expect(await chassis.hazards()).toEqual([]);
   });
 
+  test('Host Reboot is seen through though the service is killed in the middle of it', async () => {
+    await serving();
+    await requestHost('On');
+    await untilShown('On On, Running On');
+    await requestHost('Reboot');
+    await untilShown('Off On, TransitioningToRunning Reboot');
+    await machine.systemctl('kill', '--signal=KILL', SERVICE);
+    await untilShown('On On, Running Reboot');
+    await chassis.expectPowered();
+    expect(await chassis.hazards()).toEqual([]);
+  });
+
+  test('is the same for GLib: types, a request, an error by its name', async () => {
+    await serving();
+    const gdbus = (path: string, method: string, ...args: string[]) =>
+      machine.exec([
+        ...['gdbus', 'call', '--system', '--dest', HOST, '--object-path', path],
+        ...['--method', `org.freedesktop.DBus.Properties.${method}`, ...args],
+      ]);
+    const request = (value: string) =>
+      gdbus(HOST_PATH, 'Set', HOST, 'RequestedHostTransition', `<'${HOST}.Transition.${value}'>`);
+    expect(await request('On')).toMatchObject({ code: 0, stdout: '()\n' });
+    await untilShown('On On, Running On');
+    expect((await gdbus(CHASSIS_PATH, 'Get', CHASSIS, 'CurrentPowerState')).stdout).toBe(
+      `(<'${CHASSIS}.PowerState.On'>,)\n`,
+    );
+    expect((await gdbus(CHASSIS_PATH, 'Get', CHASSIS, 'LastStateChangeTime')).stdout).toMatch(
+      /^\(<uint64 \d{13}>,\)\n$/,
+    );
+    expect((await request('Sideways')).stderr).toMatch(
+      /GDBus\.Error:org\.freedesktop\.DBus\.Error\.InvalidArgs/,
+    );
+    expect(await request('Off')).toMatchObject({ code: 0 });
+    await untilShown('Off Off, Off Off');
+    await chassis.expectEveryEnableOff();
+  });
+
   test('Chassis On, PowerCycle and Off, the second half given up for a power off', async () => {
     await serving();
     expect(await requestPower('On')).toMatchObject({ code: 0 });

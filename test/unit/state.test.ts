@@ -486,6 +486,60 @@ describe('a request', () => {
     expect(bmc.shown()).toBe('Off Off, Off Off');
   });
 
+  it.each([
+    // In the power off, and in the pause after it.
+    ...[1, 3_000].map((ms) => ['power', 'PowerCycle', ms, 'power-chassis-off', 'power-chassis-on'] as const),
+    ...[1, 3_000].map((ms) => ['host', 'Reboot', ms, 'chassis-stop', 'chassis-start'] as const),
+  ])('%s %s after %i ms is gone on with by the next service', async (of, transition, ms, off, on) => {
+    const bmc = await createBmc({ initially: 'on' });
+    ask(bmc.state, of, transition);
+    await bmc.pass(ms);
+    const next = await bmc.restart();
+    next.begin();
+    await bmc.pass(20_000);
+    expect(bmc.targets()).toEqual([off, off, on]);
+    expect(next.view.power).toBe('On');
+    expect(next.view[of === 'power' ? 'requestedPower' : 'requestedHost']).toBe(transition);
+    expect(bmc.kept()?.cycle).toBeNull();
+  });
+
+  it('that is a cycle is over once power comes up again', async () => {
+    const bmc = await createBmc({ initially: 'on' });
+    bmc.state.requestHost('Reboot');
+    while (bmc.targets().length < 2) await bmc.pass(100);
+    await bmc.pass(100);
+    expect(bmc.state.view.power).toBe('TransitioningToOn');
+    (await bmc.restart()).begin();
+    await bmc.pass(20_000);
+    expect(bmc.targets()).toEqual(['chassis-stop', 'chassis-start']);
+  });
+
+  it('that is a cycle is taken back by another one', async () => {
+    const bmc = await createBmc({ initially: 'on' });
+    bmc.state.requestHost('Reboot');
+    await bmc.pass(3_000);
+    expect(bmc.kept()?.cycle).not.toBeNull();
+    bmc.state.requestHost('Off');
+    // At once: the service may be killed the next moment.
+    expect(bmc.kept()?.cycle).toBeNull();
+    await bmc.pass(1);
+    (await bmc.restart()).begin();
+    await bmc.pass(20_000);
+    expect(bmc.shown()).toBe('Off Off, Off Off');
+  });
+
+  it.each([
+    ['of another boot', 'another', 999],
+    ['too old', 'boot', 480_000],
+  ])('that is a cycle is not gone on with when it is %s', async (_title, cycleBootId, agoMs) => {
+    const cycle = { of: 'host', bootId: cycleBootId, askedAtMs: 1_000 - agoMs } as const;
+    const bmc = await createBmc({ lasting: { cycle, restoredInBoot: 'boot' } });
+    bmc.state.begin();
+    await bmc.pass(20_000);
+    expect(bmc.targets()).toEqual([]);
+    expect(bmc.shown()).toBe('Off Off, Off Off');
+  });
+
   it('is not carried on after a stop of the service', async () => {
     const bmc = await createBmc({ initially: 'on' });
     bmc.state.requestPower('PowerCycle');
@@ -577,6 +631,7 @@ describe('what lasts', () => {
       restartCause: 'PowerPolicyPreviousState',
       restore: { policy: 'AlwaysOn', delayUs: 2n ** 64n - 1n },
       restoreOnce: { policy: 'AlwaysOff', delayUs: 1n },
+      cycle: { of: 'host', bootId: 'boot', askedAtMs: 12.5 },
       restoredInBoot: 'boot',
     };
     expect(store.load()).toEqual({ state: null, warning: null });
@@ -648,7 +703,7 @@ describe('power restore', () => {
   ];
   it.each(table)('%s with %s asked for last: %s', async (policy, lastAsked, expected) => {
     const bmc = await createBmc({ lasting: { restore: { policy, delayUs: 0n }, lastAsked } });
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.pass(20_000);
     expect(bmc.targets()).toEqual(expected === 'on' ? ['chassis-start'] : []);
     expect(bmc.shown()).toBe(expected === 'on' ? 'On On, Running On' : 'Off Off, Off Off');
@@ -661,7 +716,7 @@ describe('power restore', () => {
 
   it('waits for its delay, which is in microseconds', async () => {
     const bmc = await createBmc({ lasting: { restore: { policy: 'AlwaysOn', delayUs: 90_000_000n } } });
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.pass(89_000);
     expect(bmc.targets()).toEqual([]);
     await bmc.pass(2_000);
@@ -675,7 +730,7 @@ describe('power restore', () => {
         restoreOnce: { policy: 'AlwaysOn', delayUs: 0n },
       },
     });
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.pass(20_000);
     expect(bmc.state.view).toMatchObject({
       power: 'On',
@@ -688,17 +743,17 @@ describe('power restore', () => {
   it('happens once in a boot of the BMC', async () => {
     const restore = { policy: 'AlwaysOn', delayUs: 0n } as const;
     const bmc = await createBmc({ lasting: { restore } });
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.pass(20_000);
     bmc.state.requestHost('Off');
     await bmc.pass(20_000);
     await bmc.restart();
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.pass(20_000);
     expect(bmc.shown()).toBe('Off Off, Off Off');
 
     const next = await createBmc({ bootId: 'next boot' });
-    next.state.restorePower();
+    next.state.begin();
     await next.pass(20_000);
     expect(next.shown()).toBe('On On, Running On');
   });
@@ -709,7 +764,7 @@ describe('power restore', () => {
   ])('does not happen when %s, nor later in this boot', async (_title, setup) => {
     const restore = { policy: 'AlwaysOn', delayUs: 0n } as const;
     const bmc = await createBmc({ lasting: { restore }, ...setup });
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.pass(20_000);
     expect(bmc.targets()).toEqual([]);
     expect(bmc.kept()?.restoredInBoot).toBe('boot');
@@ -720,7 +775,7 @@ describe('power restore', () => {
     ['Chassis Off', (state: ChassisState) => state.requestPower('Off')],
   ])('gives way to %s during the delay', async (_title, act) => {
     const bmc = await createBmc({ lasting: { restore: { policy: 'AlwaysOn', delayUs: 60_000_000n } } });
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.pass(30_000);
     act(bmc.state);
     await bmc.pass(120_000);
@@ -730,7 +785,7 @@ describe('power restore', () => {
 
   it('leaves a chassis alone that somebody powered during the delay', async () => {
     const bmc = await createBmc({ lasting: { restore: { policy: 'AlwaysOn', delayUs: 60_000_000n } } });
-    bmc.state.restorePower();
+    bmc.state.begin();
     await bmc.clock.runUntil(bmc.units.startUnit('obmc-power-chassis-on@0.target', 'replace'));
     await bmc.pass(120_000);
     expect(bmc.targets()).toEqual(['power-chassis-on']);

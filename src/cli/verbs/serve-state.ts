@@ -65,7 +65,7 @@ export async function createStates(
     objects: [...states].flatMap(([chassis, state]) => stateObjects(chassis, state)),
     powerChanged: (chassis) => states.get(chassis)?.powerChanged(),
     begin() {
-      for (const state of states.values()) state.restorePower();
+      for (const state of states.values()) state.begin();
     },
     stop,
   };
