@@ -10,6 +10,7 @@ import type { ChassisHardware } from './hardware.ts';
 import { JOBS } from './jobs.ts';
 import { type ChassisLock, isLocked, lastHolder, lockChassis } from './lock.ts';
 import { expectDone } from './outcome.ts';
+import { pause } from './pause.ts';
 import type { Recorded, Recorder } from './record.ts';
 import { type Job, type RunResult, runSequence } from './runner.ts';
 import { createSnapshotFile, snapshotPath } from './snapshot.ts';
@@ -348,7 +349,9 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       await running?.operation.done.catch(() => undefined);
       await watching?.ended;
       // A loss that was just found is still told; whoever is told may need longer than this process has.
-      await Promise.race([telling, new Promise<void>((resolve) => clock.after(TELLING_MS, resolve))]);
+      const told = new AbortController();
+      telling.finally(() => told.abort());
+      await pause(clock, TELLING_MS, told.signal);
     },
   };
 }

@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Clock } from '../../hw/ports.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
@@ -47,6 +48,24 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
   if (!chassis) throw new RangeError('no chassis 0');
   const plan = planOf(chassis);
   const clock = createVirtualClock();
+  /** Timers that the resident set and that neither ran nor were cancelled. */
+  const timers = new Set<symbol>();
+  const counted: Clock = {
+    nowMs: () => clock.nowMs(),
+    wallTime: () => clock.wallTime(),
+    after(delayMs, run) {
+      const timer = Symbol();
+      timers.add(timer);
+      const cancel = clock.after(delayMs, () => {
+        timers.delete(timer);
+        run();
+      });
+      return () => {
+        timers.delete(timer);
+        cancel();
+      };
+    },
+  };
   const plant = createPlant({ board, clock, initially });
   const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
   const pass = (ms: number) =>
@@ -92,7 +111,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
         chassis: 0,
         plan,
         hardware: await openChassis(board, chassis, ports),
-        clock,
+        clock: counted,
         runDir,
         identity: IDENTITY,
         record: (entry) => recording.push(entry),
@@ -109,6 +128,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     clock,
     plant,
     resident,
+    timers,
     views,
     losses,
     lockedAtLoss,
@@ -153,6 +173,13 @@ describe('a resident', () => {
     expect(care.resident.view).toMatchObject({ state: 'off', pgood: false, wanted: 'off' });
     expect(care.enabled()).toBe(0);
     expect(care.plant.hazards).toEqual([]);
+  });
+
+  it('leaves no timer behind when it is stopped: the process would not end before it', async () => {
+    const care = await createCare('off');
+    await care.clock.runUntil(care.resident.request('on').done);
+    await care.clock.runUntil(care.resident.stop('SIGTERM'));
+    expect(care.timers.size).toBe(0);
   });
 
   it('gives two that ask for the same the same operation, and lets a power off go before a power on', async () => {
