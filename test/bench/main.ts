@@ -18,6 +18,8 @@ import type { Board } from '../../src/board/schema.ts';
 const [root = '', pollerPath = ''] = process.argv.slice(2);
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
 const TRIALS = 200;
+/** Each is three processes of their own. */
+const ONESHOT_TRIALS = 60;
 const CHASSIS = 12;
 const POLLERS_MS = [3_000, 1_000];
 /** Time in which a process that only waits has done all its starting. */
@@ -212,6 +214,59 @@ async function measureService(
   return { off, signal };
 }
 
+/** A power sequence that oneshots run beside the service: from what it does to the lines to what the bus tells. */
+async function measureOneshots(address: string): Promise<{ first: number[]; good: number[] }> {
+  const stage = await stageOf(1, 'off');
+  const service = await serveOn(stage, address);
+  const dbus = await connectDbus({ clock, address });
+  const first: number[] = [];
+  const good: number[] = [];
+  let risingMs: number | null = null;
+  let goodMs: number | null = null;
+  const path = '/org/openbmc/control/power0';
+  const sender = 'org.openbmc.control.Power';
+  await dbus.onSignal(
+    { sender, path, interface: 'org.freedesktop.DBus.Properties', member: 'PropertiesChanged' },
+    (body) => {
+      if (JSON.stringify(body).includes('opPowerStart')) risingMs ??= clock.nowMs();
+    },
+  );
+  await dbus.onSignal({ sender, path, interface: sender, member: 'PowerGood' }, () => {
+    goodMs ??= clock.nowMs();
+  });
+  await until('the service answers', () =>
+    power(dbus, 0, 0).then(
+      () => true,
+      () => false,
+    ),
+  );
+  const oneshot = async (verb: string): Promise<void> => {
+    const child = start([SIM, '--plant', stage.socket, verb, '--board', stage.boardPath]);
+    const code = await new Promise((resolve) => child.once('exit', resolve));
+    if (code !== 0) throw new Error(`${verb} ended with ${code}`);
+  };
+  while (first.length < ONESHOT_TRIALS) {
+    const sinceMs = clock.nowMs();
+    risingMs = null;
+    goodMs = null;
+    await oneshot('start');
+    await oneshot('wait-on');
+    await until('the bus has told it', () => risingMs !== null && goodMs !== null);
+    const edges = stage.plant.history.filter(
+      (event): event is LineEvent => event.type === 'line' && event.atMs >= sinceMs,
+    );
+    const enabled = edges.find(({ role, asserted }) => role === 'enable' && asserted);
+    const released = edges.findLast(({ role, asserted }) => role === 'reset' && !asserted);
+    if (enabled && risingMs !== null) first.push(risingMs - enabled.atMs);
+    if (released && goodMs !== null) good.push(goodMs - released.atMs);
+    await oneshot('off');
+  }
+  await end(service);
+  await dbus.close();
+  await stage.close();
+  return { first, good };
+}
+
 /** Twelve chassis at once, each with a poller of its own, so that hundreds of losses take minutes and not hours. */
 async function measurePoller(intervalMs: number): Promise<number[]> {
   const found: number[] = [];
@@ -277,6 +332,11 @@ try {
   const loaded = await measureService(bus.address, true);
   row(`service, to the last enable off, ${availableParallelism()} cores loaded`, loaded.off);
   row(`service, to the D-Bus signal, ${availableParallelism()} cores loaded`, loaded.signal);
+  const oneshots = await measureOneshots(bus.address);
+  say('\nmilliseconds from what a oneshot does to what the bus tells, below 0 where the bus is first');
+  row('first enable to State opPowerStart', oneshots.first);
+  row('last reset released to PowerGood', oneshots.good);
+  say('');
   for (const intervalMs of POLLERS_MS) {
     row(`poller of ${intervalMs} ms, to the last enable off, idle`, await measurePoller(intervalMs));
   }
