@@ -1,41 +1,49 @@
-import { HardwareError } from '../hw/errors.ts';
+import {
+  cannotBe,
+  lineClosed,
+  lineHeld,
+  noChip,
+  noLineName,
+  noOffset,
+  notFollowed,
+  notGivenOut,
+} from '../hw/gpio/errors.ts';
+import { lineLabel } from '../hw/lines.ts';
 import type { GpioBackend, InputLine, Level, LineRef, OutputLine } from '../hw/ports.ts';
 import { lineKey } from './line-key.ts';
 import { reportMisuse } from './misuse.ts';
 import type { Plant, PlantPin } from './plant.ts';
+import { systemError } from './system-error.ts';
+
+/** A pin as somebody named it. */
+interface Taken {
+  readonly pin: PlantPin;
+  /** For errors, as a driver tells it. */
+  readonly text: string;
+  readonly details: Record<string, unknown>;
+}
 
 /**
  * GPIO on a plant. Stricter than hardware: what a correct caller never does rejects and is kept in
- * `plant.misuses`. Every call gives up the turn at least once, as a real one would.
+ * `plant.misuses`. Every call gives up the turn at least once, as a real one would. What hardware does too rejects
+ * in the words of the driver.
  */
 export function createMockGpio(plant: Plant): GpioBackend {
-  const take = async (ref: LineRef): Promise<PlantPin> => {
+  const take = async (ref: LineRef): Promise<Taken> => {
     await Promise.resolve();
     const pin = findPin(plant, ref);
-    if (pin.busy()) {
-      throw new HardwareError(
-        'GPIO_BUSY',
-        `${pin.label} is taken by another program: stop it, or free the line`,
-        {
-          line: pin.key,
-        },
-      );
-    }
-    return pin;
+    const text = lineLabel(ref);
+    const details = { line: text };
+    if (pin.busy()) throw lineHeld(systemError('EBUSY'), text, undefined, details);
+    return { pin, text, details };
   };
 
-  const readPin = (pin: PlantPin): Level => {
-    if (!pin.unreadable()) return pin.level();
-    throw new HardwareError(
-      'GPIO_FAILED',
-      `${pin.label} cannot be read: input/output error (simulated fault)`,
-      {
-        line: pin.key,
-      },
-    );
+  const readPin = ({ pin, text, details }: Taken, what = 'read'): Level => {
+    if (pin.unreadable()) throw cannotBe(systemError('EIO'), text, what, details);
+    return pin.level();
   };
 
-  const openHandle = (pin: PlantPin) => {
+  const openHandle = ({ pin, text, details }: Taken) => {
     let closed = false;
     return {
       close: () => {
@@ -44,25 +52,25 @@ export function createMockGpio(plant: Plant): GpioBackend {
       isClosed: () => closed,
       check: (what: string): void => {
         if (!closed) return;
-        const message = `${pin.label}: ${what} after close`;
-        plant.recordMisuse(message);
-        throw new HardwareError('GPIO_FAILED', message, { line: pin.key });
+        plant.recordMisuse(`${pin.label}: ${what} after close`);
+        throw lineClosed(text, details);
       },
     };
   };
 
   return {
     async openOutput(ref): Promise<OutputLine> {
-      const pin = await take(ref);
+      const taken = await take(ref);
+      const { pin, text, details } = taken;
       if (pin.drivenByChassis) {
         throw reportMisuse(plant, `${pin.label} was opened as an output, but the chassis drives it`);
       }
-      const handle = openHandle(pin);
+      const handle = openHandle(taken);
       return {
         async read() {
           await Promise.resolve();
           handle.check('read');
-          return readPin(pin);
+          return readPin(taken);
         },
         async write(level) {
           await Promise.resolve();
@@ -71,12 +79,7 @@ export function createMockGpio(plant: Plant): GpioBackend {
             throw reportMisuse(plant, `${pin.label}: write(${JSON.stringify(level)}), a level is 0 or 1`);
           }
           pin.drive(level);
-          if (readPin(pin) === level) return;
-          throw new HardwareError(
-            'GPIO_NOT_FOLLOWED',
-            `${pin.label} was driven ${level} but reads ${level === 1 ? 0 : 1}: something else holds it`,
-            { line: pin.key, level },
-          );
+          if (readPin(taken, 'read back') !== level) throw notFollowed(text, level, details);
         },
         async close() {
           await Promise.resolve();
@@ -86,14 +89,15 @@ export function createMockGpio(plant: Plant): GpioBackend {
     },
 
     async openInput(ref): Promise<InputLine> {
-      const pin = await take(ref);
-      const handle = openHandle(pin);
+      const taken = await take(ref);
+      const { pin } = taken;
+      const handle = openHandle(taken);
       const ends = new Set<() => void>();
       return {
         async read() {
           await Promise.resolve();
           handle.check('read');
-          return readPin(pin);
+          return readPin(taken);
         },
         onEdge(wake) {
           if (typeof wake !== 'function')
@@ -135,20 +139,17 @@ function findPin(plant: Plant, ref: LineRef): PlantPin {
     throw reportMisuse(plant, `${JSON.stringify(ref)} names no line: give a chip with a line, or a name`);
   }
   if ('chip' in ref && !plant.chips.has(ref.chip)) {
-    const known = [...plant.chips].join(', ') || 'none, its lines have names';
-    throw new HardwareError(
-      'GPIO_NO_CHIP',
-      `no GPIO chip has the label "${ref.chip}": the board file of the plant has ${known}`,
-      { chip: ref.chip },
-    );
+    const labels = [...plant.chips];
+    const known = labels.map((label) => `"${label}"`).join(', ');
+    throw noChip(ref.chip, `there is ${known || 'no GPIO chip at all'}`, labels);
   }
   const key = lineKey(ref);
   const pin = key === undefined ? undefined : plant.pins.get(key);
   if (pin !== undefined) return pin;
-  const label = 'name' in ref ? `line "${ref.name}"` : `line ${ref.line} of ${ref.chip}`;
-  throw new HardwareError(
-    'GPIO_NO_LINE',
-    `${label} is not declared: give it a part in the board file that the plant was started with`,
-    { line: key ?? label },
-  );
+  if ('name' in ref) {
+    throw noLineName(ref.name, [...plant.pins.keys()].filter((known) => known.startsWith('name:')).length);
+  }
+  if (key === undefined) throw noOffset(ref);
+  const why = new Error('the board file that the simulated chassis was started with has nothing there');
+  throw notGivenOut(why, lineLabel(ref), { line: lineLabel(ref) });
 }

@@ -1,7 +1,18 @@
-import { HardwareError } from '../hw/errors.ts';
+import type { HardwareError } from '../hw/errors.ts';
+import {
+  busClosed,
+  cannotOpenBus,
+  noAddress,
+  noBusName,
+  type TransferPlace,
+  transactionOver,
+  transferFailed,
+  transferTimeout,
+} from '../hw/i2c/errors.ts';
 import type { I2cBackend, I2cBus, I2cDevice } from '../hw/ports.ts';
 import { reportMisuse } from './misuse.ts';
 import type { Plant, PlantBus, PlantI2cDevice } from './plant.ts';
+import { systemError } from './system-error.ts';
 
 /** After so long a driver gives up a transfer that does not end. */
 export const TRANSFER_DEADLINE_MS = 1_000;
@@ -12,7 +23,8 @@ const MOST_ADDRESS = 0x77;
 
 /**
  * I2C on a plant. Stricter than hardware: what a correct caller never does rejects and is kept in
- * `plant.misuses`. Every call gives up the turn at least once. A bus is held across all backends of a plant.
+ * `plant.misuses`. Every call gives up the turn at least once. A bus is held across all backends of a
+ * plant. What hardware does too rejects in the words of the driver.
  */
 export function createMockI2c(plant: Plant): I2cBackend {
   return {
@@ -23,32 +35,29 @@ export function createMockI2c(plant: Plant): I2cBackend {
       }
       const found = plant.buses.get(bus);
       if (found !== undefined) return openBus(plant, found);
-      const known = [...plant.buses.keys()].join(', ') || 'none';
-      throw new HardwareError(
-        'I2C_NO_BUS',
-        `there is no I2C bus ${JSON.stringify(bus)}: the devices of the board file are on ${known}`,
-        { bus },
-      );
+      if (typeof bus === 'number') throw cannotOpenBus(systemError('ENOENT'), `/dev/i2c-${bus}`, bus);
+      throw noBusName(bus, [...plant.buses.keys()].join(', '), {});
     },
   };
 }
 
 function openBus(plant: Plant, bus: PlantBus): I2cBus {
   let closed = false;
-  const failed = (address: number, text: string) => {
-    plant.recordMisuse(text);
-    return new HardwareError('I2C_FAILED', text, { bus: bus.bus, address });
+  const misused = (address: number, what: string, error: HardwareError): HardwareError => {
+    plant.recordMisuse(`I2C bus ${bus.bus}, address ${address}: ${what}`);
+    return error;
   };
 
   return {
     async transaction(address, steps) {
-      const where = `I2C bus ${bus.bus}, address 0x${Number(address).toString(16).padStart(2, '0')}`;
-      if (closed) throw failed(address, `${where}: transaction after the bus was closed`);
+      if (closed) {
+        throw misused(address, 'transaction after the bus was closed', busClosed(bus.bus, address));
+      }
       if (!Number.isInteger(address) || address < LEAST_ADDRESS || address > MOST_ADDRESS) {
-        throw failed(address, `${where}: not a 7-bit address from 0x03 to 0x77`);
+        throw misused(address, 'not a 7-bit address from 0x03 to 0x77', noAddress(bus.bus, address));
       }
       const release = await bus.hold();
-      const device = openDevice(plant, bus.devices.get(address), where, failed.bind(null, address));
+      const device = openDevice(plant, bus.devices.get(address), { bus: bus.bus, address });
       try {
         return await steps(device.transfers);
       } finally {
@@ -68,40 +77,35 @@ function openBus(plant: Plant, bus: PlantBus): I2cBus {
 function openDevice(
   plant: Plant,
   device: PlantI2cDevice | undefined,
-  where: string,
-  failed: (text: string) => HardwareError,
+  at: Omit<TransferPlace, 'command'>,
 ): { transfers: I2cDevice; end(): void } {
+  const where = `I2C bus ${at.bus}, address ${at.address}`;
   let over = false;
   let busy = false;
 
-  const transfer = async <T>(what: string, run: (device: PlantI2cDevice) => T): Promise<T> => {
-    if (over) throw failed(`${where}: ${what} after its transaction`);
+  const transfer = async <T>(
+    what: string,
+    command: number,
+    run: (device: PlantI2cDevice) => T,
+  ): Promise<T> => {
+    const place = { ...at, command };
+    if (over) {
+      plant.recordMisuse(`${where}: ${what} after its transaction`);
+      throw transactionOver(place);
+    }
     if (busy) throw reportMisuse(plant, `${where}: ${what} before the transfer ahead of it has ended`);
     busy = true;
     try {
       await Promise.resolve();
       const answer = device === undefined ? 'nack' : device.nextTransfer();
-      const details = { address: device?.address };
-      if (answer === 'busy') {
-        throw new HardwareError('I2C_BUSY', `${where} is owned by a kernel driver: unbind it first`, details);
-      }
+      if (answer === 'busy') throw transferFailed(systemError('EBUSY'), place, {}, true);
       if (answer === 'hang') {
         await new Promise<void>((resolve) => {
           plant.clock.after(TRANSFER_DEADLINE_MS, resolve);
         });
-        throw new HardwareError(
-          'I2C_TIMEOUT',
-          `${where} did not end a transfer within ${TRANSFER_DEADLINE_MS} ms: the bus hangs`,
-          details,
-        );
+        throw transferTimeout(place, TRANSFER_DEADLINE_MS, 'something holds the bus');
       }
-      if (device === undefined || answer === 'nack') {
-        throw new HardwareError(
-          'I2C_NO_DEVICE',
-          `${where}: nothing acknowledges, check power and address`,
-          details,
-        );
-      }
+      if (device === undefined || answer === 'nack') throw transferFailed(systemError('ENXIO'), place);
       return run(device);
     } finally {
       busy = false;
@@ -117,16 +121,16 @@ function openDevice(
     transfers: {
       async readByte(command) {
         check('command', command, 0xff);
-        return transfer('Read Byte', ({ registers }) => registers.readByte(command));
+        return transfer('Read Byte', command, ({ registers }) => registers.readByte(command));
       },
       async readWord(command) {
         check('command', command, 0xff);
-        return transfer('Read Word', ({ registers }) => registers.readWord(command));
+        return transfer('Read Word', command, ({ registers }) => registers.readWord(command));
       },
       async writeByte(command, value) {
         check('command', command, 0xff);
         check('value', value, 0xff);
-        return transfer('Write Byte', ({ registers }) => registers.writeByte(command, value));
+        return transfer('Write Byte', command, ({ registers }) => registers.writeByte(command, value));
       },
     },
     end: () => {

@@ -620,7 +620,7 @@ export function createPlant(options: PlantOptions): Plant {
       known.devices.set(address, {
         name,
         address,
-        registers: createPmbusDevice(`device ${name} at ${text} of bus ${bus}`, outputs, vout),
+        registers: createPmbusDevice({ bus, address }, outputs, vout),
         nextTransfer: () => {
           for (const fault of armed) {
             const { effect } = fault.fault;

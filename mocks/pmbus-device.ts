@@ -1,4 +1,4 @@
-import { HardwareError } from '../hw/errors.ts';
+import { type TransferPlace, transferFailed } from '../hw/i2c/errors.ts';
 
 /** PMBus specification 1.3.1 part II, table 31. */
 const PAGE = 0x00;
@@ -44,22 +44,22 @@ export interface PmbusDevice {
 }
 
 /**
- * @param where how messages name the device
+ * @param at where the device is, for messages
  * @param outputs by page; a device without any page answers I2C_FAILED to all that needs one
  * @param vout coefficients of a device in direct format; the others are linear
  */
 export function createPmbusDevice(
-  where: string,
+  at: Omit<TransferPlace, 'command'>,
   outputs: ReadonlyMap<number, PmbusOutput>,
   vout: { readonly m: number; readonly b: number; readonly r: number } | undefined,
 ): PmbusDevice {
   let page = 0;
 
-  const refuse = (what: string, command: number) =>
-    new HardwareError('I2C_FAILED', `${where} refused ${what}`, { command, page });
+  const refuse = (why: string, command: number) =>
+    transferFailed(new Error(`the simulated device ${why}`), { ...at, command }, { page });
   const output = (command: number): PmbusOutput => {
     const found = outputs.get(page);
-    if (found === undefined) throw refuse(`command ${hex(command)}: no output has page ${page}`, command);
+    if (found === undefined) throw refuse(`has no output on page ${page}`, command);
     return found;
   };
   const statusWord = (): number => {
@@ -83,10 +83,7 @@ export function createPmbusDevice(
         case STATUS_VOUT:
           return output(command).undervoltage() ? VOUT_UNDERVOLTAGE : 0;
         default:
-          throw refuse(
-            `Read Byte of command ${hex(command)}: the simulated device does not have it`,
-            command,
-          );
+          throw refuse('takes no Read Byte of it', command);
       }
     },
 
@@ -103,18 +100,14 @@ export function createPmbusDevice(
           return Math.min(Math.max(Math.round(raw), least), most) & 0xffff;
         }
         default:
-          throw refuse(
-            `Read Word of command ${hex(command)}: the simulated device does not have it`,
-            command,
-          );
+          throw refuse('takes no Read Word of it', command);
       }
     },
 
     writeByte(command, value) {
       switch (command) {
         case PAGE:
-          if (value !== ALL_PAGES && !outputs.has(value))
-            throw refuse(`PAGE ${value}: it has no such page`, command);
+          if (value !== ALL_PAGES && !outputs.has(value)) throw refuse(`has no page ${value}`, command);
           page = value;
           return;
         case OPERATION:
@@ -122,15 +115,8 @@ export function createPmbusDevice(
           for (const each of outputs.values()) each.writeOperation(value);
           return;
         default:
-          throw refuse(
-            `Write Byte of command ${hex(command)}: the simulated device does not have it`,
-            command,
-          );
+          throw refuse('takes no Write Byte of it', command);
       }
     },
   };
-}
-
-function hex(value: number): string {
-  return `0x${value.toString(16).padStart(2, '0')}`;
 }

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 import { errorText, HardwareError, type HardwareErrorCode } from '../hw/errors.ts';
+import { transactionOver } from '../hw/i2c/errors.ts';
 import type {
   Clock,
   GpioBackend,
@@ -296,14 +297,19 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
     },
   };
 
-  const openBus = (handle: number): I2cBus => ({
+  const openBus = (handle: number, bus: number | string): I2cBus => ({
     async transaction(address, steps) {
       // Chosen here, so that a transaction can be ended whose begin was never answered.
       const id = nextId++;
+      let over = false;
+      const transfer = <T>(call: string, command: number, ...values: number[]): Promise<T> =>
+        over
+          ? Promise.reject(transactionOver({ bus, address, command }))
+          : ask('I2C_FAILED', call, id, command, ...values);
       const device: I2cDevice = {
-        readByte: (command) => ask('I2C_FAILED', 'readByte', id, command),
-        readWord: (command) => ask('I2C_FAILED', 'readWord', id, command),
-        writeByte: (command, value) => ask('I2C_FAILED', 'writeByte', id, command, value),
+        readByte: (command) => transfer('readByte', command),
+        readWord: (command) => transfer('readWord', command),
+        writeByte: (command, value) => transfer('writeByte', command, value),
       };
       try {
         await ask('I2C_FAILED', 'begin', handle, address, id);
@@ -315,9 +321,11 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
       try {
         result = await steps(device);
       } catch (error) {
+        over = true;
         await giveBack('I2C_FAILED', 'end', id).catch(ignore);
         throw error;
       }
+      over = true;
       await giveBack('I2C_FAILED', 'end', id);
       return result;
     },
@@ -326,7 +334,7 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
 
   return {
     gpio,
-    i2c: { openBus: async (bus) => openBus(await ask<number>('I2C_FAILED', 'openBus', bus)) },
+    i2c: { openBus: async (bus) => openBus(await ask<number>('I2C_FAILED', 'openBus', bus), bus) },
     call: (name, ...args) => ask('GPIO_FAILED', 'extra', name, ...args),
     closed,
     async close() {

@@ -1,6 +1,17 @@
-import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+import { errnoCode, errorText, HardwareError } from '../errors.ts';
 import { lineLabel } from '../lines.ts';
 import type { Clock, GpioBackend, InputLine, Level, LineRef, OutputLine } from '../ports.ts';
+import {
+  cannotBe,
+  DEBUG_LIST,
+  gpioFailure,
+  isRefusal,
+  lineClosed,
+  lineHeld,
+  notFollowed,
+  notGivenOut,
+  wordOf,
+} from './errors.ts';
 import { type ResolvedLine, resolveLine } from './resolve.ts';
 import { type SysfsFiles, sysfsFiles } from './sysfs.ts';
 
@@ -34,8 +45,6 @@ export interface OnoffGpioOptions {
 
 /** Fixed in onoff's source (`GPIO_ROOT_PATH`). */
 const ONOFF_ROOT = '/sys/class/gpio';
-/** The kernel's list of lines with their users; only root can read it. */
-const DEBUG_LIST = '/sys/kernel/debug/gpio';
 /** Somewhat arbitrary: udev takes some 10 ms on a Raspberry Pi, a BMC that boots is slower. */
 const ACCESS_DEADLINE_MS = 1_000;
 const ACCESS_RETRY_MS = 10;
@@ -119,7 +128,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
 
     let open = true;
     const ensureOpen = () => {
-      if (!open) throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} was closed`, line.details);
+      if (!open) throw lineClosed(line.text, line.details);
     };
     // Writes go one after the other, so that each reads back its own level.
     let lastWrite: Promise<unknown> = Promise.resolve();
@@ -133,7 +142,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
           if (errnoCode(error) !== 'EPERM') throw error;
           // The kernel's answer to a write on an input: someone else turned the line round, or ...
           if (direction === undefined) {
-            throw failure(
+            throw gpioFailure(
               error,
               'GPIO_FAILED',
               `GPIO ${line.text} is an input that cannot be made an output`,
@@ -158,11 +167,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
       if ((await read()) === level) return;
       await pause(clock, FOLLOW_MS);
       if ((await read()) === level) return;
-      throw new HardwareError(
-        'GPIO_NOT_FOLLOWED',
-        `GPIO ${line.text} was driven ${wordOf(level)} but reads ${wordOf(level === 1 ? 0 : 1)}: another driver or a short holds it`,
-        { ...line.details, level },
-      );
+      throw notFollowed(line.text, level, line.details);
     };
 
     return {
@@ -243,12 +248,12 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
 
     return {
       async read() {
-        if (!open) throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} was closed`, line.details);
+        if (!open) throw lineClosed(line.text, line.details);
         return line.attempt('read', () => handle?.read() ?? line.readValue());
       },
 
       onEdge(wake) {
-        if (!open) throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} was closed`, line.details);
+        if (!open) throw lineClosed(line.text, line.details);
         const stop = handle !== undefined && wakes ? watchEdges(handle, wake) : watchLevel(wake);
         const end = () => {
           if (watches.delete(end)) stop();
@@ -269,7 +274,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     await checkInterface();
     const resolved = await resolveLine(root, files, ref).catch((error: unknown) => {
       if (error instanceof HardwareError) throw error;
-      throw failure(error, 'GPIO_FAILED', `GPIO ${lineLabel(ref)} cannot be looked up`, {
+      throw gpioFailure(error, 'GPIO_FAILED', `GPIO ${lineLabel(ref)} cannot be looked up`, {
         line: lineLabel(ref),
       });
     });
@@ -292,7 +297,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     try {
       await files.list(root);
     } catch (error) {
-      throw failure(
+      throw gpioFailure(
         error,
         'GPIO_UNAVAILABLE',
         `${root} cannot be read: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well) and that a container sees it`,
@@ -309,10 +314,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     const details = { line: text, chip: resolved.chip, offset: resolved.offset, number: resolved.number };
 
     const fail = (error: unknown, what: string): HardwareError => {
-      if (error instanceof HardwareError) return error;
-      const code: HardwareErrorCode =
-        errnoCode(error) === 'EBUSY' ? 'GPIO_BUSY' : isRefusal(error) ? 'GPIO_PERMISSION' : 'GPIO_FAILED';
-      return failure(error, code, `GPIO ${text} cannot be ${what}`, details);
+      return error instanceof HardwareError ? error : cannotBe(error, text, what, details);
     };
 
     const attempt = async <T>(what: string, run: () => T | Promise<T>): Promise<T> => {
@@ -378,21 +380,14 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
           if (code === 'EBUSY') {
             // Another process of ours may have exported it since we looked.
             if (await exists()) return;
-            const consumer = await consumerOf(resolved.number);
-            const holder = consumer === undefined ? 'a kernel driver or another program' : `"${consumer}"`;
-            throw failure(
-              error,
-              'GPIO_BUSY',
-              `GPIO ${text} is held by ${holder}; see ${DEBUG_LIST} or gpioinfo`,
-              { ...details, ...(consumer === undefined ? {} : { consumer }) },
-            );
+            throw lineHeld(error, text, await consumerOf(resolved.number), details);
           }
           // EINVAL: no such number. ENXIO: the firmware keeps the line for itself (gpio-reserved-ranges).
           if (code === 'EINVAL' || code === 'ENXIO') {
-            throw failure(error, 'GPIO_NO_LINE', `the kernel does not give out GPIO ${text}`, details);
+            throw notGivenOut(error, text, details);
           }
           if (code === 'ENOENT') {
-            throw failure(
+            throw gpioFailure(
               error,
               'GPIO_UNAVAILABLE',
               `there is no ${root}/export: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well)`,
@@ -400,7 +395,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
             );
           }
           if (isRefusal(error)) {
-            throw failure(
+            throw gpioFailure(
               error,
               'GPIO_PERMISSION',
               `no right to write ${root}/export for GPIO ${text}: run as root or join the group that owns it, and check that it is not mounted read-only`,
@@ -429,14 +424,14 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
             if (!absent && !isRefusal(error)) throw fail(error, `opened (${file})`);
             if (clock.nowMs() >= deadlineMs) {
               if (absent) {
-                throw failure(
+                throw gpioFailure(
                   error,
                   'GPIO_FAILED',
                   `GPIO ${text} was exported but ${path} did not appear: its driver exports lines under their names, which onoff cannot use`,
                   details,
                 );
               }
-              throw failure(
+              throw gpioFailure(
                 error,
                 'GPIO_PERMISSION',
                 `no right to open ${path} for GPIO ${text}: run as root or check the udev rule for the group gpio`,
@@ -462,29 +457,6 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   };
 
   return { openOutput, openInput };
-}
-
-function wordOf(level: Level): 'high' | 'low' {
-  return level === 1 ? 'high' : 'low';
-}
-
-function isRefusal(error: unknown): boolean {
-  return ['EACCES', 'EPERM', 'EROFS'].includes(errnoCode(error) ?? '');
-}
-
-function failure(
-  error: unknown,
-  code: HardwareErrorCode,
-  what: string,
-  details: Record<string, unknown>,
-): HardwareError {
-  const errno = errnoCode(error);
-  return new HardwareError(
-    code,
-    `${what} (${errno ?? errorText(error)})`,
-    { ...details, ...(errno === undefined ? {} : { errno }) },
-    { cause: error },
-  );
 }
 
 function pause(clock: Clock, delayMs: number): Promise<void> {

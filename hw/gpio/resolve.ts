@@ -1,6 +1,7 @@
 import { errnoCode, HardwareError } from '../errors.ts';
 import { lineLabel, lineOffset } from '../lines.ts';
 import type { LineRef } from '../ports.ts';
+import { noChip, noLineName, noOffset } from './errors.ts';
 import type { SysfsFiles } from './sysfs.ts';
 
 /** Where a line is on this machine, this boot. */
@@ -60,10 +61,11 @@ function resolveByOffset(chips: readonly Chip[], line: ChipLineRef): ResolvedLin
   const matching = chips.filter((chip) => chip.label === line.chip);
   const [chip] = matching;
   if (chip === undefined) {
-    throw new HardwareError('GPIO_NO_CHIP', `no GPIO chip has the label "${line.chip}": ${listing(chips)}`, {
-      chip: line.chip,
-      labels: chips.map((each) => each.label),
-    });
+    throw noChip(
+      line.chip,
+      listing(chips),
+      chips.map((each) => each.label),
+    );
   }
   if (matching.length > 1) {
     throw new HardwareError(
@@ -75,11 +77,7 @@ function resolveByOffset(chips: readonly Chip[], line: ChipLineRef): ResolvedLin
 
   const offset = lineOffset(line.line);
   if (offset === undefined || !Number.isInteger(offset) || offset < 0) {
-    throw new HardwareError(
-      'GPIO_NO_LINE',
-      `"${line.line}" is no line of "${line.chip}": give an offset such as 16 or an ASPEED port name such as "C0"`,
-      { line: lineLabel(line) },
-    );
+    throw noOffset(line);
   }
   if (offset >= chip.lineCount) {
     throw new HardwareError(
@@ -108,15 +106,7 @@ async function resolveByName(
   }
 
   const [only] = found;
-  if (only === undefined) {
-    const hint =
-      namedCount === 0
-        ? 'the device tree names no line of any chip, name the line by chip label and offset instead'
-        : `none of the ${namedCount} named lines is called so`;
-    throw new HardwareError('GPIO_NO_LINE', `no GPIO line has the name "${line.name}": ${hint}`, {
-      line: lineLabel(line),
-    });
-  }
+  if (only === undefined) throw noLineName(line.name, namedCount);
   if (found.length > 1) {
     const places = found.map((each) => `${each.chip} ${each.offset}`);
     throw new HardwareError(

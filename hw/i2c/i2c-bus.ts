@@ -1,6 +1,15 @@
 import { open as openFile, readdir, readFile } from 'node:fs/promises';
-import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+import { errnoCode, errorText, HardwareError } from '../errors.ts';
 import type { Clock, I2cBackend, I2cBus, I2cDevice } from '../ports.ts';
+import {
+  busClosed,
+  cannotOpenBus,
+  noAddress,
+  noBusName,
+  transactionOver,
+  transferFailed,
+  transferTimeout,
+} from './errors.ts';
 
 /** What this driver uses of i2c-bus's `PromisifiedBus`. */
 export interface I2cBusObject {
@@ -101,13 +110,9 @@ export function createI2c(options: I2cOptions): I2cBackend {
     run: (object: I2cBusObject) => Promise<number>,
   ): Promise<number> => {
     const deadlineMs = clock.nowMs() + transferTimeoutMs;
-    const details = { bus: adapter.number, address, command };
-    const where = `0x${hex(address)} on I2C bus ${adapter.number} (command 0x${hex(command)})`;
+    const place = { bus: adapter.number, address, command };
     const timeout = (attempts: number, how: string) =>
-      new HardwareError('I2C_TIMEOUT', `${where} did not answer within ${transferTimeoutMs} ms: ${how}`, {
-        ...details,
-        attempts,
-      });
+      transferTimeout(place, transferTimeoutMs, how, { attempts });
 
     if (stuck.size >= MAX_STUCK_TRANSFERS && !(await endsBy(Promise.race(stuck), deadlineMs))) {
       throw timeout(0, `${stuck.size} earlier transfers still hang in the kernel; something holds the bus`);
@@ -146,7 +151,9 @@ export function createI2c(options: I2cOptions): I2cBackend {
         const again = TRANSIENT.has(errnoCode(error) ?? '') && !isAddressing(error);
         const inTime = clock.nowMs() + retryDelayMs < deadlineMs;
         if (!again || attempt >= maxAttempts || !inTime) {
-          throw transferError(error, where, { ...details, attempts: attempt });
+          throw error instanceof HardwareError
+            ? error
+            : transferFailed(error, place, { attempts: attempt }, isAddressing(error));
         }
       }
       await wait(retryDelayMs);
@@ -157,11 +164,7 @@ export function createI2c(options: I2cOptions): I2cBackend {
     let held = true;
     const ask = async (command: number, run: (object: I2cBusObject) => Promise<number>) => {
       if (held) return transfer(adapter, address, command, run);
-      throw new HardwareError(
-        'I2C_FAILED',
-        `the transaction with 0x${hex(address)} on I2C bus ${adapter.number} is over: a transfer was not awaited`,
-        { bus: adapter.number, address, command },
-      );
+      throw transactionOver({ bus: adapter.number, address, command });
     };
     const device: I2cDevice = {
       readByte: (command) => ask(command, (object) => object.readByte(address, command)),
@@ -186,10 +189,9 @@ export function createI2c(options: I2cOptions): I2cBackend {
     adapter.users += 1;
     return {
       async transaction<T>(address: number, steps: (device: I2cDevice) => Promise<T>): Promise<T> {
-        const details = { bus: adapter.number, address };
-        if (!open) throw new HardwareError('I2C_FAILED', `I2C bus ${adapter.number} was closed`, details);
+        if (!open) throw busClosed(adapter.number, address);
         if (!Number.isInteger(address) || address < FIRST_ADDRESS || address > LAST_ADDRESS) {
-          throw new HardwareError('I2C_FAILED', `${address} is no I2C address: 0x03 to 0x77`, details);
+          throw noAddress(adapter.number, address);
         }
         const result = adapter.lastTransaction.then(async () => {
           const { device, release } = deviceAt(adapter, address);
@@ -262,11 +264,10 @@ async function numberOfAdapter(sysfsRoot: string, name: string): Promise<number>
   const listed = (only === undefined ? adapters : matching)
     .map((each) => `${each.number} "${each.name}"`)
     .join(', ');
+  if (only === undefined) throw noBusName(name, listed, { adapters });
   throw new HardwareError(
     'I2C_NO_BUS',
-    only === undefined
-      ? `no I2C bus has the name "${name}": there is ${listed === '' ? 'none at all' : listed}`
-      : `${matching.length} I2C buses have the name "${name}", give the number instead: ${listed}`,
+    `${matching.length} I2C buses have the name "${name}", give the number instead: ${listed}`,
     { bus: name, adapters },
   );
 }
@@ -277,59 +278,11 @@ async function checkDevice(path: string, bus: number | string): Promise<void> {
     // Opening the device does nothing on the bus.
     await (await openFile(path, 'r+')).close();
   } catch (error) {
-    const errno = errnoCode(error);
-    const refused = errno === 'EACCES' || errno === 'EPERM';
-    throw new HardwareError(
-      refused ? 'I2C_PERMISSION' : 'I2C_NO_BUS',
-      refused
-        ? `no right to open ${path}: run as root or join the group that owns it (i2c)`
-        : `${path} cannot be opened (${errno ?? errorText(error)}): check the bus number and load the module i2c-dev`,
-      { bus, path, ...(errno === undefined ? {} : { errno }) },
-      { cause: error },
-    );
+    throw cannotOpenBus(error, path, bus);
   }
 }
 
 /** True for an error of the address ioctl (syscall `setAddr` in i2c-bus's native part). */
 function isAddressing(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error && String(error.syscall).startsWith('setAddr');
-}
-
-function transferError(error: unknown, where: string, details: Record<string, unknown>): HardwareError {
-  if (error instanceof HardwareError) return error;
-  const errno = errnoCode(error);
-  const [code, what] = meaningOf(errno, isAddressing(error));
-  return new HardwareError(
-    code,
-    `${where}: ${what} (${errno ?? errorText(error)})`,
-    { ...details, ...(errno === undefined ? {} : { errno }) },
-    { cause: error },
-  );
-}
-
-function meaningOf(errno: string | undefined, addressing: boolean): [HardwareErrorCode, string] {
-  // Only from the address ioctl: a transfer says EBUSY when the bus itself stays busy.
-  if (errno === 'EBUSY' && addressing) {
-    return ['I2C_BUSY', 'a kernel driver owns the address; unbind it, or read its hwmon values instead'];
-  }
-  switch (errno) {
-    case 'ENXIO':
-    case 'EREMOTEIO':
-    // What i2c-stub and some older adapters say instead.
-    case 'ENODEV':
-      return ['I2C_NO_DEVICE', 'nothing acknowledges; check the address and the power of the device'];
-    case 'ETIMEDOUT':
-      return ['I2C_TIMEOUT', 'the adapter gave up; something holds the bus'];
-    case 'ENOENT':
-      return ['I2C_NO_BUS', 'the bus is gone'];
-    case 'EACCES':
-    case 'EPERM':
-      return ['I2C_PERMISSION', 'no right to use the bus'];
-    default:
-      return ['I2C_FAILED', 'the transfer failed'];
-  }
-}
-
-function hex(value: number): string {
-  return value.toString(16).padStart(2, '0');
 }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { GpioBackend, Level, LineRef } from '../../hw/ports.ts';
-import { eventually, expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
+import { eventually, expectError, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface GpioWorld extends SettlingWorld {
   readonly lines: {
@@ -22,6 +22,8 @@ export interface GpioWorld extends SettlingWorld {
   /** Drives an input from outside. */
   drive(line: LineRef, level: Level): Promise<void>;
   directionSeenOutside?(line: LineRef): Promise<'in' | 'out'>;
+  /** Makes every read of a line fail from now on. */
+  breakReads?(line: LineRef): Promise<void>;
   /** All levels that a line had since the test started, each change once, the first at its start. */
   historySeenOutside?(line: LineRef): Promise<Level[]>;
 }
@@ -37,10 +39,20 @@ export interface GpioSetup {
 /** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type GpioLacks = Partial<
   Record<
-    'mergedEdges' | 'direction' | 'history' | 'heldHigh' | 'busy' | 'shorted' | 'outputOtherwise' | 'another',
+    | 'mergedEdges'
+    | 'direction'
+    | 'history'
+    | 'heldHigh'
+    | 'busy'
+    | 'shorted'
+    | 'breakReads'
+    | 'outputOtherwise'
+    | 'another',
     string
   >
 >;
+
+const CLOSED = /^GPIO line .+ was closed$/;
 
 /**
  * The contract of `GpioBackend` in hw/ports.ts. `setup` runs before every test and gives a world in
@@ -165,7 +177,12 @@ export function describeGpioBackend(
 
       itUnless(lacks.shorted, 'that does not follow rejects GPIO_NOT_FOLLOWED', async () => {
         const line = await openOutput(present(world.lines.shorted, 'shorted'));
-        await expectCode(world, line.write(1), 'GPIO_NOT_FOLLOWED');
+        await expectError(
+          world,
+          line.write(1),
+          'GPIO_NOT_FOLLOWED',
+          /^GPIO line .+ was driven high but reads low: another driver or a short holds it$/,
+        );
         expect(await finish(world, line.read())).toBe(0);
         await finish(world, line.close());
       });
@@ -173,8 +190,8 @@ export function describeGpioBackend(
       it('rejects reading and writing after it was closed', async () => {
         const line = await openOutput(world.lines.output);
         await finish(world, line.close());
-        await expectCode(world, line.read(), 'GPIO_FAILED');
-        await expectCode(world, line.write(1), 'GPIO_FAILED');
+        await expectError(world, line.read(), 'GPIO_FAILED', CLOSED);
+        await expectError(world, line.write(1), 'GPIO_FAILED', CLOSED);
       });
 
       it('may be closed twice', async () => {
@@ -274,10 +291,17 @@ export function describeGpioBackend(
         expect(closed).toBe(0);
       });
 
+      itUnless(lacks.breakReads, 'that cannot be read rejects GPIO_FAILED', async () => {
+        const line = await openInput(world.lines.input);
+        await present(world.breakReads, 'breakReads')(world.lines.input);
+        await expectError(world, line.read(), 'GPIO_FAILED', /^GPIO line .+ cannot be read \(EIO\)$/);
+        await finish(world, line.close());
+      });
+
       it('rejects reading after it was closed', async () => {
         const line = await openInput(world.lines.input);
         await finish(world, line.close());
-        await expectCode(world, line.read(), 'GPIO_FAILED');
+        await expectError(world, line.read(), 'GPIO_FAILED', CLOSED);
       });
 
       itUnless(lacks.heldHigh, 'that is driven as an output stays one, and is read', async () => {
@@ -310,25 +334,51 @@ export function describeGpioBackend(
 
     describe.each(['openOutput', 'openInput'] as const)('%s', (open) => {
       it('rejects an unknown chip with GPIO_NO_CHIP', async () => {
-        await expectCode(world, backend[open]({ chip: 'no-such-chip.gpio', line: 0 }), 'GPIO_NO_CHIP');
+        await expectError(
+          world,
+          backend[open]({ chip: 'no-such-chip.gpio', line: 0 }),
+          'GPIO_NO_CHIP',
+          /^no GPIO chip has the label "no-such-chip\.gpio": there is .+$/,
+        );
       });
 
       it('rejects a line beyond the chip with GPIO_NO_LINE', async () => {
         const chip = chipOf(world.lines);
-        await expectCode(world, backend[open]({ chip, line: 1_000_000 }), 'GPIO_NO_LINE');
+        await expectError(
+          world,
+          backend[open]({ chip, line: 1_000_000 }),
+          'GPIO_NO_LINE',
+          // A stand-in does not know how many lines a chip has.
+          /^(line 1000000 is offset 1000000, but ".+" has only \d+ lines|the kernel does not give out GPIO line 1000000 of .+ \(.+\))$/,
+        );
       });
 
       it('rejects what is no name of a line with GPIO_NO_LINE', async () => {
         const chip = chipOf(world.lines);
-        await expectCode(world, backend[open]({ chip, line: 'C8' }), 'GPIO_NO_LINE');
+        await expectError(
+          world,
+          backend[open]({ chip, line: 'C8' }),
+          'GPIO_NO_LINE',
+          /^"C8" is no line of ".+": give an offset such as 16 or an ASPEED port name such as "C0"$/,
+        );
       });
 
       it('rejects an unknown name with GPIO_NO_LINE', async () => {
-        await expectCode(world, backend[open]({ name: 'no-such-line' }), 'GPIO_NO_LINE');
+        await expectError(
+          world,
+          backend[open]({ name: 'no-such-line' }),
+          'GPIO_NO_LINE',
+          /^no GPIO line has the name "no-such-line": .+$/,
+        );
       });
 
       itUnless(lacks.busy, 'rejects a line that someone else holds with GPIO_BUSY', async () => {
-        await expectCode(world, backend[open](present(world.lines.busy, 'busy')), 'GPIO_BUSY');
+        await expectError(
+          world,
+          backend[open](present(world.lines.busy, 'busy')),
+          'GPIO_BUSY',
+          /^GPIO line .+ is held by (".+"|a kernel driver or another program); see \/sys\/kernel\/debug\/gpio or gpioinfo \(EBUSY\)$/,
+        );
       });
     });
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
-import { expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
+import { expectError, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface I2cWorld extends SettlingWorld {
   readonly bus: number | string;
@@ -33,6 +33,11 @@ export type I2cLacks = Partial<Record<'hang' | 'ownedAddress' | 'busOtherwise', 
 
 /** PAGE (PMBus 1.3.1 part II, 11.10). */
 const PAGE = 0x00;
+
+/** The words of a transfer's error: where it went, and then `what` as a pattern. */
+function told(what: string): RegExp {
+  return new RegExp(`^0x[0-9a-f]{2} on I2C bus \\S+ \\(command 0x[0-9a-f]{2}\\)${what}$`);
+}
 
 /** The contract of `I2cBackend` in hw/ports.ts. `setup` runs before every test. */
 export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>, lacks: I2cLacks = {}): void {
@@ -123,7 +128,7 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
       const failing = bus.transaction(world.paged.address, async () => {
         throw Object.assign(new Error('of the steps'), { code: 'OF_THE_STEPS' });
       });
-      await expectCode(world, failing, 'OF_THE_STEPS');
+      await expectError(world, failing, 'OF_THE_STEPS', /^of the steps$/);
       expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
     });
 
@@ -135,7 +140,12 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
           kept = device;
         }),
       );
-      await expectCode(world, kept?.readByte(PAGE) ?? Promise.resolve(), 'I2C_FAILED');
+      await expectError(
+        world,
+        kept?.readByte(PAGE) ?? Promise.resolve(),
+        'I2C_FAILED',
+        /^the transaction with 0x[0-9a-f]{2} on I2C bus \S+ is over: a transfer was not awaited$/,
+      );
     });
 
     it('rejects I2C_NO_DEVICE where nothing acknowledges, and the bus goes on', async () => {
@@ -145,16 +155,22 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
         (device: I2cDevice) => device.writeByte(PAGE, 0),
       ];
       for (const transfer of transfers) {
-        await expectCode(world, bus.transaction<unknown>(world.emptyAddress, transfer), 'I2C_NO_DEVICE');
+        await expectError(
+          world,
+          bus.transaction<unknown>(world.emptyAddress, transfer),
+          'I2C_NO_DEVICE',
+          told(': nothing acknowledges; check the address and the power of the device \\(E\\w+\\)'),
+        );
       }
       expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
     });
 
     it.each([0x00, 0x02, 0x78, 0x100])('rejects address %i with I2C_FAILED', async (address) => {
-      await expectCode(
+      await expectError(
         world,
         bus.transaction(address, (device) => device.readByte(PAGE)),
         'I2C_FAILED',
+        /^\d+ is no I2C address: 0x03 to 0x77$/,
       );
     });
 
@@ -163,10 +179,13 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
       'rejects I2C_BUSY at an address of a kernel driver, every time',
       async () => {
         for (let time = 0; time < 3; time += 1) {
-          await expectCode(
+          await expectError(
             world,
             bus.transaction(world.ownedAddress ?? 0, (device) => device.readByte(PAGE)),
             'I2C_BUSY',
+            told(
+              ': a kernel driver owns the address; unbind it, or read its hwmon values instead \\(EBUSY\\)',
+            ),
           );
         }
         expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
@@ -176,7 +195,12 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
     itUnless(lacks.hang, 'rejects I2C_TIMEOUT while the bus hangs, and works afterwards', async () => {
       await finish(world, readPage(0));
       await world.hang?.();
-      await expectCode(world, readPage(1), 'I2C_TIMEOUT');
+      await expectError(
+        world,
+        readPage(1),
+        'I2C_TIMEOUT',
+        told(' did not answer within \\d+ ms: something holds the bus'),
+      );
       await world.release?.();
       expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
       expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
@@ -184,7 +208,7 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
 
     it('rejects a transaction after close with I2C_FAILED', async () => {
       await finish(world, bus.close());
-      await expectCode(world, readPage(0), 'I2C_FAILED');
+      await expectError(world, readPage(0), 'I2C_FAILED', /^I2C bus \S+ was closed$/);
     });
 
     it('ends what was asked for before it closes', async () => {
@@ -194,8 +218,18 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
     });
 
     it('rejects an unknown bus with I2C_NO_BUS, by number and by name', async () => {
-      await expectCode(world, given.backend.openBus(world.unknownBus), 'I2C_NO_BUS');
-      await expectCode(world, given.backend.openBus('no such adapter'), 'I2C_NO_BUS');
+      await expectError(
+        world,
+        given.backend.openBus(world.unknownBus),
+        'I2C_NO_BUS',
+        /^\/\S+\/i2c-\d+ cannot be opened \(ENOENT\): check the bus number and load the module i2c-dev$/,
+      );
+      await expectError(
+        world,
+        given.backend.openBus('no such adapter'),
+        'I2C_NO_BUS',
+        /^no I2C bus has the name "no such adapter": there is .+$/,
+      );
     });
   });
 }

@@ -89,6 +89,7 @@ for (const [name, open] of [
         levelSeenOutside: async (line) => pinOf(plant, line).level(),
         directionSeenOutside: async (line) => pinOf(plant, line).direction(),
         drive: async (line, level) => plant.hold(line, level),
+        breakReads: async () => plant.addFault(parseFault('gpio read error')),
         historySeenOutside: async (line) => {
           const key = lineKey(line);
           const levels: Level[] = [levelsAtStart.get(key ?? '') ?? 0];

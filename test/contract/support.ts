@@ -54,6 +54,19 @@ export async function expectCode(
   await expect(finish(world, promise)).rejects.toMatchObject({ code });
 }
 
+/** The same with the words: documents quote them, whatever backend they were seen with. */
+export async function expectError(
+  world: SettlingWorld,
+  promise: Promise<unknown>,
+  code: string,
+  words: RegExp,
+): Promise<void> {
+  await expect(finish(world, promise)).rejects.toMatchObject({
+    code,
+    message: expect.stringMatching(words),
+  });
+}
+
 /**
  * `it`, unless the world lacks what the test needs: it is left out then, not skipped, because a skipped test is
  * a failure in CI. What a world lacks stands in the title of its suite (`titleWith`).

@@ -628,6 +628,9 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
         return history.length === 0 ? [kernel.level(numberOf(line))] : history;
       },
       drive: async (line: LineRef, level: 0 | 1) => kernel.drive(numberOf(line), level),
+      breakReads: async (line: LineRef) => {
+        kernel.line(numberOf(line)).failing.value = 'EIO';
+      },
     },
   };
 });

@@ -681,7 +681,7 @@ describe('the mock backends', () => {
     await expect(gpio.openOutput({ chip: CHIP, line: 'B0' })).rejects.toThrow(/the chassis drives it/);
     await expect(gpio.openInput({} as never)).rejects.toThrow(/names no line/);
     await output.close();
-    await expect(output.write(1)).rejects.toThrow(/write after close/);
+    await expect(output.write(1)).rejects.toThrow(/was closed/);
 
     const bus = await createMockI2c(plant).openBus(3);
     const overlapping = bus.transaction(0x60, (device) =>

@@ -1,0 +1,105 @@
+import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+import { lineLabel } from '../lines.ts';
+import type { Level, LineRef } from '../ports.ts';
+
+/*
+ * The errors of `GpioBackend` in ports.ts, worded once for the driver and for what stands in for it. A line is given
+ * as `lineLabel` tells it.
+ */
+
+type Details = Record<string, unknown>;
+
+/** The kernel's list of lines with their users; only root can read it. */
+export const DEBUG_LIST = '/sys/kernel/debug/gpio';
+
+/** `what`, with the errno of the `error` underneath, or else its text, in brackets. */
+export function gpioFailure(
+  error: unknown,
+  code: HardwareErrorCode,
+  what: string,
+  details: Details,
+): HardwareError {
+  const errno = errnoCode(error);
+  return new HardwareError(
+    code,
+    `${what} (${errno ?? errorText(error)})`,
+    { ...details, ...(errno === undefined ? {} : { errno }) },
+    { cause: error },
+  );
+}
+
+/** @param what what could not be done to the line: `read`, `driven` … */
+export function cannotBe(error: unknown, line: string, what: string, details: Details): HardwareError {
+  const code: HardwareErrorCode =
+    errnoCode(error) === 'EBUSY' ? 'GPIO_BUSY' : isRefusal(error) ? 'GPIO_PERMISSION' : 'GPIO_FAILED';
+  return gpioFailure(error, code, `GPIO ${line} cannot be ${what}`, details);
+}
+
+export function isRefusal(error: unknown): boolean {
+  return ['EACCES', 'EPERM', 'EROFS'].includes(errnoCode(error) ?? '');
+}
+
+/** @param consumer who has the line, where that is known */
+export function lineHeld(
+  error: unknown,
+  line: string,
+  consumer: string | undefined,
+  details: Details,
+): HardwareError {
+  const holder = consumer === undefined ? 'a kernel driver or another program' : `"${consumer}"`;
+  return gpioFailure(
+    error,
+    'GPIO_BUSY',
+    `GPIO ${line} is held by ${holder}; see ${DEBUG_LIST} or gpioinfo`,
+    consumer === undefined ? details : { ...details, consumer },
+  );
+}
+
+/** @param level that was driven */
+export function notFollowed(line: string, level: Level, details: Details): HardwareError {
+  return new HardwareError(
+    'GPIO_NOT_FOLLOWED',
+    `GPIO ${line} was driven ${wordOf(level)} but reads ${wordOf(level === 1 ? 0 : 1)}: another driver or a short holds it`,
+    { ...details, level, readBack: true },
+  );
+}
+
+export function wordOf(level: Level): 'high' | 'low' {
+  return level === 1 ? 'high' : 'low';
+}
+
+export function lineClosed(line: string, details: Details): HardwareError {
+  return new HardwareError('GPIO_FAILED', `GPIO ${line} was closed`, details);
+}
+
+/** @param listing `there is …`: the chips that there are */
+export function noChip(chip: string, listing: string, labels: readonly string[]): HardwareError {
+  return new HardwareError('GPIO_NO_CHIP', `no GPIO chip has the label "${chip}": ${listing}`, {
+    chip,
+    labels,
+  });
+}
+
+/** For a line that is neither an offset nor a port name. */
+export function noOffset(ref: Extract<LineRef, { readonly chip: string }>): HardwareError {
+  return new HardwareError(
+    'GPIO_NO_LINE',
+    `"${ref.line}" is no line of "${ref.chip}": give an offset such as 16 or an ASPEED port name such as "C0"`,
+    { line: lineLabel(ref) },
+  );
+}
+
+/** @param namedCount how many lines have a name at all */
+export function noLineName(name: string, namedCount: number): HardwareError {
+  const hint =
+    namedCount === 0
+      ? 'the device tree names no line of any chip, name the line by chip label and offset instead'
+      : `none of the ${namedCount} named lines is called so`;
+  return new HardwareError('GPIO_NO_LINE', `no GPIO line has the name "${name}": ${hint}`, {
+    line: lineLabel({ name }),
+  });
+}
+
+export function notGivenOut(error: unknown, line: string, details: Details): HardwareError {
+  return gpioFailure(error, 'GPIO_NO_LINE', `the kernel does not give out GPIO ${line}`, details);
+}

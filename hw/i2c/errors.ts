@@ -1,0 +1,115 @@
+import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+
+/* The errors of `I2cBackend` in ports.ts, worded once for the driver and for what stands in for it. */
+
+/** Where a transfer went. */
+export interface TransferPlace {
+  readonly bus: number | string;
+  readonly address: number;
+  readonly command: number;
+}
+
+function told({ bus, address, command }: TransferPlace): string {
+  return `0x${hex(address)} on I2C bus ${bus} (command 0x${hex(command)})`;
+}
+
+/**
+ * @param error of the system
+ * @param addressing it is of the address ioctl and not of the transfer itself
+ */
+export function transferFailed(
+  error: unknown,
+  place: TransferPlace,
+  details: Record<string, unknown> = {},
+  addressing = false,
+): HardwareError {
+  const errno = errnoCode(error);
+  const [code, what] = meaningOf(errno, addressing);
+  return new HardwareError(
+    code,
+    `${told(place)}: ${what} (${errno ?? errorText(error)})`,
+    { ...place, ...details, ...(errno === undefined ? {} : { errno }) },
+    { cause: error },
+  );
+}
+
+/** @param how what is known of the cause */
+export function transferTimeout(
+  place: TransferPlace,
+  timeoutMs: number,
+  how: string,
+  details: Record<string, unknown> = {},
+): HardwareError {
+  return new HardwareError('I2C_TIMEOUT', `${told(place)} did not answer within ${timeoutMs} ms: ${how}`, {
+    ...place,
+    ...details,
+  });
+}
+
+/** For a transfer whose transaction has ended. */
+export function transactionOver(place: TransferPlace): HardwareError {
+  return new HardwareError(
+    'I2C_FAILED',
+    `the transaction with 0x${hex(place.address)} on I2C bus ${place.bus} is over: a transfer was not awaited`,
+    { ...place },
+  );
+}
+
+export function busClosed(bus: number | string, address: number): HardwareError {
+  return new HardwareError('I2C_FAILED', `I2C bus ${bus} was closed`, { bus, address });
+}
+
+/** For what is no address of a device. */
+export function noAddress(bus: number | string, address: number): HardwareError {
+  return new HardwareError('I2C_FAILED', `${address} is no I2C address: 0x03 to 0x77`, { bus, address });
+}
+
+/** @param path of the device of a bus that was asked for by its number */
+export function cannotOpenBus(error: unknown, path: string, bus: number | string): HardwareError {
+  const errno = errnoCode(error);
+  const refused = errno === 'EACCES' || errno === 'EPERM';
+  return new HardwareError(
+    refused ? 'I2C_PERMISSION' : 'I2C_NO_BUS',
+    refused
+      ? `no right to open ${path}: run as root or join the group that owns it (i2c)`
+      : `${path} cannot be opened (${errno ?? errorText(error)}): check the bus number and load the module i2c-dev`,
+    { bus, path, ...(errno === undefined ? {} : { errno }) },
+    { cause: error },
+  );
+}
+
+/** @param listed the buses that there are */
+export function noBusName(name: string, listed: string, details: Record<string, unknown>): HardwareError {
+  return new HardwareError(
+    'I2C_NO_BUS',
+    `no I2C bus has the name "${name}": there is ${listed === '' ? 'none at all' : listed}`,
+    { bus: name, ...details },
+  );
+}
+
+function meaningOf(errno: string | undefined, addressing: boolean): [HardwareErrorCode, string] {
+  // Only from the address ioctl: a transfer says EBUSY when the bus itself stays busy.
+  if (errno === 'EBUSY' && addressing) {
+    return ['I2C_BUSY', 'a kernel driver owns the address; unbind it, or read its hwmon values instead'];
+  }
+  switch (errno) {
+    case 'ENXIO':
+    case 'EREMOTEIO':
+    // What i2c-stub and some older adapters say instead.
+    case 'ENODEV':
+      return ['I2C_NO_DEVICE', 'nothing acknowledges; check the address and the power of the device'];
+    case 'ETIMEDOUT':
+      return ['I2C_TIMEOUT', 'the adapter gave up; something holds the bus'];
+    case 'ENOENT':
+      return ['I2C_NO_BUS', 'the bus is gone'];
+    case 'EACCES':
+    case 'EPERM':
+      return ['I2C_PERMISSION', 'no right to use the bus'];
+    default:
+      return ['I2C_FAILED', 'the transfer failed'];
+  }
+}
+
+function hex(value: number): string {
+  return value.toString(16).padStart(2, '0');
+}
