@@ -52,6 +52,14 @@ export type HardwareErrorCode =
 export class HardwareError extends CodedError<HardwareErrorCode> {}
 
 /**
+ * Whether the error of a drive tells of a line or an output that was read back after it, in the other state: where
+ * that stands is known then. Drivers put `readBack` into the details.
+ */
+export function wasReadBack(error: unknown): boolean {
+  return error instanceof HardwareError && error.details.readBack === true;
+}
+
+/**
  * Thrown by what a D-Bus caller set off, to be told to him: an error reply with this name and the first
  * line of the message.
  */

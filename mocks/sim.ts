@@ -233,7 +233,7 @@ async function demo(options: SimOptions, real: World): Promise<number> {
   const plan = planOf(chassis);
   const simulated = plantOf(path, options, real.clock);
   const world = worldOn(() => simulated, real.clock, '', real);
-  const hardware = await openChassis(loaded.board, chassis, world);
+  const hardware = await openChassis(loaded.board, 0, world);
   const recording: Recorded[] = [];
   const report =
     real.stdout.columns === null ? lineReporter(real.stdout, 0) : liveReporter(real.stdout, plan);

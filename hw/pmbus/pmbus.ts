@@ -83,7 +83,7 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
         throw new HardwareError(
           'I2C_FAILED',
           `${where} was switched ${on ? 'on' : 'off'} but its OPERATION reads 0x${hex(value)}: check WRITE_PROTECT and ON_OFF_CONFIG`,
-          { ...details, command: OPERATION, value },
+          { ...details, command: OPERATION, value, readBack: true },
         );
       }),
 

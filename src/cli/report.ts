@@ -26,7 +26,7 @@ export function lineOf(entry: Recorded): { severity: number; text: string } {
   switch (entry.type) {
     case 'reconciled':
       return info(
-        `lines read: ${entry.state}, pgood ${entry.pgood ? 'asserted' : 'not asserted'}` +
+        `lines read: ${entry.state}, pgood ${pgoodText(entry)}` +
           (entry.hint !== null && entry.hint !== entry.state ? ` (last known: ${entry.hint})` : ''),
       );
     case 'request':
@@ -68,6 +68,11 @@ export function lineOf(entry: Recorded): { severity: number; text: string } {
     case 'warning':
       return { severity: WARNING, text: entry.message };
   }
+}
+
+function pgoodText({ pgood, unread }: Extract<Recorded, { type: 'reconciled' }>): string {
+  if (unread?.some(({ signal }) => signal === 'pgood')) return 'could not be read';
+  return pgood ? 'asserted' : 'not asserted';
 }
 
 function requestText(request: string): string {

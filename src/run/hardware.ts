@@ -1,8 +1,8 @@
 import { errorText, HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
-import type { Board, ChassisBoard, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
-import type { Observation } from '../sequence/state.ts';
+import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
+import type { Observation, SignalRef } from '../sequence/state.ts';
 
 /** How often a rail that is seen good only over PMBus is read. Short against a ramp, long against a transfer. */
 const PMBUS_POLL_MS = 10;
@@ -12,9 +12,11 @@ export type Source = string | null;
 
 /** A chassis as the sequence talks of it: rails, resets, pgood, asserted or not. */
 export interface ChassisHardware {
+  /** The number of the chassis in its board. */
+  readonly chassis: number;
   /** Reads everything, changes nothing. Never rejects: what cannot be read is among `unreadable`. */
   observe(): Promise<Observed>;
-  /** Switches a rail. Rejects with a HardwareError. */
+  /** Switches a rail. Rejects with a HardwareError, with `readBack` in its details where the rail reads otherwise. */
   driveEnable(rail: string, asserted: boolean): Promise<void>;
   driveReset(reset: string, asserted: boolean): Promise<void>;
   /** Asserts the latch for the board's pulseMs. */
@@ -44,9 +46,10 @@ export interface Observed {
 }
 
 /** A signal that could not be read. */
-export interface Unreadable {
-  /** The rail it belongs to; null for pgood and resets. */
-  readonly rail: string | null;
+export interface Unreadable extends SignalRef {
+  /** Names the signal and not the chassis: one clause of a message that does. */
+  readonly reason: string;
+  /** To be thrown: names the chassis as well. */
   readonly error: HardwareError;
 }
 
@@ -87,34 +90,41 @@ interface Signal {
   watch(wake: () => void, pmbusPollMs: number): () => void;
 }
 
+/** The same error with `where` it hit in front of its message, and `details` beside its own. */
+function located(error: HardwareError, where: string, details: Record<string, unknown>): HardwareError {
+  return new HardwareError(
+    error.code,
+    `${where}: ${error.message}`,
+    { ...error.details, ...details },
+    { cause: error },
+  );
+}
+
 /** Says which role of the chassis a hardware error hit. */
 async function inRole<T>(role: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof HardwareError)) throw error;
-    throw new HardwareError(
-      error.code,
-      `${role}: ${error.message}`,
-      { ...error.details, role },
-      { cause: error },
-    );
+    throw error instanceof HardwareError ? located(error, role, { role }) : error;
   }
 }
 
 /**
  * Opens every line and device of a chassis before anything is driven. When one of them cannot be had the
- * others are given back and the error tells which role it was for; nothing was changed.
+ * others are given back and the error tells chassis and role it was for; nothing was changed.
  *
  * With `whatCanBeHad`, for a power-off, a part that cannot be opened is no reason to leave the others on: it
  * is taken into the chassis all the same, and reading or driving it rejects with what was wrong.
  */
 export async function openChassis(
   board: Board,
-  chassis: ChassisBoard,
+  number: number,
   ports: HardwarePorts,
   { whatCanBeHad = false }: { readonly whatCanBeHad?: boolean } = {},
 ): Promise<ChassisHardware> {
+  const chassis = board.chassis[number];
+  if (!chassis) throw new RangeError(`chassis ${number} is not in the board`);
+  const ofChassis = (error: HardwareError) => located(error, `chassis ${number}`, { chassis: number });
   const closers: (() => Promise<void>)[] = [];
   const buses = new Map<number | string, Promise<I2cBus>>();
   const pages = new Map<string, Promise<PmbusPage>>();
@@ -257,33 +267,41 @@ export async function openChassis(
     };
 
     return {
+      chassis: number,
       async observe() {
         const unreadable: Unreadable[] = [];
-        const orAssumed = async (rail: string | null, assumed: boolean, read: () => Promise<boolean>) => {
+        const orAssumed = async (
+          signal: SignalRef['signal'],
+          rail: string | null,
+          assumed: boolean,
+          read: () => Promise<boolean>,
+        ) => {
           try {
             return await read();
           } catch (error) {
             if (!(error instanceof HardwareError)) throw error;
-            unreadable.push({ rail, error });
+            unreadable.push({ signal, rail, reason: error.message, error: ofChassis(error) });
             return assumed;
           }
         };
         const rails: Record<string, { enabled: boolean; good: boolean }> = {};
         for (const rail of Object.keys(chassis.rails)) {
-          const enabled = await orAssumed(rail, true, () => enableOf(rail).read());
-          const good = goods.has(rail) ? await orAssumed(rail, false, () => readGood(rail)) : enabled;
+          const enabled = await orAssumed('enable', rail, true, () => enableOf(rail).read());
+          const good = goods.has(rail) ? await orAssumed('good', rail, false, () => readGood(rail)) : enabled;
           rails[rail] = { enabled, good };
         }
         const resetsAsserted: Record<string, boolean> = {};
         for (const [reset, output] of resets) {
-          resetsAsserted[reset] = await orAssumed(null, false, () => output.read());
+          resetsAsserted[reset] = await orAssumed('reset', null, false, () => output.read());
         }
         const observation = {
           rails,
-          pgood: await orAssumed(null, false, () => pgood.read()),
+          pgood: await orAssumed('pgood', null, false, () => pgood.read()),
           resetsAsserted,
         };
-        return { observation, unreadable };
+        if (unreadable.length === 0) return { observation, unreadable };
+        const unread = unreadable.map(({ signal, rail }) => ({ signal, rail }));
+        return { observation: { ...observation, unread }, unreadable };
       },
       driveEnable: (rail, asserted) => enableOf(rail).write(asserted),
       async driveReset(reset, asserted) {
@@ -322,7 +340,7 @@ export async function openChassis(
     };
   } catch (error) {
     await close();
-    throw error;
+    throw error instanceof HardwareError ? ofChassis(error) : error;
   }
 }
 

@@ -1,5 +1,5 @@
 import { PowerError, type PowerErrorCode } from '../errors.ts';
-import type { Fault, FaultKind, SequenceState } from '../sequence/state.ts';
+import type { EnableDoubt, Fault, FaultKind, SequenceState } from '../sequence/state.ts';
 import type { Job, RunResult } from './runner.ts';
 
 const ERROR_OF: Readonly<Record<FaultKind, PowerErrorCode>> = {
@@ -14,7 +14,7 @@ const ERROR_OF: Readonly<Record<FaultKind, PowerErrorCode>> = {
 
 /**
  * Returns when a job ended where it should, and throws what went wrong otherwise: PowerError with the code of
- * the fault and `powerStillApplied` in its details, or REQUEST_REJECTED with the reason.
+ * the fault, `powerStillApplied` and `stillOn` in its details, or REQUEST_REJECTED with the reason.
  * @param asked what the job is called by whoever asked for it
  */
 export function expectDone(chassis: number, asked: string, job: Job, result: RunResult): void {
@@ -36,14 +36,36 @@ export function expectDone(chassis: number, asked: string, job: Job, result: Run
   );
 }
 
-/** What still carries power, for people. */
-function stillOn({ rails, pgood }: SequenceState): string[] {
-  return [
-    ...Object.entries(rails).flatMap(([rail, { enabled, good }]) =>
-      enabled || good ? [`rail ${rail} ${good ? 'is good' : 'is enabled'}`] : [],
-    ),
-    ...(pgood.level ? ['pgood stands'] : []),
-  ];
+/** Something that carries power, or may: nothing could be read that says otherwise. */
+interface StillOn {
+  /** Null for pgood. */
+  readonly rail: string | null;
+  /** `good` and `enabled` were read; the others say why the safe thing is assumed. */
+  readonly because: 'good' | 'enabled' | EnableDoubt;
+}
+
+function stillOn({ rails, pgood }: SequenceState): StillOn[] {
+  const found: StillOn[] = [];
+  for (const [rail, { enabled, enableDoubt, good, goodUnread }] of Object.entries(rails)) {
+    if (good && !goodUnread) found.push({ rail, because: 'good' });
+    else if (enabled) found.push({ rail, because: enableDoubt ?? 'enabled' });
+    else if (good) found.push({ rail, because: 'unread' });
+  }
+  if (pgood.level) found.push({ rail: null, because: pgood.unread ? 'unread' : 'good' });
+  return found;
+}
+
+const BECAUSE: Readonly<Record<StillOn['because'], string>> = {
+  good: 'is good',
+  enabled: 'is enabled',
+  unread: 'could not be read and is taken to be on',
+  undriven: 'could not be switched off and is taken to be on',
+};
+
+/** For people. */
+function stillOnText({ rail, because }: StillOn): string {
+  if (rail !== null) return `rail ${rail} ${BECAUSE[because]}`;
+  return because === 'good' ? 'pgood stands' : 'pgood could not be read and is taken to stand';
 }
 
 /** The fault that a chassis came to rest with in `failed`, as an error. */
@@ -53,8 +75,8 @@ export function faultError(chassis: number, sequence: SequenceState): PowerError
   const end =
     applied.length === 0
       ? 'the power was taken down'
-      : `POWER IS STILL APPLIED (${applied.join(', ')}): disconnect the input power before touching the board`;
-  const details = { chassis, powerStillApplied: applied.length > 0 };
+      : `POWER IS STILL APPLIED (${applied.map(stillOnText).join(', ')}): disconnect the input power before touching the board`;
+  const details = { chassis, powerStillApplied: applied.length > 0, stillOn: applied };
   if (fault === null) {
     const message = `chassis ${chassis}: an earlier power sequence failed and its cause is not known; ${end}`;
     return new PowerError('POWER_OFF_TIMEOUT', message, details);

@@ -1,5 +1,5 @@
 import type { Outcome, Request } from '../sequence/machine.ts';
-import type { Fault, RailPhase, State } from '../sequence/state.ts';
+import type { Fault, RailPhase, SignalRef, State } from '../sequence/state.ts';
 import type { Evidence } from './hardware.ts';
 
 /** One thing that happened in a run, without its time. */
@@ -12,6 +12,8 @@ export type Happening =
       readonly rails: Readonly<Record<string, { readonly enabled: boolean; readonly good: boolean }>>;
       readonly pgood: boolean;
       readonly resetsAsserted: Readonly<Record<string, boolean>>;
+      /** What of these could not be read, and is assumed. Absent where all was read. */
+      readonly unread?: readonly SignalRef[];
     }
   | {
       readonly type: 'request';

@@ -1,6 +1,6 @@
-import { CodedError, errorText } from '../../hw/errors.ts';
+import { CodedError, errorText, wasReadBack } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
-import { PowerError } from '../errors.ts';
+import { PowerError, type PowerErrorCode } from '../errors.ts';
 import {
   type Answer,
   type ChassisSnapshot,
@@ -108,6 +108,11 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   /** Where the power-on was when it was asked to end. */
   let withdrewIn: State | null = null;
 
+  /** Why the run ends without a result. */
+  const ended = (code: PowerErrorCode, message: string, details: Record<string, unknown>): PowerError => {
+    const { chassis } = hardware;
+    return new PowerError(code, `chassis ${chassis}: ${message}`, { chassis, ...details });
+  };
   const outcome = (): Outcome | undefined => answer?.outcome;
   const save = (): void => {
     const problem = store.save(state, sequence);
@@ -177,7 +182,8 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   const goOn = async (done: () => boolean): Promise<void> => {
     for (;;) {
       if (abandon?.aborted) {
-        throw interrupted(
+        throw ended(
+          'INTERRUPTED',
           `${told(abandon, state)}, again: the lines stay as they are; run start to go on or stop to power off`,
           { state, signal: abandon.reason },
         );
@@ -209,7 +215,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       }
       if (deadlineMs === null && !(job.watches && state === 'pgood')) {
         if (!ACTIVE.includes(state)) return;
-        throw new PowerError('INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
+        throw ended('INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
       }
       await new Promise<void>((resolve) => {
         const cancel = deadlineMs === null ? () => undefined : clock.after(deadlineMs - nowMs, resolve);
@@ -236,10 +242,10 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     } else if (request === null) return await finish();
     if (signal?.aborted && (request !== null || withdrewIn !== null)) return await finish();
     if (request !== null) await handle({ type: request, atMs: clock.nowMs() });
-    for (const { rail, error } of unreadable) {
-      const failure = { reason: errorText(error), code: error.code };
+    for (const { signal: unread, rail, reason, error } of unreadable) {
+      const failure = { reason, code: error.code };
       record({ type: 'readFailed', what: rail ?? 'pgood', ...failure });
-      await handle({ type: 'READ_FAILED', rail, ...failure, atMs: clock.nowMs() });
+      await handle({ type: 'READ_FAILED', signal: unread, rail, ...failure, atMs: clock.nowMs() });
     }
     // Nothing was seen that had to go off; what could not be seen may be on all the same.
     if (blind !== undefined && state === 'failed' && outcome() === 'unchanged') throw blind.error;
@@ -261,14 +267,14 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     if (!(job.watches && state === 'pgood')) save();
     // A power-off that was asked to end, and one that failed, have their own result to tell.
     if (withdrewIn !== null && state !== 'failed') {
-      throw interrupted(`${told(signal, withdrewIn)}: the power was taken down`, {
+      throw ended('INTERRUPTED', `${told(signal, withdrewIn)}: the power was taken down`, {
         state,
         signal: signal?.reason,
       });
     }
     const failedHere = state === 'failed' && taken.state !== 'failed';
     if (signal?.aborted && answer === null && request !== null && !failedHere) {
-      throw interrupted(`${String(signal.reason)}: nothing was begun, the chassis is ${state}`, {
+      throw ended('INTERRUPTED', `${String(signal.reason)}: nothing was begun, the chassis is ${state}`, {
         state,
         signal: signal.reason,
       });
@@ -293,10 +299,6 @@ const AGAIN = 'once more leaves at once';
 
 function told(signal: AbortSignal | undefined, state: State): string {
   return `${String(signal?.reason)} in ${state}`;
-}
-
-function interrupted(message: string, details: { state: State; signal: unknown }): PowerError {
-  return new PowerError('INTERRUPTED', message, details);
 }
 
 /**
@@ -342,7 +344,8 @@ async function readLevel(
   } catch (error) {
     const failure = { reason: errorText(error), code: codeOf(error) };
     record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
-    return { type: 'READ_FAILED', rail: source, ...failure, atMs: clock.nowMs() };
+    const signal = source === null ? 'pgood' : 'good';
+    return { type: 'READ_FAILED', signal, rail: source, ...failure, atMs: clock.nowMs() };
   }
 }
 
@@ -365,7 +368,8 @@ async function carryOut(
     } catch (error) {
       const failure = { reason: errorText(error), code: codeOf(error) };
       record({ type: 'driveFailed', what: label, ...failure });
-      return { type: 'DRIVE_FAILED', drive: what, asserted, ...failure, atMs: clock.nowMs() };
+      const readBack = wasReadBack(error);
+      return { type: 'DRIVE_FAILED', drive: what, asserted, readBack, ...failure, atMs: clock.nowMs() };
     }
   };
 

@@ -7,7 +7,7 @@ import { type Hint, type SequenceState, STATES, type State } from '../sequence/s
 import { remove, writeDurably } from './durable.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 /** Where the state of a chassis outlives the process that made it. */
 export interface SnapshotStore {
@@ -33,12 +33,14 @@ const snapshotSchema = v.object({
       v.object({
         phase: v.picklist(['down', 'rising', 'up', 'falling', 'stuck']),
         enabled: v.boolean(),
+        enableDoubt: v.nullable(v.picklist(['unread', 'undriven'])),
         good: v.boolean(),
+        goodUnread: v.boolean(),
         sinceMs: v.number(),
         deadlineMs: time,
       }),
     ),
-    pgood: v.object({ level: v.boolean(), good: v.boolean(), sinceMs: v.number() }),
+    pgood: v.object({ level: v.boolean(), good: v.boolean(), unread: v.boolean(), sinceMs: v.number() }),
     resetsAsserted: v.record(v.string(), v.boolean()),
     stageDeadlineMs: time,
     readyMs: time,

@@ -16,6 +16,7 @@ import {
   railsToEnable,
   resetsToRelease,
   type SequenceState,
+  type SignalRef,
   type State,
 } from './state.ts';
 
@@ -40,10 +41,17 @@ export type SequenceEvent =
   | { type: 'TICK'; atMs: number }
   /** The latch was pulsed. */
   | { type: 'LATCHED'; atMs: number }
-  /** A line or device could not be driven. */
-  | { type: 'DRIVE_FAILED'; drive: Drive; asserted: boolean; code: string; reason: string; atMs: number }
-  /** The good signal of a rail, or pgood where `rail` is null, could not be read. */
-  | { type: 'READ_FAILED'; rail: string | null; code: string; reason: string; atMs: number };
+  /** A line or device could not be driven. `readBack`: it was read after that, and stands in the other state. */
+  | {
+      type: 'DRIVE_FAILED';
+      drive: Drive;
+      asserted: boolean;
+      readBack: boolean;
+      code: string;
+      reason: string;
+      atMs: number;
+    }
+  | ({ type: 'READ_FAILED'; code: string; reason: string; atMs: number } & SignalRef);
 
 /** How a request was taken. */
 export type Outcome = 'changed' | 'unchanged' | 'rejected';
@@ -91,10 +99,30 @@ function settle(plan: Plan, before: SequenceState): SequenceState {
 /** The sequence after an event that tells a time or a level. */
 function noted(plan: Plan, before: SequenceState, event: SequenceEvent): SequenceState {
   let sequence: SequenceState = { ...before, nowMs: Math.max(before.nowMs, event.atMs) };
-  if (event.type === 'RAIL_LEVEL' && railState(sequence, event.rail).good !== event.good) {
-    sequence = withRail(sequence, event.rail, { good: event.good, sinceMs: event.atMs });
-  } else if (event.type === 'PGOOD_LEVEL' && sequence.pgood.level !== event.good) {
-    sequence = { ...sequence, pgood: { ...sequence.pgood, level: event.good, sinceMs: event.atMs } };
+  if (event.type === 'RAIL_LEVEL') {
+    const { good, goodUnread, enabled, sinceMs } = railState(sequence, event.rail);
+    const observable = plan.rails.some(({ name, observable }) => name === event.rail && observable);
+    sequence = withRail(sequence, event.rail, {
+      good: event.good,
+      // What was read of a rail without a signal is its enable.
+      goodUnread: goodUnread && !observable && enabled,
+      sinceMs: good === event.good ? sinceMs : event.atMs,
+    });
+  } else if (event.type === 'PGOOD_LEVEL') {
+    const { level, good, sinceMs } = sequence.pgood;
+    sequence = {
+      ...sequence,
+      pgood: {
+        level: event.good,
+        good,
+        unread: false,
+        sinceMs: level === event.good ? sinceMs : event.atMs,
+      },
+    };
+  } else if (event.type === 'READ_FAILED' && event.signal === 'pgood') {
+    sequence = { ...sequence, pgood: { ...sequence.pgood, unread: true } };
+  } else if (event.type === 'READ_FAILED' && event.signal === 'good' && event.rail !== null) {
+    sequence = withRail(sequence, event.rail, { goodUnread: true });
   } else if (event.type === 'LATCHED') {
     sequence = { ...sequence, latchPending: false };
   }
@@ -102,7 +130,13 @@ function noted(plan: Plan, before: SequenceState, event: SequenceEvent): Sequenc
 }
 
 function enabledRail(rail: RailPlan, nowMs: number): RailState {
-  const base = { enabled: true, sinceMs: nowMs, deadlineMs: nowMs + rail.onTimeoutMs };
+  const base = {
+    enabled: true,
+    enableDoubt: null,
+    goodUnread: !rail.observable,
+    sinceMs: nowMs,
+    deadlineMs: nowMs + rail.onTimeoutMs,
+  };
   if (rail.observable) return { ...base, phase: 'rising', good: false };
   return rail.settleMs > 0
     ? { ...base, phase: 'rising', good: true }
@@ -113,7 +147,7 @@ function disabledRail(rail: RailPlan, state: RailState, nowMs: number): RailStat
   if (rail.observable && state.good) {
     return { ...state, enabled: false, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs };
   }
-  return { enabled: false, good: false, phase: 'down', sinceMs: nowMs, deadlineMs: null };
+  return { ...state, enabled: false, good: false, phase: 'down', sinceMs: nowMs, deadlineMs: null };
 }
 
 /** The rail that failed while power should be coming or standing, if one did. */
@@ -308,7 +342,13 @@ function hardwareFault(
 /** An enable that could not be switched off is beyond help: the rest goes down without it. */
 const giveUpRail = machineSetup.assign(({ context, event }) => {
   if (event.type !== 'DRIVE_FAILED' || event.drive.what !== 'enable' || event.asserted) return {};
-  return withRail(context, event.drive.rail, { phase: 'stuck', enabled: true, deadlineMs: null });
+  const { enableDoubt } = railState(context, event.drive.rail);
+  return withRail(context, event.drive.rail, {
+    phase: 'stuck',
+    enabled: true,
+    enableDoubt: event.readBack ? null : (enableDoubt ?? 'undriven'),
+    deadlineMs: null,
+  });
 });
 
 const startStage = (limit: 'onTimeoutMs' | 'offTimeoutMs') =>
@@ -374,7 +414,7 @@ const NOWHERE: Context = {
   },
   nowMs: 0,
   rails: {},
-  pgood: { level: false, good: false, sinceMs: 0 },
+  pgood: { level: false, good: false, unread: false, sinceMs: 0 },
   resetsAsserted: {},
   stageDeadlineMs: null,
   readyMs: null,

@@ -1,5 +1,5 @@
 import type { Plan } from './plan.ts';
-import type { Hint, Observation, RailState, SequenceState, State } from './state.ts';
+import type { Hint, Observation, RailState, SequenceState, SignalRef, State } from './state.ts';
 
 /**
  * What the hardware says, with the hint for what the hardware cannot tell: deadlines, the direction a
@@ -25,7 +25,7 @@ function contradictionsIn(plan: Plan, observation: Observation): string[] {
 }
 
 function railOf(
-  observed: { enabled: boolean; good: boolean },
+  observed: Pick<RailState, 'enabled' | 'enableDoubt' | 'good' | 'goodUnread'>,
   times: { settleMs: number; onTimeoutMs: number; offTimeoutMs: number },
   hinted: RailState | undefined,
   settled: boolean,
@@ -34,7 +34,7 @@ function railOf(
   const { enabled, good } = observed;
   // The hinted time of the last change counts only while the level is still the hinted one.
   const sinceMs = hinted && hinted.good === good ? hinted.sinceMs : nowMs;
-  const base = { enabled, good, sinceMs };
+  const base = { ...observed, sinceMs };
   if (enabled) {
     if (settled || hinted?.phase === 'up') return { ...base, phase: 'up', deadlineMs: null };
     const deadlineMs =
@@ -100,7 +100,12 @@ export function reconcile(
       // In pgood a latching board is enabled though its pins do not show it.
       const enabled = seen.enabled || (settled && plan.latched);
       const good = rail.observable ? seen.good : enabled;
-      return [rail.name, railOf({ enabled, good }, rail, hinted?.rails[rail.name], settled, nowMs)];
+      const unread = (of: SignalRef['signal']) =>
+        observation.unread?.some(({ signal, rail: name }) => signal === of && name === rail.name) ?? false;
+      const enableDoubt = unread('enable') ? 'unread' : null;
+      const goodUnread = !rail.observable || unread('good');
+      const observed = { enabled, enableDoubt, good, goodUnread } as const;
+      return [rail.name, railOf(observed, rail, hinted?.rails[rail.name], settled, nowMs)];
     }),
   );
   // One sample must not end a running host: after pgood a low level has to stand for deglitchMs first.
@@ -111,7 +116,12 @@ export function reconcile(
   const sequence: SequenceState = {
     nowMs,
     rails,
-    pgood: { level: observation.pgood, good: believedGood, sinceMs: nowMs },
+    pgood: {
+      level: observation.pgood,
+      good: believedGood,
+      unread: observation.unread?.some(({ signal }) => signal === 'pgood') ?? false,
+      sinceMs: nowMs,
+    },
     resetsAsserted: observation.resetsAsserted,
     stageDeadlineMs: waiting
       ? hint?.state === state && hinted?.stageDeadlineMs != null

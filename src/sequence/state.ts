@@ -19,10 +19,20 @@ export type State = (typeof STATES)[number];
  */
 export type RailPhase = 'down' | 'rising' | 'up' | 'falling' | 'stuck';
 
+/**
+ * Why an enable is taken for asserted: it could not be read when the lines were, or switching it off failed and
+ * nothing was read back.
+ */
+export type EnableDoubt = 'unread' | 'undriven';
+
 export interface RailState {
   readonly phase: RailPhase;
   readonly enabled: boolean;
+  /** What an `enabled` that is true rests on where it is no level that was read; null where it is. */
+  readonly enableDoubt: EnableDoubt | null;
   readonly good: boolean;
+  /** No signal says that `good` is so: it could not be read since, or the rail has none. */
+  readonly goodUnread: boolean;
   /** When `good` last changed. */
   readonly sinceMs: number;
   /** Rising: latest time for good. Falling: latest time for no longer good. Else null. */
@@ -35,6 +45,8 @@ export interface PgoodState {
   readonly level: boolean;
   /** Level that has stood for the board's `deglitchMs`. */
   readonly good: boolean;
+  /** `level` is the one of before: it could not be read since. */
+  readonly unread: boolean;
   /** When `level` last changed. */
   readonly sinceMs: number;
 }
@@ -89,6 +101,14 @@ export interface Observation {
   readonly rails: Readonly<Record<string, { readonly enabled: boolean; readonly good: boolean }>>;
   readonly pgood: boolean;
   readonly resetsAsserted: Readonly<Record<string, boolean>>;
+  /** What of it could not be read, and is assumed. Absent where all was read. */
+  readonly unread?: readonly SignalRef[];
+}
+
+/** A signal that is read: an enable or good signal of a rail; pgood or a reset, where `rail` is null. */
+export interface SignalRef {
+  readonly signal: 'enable' | 'good' | 'pgood' | 'reset';
+  readonly rail: string | null;
 }
 
 /** The state another process left behind, of the same boot and the same board file. */

@@ -9,7 +9,7 @@ const [socket = '', boardPath = '', chassisText = '', intervalText = ''] = proce
 const loaded = loadBoard(boardPath);
 const chassis = chassisOf(loaded, Number(chassisText));
 const { gpio, i2c } = await connectPlant(socket);
-const hardware = await openChassis(loaded.board, chassis, {
+const hardware = await openChassis(loaded.board, Number(chassisText), {
   gpio: async () => gpio,
   i2c: async () => i2c,
   clock: createSystemClock(),

@@ -227,7 +227,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
       const ports = { gpio: async () => gpio, i2c: async () => i2c, clock: ownClock };
       const described = board.chassis[chassis];
       if (!described) throw new RangeError(`no chassis ${chassis}`);
-      const hardware = await openChassis(board, described, ports, { whatCanBeHad: options.powersOff });
+      const hardware = await openChassis(board, chassis, ports, { whatCanBeHad: options.powersOff });
       try {
         for (const [index, job] of options.jobs.entries()) {
           const result = await runSequence(job, { ...runOptions, hardware });

@@ -93,7 +93,7 @@ function eventsFrom(plan: Plan, { snapshot }: Node): SequenceEvent[] {
       atMs,
     })),
     { type: 'PGOOD_LEVEL', good: !sequence.pgood.level, atMs },
-    { type: 'READ_FAILED', rail: null, code: 'GPIO_FAILED', reason: 'EIO', atMs },
+    { type: 'READ_FAILED', signal: 'pgood', rail: null, code: 'GPIO_FAILED', reason: 'EIO', atMs },
     ...(plan.latched ? [{ type: 'LATCHED' as const, atMs }] : []),
   ];
 }
@@ -176,7 +176,13 @@ function follow(
           failedRail = action.rail;
           const { rail: name, asserted } = action;
           const failure = { code: 'GPIO_FAILED', reason: 'EIO', atMs: sequence.nowMs };
-          pending.push({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: name }, asserted, ...failure });
+          pending.push({
+            type: 'DRIVE_FAILED',
+            drive: { what: 'enable', rail: name },
+            asserted,
+            readBack: false,
+            ...failure,
+          });
           if (RISING.includes(state)) break;
           continue;
         }

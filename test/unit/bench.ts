@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseFault } from '../../mocks/faults.ts';
+import { type Fault, parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant, type Plant } from '../../mocks/plant.ts';
@@ -40,6 +40,8 @@ export interface Bench {
   run(job: Job, options?: RunVariant): Promise<RunResult>;
   /** Runs a job and kills its process with the `calls`-th drive, before or after it took effect. */
   runKilled(job: Job, calls: number, when: 'before' | 'after'): Promise<'killed' | 'ended'>;
+  /** A fault of this board. */
+  fault(text: string): Fault;
   /** Enables that are asserted now. */
   enabled(): string[];
   /** How often each line changed. */
@@ -81,7 +83,7 @@ export function createBench(
   const open = (job: Job): Promise<ChassisHardware> =>
     openChassis(
       board,
-      chassis,
+      0,
       { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock },
       { whatCanBeHad: job.request === 'POWER_OFF' },
     );
@@ -147,6 +149,7 @@ export function createBench(
           return end;
         })(),
       ),
+    fault: (text) => parseFault(text, board),
     enabled: () =>
       plant
         .lines()

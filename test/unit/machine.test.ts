@@ -290,7 +290,7 @@ describe('faults', () => {
     machine.good('A', 1010);
     machine.send({ type: 'TICK', atMs: 1020 });
     machine.take();
-    const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads low', atMs: 1021 } as const;
+    const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads low', readBack: true, atMs: 1021 } as const;
     machine.send({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'B' }, asserted: true, ...failure });
     expect(machine.take()).toEqual(['fault hardware B', 'C off', 'B off', 'A off']);
   });
@@ -299,7 +299,7 @@ describe('faults', () => {
     const machine = poweredOn(diamondPlan());
     machine.send({ type: 'POWER_OFF', atMs: 2000 });
     machine.take();
-    const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads high', atMs: 2001 } as const;
+    const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads high', readBack: true, atMs: 2001 } as const;
     machine.send({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'D' }, asserted: false, ...failure });
     expect(machine.take()).toEqual(['fault hardware D', 'C off', 'B off']);
     for (const rail of ['B', 'C']) machine.good(rail, 2010, false);
@@ -309,9 +309,41 @@ describe('faults', () => {
     expect(machine.state).toBe('failed');
   });
 
+  it('what could not be read, or not be switched, is marked until a level is known', () => {
+    const machine = poweredOn(diamondPlan());
+    const failure = { code: 'GPIO_FAILED', reason: 'EIO', atMs: 2000 } as const;
+    const marks = () => {
+      const { rails, pgood } = machine.sequence;
+      return [rails.D?.enableDoubt, rails.D?.goodUnread, pgood.unread];
+    };
+    expect(marks()).toEqual([null, false, false]);
+    machine.send({ type: 'READ_FAILED', signal: 'pgood', rail: null, ...failure });
+    machine.send({ type: 'READ_FAILED', signal: 'good', rail: 'D', ...failure });
+    expect(marks()).toEqual([null, true, true]);
+    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 2001 });
+    machine.good('D', 2001);
+    expect(marks()).toEqual([null, false, false]);
+    // A reset is no pgood.
+    machine.send({ type: 'READ_FAILED', signal: 'reset', rail: null, ...failure });
+    expect(marks()).toEqual([null, false, false]);
+    machine.send({ type: 'POWER_OFF', atMs: 2002 });
+    const drive = { what: 'enable', rail: 'D' } as const;
+    machine.send({ type: 'DRIVE_FAILED', drive, asserted: false, readBack: false, ...failure });
+    expect(marks()).toEqual(['undriven', false, false]);
+    machine.send({ type: 'DRIVE_FAILED', drive, asserted: false, readBack: true, ...failure });
+    expect(marks()).toEqual([null, false, false]);
+  });
+
   it('a signal that cannot be read is no reason to take a running host down', () => {
     const machine = poweredOn(diamondPlan());
-    machine.send({ type: 'READ_FAILED', rail: null, code: 'GPIO_FAILED', reason: 'EIO', atMs: 2000 });
+    machine.send({
+      type: 'READ_FAILED',
+      signal: 'pgood',
+      rail: null,
+      code: 'GPIO_FAILED',
+      reason: 'EIO',
+      atMs: 2000,
+    });
     expect(machine.state).toBe('pgood');
   });
 });

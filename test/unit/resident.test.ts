@@ -79,7 +79,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     const killed = new AbortController();
     const signal = new AbortController().signal;
     const run = async () => {
-      const hardware = await openChassis(board, chassis, ports);
+      const hardware = await openChassis(board, 0, ports);
       const lock = await lockChassis(runDir, 0, dead.holder, {
         clock,
         waitMs: 0,
@@ -110,7 +110,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
       createResident({
         chassis: 0,
         plan,
-        hardware: await openChassis(board, chassis, ports),
+        hardware: await openChassis(board, 0, ports),
         clock: counted,
         runDir,
         identity: IDENTITY,

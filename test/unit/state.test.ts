@@ -86,7 +86,7 @@ async function createBmc({ initially = 'off', lasting, bootId = 'boot', isAdopte
       createResident({
         chassis: 0,
         plan: planOf(chassis),
-        hardware: await openChassis(board, chassis, ports),
+        hardware: await openChassis(board, 0, ports),
         clock,
         runDir: folder,
         identity: { bootId, boardHash: 'hash' },

@@ -77,7 +77,7 @@ async function look(
   });
   if (lock === null) return 'under way';
   try {
-    const hardware = await openChassis(loaded.board, chassis, world);
+    const hardware = await openChassis(loaded.board, number, world);
     try {
       const store = createSnapshotFile(runDir, number, {
         bootId: world.bootId(),

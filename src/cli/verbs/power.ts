@@ -76,7 +76,7 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
   const plan = planOf(chassis);
   const lock = await lockFor(invocation, world);
   try {
-    const hardware = await openChassis(loaded.board, chassis, world, {
+    const hardware = await openChassis(loaded.board, number, world, {
       whatCanBeHad: POWERS_OFF.includes(verb),
     });
     try {

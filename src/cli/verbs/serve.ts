@@ -86,7 +86,7 @@ async function startService(
     for (const [name, chassis] of Object.entries(loaded.board.chassis)) {
       const number = Number(name);
       const plan = planOf(chassis);
-      const hardware = await openChassis(loaded.board, chassis, world);
+      const hardware = await openChassis(loaded.board, number, world);
       opened.push(hardware);
       let blamed = '';
       const resident = await createResident({

@@ -34,7 +34,7 @@ export const status: Verb = {
       boardHash: loaded.hash,
       plan,
     });
-    const hardware = await openChassis(loaded.board, chassis, world);
+    const hardware = await openChassis(loaded.board, number, world);
     try {
       const { hint, warning } = store.load();
       const { observation, unreadable } = await hardware.observe();

@@ -1,0 +1,97 @@
+import { describe, expect, it } from 'vitest';
+import { lineOf } from '../../src/cli/report.ts';
+import type { PowerError } from '../../src/errors.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { expectDone, faultError } from '../../src/run/outcome.ts';
+import { type Bench, createBench } from './bench.ts';
+
+/** What a power-off ends with. */
+async function failedOff(bench: Bench): Promise<PowerError> {
+  const result = await bench.run(JOBS.off);
+  try {
+    expectDone(0, 'off', JOBS.off, result);
+  } catch (error) {
+    return error as PowerError;
+  }
+  throw new Error(`the power-off ended in ${result.state}`);
+}
+
+const applied = (what: string) =>
+  `; POWER IS STILL APPLIED (${what}): disconnect the input power before touching the board`;
+
+describe('power that could not be taken down is told as far as it is known', () => {
+  it.each([
+    ['enable P5V stuck on', 'P5V', 'enabled', 'rail P5V is enabled'],
+    ['enable PVDDQ stuck on', 'PVDDQ', 'enabled', 'rail PVDDQ is enabled'],
+    ['good P1V8 stuck on', 'P1V8', 'good', 'rail P1V8 is good'],
+    ['pgood stuck on', null, 'good', 'pgood stands'],
+    ['i2c vr_ddr nack', 'PVDDQ', 'unread', 'rail PVDDQ could not be read and is taken to be on'],
+    ['line C3 busy', 'P1V8', 'unread', 'rail P1V8 could not be read and is taken to be on'],
+    // Read, and then its turn to go off.
+    [
+      'i2c vr_ddr nack at 1ms',
+      'PVDDQ',
+      'undriven',
+      'rail PVDDQ could not be switched off and is taken to be on',
+    ],
+  ])('%s', async (fault, rail, because, text) => {
+    const bench = createBench('reference', { faults: [fault], initially: 'on' });
+    const { message, details } = await failedOff(bench);
+    expect(message).toContain(applied(text));
+    expect(details).toMatchObject({ powerStillApplied: true, stillOn: [{ rail, because }] });
+  });
+
+  it('a rail without a signal is enabled, and nothing says that it is good', async () => {
+    const bench = createBench('openpower', { initially: 'on' });
+    const [rail = ''] = bench.plan.rails.map(({ name }) => name);
+    bench.plant.addFault(bench.fault(`enable ${rail} stuck on`));
+    const { message, details } = await failedOff(bench);
+    expect(message).toContain(`rail ${rail} is enabled`);
+    expect(details.stillOn).toContainEqual({ rail, because: 'enabled' });
+  });
+
+  it('a signal that stood and could not be read any more', async () => {
+    const bench = createBench('reference', { faults: ['good P1V8 stuck on'], initially: 'on' });
+    bench.plant.addFault(bench.fault('line rail P1V8 good read error at 1ms'));
+    const { message, details } = await failedOff(bench);
+    expect(message).toContain(applied('rail P1V8 could not be read and is taken to be on'));
+    expect(details.stillOn).toEqual([{ rail: 'P1V8', because: 'unread' }]);
+  });
+
+  it('the same of pgood', async () => {
+    const bench = createBench('reference', { faults: ['pgood stuck on'], initially: 'on' });
+    const { sequence } = await bench.run(JOBS.off);
+    const { message } = faultError(0, { ...sequence, pgood: { ...sequence.pgood, unread: true } });
+    expect(message).toContain(applied('pgood could not be read and is taken to stand'));
+  });
+
+  it('power that is down leaves nothing', async () => {
+    const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
+    const result = await bench.run(JOBS.on);
+    expect(() => expectDone(0, 'on', JOBS.on, result)).toThrow(
+      expect.objectContaining({
+        message: expect.stringMatching(/; the power was taken down$/),
+        details: expect.objectContaining({ powerStillApplied: false, stillOn: [] }),
+      }),
+    );
+  });
+});
+
+it.each([
+  [[], 'lines read: off, pgood not asserted'],
+  [['line pgood read error'], 'lines read: off, pgood could not be read'],
+])('the line for people does not tell a level that was not read: %j', async (faults, line) => {
+  const bench = createBench('reference', { faults });
+  await bench.run(JOBS.off).catch(() => undefined);
+  expect(bench.recording.map((entry) => lineOf(entry).text)).toContain(line);
+});
+
+it('a record of the lines tells what of it was not read', async () => {
+  const bench = createBench('reference', { faults: ['i2c vr_ddr nack'], initially: 'on' });
+  await bench.run(JOBS.off);
+  const unread = [
+    { signal: 'enable', rail: 'PVDDQ' },
+    { signal: 'good', rail: 'PVDDQ' },
+  ];
+  expect(bench.recording).toContainEqual(expect.objectContaining({ type: 'reconciled', unread }));
+});
