@@ -35,6 +35,8 @@ export interface Verb {
   readonly operands: readonly [least: number, most: number];
   /** Returns the exit code. */
   readonly run: (invocation: Invocation, world: World) => Promise<number>;
+  /** What is to be done about an error of `run` once it was reported. Its own news come after it. */
+  readonly afterError?: (error: unknown, invocation: Invocation, world: World) => Promise<void>;
 }
 
 interface Entry {
@@ -201,7 +203,14 @@ export async function runCommandLine(args: readonly string[], world: World): Pro
       throw usageError(`unknown verb "${verbName}": ${suggestName(verbName, Object.keys(VERBS), 'verbs')}`);
     }
     const verb = await entry.load();
-    return await verb.run(parse(rest, verbName, verb, world), world);
+    const invocation = parse(rest, verbName, verb, world);
+    try {
+      return await verb.run(invocation, world);
+    } catch (error) {
+      reportError(error, json, world);
+      await verb.afterError?.(error, invocation, world);
+      return exitCodeOf(error);
+    }
   } catch (error) {
     reportError(error, json, world);
     return exitCodeOf(error);

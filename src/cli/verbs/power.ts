@@ -48,23 +48,23 @@ export const power: Verb = {
   operands: [0, 0],
   async run(invocation, world) {
     const { chassis } = invocation;
-    try {
-      const state = await drive(invocation, world);
-      // A unit that this process is says by itself how it ended.
-      if (state === 'pgood' || state === 'off') {
-        await tellSystemd(invocation, world, async (units) => {
-          const routed = await putRight(units, chassis, state === 'pgood');
-          return routed === null ? [] : [routed];
-        });
-      }
-      return EXIT.ok;
-    } catch (error) {
-      if (error instanceof PowerError && typeof error.details.powerStillApplied === 'boolean') {
-        const { powerStillApplied } = error.details;
-        await tellSystemd(invocation, world, (units) => routeFailure(units, chassis, { powerStillApplied }));
-      }
-      throw error;
+    const state = await drive(invocation, world);
+    // A unit that this process is says by itself how it ended.
+    if (state === 'pgood' || state === 'off') {
+      await tellSystemd(invocation, world, async (units) => {
+        const routed = await putRight(units, chassis, state === 'pgood');
+        return routed === null ? [] : [routed];
+      });
     }
+    return EXIT.ok;
+  },
+
+  async afterError(error, invocation, world) {
+    if (!(error instanceof PowerError) || typeof error.details.powerStillApplied !== 'boolean') return;
+    const { powerStillApplied } = error.details;
+    await tellSystemd(invocation, world, (units) =>
+      routeFailure(units, invocation.chassis, { powerStillApplied }),
+    );
   },
 };
 

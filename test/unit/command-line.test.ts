@@ -1,0 +1,185 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { HardwareError } from '../../hw/errors.ts';
+import { parseFault } from '../../mocks/faults.ts';
+import { createMockGpio } from '../../mocks/gpio.ts';
+import { createMockI2c } from '../../mocks/i2c.ts';
+import { createPlant } from '../../mocks/plant.ts';
+import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { checkBoard } from '../../src/board/load.ts';
+import { runCommandLine } from '../../src/cli/main.ts';
+import type { World } from '../../src/cli/world.ts';
+
+/** Two chassis of one rail each; the one of chassis 1 is switched by pin C1 and over PMBus, and seen at B1. */
+const BOARD = {
+  name: 'two-chassis',
+  devices: { vr: { bus: 3, address: '0x60' } },
+  chassis: Object.fromEntries(
+    [0, 1].map((number) => [
+      number,
+      {
+        rails: {
+          MAIN: {
+            enable: { chip: 'gpio', line: `C${number}` },
+            good: { chip: 'gpio', line: `B${number}` },
+            onTimeoutMs: 500,
+          },
+          ...(number === 1 && {
+            CORE: { enable: { pmbus: 'vr' }, good: { pmbus: 'vr', minVolts: 0.9 }, needs: ['MAIN'] },
+          }),
+        },
+        pgood: { chip: 'gpio', line: `D${number}` },
+      },
+    ]),
+  ),
+};
+
+// Loading takes real time, in which virtual time would run out.
+beforeAll(async () => {
+  await Promise.all([
+    import('../../src/cli/verbs/power.ts'),
+    import('../../src/cli/verbs/status.ts'),
+    import('../../src/cli/verbs/adopt.ts'),
+    import('../../src/cli/verbs/serve.ts'),
+  ]);
+});
+
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'command-line-'));
+  writeFileSync(join(dir, 'board.json'), JSON.stringify(BOARD));
+});
+afterEach(() => rmSync(dir, { recursive: true }));
+
+interface Options {
+  readonly faults?: readonly string[];
+  readonly initially?: 'off' | 'on';
+  readonly units?: World['units'];
+  /** When SIGINT comes, once or twice. */
+  readonly signalsAtMs?: readonly number[];
+}
+
+/** Runs one command line on a plant of its own. */
+async function run(args: readonly string[], options: Options = {}) {
+  const { faults = [], initially = 'off', signalsAtMs = [] } = options;
+  const { board, problems } = checkBoard(BOARD);
+  if (!board) throw new TypeError(JSON.stringify(problems));
+  const clock = createVirtualClock();
+  const plant = createPlant({
+    board,
+    clock,
+    initially,
+    faults: faults.map((text) => parseFault(text, board)),
+  });
+  const controllers = [new AbortController(), new AbortController()] as const;
+  for (const [index, ms] of signalsAtMs.entries()) {
+    const abort = () => controllers[index]?.abort('SIGINT');
+    if (ms === 0) abort();
+    else clock.after(ms, abort);
+  }
+  let stdout = '';
+  let stderr = '';
+  const unavailable = async () => {
+    throw new HardwareError('DBUS_UNAVAILABLE', 'there is no bus');
+  };
+  const notify = async () => undefined;
+  const world: World = {
+    clock,
+    gpio: async () => createMockGpio(plant),
+    i2c: async () => createMockI2c(plant),
+    units: options.units ?? unavailable,
+    objectBus: unavailable,
+    eventLog: unavailable,
+    notifier: async () => ({
+      watchdogIntervalMs: null,
+      ready: notify,
+      status: notify,
+      stopping: notify,
+      alive: notify,
+    }),
+    bootId: () => 'boot',
+    env: {},
+    stdout: {
+      write: (text) => {
+        stdout += text;
+      },
+      columns: null,
+      journal: false,
+    },
+    stderr: {
+      write: (text) => {
+        stderr += text;
+      },
+      columns: null,
+      journal: false,
+    },
+    signal: controllers[0].signal,
+    abandon: controllers[1].signal,
+    onHangup: () => () => undefined,
+    systemd: 'present',
+    defaultRunDir: join(dir, 'run'),
+    stateDir: dir,
+    openbmcRunDir: dir,
+    unitSourceDir: dir,
+    programName: 'chassis-power',
+  };
+  const code = await clock.runUntil(runCommandLine([...args, '--board', join(dir, 'board.json')], world));
+  const errors = stdout.split('\n').filter((line) => line.startsWith('{"error"'));
+  return { code, stdout, stderr, error: errors.length === 0 ? null : JSON.parse(errors[0] ?? '').error };
+}
+
+describe('an error says which chassis it hit', () => {
+  it.each([
+    // Lines and buses that cannot be opened.
+    ['start', 'line C1 busy', 'off', 'GPIO_BUSY', 'enable of rail MAIN: GPIO line C1 of gpio is held by '],
+    ['status', 'line B1 busy', 'off', 'GPIO_BUSY', 'good signal of rail MAIN: GPIO line B1 of gpio is held'],
+    ['adopt', 'line D1 busy', 'off', 'GPIO_BUSY', 'pgood: GPIO line D1 of gpio is held by '],
+    ['serve', 'line D1 busy', 'off', 'GPIO_BUSY', 'pgood: GPIO line D1 of gpio is held by '],
+    // The first read.
+    ['on', 'i2c vr nack', 'off', 'I2C_NO_DEVICE', 'enable of rail CORE: 0x60 on I2C bus 3 '],
+    ['wait-off', 'line D1 read error', 'on', 'GPIO_FAILED', 'pgood: GPIO line D1 of gpio cannot be read'],
+    ['status', 'line D1 read error', 'on', 'GPIO_FAILED', 'pgood: GPIO line D1 of gpio cannot be read'],
+    ['adopt', 'line D1 read error', 'on', 'GPIO_FAILED', 'pgood: GPIO line D1 of gpio cannot be read'],
+    ['serve', 'line D1 read error', 'on', 'GPIO_FAILED', 'pgood: GPIO line D1 of gpio cannot be read'],
+    // What a power-off cannot reach.
+    ['off', 'line C1 busy', 'on', 'HARDWARE_FAULT', 'enable of rail MAIN: GPIO line C1 of gpio is held by '],
+    ['off', 'line D1 read error', 'off', 'GPIO_FAILED', 'pgood: GPIO line D1 of gpio cannot be read'],
+  ] as const)('%s with "%s"', async (verb, fault, initially, code, text) => {
+    const { error, stderr } = await run([verb, '--chassis', '1', '--json'], { faults: [fault], initially });
+    expect(error).toMatchObject({ code, chassis: 1 });
+    expect(error.message.slice(0, `chassis 1: ${text}`.length)).toBe(`chassis 1: ${text}`);
+    expect(stderr).toContain(`chassis-power: ${error.message}`);
+  });
+
+  it.each([
+    [[20], 'chassis 1: SIGINT in opPowerStart: the power was taken down'],
+    [[700, 700.5], 'chassis 1: SIGINT in opPowerStop, again: the lines stay as they are; '],
+    [[0], 'chassis 1: SIGINT: nothing was begun, the chassis is off'],
+  ])('one that was interrupted after %j ms', async (signalsAtMs, text) => {
+    const faults = ['chassis 1 pgood never', 'chassis 1 rail CORE slow off 400ms'];
+    const { code, error } = await run(['on', '--chassis', '1', '--json'], { faults, signalsAtMs });
+    expect(code).toBe(130);
+    expect(error).toMatchObject({ code: 'INTERRUPTED', chassis: 1, signal: 'SIGINT' });
+    expect(error.message.slice(0, text.length)).toBe(text);
+  });
+});
+
+describe('systemd that could not be told', () => {
+  it('of a failure is told after the failure', async () => {
+    const { code, stderr } = await run(['on'], { faults: ['rail MAIN never good'] });
+    expect(code).toBe(101);
+    expect(stderr.split('\n')).toEqual([
+      'chassis-power: chassis 0: rail MAIN was not good within 500 ms of its enable; the power was taken down',
+      'chassis-power: systemd could not be told: there is no bus',
+      '',
+    ]);
+  });
+
+  it('of a success is a warning', async () => {
+    const { code, stderr } = await run(['on']);
+    expect(code).toBe(0);
+    expect(stderr).toBe('chassis-power: systemd could not be told: there is no bus\n');
+  });
+});
