@@ -244,7 +244,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     if (request !== null) await handle({ type: request, atMs: clock.nowMs() });
     for (const { signal: unread, rail, reason, error } of unreadable) {
       const failure = { reason, code: error.code };
-      record({ type: 'readFailed', what: rail ?? 'pgood', ...failure });
+      record({ type: 'readFailed', what: rail ?? unread, ...failure });
       await handle({ type: 'READ_FAILED', signal: unread, rail, ...failure, atMs: clock.nowMs() });
     }
     // Nothing was seen that had to go off; what could not be seen may be on all the same.

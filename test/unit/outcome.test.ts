@@ -86,6 +86,13 @@ it.each([
   expect(bench.recording.map((entry) => lineOf(entry).text)).toContain(line);
 });
 
+it('a reset that could not be read is not told as pgood', async () => {
+  const bench = createBench('reference', { faults: ['line D0 read error'], initially: 'on' });
+  await bench.run(JOBS.off);
+  const failed = bench.recording.flatMap((entry) => (entry.type === 'readFailed' ? [entry.what] : []));
+  expect(failed).toEqual(['reset']);
+});
+
 it('a record of the lines tells what of it was not read', async () => {
   const bench = createBench('reference', { faults: ['i2c vr_ddr nack'], initially: 'on' });
   await bench.run(JOBS.off);
