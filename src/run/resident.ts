@@ -153,6 +153,15 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     if (entry.type === 'state') enter(entry.to);
   };
 
+  const warn = (message: string): void => options.record({ type: 'warning', message, atMs: clock.nowMs() });
+  /** What is recorded is of this chassis: its number is not said twice. */
+  const withoutChassis = (error: unknown): string => {
+    const text = errorText(error);
+    const prefix = `chassis ${chassis}: `;
+    return text.startsWith(prefix) ? text.slice(prefix.length) : text;
+  };
+  const warnOf = (error: unknown): void => warn(withoutChassis(error));
+
   /** Another process changed the state. */
   const takeNotice = async (): Promise<void> => {
     if (running !== null || stopped) return;
@@ -172,10 +181,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     return hint === null ? isLocked(runDir, chassis) : hint.state !== 'pgood';
   };
 
-  const tell = (loss: Loss): Promise<void> =>
-    options.onLoss(loss).catch((error: unknown) => {
-      options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
-    });
+  const tell = (loss: Loss): Promise<void> => options.onLoss(loss).catch(warnOf);
 
   /** Watches a chassis that is on until it is not, or somebody else drives. Once at a time. */
   function watchOver(): void {
@@ -195,7 +201,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
         onLost: async () => {
           // All enables are off by now. Whoever has the lock can only find the same.
           held = await lock(new AbortController().signal).catch((error: unknown) => {
-            options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
+            warnOf(error);
             return null;
           });
         },
@@ -203,13 +209,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       if (result.state === 'failed') lost = result;
     };
     const ended = run()
-      .catch((error: unknown) => {
-        options.record({
-          type: 'warning',
-          message: `the watch ended: ${errorText(error)}`,
-          atMs: clock.nowMs(),
-        });
-      })
+      .catch((error: unknown) => warn(`the watch ended: ${withoutChassis(error)}`))
       .then(async () => {
         held?.release();
         watching = null;
@@ -273,15 +273,9 @@ export async function createResident(options: ResidentOptions): Promise<Resident
 
   const finish = async (left: 'rising' | 'falling'): Promise<void> => {
     const what = left === 'rising' ? 'taking down what it raised' : 'finishing the power off';
-    options.record({
-      type: 'warning',
-      message: `the service ended in ${state} and left the chassis half powered: ${what}`,
-      atMs: clock.nowMs(),
-    });
+    warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
     running = begin('off', null, left === 'rising' ? JOBS.off : JOBS.waitOff);
-    await running.operation.done.catch((error: unknown) => {
-      options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
-    });
+    await running.operation.done.catch(warnOf);
   };
 
   const stopTracking = trackPgood(
@@ -298,9 +292,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
   const fileName = basename(snapshotPath(runDir, chassis));
   const files = watchFolder(runDir, { persistent: false }, (_, name) => {
     if (name !== fileName) return;
-    takeNotice().catch((error: unknown) => {
-      options.record({ type: 'warning', message: errorText(error), atMs: clock.nowMs() });
-    });
+    takeNotice().catch(warnOf);
   });
   watchOverIfOn();
 
