@@ -59,7 +59,7 @@ type ValueType =
   | { readonly kind: 'struct'; readonly of: readonly ValueType[] };
 
 /** Whether values of this signature can be sent. */
-export function isSignature(text: string): boolean {
+function isSignature(text: string): boolean {
   return parseSignature(text) !== undefined;
 }
 

@@ -122,12 +122,25 @@ export async function look(root: string, paths: Iterable<string>): Promise<Map<s
   const present = new Map<string, Present>();
   for (const path of paths) {
     const full = join(root, path);
-    const kind = await kindOf(full);
-    if (kind === 'file') present.set(path, { kind, fingerprint: sha256(await readFile(full)) });
-    else if (kind === 'link') present.set(path, { kind, fingerprint: await readlink(full) });
-    else present.set(path, kind === null ? null : { kind });
+    try {
+      present.set(path, await presentAt(full));
+    } catch (error) {
+      throw new PowerError(
+        'UNITS_NOT_WRITABLE',
+        `Cannot read ${full}: ${errorText(error)}. Run it as root, or put that right first; nothing was changed.`,
+        { path: full },
+        { cause: error },
+      );
+    }
   }
   return present;
+}
+
+async function presentAt(full: string): Promise<Present> {
+  const kind = await kindOf(full);
+  if (kind === 'file') return { kind, fingerprint: sha256(await readFile(full)) };
+  if (kind === 'link') return { kind, fingerprint: await readlink(full) };
+  return kind === null ? null : { kind };
 }
 
 export function conflictError(

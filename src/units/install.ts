@@ -1,6 +1,6 @@
 /**
- * Puts the systemd units in place and takes away exactly what it put. A manifest beside the units
- * remembers each file by its content and each link by its target.
+ * Puts the systemd units in place and takes away exactly what it put. A manifest below the same root
+ * (`MANIFEST_PATH`) remembers each file by its content and each link by its target.
  */
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -34,12 +34,12 @@ export interface InstallOptions extends ItemOptions {
   readonly root: string;
 }
 
-export interface KeptPath {
+interface KeptPath {
   readonly path: string;
   readonly reason: 'changed since it was installed' | 'not empty';
 }
 
-/** What happened, as paths below the root, each list sorted. Links count like files. */
+/** What happened, as paths below the root, each list sorted by path. Links count like files. */
 export interface UnitsReport {
   readonly written: readonly string[];
   /** Already there with the right content. */
@@ -49,14 +49,14 @@ export interface UnitsReport {
   readonly kept: readonly KeptPath[];
 }
 
-export interface InstallPlan {
+interface InstallPlan {
   readonly write: readonly Item[];
   readonly unchanged: readonly string[];
   readonly remove: readonly string[];
   readonly kept: readonly KeptPath[];
   /** Entries for the manifest once everything is in place. */
   readonly entries: readonly ManifestEntry[];
-  /** Paths that hold something this program did not put there, with what to do about each. */
+  /** Paths that hold something this program did not put there, or that was changed since, and which of the two it is. */
   readonly conflicts: readonly { readonly path: string; readonly reason: string }[];
 }
 
@@ -66,7 +66,7 @@ export interface InstallPlan {
  * @param previous entries of the manifest, empty on a first install
  * @param present what stands now at every path of `wanted` and `previous`
  */
-export function planInstall(
+function planInstall(
   wanted: readonly Item[],
   previous: readonly ManifestEntry[],
   present: ReadonlyMap<string, Present>,
@@ -121,7 +121,7 @@ function isOurs(there: Exclude<Present, null>, entry: ManifestEntry | undefined)
  *
  * Everything that can be seen beforehand is seen before the first write: `UNITS_SOURCE_MISSING` (no source
  * folder, or a unit that the links need is not in it), `UNITS_NOT_WRITABLE` (`root` is no folder, or a place
- * in it cannot be written), `UNITS_CONFLICT` (a path holds something else than what was installed, or leads
+ * in it cannot be read or written), `UNITS_CONFLICT` (a path holds something else than what was installed, or leads
  * out of `root`). A write that fails all the same (a full disk) is `UNITS_NOT_WRITABLE` too; what was
  * written until then is in the manifest, so installing again completes it and uninstalling removes it.
  * Does not make systemd read its files again.
@@ -172,7 +172,7 @@ export async function installUnits(options: InstallOptions): Promise<UnitsReport
     written: plan.write.map((item) => item.path).sort(),
     unchanged: [...plan.unchanged].sort(),
     removed: [...plan.remove].sort(),
-    kept: plan.kept,
+    kept: byPath(plan.kept),
   };
 }
 
@@ -214,7 +214,11 @@ export async function uninstallUnits(options: { readonly root: string }): Promis
       { cause: error },
     );
   }
-  return { written: [], unchanged: [], removed: [...plan.remove].sort(), kept };
+  return { written: [], unchanged: [], removed: [...plan.remove].sort(), kept: byPath(kept) };
+}
+
+function byPath(kept: readonly KeptPath[]): KeptPath[] {
+  return [...kept].sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
 function checkedChassis(chassis: readonly number[]): number[] {

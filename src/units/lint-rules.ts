@@ -35,7 +35,7 @@ export interface Finding {
   readonly rule: RuleId;
   readonly unit: string;
   readonly file: string;
-  /** Null for a link in a `.wants/` folder. */
+  /** Null for a link in a `.wants/` or `.requires/` folder. */
   readonly line: number | null;
   /** What is wrong. */
   readonly message: string;

@@ -281,7 +281,7 @@ describe('install', () => {
     expect(existsSync(join(base, 'typo'))).toBe(false);
   });
 
-  /** A script that installs in a process of its own and prints the error, for what needs its own limits. */
+  /** A script that installs in a process of its own and prints the error, for what needs its own limits or user. */
   async function installScript(source: string): Promise<string> {
     const entry = fileURLToPath(new URL('../../src/units/install.ts', import.meta.url));
     const outfile = join(base, 'units.mjs');
@@ -296,6 +296,29 @@ describe('install', () => {
     return script;
   }
 
+  /** Runs the script as somebody who owns everything but `denied`, which has this mode for as long. */
+  function runWithout(denied: string, mode: number, script: string): string {
+    // Root may read and write everywhere, so it has to be somebody else.
+    const nobody = 65534;
+    const isRoot = process.getuid?.() === 0;
+    if (isRoot) {
+      execFileSync('chown', ['-R', `${nobody}:${nobody}`, base]);
+      execFileSync('chown', ['0:0', denied]);
+    }
+    const before = lstatSync(denied).mode;
+    chmodSync(denied, mode);
+    try {
+      return execFileSync(process.execPath, [script], {
+        cwd: base,
+        encoding: 'utf8',
+        timeout: 10_000,
+        ...(isRoot ? { uid: nobody, gid: nobody } : {}),
+      });
+    } finally {
+      chmodSync(denied, before);
+    }
+  }
+
   test(
     'without permission nothing is written, whichever folder lacks it',
     async () => {
@@ -303,22 +326,29 @@ describe('install', () => {
       const readOnly = join(root, 'usr/lib/tmpfiles.d');
       mkdirSync(readOnly);
       const script = await installScript(copyOfSource());
-      // Root may write everywhere, so it has to be somebody else.
-      const nobody = 65534;
-      const isRoot = process.getuid?.() === 0;
-      if (isRoot) execFileSync('chown', ['-R', `${nobody}:${nobody}`, base]);
-      if (isRoot) execFileSync('chown', ['0:0', readOnly]);
-      else chmodSync(readOnly, 0o555);
       const before = snapshot(root);
 
-      const said = execFileSync(process.execPath, [script], {
-        cwd: base,
-        encoding: 'utf8',
-        timeout: 10_000,
-        ...(isRoot ? { uid: nobody, gid: nobody } : {}),
-      });
+      expect(runWithout(readOnly, 0o555, script)).toContain(`UNITS_NOT_WRITABLE Cannot write in ${readOnly}`);
+      expect(snapshot(root)).toEqual(before);
+    },
+    PROCESS_TIMEOUT_MS,
+  );
 
-      expect(said).toContain(`UNITS_NOT_WRITABLE Cannot write in ${readOnly}`);
+  test.each([
+    ['a file that cannot be read', 'chassis-power.conf', 0o000],
+    ['a folder that cannot be entered', '.', 0o600],
+  ])(
+    '%s is named, and nothing is written',
+    async (_, denied, mode) => {
+      const folder = join(root, 'usr/lib/tmpfiles.d');
+      mkdirSync(folder);
+      writeFileSync(join(folder, 'chassis-power.conf'), '# of somebody else\n');
+      const script = await installScript(copyOfSource());
+      const before = snapshot(root);
+
+      expect(runWithout(join(folder, denied), mode, script)).toContain(
+        `UNITS_NOT_WRITABLE Cannot read ${join(folder, 'chassis-power.conf')}: EACCES`,
+      );
       expect(snapshot(root)).toEqual(before);
     },
     PROCESS_TIMEOUT_MS,
@@ -404,13 +434,13 @@ describe('uninstall', () => {
 
     const report = await uninstallUnits({ root });
 
-    expect(report.kept).toEqual(
-      expect.arrayContaining([
-        { path: START, reason: 'changed since it was installed' },
-        { path: link, reason: 'changed since it was installed' },
-        { path: `${UNIT_DIR}/obmc-chassis-start@0.target.requires`, reason: 'not empty' },
-      ]),
-    );
+    const kept = new Map(report.kept.map(({ path, reason }) => [path, reason]));
+    expect(kept.get(START)).toBe('changed since it was installed');
+    expect(kept.get(link)).toBe('changed since it was installed');
+    expect(kept.get(`${UNIT_DIR}/obmc-chassis-start@0.target.requires`)).toBe('not empty');
+    // Folders among the files, by path.
+    expect([...kept.keys()]).toEqual([...kept.keys()].sort());
+    expect(report.kept).toHaveLength(kept.size);
     expect(readFileSync(join(root, START), 'utf8')).toMatch(/# mine\n$/);
     expect(readlinkSync(join(root, link))).toBe('../other.service');
     expect(report.removed).not.toContain(START);
