@@ -4,7 +4,7 @@ import { errorText } from '../../hw/errors.ts';
 import { PowerError } from '../errors.ts';
 
 /** Folders below the root, always with `/`. */
-const UNIT_DIR = 'usr/lib/systemd/system';
+export const UNIT_DIR = 'usr/lib/systemd/system';
 const TMPFILES_DIR = 'usr/lib/tmpfiles.d';
 const DBUS_POLICY_DIR = 'usr/share/dbus-1/system.d';
 
@@ -58,9 +58,19 @@ export interface ItemOptions {
 }
 
 /** A file by its content, or a link by its target. */
-export type Item =
-  | { readonly kind: 'file'; readonly path: string; readonly content: Buffer }
-  | { readonly kind: 'link'; readonly path: string; readonly target: string };
+export type Item = FileItem | LinkItem;
+
+interface FileItem {
+  readonly kind: 'file';
+  readonly path: string;
+  readonly content: Buffer;
+}
+
+interface LinkItem {
+  readonly kind: 'link';
+  readonly path: string;
+  readonly target: string;
+}
 
 /**
  * Everything that an install has to put in place. `UNITS_SOURCE_MISSING` when there is no source folder, or a
@@ -70,17 +80,18 @@ export async function wantedItems(options: ItemOptions): Promise<Item[]> {
   return [...(await sourceItems(options)), ...linkItems(options)];
 }
 
-async function sourceItems({
+/** The files of an install, each with where it comes from. Throws as `wantedItems` does. */
+export async function sourceItems({
   sourceDir,
   stages = 'program',
   flavour = 'legacy',
-}: ItemOptions): Promise<Item[]> {
-  const items: Item[] = [];
+}: ItemOptions): Promise<(FileItem & { readonly source: string })[]> {
+  const items: (FileItem & { readonly source: string })[] = [];
   const put = async (from: string, pattern: RegExp, to: (name: string) => string): Promise<void> => {
     const names = (await readdir(join(sourceDir, from))).filter((name) => pattern.test(name)).sort();
     for (const name of names) {
-      const content = await readFile(join(sourceDir, from, name));
-      items.push({ kind: 'file', path: to(name), content });
+      const source = join(sourceDir, from, name);
+      items.push({ kind: 'file', path: to(name), source, content: await readFile(source) });
     }
   };
   const asUnit = (name: string) => posix.join(UNIT_DIR, name);
@@ -121,10 +132,11 @@ async function sourceItems({
   return items;
 }
 
-function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): Item[] {
+/** The links of an install. */
+export function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): LinkItem[] {
   const links = chassis.flatMap((number) =>
     (flavour === 'current' ? CURRENT_LINKS : LINKS).map(
-      ({ target, kind, unit }): Item => ({
+      ({ target, kind, unit }): LinkItem => ({
         kind: 'link',
         path: posix.join(UNIT_DIR, `${instance(target, number)}.${kind}`, instance(unit, number)),
         // Relative, so that it is right inside an image as well as on the running machine.
@@ -132,7 +144,7 @@ function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): Item[] {
       }),
     ),
   );
-  const alias: Item[] =
+  const alias: LinkItem[] =
     flavour === 'current'
       ? [{ kind: 'link', path: posix.join(UNIT_DIR, CURRENT_ALIAS), target: 'chassis-power.service' }]
       : [];

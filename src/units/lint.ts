@@ -1,10 +1,9 @@
 /** Which units of a tree are judged, and what is told of them. */
-import { join } from 'node:path';
 import { PowerError } from '../errors.ts';
-import { LINKS } from './install-items.ts';
-import { applyRules, type Finding } from './lint-rules.ts';
-import { instantiate, readUnitTree, templateOf, type UnitLink } from './unit-file.ts';
-import { UnitGraph } from './unit-graph.ts';
+import { applyRules, type Finding, type Found } from './lint-rules.ts';
+import { shippedUnits } from './shipped.ts';
+import { readUnitTree, templateOf } from './unit-file.ts';
+import { RELATIONS, type Unit, UnitGraph } from './unit-graph.ts';
 
 export interface LintReport {
   readonly dir: string;
@@ -23,7 +22,7 @@ export interface LintReport {
 export async function checkUnits(dir: string): Promise<LintReport> {
   const tree = await readUnitTree(dir);
   const graph = new UnitGraph(tree);
-  if (!tree.isRoot) return report(dir, graph, graph.units.keys());
+  if (!tree.isRoot) return reportOn(dir, graph, graph.units.keys());
   const names = powerPath(graph);
   if (names.size === 0) {
     throw new PowerError(
@@ -32,35 +31,36 @@ export async function checkUnits(dir: string): Promise<LintReport> {
       { dir },
     );
   }
-  return report(dir, graph, names);
+  return reportOn(dir, graph, names);
 }
 
 /**
- * Checks the units that ship, with the links that an install makes for chassis 0.
+ * Checks the units that ship, as each flavour and kind of stages installs them for chassis 0. Units of others that they
+ * are installed beside are known by their names only; nothing is told of what depends on more than that.
  *
- * `UNITS_SOURCE_MISSING` when `sourceDir` cannot be read or holds no unit.
+ * `UNITS_SOURCE_MISSING` when `sourceDir` cannot be read, or a unit that the links need is not in it.
  */
 export async function checkShippedUnits(sourceDir: string): Promise<LintReport> {
-  const tree = await readUnitTree(sourceDir, 'UNITS_SOURCE_MISSING');
-  const links = LINKS.map(({ target, kind, unit }): UnitLink => {
-    const owner = instantiate(target, '0');
-    const name = instantiate(unit, '0');
-    return { owner, kind, unit: name, file: join(sourceDir, `${owner}.${kind}`, name) };
+  const shipped = (await shippedUnits(sourceDir)).map(({ graph, strangers }) => {
+    const judged = judgedOf(graph, graph.units.keys());
+    return { judged, found: [...applyRules(judged, graph), ...strangers] };
   });
-  const graph = new UnitGraph({ ...tree, links: [...tree.links, ...links] });
-  return report(sourceDir, graph, graph.units.keys());
+  return report(
+    sourceDir,
+    shipped.flatMap(({ judged }) => judged),
+    shipped.flatMap(({ found }) => found),
+  );
 }
 
 /** The rest of an image has units by the hundred that these rules were not made for. */
 function powerPath(graph: UnitGraph): ReadonlySet<string> {
   const isRequest = (name: string): boolean => /^obmc-.*\.target$/.test(name);
-  const relations = ['requires', 'requisite', 'wants', 'conflicts', 'before', 'after', 'onFailure'] as const;
   const found = new Set(
     [...graph.units.keys()].filter(
       (name) =>
         isRequest(name) ||
         (name.endsWith('.service') &&
-          relations.some((relation) => graph.edges(name, relation).some(({ to }) => isRequest(to)))),
+          RELATIONS.some((relation) => graph.edges(name, relation).some(({ to }) => isRequest(to)))),
     ),
   );
   for (const name of found) {
@@ -70,12 +70,20 @@ function powerPath(graph: UnitGraph): ReadonlySet<string> {
   return found;
 }
 
-function report(dir: string, graph: UnitGraph, names: Iterable<string>): LintReport {
-  const judged = [...names]
+function judgedOf(graph: UnitGraph, names: Iterable<string>): Unit[] {
+  return [...names]
     .flatMap((name) => graph.units.get(name) ?? [])
     .sort((a, b) => a.name.localeCompare(b.name, 'en', { numeric: true }));
+}
+
+function reportOn(dir: string, graph: UnitGraph, names: Iterable<string>): LintReport {
+  const judged = judgedOf(graph, names);
+  return report(dir, judged, applyRules(judged, graph));
+}
+
+function report(dir: string, judged: readonly Unit[], found: readonly Found[]): LintReport {
   const once = new Map<string, Finding>();
-  for (const { about, ...finding } of applyRules(judged, graph)) {
+  for (const { about, ...finding } of found) {
     const key = [finding.rule, finding.file, finding.line, ...about.map((name) => templateOf(name) ?? name)];
     if (!once.has(key.join(' '))) once.set(key.join(' '), finding);
   }

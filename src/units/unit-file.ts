@@ -6,7 +6,7 @@ import type { Dirent, Stats } from 'node:fs';
 import { readdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve, sep } from 'node:path';
 import { errnoCode, errorText } from '../../hw/errors.ts';
-import { PowerError, type PowerErrorCode } from '../errors.ts';
+import { PowerError } from '../errors.ts';
 
 /** One `Key=value`, with where it stands. */
 export interface Setting {
@@ -123,16 +123,14 @@ export function instantiate(template: string, instance: string): string {
  * Reads a root file system (it has one of the folders of systemd's load path) or a folder of units.
  * Everything in `files` and `links` is named with `dir` in front.
  *
- * @param unreadable code of the error when `dir`, or a file in it, cannot be read or holds no unit
+ * `USAGE` when `dir`, or a file in it, cannot be read or holds no unit.
  */
-export async function readUnitTree(dir: string, unreadable: PowerErrorCode = 'USAGE'): Promise<UnitTree> {
+export async function readUnitTree(dir: string): Promise<UnitTree> {
   try {
     if (!(await stat(dir)).isDirectory()) {
-      throw new PowerError(
-        unreadable,
-        `${dir} is not a folder: name a folder of units, or a root file system`,
-        { dir },
-      );
+      throw new PowerError('USAGE', `${dir} is not a folder: name a folder of units, or a root file system`, {
+        dir,
+      });
     }
     const inRoot = await loadPathBelow(dir);
     const reader = new TreeReader(inRoot.length > 0 ? dir : '/');
@@ -140,7 +138,7 @@ export async function readUnitTree(dir: string, unreadable: PowerErrorCode = 'US
     const tree = reader.tree(inRoot.length > 0);
     if (tree.files.size === 0) {
       throw new PowerError(
-        unreadable,
+        'USAGE',
         `${dir} holds no unit files: name a folder of units, or a root file system`,
         { dir },
       );
@@ -149,7 +147,7 @@ export async function readUnitTree(dir: string, unreadable: PowerErrorCode = 'US
   } catch (error) {
     if (error instanceof PowerError) throw error;
     throw new PowerError(
-      unreadable,
+      'USAGE',
       `cannot read the units in ${dir} (${errorText(error)}): name a folder of units, or a root file system`,
       { dir },
       { cause: error },

@@ -26,7 +26,16 @@ export interface Unit {
   readonly sections: ReadonlyMap<string, number>;
 }
 
-type Relation = 'requires' | 'requisite' | 'wants' | 'conflicts' | 'before' | 'after' | 'onFailure';
+export const RELATIONS = [
+  'requires',
+  'requisite',
+  'wants',
+  'conflicts',
+  'before',
+  'after',
+  'onFailure',
+] as const;
+type Relation = (typeof RELATIONS)[number];
 
 const RELATION_OF: Readonly<Record<string, Relation>> = {
   Requires: 'requires',
@@ -56,6 +65,11 @@ export class UnitGraph {
     const loaded = new Loader(tree).load();
     this.units = loaded.units;
     this.#edges = loaded.edges;
+  }
+
+  /** Every unit that there is a file of, or that a link is in a folder of. */
+  names(): readonly string[] {
+    return [...new Set([...this.units.keys(), ...this.#edges.keys()])];
   }
 
   edges(name: string, relation: Relation): readonly Edge[] {

@@ -79,9 +79,9 @@ function runsStage(args: readonly string[]): boolean {
   return program >= 0 && args.slice(program + 1).some((arg) => STAGES.includes(arg));
 }
 
-/** Switches power or waits for it: a stage of this program, or OpenBMC's calls for the same. */
+/** Switches power or waits for it: a stage of this program or of its service, or OpenBMC's calls for the same. */
 export function isPowerStep(command: string): boolean {
-  return runsStage(argv(command)) || /\bsetPowerState\b|\bpgood_wait\b/.test(command);
+  return runsStage(argv(command)) || /\b(setPowerState|pgood_wait|chassis_power\.Sequence1)\b/.test(command);
 }
 
 /** True for a command line of which it is certain that it ends by itself. */

@@ -69,7 +69,7 @@ interface Case {
   readonly findings?: readonly string[];
 }
 
-const CASES: Readonly<Record<RuleId, readonly Case[]>> = {
+const CASES: Readonly<Record<Exclude<RuleId, 'unknown-unit'>, readonly Case[]>> = {
   'target-without-onfailure': [
     {
       title: 'requires a service',
@@ -134,6 +134,16 @@ const CASES: Readonly<Record<RuleId, readonly Case[]>> = {
         ),
       },
       findings: ['needed-but-only-wanted a.target.wants/s.service'],
+    },
+    {
+      title: 'hands a stage to the resident service',
+      files: {
+        'a.target': '[Unit]\nWants=s.service',
+        's.service': service(
+          GOOD.replace('/usr/bin/work', '/usr/bin/busctl call x /power0 chassis_power.Sequence1 WaitOn'),
+        ),
+      },
+      findings: ['needed-but-only-wanted a.target:2'],
     },
     {
       title: 'says Before= of a target that routes failures, by WantedBy=',
@@ -439,13 +449,18 @@ describe.each(Object.entries(CASES))('%s', (rule, cases) => {
 });
 
 describe('the units that ship', () => {
-  test('have no findings, with the links of an install', async () => {
-    expect(await checkShippedUnits(SHIPPED)).toEqual({ dir: SHIPPED, checked: 14, findings: [] });
+  test('have no findings, as each kind of install links them', async () => {
+    expect(await checkShippedUnits(SHIPPED)).toEqual({ dir: SHIPPED, checked: 16, findings: [] });
   });
 
-  test('and none installed in a root for two chassis', async () => {
-    await installUnits({ root: dir, chassis: [0, 1], sourceDir: SHIPPED });
-    expect(await checkUnits(dir)).toEqual({ dir, checked: 13, findings: [] });
+  test.each([
+    ['legacy', 'program', 13],
+    ['legacy', 'resident', 13],
+    // The two waits; the service is no power path of its own.
+    ['current', 'program', 2],
+  ] as const)('and none installed in a root for two chassis: %s, %s', async (flavour, stages, checked) => {
+    await installUnits({ root: dir, chassis: [0, 1], sourceDir: SHIPPED, flavour, stages });
+    expect(await checkUnits(dir)).toEqual({ dir, checked, findings: [] });
   });
 
   test.each([
@@ -466,14 +481,52 @@ describe('the units that ship', () => {
       'Wants=op-power-start@0.service op-power-stop@0.service',
       'opposites-together',
     ],
+    ['op-power-stop@.service', /^Conflicts=op-power-start@/m, 'Conflicts=op-power-strat@', 'unknown-unit'],
+    ['resident/op-power-stop@.service.conf', /^ExecStart=$/m, 'TimeoutStartSec=0', 'wait-without-timeout'],
+    ['resident/op-wait-power-on@.service.conf', /^After=.*$/m, 'After=chassis-powre.service', 'unknown-unit'],
+    ['current/phosphor-wait-power-off@.service', /^TimeoutStartSec=.*$/m, '', 'wait-without-timeout'],
+    // Known by the link into phosphor-state-manager's target alone.
+    ['current/phosphor-wait-power-on@.service', /^RemainAfterExit=.*$/m, '', 'oneshot-without-remain'],
+    ['current/phosphor-wait-power-on@.service', /^Type=.*$/m, 'Type=exec', 'could-be-oneshot'],
+    [
+      'current/phosphor-wait-power-on@.service',
+      /^Wants=obmc-power-start@/m,
+      'Wants=obmc-power-strat@',
+      'unknown-unit',
+    ],
+    [
+      'current/chassis-power.service.conf',
+      /^\[Service\]$/m,
+      '[Service]\nTimeoutStartSec=0',
+      'wait-without-timeout',
+    ],
   ])('%s with %s changed would be found', async (name, pattern, replacement, rule) => {
     const copy = join(dir, 'source');
     cpSync(SHIPPED, copy, { recursive: true });
     const text = readFileSync(join(copy, name), 'utf8');
     expect(text).toMatch(pattern);
     writeFileSync(join(copy, name), text.replace(pattern, replacement));
-    const rules = (await checkShippedUnits(copy)).findings.map((finding) => finding.rule);
-    expect(rules).toContain(rule);
+    const findings = (await checkShippedUnits(copy)).findings.filter((finding) => finding.rule === rule);
+    expect(findings).not.toEqual([]);
+    if (rule === 'unknown-unit')
+      expect(short(copy, findings)[0]).toMatch(new RegExp(`^${rule} ${name}:\\d+$`));
+  });
+
+  test('know the targets of phosphor-state-manager beside the current flavour, and nothing of them', async () => {
+    const copy = join(dir, 'source');
+    cpSync(SHIPPED, copy, { recursive: true });
+    const wait = join(copy, 'current/phosphor-wait-power-on@.service');
+    // Ordered in the other project's file, or not: that is not in these.
+    const text = readFileSync(wait, 'utf8');
+    writeFileSync(wait, text.replace('[Unit]', '[Unit]\nConflicts=obmc-host-quiesce@%i.target'));
+    expect((await checkShippedUnits(copy)).findings).toEqual([]);
+    // They are not beside the legacy flavour.
+    const stage = join(copy, 'op-power-stop@.service');
+    const legacy = readFileSync(stage, 'utf8');
+    writeFileSync(stage, legacy.replace('[Unit]', '[Unit]\nAfter=obmc-power-stop@%i.target'));
+    expect(short(copy, (await checkShippedUnits(copy)).findings)).toEqual([
+      expect.stringMatching(/^unknown-unit op-power-stop@\.service:\d+$/),
+    ]);
   });
 });
 

@@ -1,0 +1,111 @@
+/** The units that ship, as each kind of install puts them in place, and whose the others are that they name. */
+import { join, posix } from 'node:path';
+import { type Flavour, type ItemOptions, linkItems, sourceItems, UNIT_DIR } from './install-items.ts';
+import type { Found } from './lint-rules.ts';
+import { type ParsedFile, parseUnitFile, templateOf, type UnitLink, type UnitTree } from './unit-file.ts';
+import { RELATIONS, UnitGraph } from './unit-graph.ts';
+
+type Kind = Required<Pick<ItemOptions, 'flavour' | 'stages'>>;
+
+const KINDS: readonly Kind[] = [
+  { flavour: 'legacy', stages: 'program' },
+  { flavour: 'legacy', stages: 'resident' },
+  { flavour: 'current', stages: 'program' },
+];
+
+const SYSTEMD = /^multi-user\.target$/;
+
+/** The units of phosphor-state-manager that have to do with power, and those of phosphor-objmgr that they wait for. */
+const STATE_MANAGER: readonly RegExp[] = [
+  /^obmc-chassis-(poweron|poweroff|hard-poweroff|powered-off|blackout|powercycle|powerreset)@\.target$/,
+  /^obmc-power-(start-pre|start|on|stop-pre|stop|off|reset-on)@\.target$/,
+  /^obmc-host-(start|startmin|start-pre|starting|started|stop|stop-pre|stopping|stopped)@\.target$/,
+  /^obmc-host-(shutdown|reboot|(force-)?warm-reboot|diagnostic-mode|reset|reset-running)@\.target$/,
+  /^obmc-host-((graceful-)?quiesce|crash|timeout)@\.target$/,
+  /^obmc-(power-start|power-stop|powered-off)@\.service$/,
+  /^phosphor-set-chassis-transition-to-(on|off)@\.service$/,
+  /^phosphor-reset-(chassis-running|chassis-on|host-running|host-recovery)@\.service$/,
+  /^phosphor-(discover-system-state|clear-one-time)@\.service$/,
+  /^xyz\.openbmc_project\.State\.(Chassis|Host)@\.service$/,
+  /^mapper-wait@\.service$/,
+];
+
+/** Units that an install does not bring but is beside, templates uninstantiated. */
+const FOREIGN: Readonly<Record<Flavour, readonly RegExp[]>> = {
+  legacy: [SYSTEMD],
+  current: [SYSTEMD, ...STATE_MANAGER],
+};
+
+export interface ShippedUnits {
+  readonly graph: UnitGraph;
+  /** Names that the units mention, or are linked into, and that nobody is known to have. */
+  readonly strangers: readonly Found[];
+}
+
+/**
+ * What each kind of install puts in place for chassis 0, links and drop-ins included. Files are named where they are
+ * in `sourceDir`, links where they would be if it had them.
+ *
+ * `UNITS_SOURCE_MISSING` when `sourceDir` cannot be read, or a unit that the links need is not in it.
+ */
+export async function shippedUnits(sourceDir: string): Promise<ShippedUnits[]> {
+  const shipped: ShippedUnits[] = [];
+  for (const kind of KINDS) {
+    const graph = new UnitGraph(await installedTree({ ...kind, chassis: [0], sourceDir }));
+    shipped.push({ graph, strangers: strangers(graph, FOREIGN[kind.flavour]) });
+  }
+  return shipped;
+}
+
+async function installedTree(options: ItemOptions): Promise<UnitTree> {
+  const files = new Map<string, ParsedFile>();
+  const dropIns = new Map<string, ParsedFile[]>();
+  for (const { path, source, content } of await sourceItems(options)) {
+    const parsed = parseUnitFile(content.toString(), source);
+    const folder = posix.dirname(path);
+    if (folder === UNIT_DIR) files.set(posix.basename(path), parsed);
+    else if (posix.dirname(folder) === UNIT_DIR) {
+      const owner = posix.basename(folder, '.d');
+      dropIns.set(owner, [...(dropIns.get(owner) ?? []), parsed]);
+    }
+  }
+
+  const aliases = new Map<string, string>();
+  const links: UnitLink[] = [];
+  for (const { path, target } of linkItems(options)) {
+    const [folder, unit] = posix.relative(UNIT_DIR, path).split('/');
+    const [, owner, kind] = /^(.*)\.(requires|wants)$/.exec(folder ?? '') ?? [];
+    if (folder === undefined) continue;
+    if (unit === undefined) aliases.set(folder, target);
+    else if (owner !== undefined) {
+      const file = join(options.sourceDir, folder, unit);
+      links.push({ owner, kind: kind as UnitLink['kind'], unit, file });
+    }
+  }
+  return { isRoot: true, files, aliases, dropIns, links };
+}
+
+/**
+ * A name with a slip in it is no error to systemd: an ordering with a unit that there never is means nothing, and a
+ * link into the folder of such a target neither. It can be told for the units that ship only, of which it is known what
+ * they are installed beside.
+ */
+function strangers(graph: UnitGraph, foreign: readonly RegExp[]): Found[] {
+  const isKnown = (name: string): boolean =>
+    graph.units.has(name) || foreign.some((pattern) => pattern.test(templateOf(name) ?? name));
+  return graph.names().flatMap((unit) =>
+    RELATIONS.flatMap((relation) => graph.edges(unit, relation)).flatMap(({ to, file, line }): Found[] =>
+      [unit, to]
+        .filter((name) => !isKnown(name))
+        .map((name) => ({
+          rule: 'unknown-unit',
+          unit,
+          file,
+          line,
+          message: `names ${name}, which neither ships nor is known to be another project's`,
+          suggestion: 'set the name right, or add it to the names that are known',
+          about: [unit, name],
+        })),
+    ),
+  );
+}
