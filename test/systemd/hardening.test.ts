@@ -4,7 +4,7 @@
  * `test/bmc/hardening.test.ts`.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bootMachine, installUnitsIn, skipped, titleSuffix } from './machine.ts';
 import { SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
@@ -16,6 +16,16 @@ const SERVICES = readdirSync(UNIT_FOLDER, { recursive: true, encoding: 'utf8' })
   .map((path) => ({
     path,
     unit: basename(path).replace('@.', '@0.'),
+    text: readFileSync(join(UNIT_FOLDER, path), 'utf8'),
+  }));
+/** What a kind of install adds to a unit: the stages that are handed to the service, today's way to run it. */
+const DROP_INS = readdirSync(UNIT_FOLDER, { recursive: true, encoding: 'utf8' })
+  .filter((path) => path.endsWith('.service.conf'))
+  .map((path) => ({
+    path,
+    kind: dirname(path),
+    unit: basename(path, '.conf').replace('@.', '@0.'),
+    file: `/usr/lib/systemd/system/${basename(path, '.conf')}.d/${dirname(path)}.conf`,
     text: readFileSync(join(UNIT_FOLDER, path), 'utf8'),
   }));
 const HOST = 'obmc-start-host@0.service';
@@ -109,6 +119,17 @@ const stateFolder = (text: string) => ({
   'write /run/chassis-power': /^RuntimeDirectory=chassis-power$/m.test(text) ? 'done' : 'EROFS',
 });
 
+type Drop = (typeof DROP_INS)[number];
+
+/** The settings of a unit that keep its process in, from their comment on. */
+function sandboxOf(text: string): string | undefined {
+  return text.slice(text.indexOf('# Sandbox')).split('\n\n')[0]?.trimEnd();
+}
+
+function keysOf(text = ''): string[] {
+  return [...text.matchAll(/^(\w+)=/gm)].map(([, key]) => key ?? '');
+}
+
 describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
   let machine: SystemdSandbox;
 
@@ -130,7 +151,8 @@ describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
 
   /** What the probe is let do as the process of a unit, whose settings all stay but for how it is run. */
   async function probeIn(unit: string, settings: readonly string[] = []): Promise<Record<string, string>> {
-    const dropIn = `/run/systemd/system/${unit}.d/probe.conf`;
+    // After the drop-ins of an install, which are read by name.
+    const dropIn = `/run/systemd/system/${unit}.d/zz-probe.conf`;
     const service = [
       ...['Type=oneshot', 'Restart=no', 'ExecStart=', `ExecStart=${SANDBOX_NODE} ${PROBE_PATH}`],
       ...['ExecStartPost=', 'StandardOutput=truncate:/run/probe.out'],
@@ -146,23 +168,63 @@ describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
     }
   }
 
-  test('every service unit is hardened to an exposure of at most 2.0', async () => {
-    expect(SERVICES.map(({ unit }) => unit)).toContain('op-power-start@0.service');
-    const exposures: Record<string, number> = {};
-    for (const { unit } of SERVICES) {
-      const said = await machine.run(['systemd-analyze', 'security', '--no-pager', unit]);
-      exposures[unit] = Number(/Overall exposure level for \S+: ([\d.]+)/.exec(said)?.[1]);
+  async function exposureOf(unit: string): Promise<number> {
+    const said = await machine.run(['systemd-analyze', 'security', '--no-pager', unit]);
+    return Number(/Overall exposure level for \S+: ([\d.]+)/.exec(said)?.[1]);
+  }
+
+  /** With one drop-in where an install puts it. */
+  async function having<Result>({ file, text }: Drop, look: () => Promise<Result>): Promise<Result> {
+    await machine.writeFile(file, text);
+    await machine.run(['systemctl', 'daemon-reload']);
+    try {
+      return await look();
+    } finally {
+      await machine.run(`rm ${file}; systemctl daemon-reload`);
     }
+  }
+
+  test('every service unit is hardened to an exposure of at most 2.0', async () => {
+    const paths = SERVICES.map(({ path }) => path);
+    expect(paths).toContain('op-power-start@.service');
+    expect(paths).toContain('current/phosphor-wait-power-on@.service');
+    expect(paths).toContain('current/phosphor-wait-power-off@.service');
+    const exposures: Record<string, number> = {};
+    for (const { unit } of SERVICES) exposures[unit] = await exposureOf(unit);
     const exposed = Object.entries(exposures).filter(([, exposure]) => !(exposure <= MAX_EXPOSURE));
     expect(exposed).toEqual([]);
   });
 
   test('the sandbox of every unit that runs the program is the same', () => {
-    const sandboxes = SERVICES.filter(({ unit }) => unit !== HOST).map(({ text }) =>
-      text.slice(text.indexOf('# Sandbox')).split('\n\n')[0]?.trimEnd(),
-    );
+    const sandboxes = SERVICES.filter(({ unit }) => unit !== HOST).map(({ text }) => sandboxOf(text));
+    expect(sandboxes[0]).toMatch(/^# Sandbox/);
     expect(new Set(sandboxes).size).toBe(1);
   });
+
+  test('no drop-in of an install says anything that the sandbox says', () => {
+    expect(new Set(DROP_INS.map(({ kind }) => kind))).toEqual(new Set(['current', 'resident']));
+    const sandbox = new Set(keysOf(sandboxOf(SERVICES.find(({ unit }) => unit !== HOST)?.text ?? '')));
+    expect(sandbox).toContain('ProtectSystem');
+    for (const { path, text } of DROP_INS) {
+      expect({ path, said: keysOf(text).filter((key) => sandbox.has(key)) }).toEqual({ path, said: [] });
+    }
+  });
+
+  test.each(DROP_INS.map((dropIn) => [dropIn.path, dropIn] as const))(
+    '%s leaves its unit as hardened as it was',
+    async (_, dropIn) => {
+      const { unit } = dropIn;
+      const before = await exposureOf(unit);
+      await having(dropIn, async () => {
+        expect((await machine.showUnit(unit, ['DropInPaths'])).DropInPaths).toContain(dropIn.file);
+        const exposure = await exposureOf(unit);
+        expect(exposure).toBe(before);
+        expect(exposure).toBeLessThanOrEqual(MAX_EXPOSURE);
+        const text = SERVICES.find((service) => service.unit === unit)?.text ?? '';
+        expect(await probeIn(unit)).toEqual({ ...OPEN, ...SHUT, ...stateFolder(text) });
+      });
+    },
+  );
 
   test('no unit can go past its filter of system calls, as io_uring would let it', async () => {
     for (const { unit } of SERVICES) {
