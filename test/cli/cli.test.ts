@@ -565,7 +565,7 @@ describe('units check', () => {
     expect(stdout).toMatch(
       /openbmc\/obmc-power-stop@\.service:12: could-be-oneshot: .*\n {4}set Type=oneshot/,
     );
-    expect(stdout).toMatch(/: 31 unit files checked: 22 findings\n$/);
+    expect(stdout).toMatch(/: 40 unit files checked: 22 findings\n$/);
     expect(stderr).toBe('');
   });
 
@@ -573,7 +573,7 @@ describe('units check', () => {
     const { code, stdout } = product('units', 'check', bad, '--json');
     expect(code).toBe(65);
     const { dir: checkedDir, checked, findings } = JSON.parse(stdout);
-    expect({ checkedDir, checked }).toEqual({ checkedDir: bad, checked: 31 });
+    expect({ checkedDir, checked }).toEqual({ checkedDir: bad, checked: 40 });
     expect(findings).toHaveLength(22);
     expect(findings).toContainEqual({
       rule: 'wait-without-timeout',

@@ -1,74 +1,36 @@
 /**
- * Beside phosphor-state-manager: today's targets and services, written here from what is known of them (relations,
- * conditions, commands), our resident service under them, and `units install --flavour current` in between.
+ * Beside phosphor-state-manager: its targets and services, our resident service under them, and `units install --flavour
+ * current` in between.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Chassis, putChassis } from './chassis.ts';
 import { bootMachine, skipped, titleSuffix } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
+import { putStateManager } from './state-manager.ts';
 
-const POWER = 'org.openbmc.control.Power /org/openbmc/control/power%i org.openbmc.control.Power';
-const DIR = '/usr/lib/systemd/system';
-const syncPoint = (before: readonly string[], opposite: string) =>
-  `[Unit]\nConflicts=${opposite}\nAfter=${opposite}\n${before.map((unit) => `Wants=${unit}\nAfter=${unit}\n`).join('')}`;
-
-/** phosphor-state-manager's units of the power path, reduced to what orders and runs them. */
-const STATE_MANAGER: Readonly<Record<string, string>> = {
-  'obmc-chassis-poweron@.target': `[Unit]
-Conflicts=obmc-chassis-poweroff@%i.target
-After=obmc-chassis-poweroff@%i.target
-Wants=obmc-power-start-pre@%i.target obmc-power-start@%i.target obmc-power-on@%i.target
-OnFailure=obmc-chassis-poweroff@%i.target
-OnFailureJobMode=fail
-`,
-  'obmc-chassis-poweroff@.target': `[Unit]
-Wants=obmc-power-stop-pre@%i.target obmc-power-stop@%i.target obmc-power-off@%i.target
-Conflicts=obmc-chassis-poweron@%i.target
-`,
-  'obmc-chassis-hard-poweroff@.target': `[Unit]
-Conflicts=obmc-chassis-poweron@%i.target
-After=obmc-chassis-poweron@%i.target
-Requires=obmc-chassis-poweroff@%i.target
-`,
-  'obmc-host-quiesce@.target':
-    '[Unit]\nConflicts=obmc-chassis-poweroff@%i.target\nAfter=obmc-chassis-poweroff@%i.target\n',
-  'obmc-power-start-pre@.target': syncPoint([], 'obmc-chassis-poweroff@%i.target'),
-  'obmc-power-start@.target': syncPoint(
-    ['obmc-power-start-pre@%i.target'],
-    'obmc-chassis-poweroff@%i.target',
-  ),
-  'obmc-power-on@.target': syncPoint(['obmc-power-start@%i.target'], 'obmc-chassis-poweroff@%i.target'),
-  'obmc-power-stop-pre@.target': syncPoint([], 'obmc-chassis-poweron@%i.target'),
-  'obmc-power-stop@.target': syncPoint(['obmc-power-stop-pre@%i.target'], 'obmc-chassis-poweron@%i.target'),
-  'obmc-power-off@.target': syncPoint(['obmc-power-stop@%i.target'], 'obmc-chassis-poweron@%i.target'),
-  'obmc-power-start@.service': `[Unit]
-Wants=obmc-power-start@%i.target obmc-power-start-pre@%i.target
-Before=obmc-power-start@%i.target
-After=obmc-power-start-pre@%i.target
-Conflicts=obmc-chassis-poweroff@%i.target
-After=obmc-chassis-poweroff@%i.target
-ConditionPathExists=!/run/openbmc/chassis@%i-on
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh -c "busctl call ${POWER} setPowerState i 1"
-`,
-  'obmc-power-stop@.service': `[Unit]
-Wants=obmc-power-stop@%i.target obmc-power-stop-pre@%i.target
-Before=obmc-power-stop@%i.target
-After=obmc-power-stop-pre@%i.target
-Conflicts=obmc-chassis-poweron@%i.target
-After=obmc-chassis-poweron@%i.target
-[Service]
-RemainAfterExit=yes
-ExecStart=/bin/sh -c "busctl call ${POWER} setPowerState i 0"
-`,
-};
-const UNITS = [
-  ...Object.keys(STATE_MANAGER),
-  'phosphor-wait-power-on@.service',
-  'phosphor-wait-power-off@.service',
+/** What a power on, or off, has reached when it is over. */
+const ON = [
+  'obmc-chassis-poweron@0.target',
+  'obmc-power-start-pre@0.target',
+  'obmc-power-start@0.target',
+  'obmc-power-on@0.target',
+  'obmc-power-start@0.service',
+  'phosphor-set-chassis-transition-to-on@0.service',
+  'phosphor-wait-power-on@0.service',
 ];
+const OFF = [
+  'obmc-chassis-poweroff@0.target',
+  'obmc-chassis-powered-off@0.target',
+  'obmc-power-stop-pre@0.target',
+  'obmc-power-stop@0.target',
+  'obmc-power-off@0.target',
+  'obmc-power-stop@0.service',
+  'phosphor-set-chassis-transition-to-off@0.service',
+  'phosphor-wait-power-off@0.service',
+];
+/** Whatever of chassis 0 may be active, for `systemctl list-units`. */
+const UNITS = "'obmc-*@0.*' 'phosphor-*@0.service' 'mapper-wait@*.service'";
 
 describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
   let machine: SystemdSandbox;
@@ -77,15 +39,7 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
   beforeAll(async () => {
     machine = await bootMachine();
     chassis = await putChassis(machine);
-    for (const [name, text] of Object.entries(STATE_MANAGER)) await machine.writeFile(`${DIR}/${name}`, text);
-    for (const [target, unit] of [
-      ['obmc-chassis-poweron@0.target', 'obmc-power-start@.service'],
-      ['obmc-chassis-poweroff@0.target', 'obmc-power-stop@.service'],
-    ] as const) {
-      await machine.run(
-        `mkdir -p ${DIR}/${target}.requires; ln -s ../${unit} ${DIR}/${target}.requires/${unit.replace('@', '@0')}`,
-      );
-    }
+    await putStateManager(machine);
     await machine.run('chassis-power units install --flavour current');
   });
   afterAll(async () => {
@@ -93,8 +47,10 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
   });
   beforeEach(async () => {
     // One by one: all at once the stop of these targets is a cycle, which no request ever is.
-    const units = UNITS.map((unit) => unit.replace('@', '@0')).join(' ');
-    await machine.run(`for unit in ${units} chassis-power.service; do systemctl stop $unit; done`);
+    await machine.run(
+      `for unit in $(systemctl list-units --plain --no-legend --state=active,activating ${UNITS} | cut -d ' ' -f 1); do
+         systemctl stop $unit; done; systemctl stop chassis-power.service`,
+    );
     await chassis.stopPlant();
     await machine.run('systemctl reset-failed; rm -rf /run/chassis-power /run/openbmc');
   });
@@ -105,6 +61,17 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
   };
   const start = (unit: string) => machine.systemctl('start', unit);
   const active = async (unit: string) => (await machine.showUnit(unit, ['ActiveState'])).ActiveState;
+  const activeStates = async (units: readonly string[]) =>
+    Object.fromEntries(await Promise.all(units.map(async (unit) => [unit, await active(unit)] as const)));
+  const allAre = (state: string, units: readonly string[]) =>
+    Object.fromEntries(units.map((unit) => [unit, state]));
+  const failed = async () =>
+    (await machine.run(['systemctl', '--failed', '--no-legend', '--plain']))
+      .split('\n')
+      .flatMap((line) => line.split(' ', 1))
+      .filter((unit) => unit !== '')
+      .sort();
+  const files = async () => (await machine.run('ls /run/openbmc')).split('\n').filter((name) => name !== '');
 
   test('has the names it leaves to phosphor-state-manager left', async () => {
     await serving();
@@ -120,20 +87,133 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
     await serving();
     expect(await start('obmc-chassis-poweron@0.target')).toMatchObject({ code: 0 });
     await chassis.expectPowered();
-    expect(await active('phosphor-wait-power-on@0.service')).toBe('active');
+    expect(await activeStates(ON)).toEqual(allAre('active', ON));
+    expect(await activeStates(OFF)).toEqual(allAre('inactive', OFF));
+    await machine.run('mkdir /run/openbmc; touch /run/openbmc/host@0-request /run/openbmc/mpreboot@0');
     expect(await start('obmc-chassis-poweroff@0.target')).toMatchObject({ code: 0 });
+    await machine.waitForJobs();
     await chassis.expectEveryEnableOff();
-    expect(await active('phosphor-wait-power-off@0.service')).toBe('active');
+    expect(await activeStates(OFF)).toEqual(allAre('active', OFF));
+    expect(await activeStates(ON)).toEqual(allAre('inactive', ON));
+    expect(await files()).toEqual([]);
     expect(await chassis.hazards()).toEqual([]);
-    expect(await machine.run(['systemctl', '--failed', '--no-legend', '--plain'])).toBe('');
+    expect(await failed()).toEqual([]);
   });
 
-  test('a power on that fails fails its target', async () => {
+  test('off, on, off, on in quick turn ends on', async () => {
+    await serving();
+    for (const state of ['off', 'on', 'off', 'on']) {
+      await machine.systemctl('start', '--no-block', `obmc-chassis-power${state}@0.target`);
+      // In the middle of what was asked for.
+      await delay(300);
+    }
+    await machine.waitForJobs();
+    await chassis.expectPowered();
+    expect(await activeStates(ON)).toEqual(allAre('active', ON));
+    expect(await active('obmc-chassis-poweroff@0.target')).toBe('inactive');
+    // The first rail went on, off and on again; those after it may have been spared the first time.
+    const first = (await chassis.lines()).find(({ role, rail }) => role === 'enable' && rail === 'P12V');
+    expect(first?.changes).toBe(3);
+    expect(await chassis.hazards()).toEqual([]);
+    expect(await failed()).toEqual([]);
+  });
+
+  test('a power on that fails leads to its power off, and nothing but the start has failed', async () => {
     await serving(['rail P1V8 never good']);
     expect((await start('obmc-chassis-poweron@0.target')).code).not.toBe(0);
     await machine.waitForJobs();
     await chassis.expectEveryEnableOff();
     expect(await active('obmc-chassis-poweron@0.target')).toBe('inactive');
+    // OnFailureJobMode=fail is no obstacle, though the synchronisation points of power on are still queued.
+    expect(await activeStates(OFF)).toEqual(allAre('active', OFF));
+    expect(await failed()).toEqual(['obmc-power-start@0.service']);
+    expect(
+      await machine.showUnit('phosphor-wait-power-on@0.service', [
+        'ActiveState',
+        'ExecMainStartTimestampMonotonic',
+      ]),
+    ).toEqual({ ActiveState: 'inactive', ExecMainStartTimestampMonotonic: '0' });
+    expect(await chassis.hazards()).toEqual([]);
+  });
+
+  test('a power off that fails fails its target, and says of no chassis that it is off', async () => {
+    await serving();
+    await start('obmc-chassis-poweron@0.target');
+    await chassis.addFault('enable P1V8 stuck on');
+    expect((await start('obmc-chassis-poweroff@0.target')).code).not.toBe(0);
+    await machine.waitForJobs();
+    expect(await active('obmc-chassis-poweroff@0.target')).toBe('inactive');
+    expect(await active('obmc-chassis-powered-off@0.target')).toBe('inactive');
+    expect(await active('obmc-chassis-poweron@0.target')).toBe('inactive');
+    expect(await failed()).toContain('phosphor-wait-power-off@0.service');
+    expect(await failed()).not.toContain('obmc-powered-off@0.service');
+  });
+
+  test('a start of the host powers on, and the hard power off takes both down', async () => {
+    await serving();
+    expect(await start('obmc-host-start@0.target')).toMatchObject({ code: 0 });
+    await chassis.expectPowered();
+    const host = ['obmc-host-start@0.target', 'obmc-host-startmin@0.target', 'obmc-host-started@0.target'];
+    expect(await activeStates([...host, ...ON])).toEqual(allAre('active', [...host, ...ON]));
+    expect(await start('obmc-chassis-hard-poweroff@0.target')).toMatchObject({ code: 0 });
+    await machine.waitForJobs();
+    await chassis.expectEveryEnableOff();
+    expect(await activeStates([...host, ...ON])).toEqual(allAre('inactive', [...host, ...ON]));
+    expect(await activeStates(OFF)).toEqual(allAre('active', OFF));
+    expect(await chassis.hazards()).toEqual([]);
+    expect(await failed()).toEqual([]);
+  });
+
+  test('a start of the host whose power on fails ends off and quiesced', async () => {
+    await serving(['rail P1V8 never good']);
+    expect((await start('obmc-host-start@0.target')).code).not.toBe(0);
+    await machine.waitForJobs();
+    await chassis.expectEveryEnableOff();
+    const reached = [...OFF, 'obmc-host-quiesce@0.target'];
+    expect(await activeStates(reached)).toEqual(allAre('active', reached));
+    expect(await active('obmc-host-startmin@0.target')).toBe('inactive');
+    expect(await failed()).toEqual(['obmc-power-start@0.service']);
+  });
+
+  /** As when the BMC starts under a chassis that is on: all at once, and the service may be the last. */
+  const bmcStartWithPowerOn = async () => {
+    await chassis.startPlant({ initially: 'on' });
+    await machine.systemctl('start', '--no-block', 'obmc-chassis-powerreset@0.target');
+    await machine.systemctl('start', '--no-block', 'chassis-power.service');
+    await chassis.until('power on is reached', async () => {
+      return (await active('obmc-chassis-poweron@0.target')) === 'active';
+    });
+    await machine.waitForJobs();
+  };
+
+  test('a BMC start with power on finds it on, and moves no line', async () => {
+    await bmcStartWithPowerOn();
+    expect(await files()).toEqual(['chassis@0-on']);
+    await chassis.expectPowered();
+    expect(Object.values(await chassis.changes()).every((changes) => changes === 0)).toBe(true);
+    const { stdout } = await chassis.command('status --json');
+    expect(JSON.parse(stdout)).toMatchObject({ state: 'pgood' });
+    for (const unit of ['obmc-power-start@0.service', 'phosphor-wait-power-on@0.service']) {
+      expect(await machine.showUnit(unit, ['ActiveState', 'ConditionResult'])).toEqual({
+        ActiveState: 'inactive',
+        ConditionResult: 'no',
+      });
+    }
+    expect(await failed()).toEqual([]);
+    // As ever, from there on.
+    await machine.run('rm /run/openbmc/chassis@0-on');
+    expect(await start('obmc-chassis-poweroff@0.target')).toMatchObject({ code: 0 });
+    await chassis.expectEveryEnableOff();
+    expect(await chassis.hazards()).toEqual([]);
+  });
+
+  test('a marker of that start which nobody removed does not outlive the power', async () => {
+    await bmcStartWithPowerOn();
+    expect(await start('obmc-chassis-poweroff@0.target')).toMatchObject({ code: 0 });
+    await chassis.expectEveryEnableOff();
+    expect(await files()).toEqual([]);
+    expect(await start('obmc-chassis-poweron@0.target')).toMatchObject({ code: 0 });
+    await chassis.expectPowered();
   });
 
   test('a loss of power leads to its hard power off', async () => {

@@ -532,7 +532,7 @@ describe('the units that ship', () => {
 
 test('as OpenBMC ships', async () => {
   const { findings, checked } = await checkUnits(OPENBMC);
-  expect(checked).toBe(31);
+  expect(checked).toBe(40);
   expect(short(OPENBMC, findings)).toEqual([
     'target-without-onfailure obmc-chassis-hard-poweroff@.target:1',
     'target-without-onfailure obmc-chassis-poweroff@.target:1',
@@ -540,7 +540,7 @@ test('as OpenBMC ships', async () => {
     // A failed power on leads to poweroff@ and, one level up, to host-quiesce@, which excludes it.
     'opposites-together obmc-host-quiesce@.target:4',
     'opposites-together obmc-host-quiesce@.target:6',
-    'wait-without-timeout obmc-power-start@.service:13',
+    'wait-without-timeout obmc-power-start@.service:14',
     // No Type=: a failing call cannot fail the poweroff target.
     'could-be-oneshot obmc-power-stop@.service:12',
     'could-be-oneshot obmc-powered-off@.service:6',
@@ -550,9 +550,9 @@ test('as OpenBMC ships', async () => {
     'could-be-oneshot phosphor-discover-system-state@.service:7',
     'conflict-without-order phosphor-regulators-config.service:6',
     'wait-without-timeout phosphor-regulators-config.service:9',
-    'could-be-oneshot phosphor-reset-chassis-on@.service:7',
-    'wait-without-timeout phosphor-reset-chassis-running@.service:8',
-    'oneshot-without-remain phosphor-reset-chassis-running@.service:10',
+    'could-be-oneshot phosphor-reset-chassis-on@.service:9',
+    'wait-without-timeout phosphor-reset-chassis-running@.service:10',
+    'oneshot-without-remain phosphor-reset-chassis-running@.service:12',
     'wait-without-timeout phosphor-set-chassis-transition-to-off@.service:9',
     'wait-without-timeout phosphor-set-chassis-transition-to-on@.service:10',
     'conflict-without-order phosphor-wait-power-off@.service:10',
