@@ -77,7 +77,7 @@ async function installedTree(options: ItemOptions): Promise<UnitTree> {
     const [, owner, kind] = /^(.*)\.(requires|wants)$/.exec(folder ?? '') ?? [];
     if (folder === undefined) continue;
     if (unit === undefined) aliases.set(folder, target);
-    else if (owner !== undefined) {
+    if (unit !== undefined && owner !== undefined) {
       const file = join(options.sourceDir, folder, unit);
       links.push({ owner, kind: kind as UnitLink['kind'], unit, file });
     }
@@ -102,7 +102,7 @@ function strangers(graph: UnitGraph, foreign: readonly RegExp[]): Found[] {
           unit,
           file,
           line,
-          message: `names ${name}, which neither ships nor is known to be another project's`,
+          message: `${name} neither ships nor is known to be another project's`,
           suggestion: 'set the name right, or add it to the names that are known',
           about: [unit, name],
         })),
