@@ -93,6 +93,8 @@ export interface Clock {
 /** Final state of one unit as systemd tells it, for example `active`, `failed`, `inactive`. */
 export interface UnitState {
   readonly unit: string;
+  /** False where systemd has no such unit: it shows as inactive then. */
+  readonly isKnown: boolean;
   readonly activeState: string;
   readonly subState: string;
 }

@@ -22,6 +22,7 @@ const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 5_000;
 
 /** Places in a row of ListUnitsByNames, `a(ssssssouso)` (org.freedesktop.systemd1(5)). */
+const LOAD_STATE = 2;
 const ACTIVE_STATE = 3;
 const SUB_STATE = 4;
 
@@ -62,6 +63,7 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
       const row = (rows as unknown[][])[index] ?? [];
       return {
         unit,
+        isKnown: row[LOAD_STATE] !== 'not-found',
         activeState: String(row[ACTIVE_STATE] ?? 'inactive'),
         subState: String(row[SUB_STATE] ?? 'dead'),
       };

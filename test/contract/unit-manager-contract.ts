@@ -89,6 +89,9 @@ export function describeUnitManager(
         [idle, 'inactive'],
       ]);
       expect(states.every(({ subState }) => subState !== '')).toBe(true);
+      expect(states.map(({ isKnown }) => isKnown)).toEqual(
+        states.map(({ unit }) => unit !== world.units.unknown),
+      );
     });
 
     it('gives no states for no units', async () => {

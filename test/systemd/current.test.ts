@@ -212,6 +212,10 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
     expect(Object.values(await chassis.changes()).every((changes) => changes === 0)).toBe(true);
     const { stdout } = await chassis.command('status --json');
     expect(JSON.parse(stdout)).toMatchObject({ state: 'pgood' });
+    expect(JSON.parse(stdout).units.map(({ unit }: { unit: string }) => unit)).toContain(
+      'phosphor-wait-power-on@0.service',
+    );
+    expect(stdout).not.toContain('op-power-start@0');
     for (const unit of ['obmc-power-start@0.service', 'phosphor-wait-power-on@0.service']) {
       expect(await machine.showUnit(unit, ['ActiveState', 'ConditionResult'])).toEqual({
         ActiveState: 'inactive',

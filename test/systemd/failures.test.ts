@@ -362,6 +362,20 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     ),
 
     // While on
+    'pgood lost while on and the bus away, seen by the resident service': {
+      given: async () => {
+        await isOn();
+        expect(await start(SERVICE)).toMatchObject({ code: 0 });
+      },
+      run: async () => {
+        await machine.run('systemctl stop dbus.socket dbus.service');
+        await fail('pgood never');
+        await saysSoon('systemd was not told of the loss');
+        await machine.run('systemctl start dbus.socket dbus.service');
+        await saysSoon(`${QUIESCE} started`);
+      },
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
     'pgood lost while on, found by the next command': {
       given: isOn,
       run: async () => {

@@ -137,6 +137,16 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
       expect(await chassis.hazards()).toEqual([]);
     });
 
+    test('setPowerState 0 removes the marker by which other units take the chassis for on', async () => {
+      // Before the service, as tmpfiles of an OpenBMC image do it: its sandbox shows the folder of that time.
+      await machine.run('mkdir -p /run/openbmc');
+      await serving();
+      await call('setPowerState', 'i', '1');
+      await machine.run('touch /run/openbmc/chassis@0-on');
+      await call('setPowerState', 'i', '0');
+      expect(await machine.run('ls /run/openbmc')).toBe('');
+    });
+
     test('a failure is an error with its reason, an invalid state as well', async () => {
       await serving({ faults: ['rail P1V8 never good'] });
       const failed = await call('setPowerState', 'i', '1');

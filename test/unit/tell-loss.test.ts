@@ -64,6 +64,7 @@ describe('a loss is told', () => {
       heard.push('asked');
       return names.map((unit) => ({
         unit,
+        isKnown: true,
         activeState: active.has(unit) ? 'active' : 'inactive',
         subState: 'dead',
       }));

@@ -75,7 +75,12 @@ export function createVirtualUnits(clock: Clock, power: (wanted: Wanted) => Prom
   };
 
   const statesOf = (names: readonly string[]): UnitState[] =>
-    names.map((unit) => ({ unit, activeState: states.get(unit) ?? 'inactive', subState: 'dead' }));
+    names.map((unit) => ({
+      unit,
+      isKnown: true,
+      activeState: states.get(unit) ?? 'inactive',
+      subState: 'dead',
+    }));
 
   const units: VirtualUnits = {
     started,

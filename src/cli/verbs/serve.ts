@@ -11,6 +11,7 @@ import {
 } from '../../dbus/control-power.ts';
 import { PowerError } from '../../errors.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
+import { clearOnMarker } from '../../run/marker.ts';
 import { type ChassisView, createResident, type Resident } from '../../run/resident.ts';
 import { tellOfLoss } from '../../run/tell-loss.ts';
 import { planOf } from '../../sequence/plan.ts';
@@ -98,6 +99,7 @@ async function startService(
         identity: { bootId: world.bootId(), boardHash: loaded.hash },
         record: lineReporter(world.stdout, number),
         onChange(now, before) {
+          if (now.state === 'off' && before.state !== 'off') forgetMarker(number, world);
           if (bus !== undefined) announce(bus, number, now, before);
           states?.powerChanged(number);
           void notifier.status(statusText({ residents }));
@@ -164,6 +166,15 @@ async function startService(
   } catch (error) {
     await stop('it could not start');
     throw withAdvice(error, states?.names ?? []);
+  }
+}
+
+/** A chassis without power is not "on" for the other units of an OpenBMC image either. */
+function forgetMarker(chassis: number, world: World): void {
+  try {
+    clearOnMarker(world.openbmcRunDir, chassis);
+  } catch (error) {
+    log(world, 4, `the marker of chassis ${chassis} stays (${errorText(error)}): remove it by hand`);
   }
 }
 

@@ -10,7 +10,7 @@ import { EXIT } from '../exit.ts';
 import type { Verb } from '../main.ts';
 import type { World } from '../world.ts';
 
-/** The units of a chassis that tell how a power sequence went. */
+/** The units of a chassis that tell how a power sequence went, by our names and by those of phosphor-state-manager. */
 const UNITS = [
   'op-power-start@%i.service',
   'op-wait-power-on@%i.service',
@@ -19,6 +19,13 @@ const UNITS = [
   'obmc-power-chassis-on@%i.target',
   'obmc-power-chassis-off@%i.target',
   'obmc-quiesce-host@%i.target',
+  'obmc-power-start@%i.service',
+  'phosphor-wait-power-on@%i.service',
+  'obmc-power-stop@%i.service',
+  'phosphor-wait-power-off@%i.service',
+  'obmc-chassis-poweron@%i.target',
+  'obmc-chassis-poweroff@%i.target',
+  'obmc-host-quiesce@%i.target',
 ];
 
 /** Prints what the lines show. Takes no lock and drives nothing, so it may run beside a sequence. */
@@ -98,7 +105,8 @@ async function unitStates(
     const manager = await world.units();
     try {
       const states = await manager.unitStates(UNITS.map((unit) => unit.replace('%i', String(chassis))));
-      return { states, unavailable: null };
+      const known = states.filter(({ isKnown }) => isKnown);
+      return { states: known, unavailable: known.length === 0 ? 'none of a chassis is installed' : null };
     } finally {
       await manager.close();
     }
