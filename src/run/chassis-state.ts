@@ -1,6 +1,6 @@
 import { CodedError, errorText } from '../../hw/errors.ts';
 import type { Clock, UnitManager, UnitState } from '../../hw/ports.ts';
-import type { State } from '../sequence/state.ts';
+import { FALLING, RISING, type State } from '../sequence/state.ts';
 import type { LastingState, LastingStore, RestorePolicy } from './lasting.ts';
 import { NOTHING_LASTING } from './lasting.ts';
 import type { Resident } from './resident.ts';
@@ -67,8 +67,6 @@ export interface ChassisState {
   stop(): void;
 }
 
-const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
-const FALLING: readonly State[] = ['opPowerStop', 'opWaitPowerOff'];
 /**
  * As long as a stage may take (TimeoutStartSec= of its unit). A sequence that is not over by then has nobody who
  * runs it, and what the lines show is the state.

@@ -5,7 +5,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
-import type { SequenceState, State } from '../sequence/state.ts';
+import { FALLING, RISING, type SequenceState, type State } from '../sequence/state.ts';
 import type { ChassisHardware } from './hardware.ts';
 import { JOBS } from './jobs.ts';
 import { type ChassisLock, isLocked, lastHolder, lockChassis } from './lock.ts';
@@ -81,8 +81,6 @@ const LOCK_WAIT_MS = 60_000;
 const TELLING_MS = 5_000;
 /** Before a watch that ended without a reason is begun again. */
 const RETRY_MS = 500;
-const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
-const FALLING: readonly State[] = ['opPowerStop', 'opWaitPowerOff'];
 /** States that tell that the switching of an operation is over. */
 const SWITCHED: Readonly<Record<Wanted, readonly State[]>> = {
   on: ['opWaitPowerOn', 'pgood'],

@@ -15,7 +15,14 @@ import {
 } from '../sequence/machine.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
-import { nextDeadlineMs, railState, type SequenceState, type State } from '../sequence/state.ts';
+import {
+  FALLING,
+  nextDeadlineMs,
+  RISING,
+  railState,
+  type SequenceState,
+  type State,
+} from '../sequence/state.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Happening, Recorder } from './record.ts';
 import type { SnapshotStore } from './snapshot.ts';
@@ -71,10 +78,8 @@ const WATCH_POLL_MS = 1_000;
 
 /** States in which something is still going on by itself. */
 const ACTIVE: readonly State[] = ['opPowerStart', 'opWaitPowerOn', 'opPowerStop', 'opWaitPowerOff', 'fault'];
-/** States in which power is coming up. */
-const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
 /** What a power-on finishes first when a killed process left it behind. */
-const UNFINISHED_DOWN: readonly State[] = ['opPowerStop', 'opWaitPowerOff', 'fault'];
+const UNFINISHED_DOWN: readonly State[] = [...FALLING, 'fault'];
 
 /**
  * Runs the machine on the hardware until the job is done: reads every line, takes up the state they show,

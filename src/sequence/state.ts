@@ -13,6 +13,11 @@ export const STATES = [
 ] as const;
 export type State = (typeof STATES)[number];
 
+/** Power is coming up. */
+export const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
+/** Power is going down because somebody asked for it. */
+export const FALLING: readonly State[] = ['opPowerStop', 'opWaitPowerOff'];
+
 /**
  * Where a rail is: `rising` from its enable until it has been good for its settle time, `falling` from
  * its disable until it is no longer good, `stuck` when it would not go down or could not be switched.
