@@ -309,9 +309,10 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       const left = running === null ? leftBehind() : null;
       const finished = left === null ? Promise.resolve() : finish(left);
       void finished.then(() => {
-        const { hint } = openStore().load();
-        const isLoss = hint?.state === 'failed' && hint.sequence.fault?.state === 'pgood';
-        if (isLoss && !stopped) telling = tell({ sequence: hint.sequence, isOfBefore: true });
+        // The file of a service that died is as old as its last step; what was finished here is as it was left.
+        const sequence = left === null ? first.sequence : openStore().load().hint?.sequence;
+        const isLoss = state === 'failed' && sequence?.fault?.state === 'pgood';
+        if (isLoss && !stopped) telling = tell({ sequence, isOfBefore: true });
       });
     },
     request(asked) {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -16,6 +16,7 @@ import { type ChassisView, createResident, type Loss, type Resident } from '../.
 import { runSequence } from '../../src/run/runner.ts';
 import { createSnapshotFile } from '../../src/run/snapshot.ts';
 import { planOf } from '../../src/sequence/plan.ts';
+import { powerSeen } from '../../src/sequence/state.ts';
 import { shippedBoard } from './bench.ts';
 
 const IDENTITY = { bootId: 'boot', boardHash: 'hash' };
@@ -41,6 +42,8 @@ interface Dead {
   readonly fault?: string;
 }
 const FAULT_AT_MS = 100;
+/** RestartSec= of the service. */
+const RESTART_MS = 2_000;
 
 async function createCare(initially: 'off' | 'on', dead?: Dead) {
   const board = shippedBoard('reference');
@@ -86,19 +89,19 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
         signal,
         onWait: () => undefined,
       });
+      const options = { plan, hardware, clock, store: openStore(), record: () => undefined };
+      // Somebody powered it on, which leaves the state file.
+      if (initially === 'on') await runSequence(JOBS.on, options);
+      const { fault } = dead;
+      if (fault !== undefined) clock.after(FAULT_AT_MS, () => plant.addFault(parseFault(fault, board)));
+      clock.after(dead.afterMs, () => killed.abort('killed'));
       // Abandoned, a run leaves the lines at once, as one that is killed.
-      await runSequence(JOBS[dead.job], {
-        ...{ plan, hardware, clock, store: openStore(), record: () => undefined },
-        abandon: killed.signal,
-      }).catch(() => undefined);
+      await runSequence(JOBS[dead.job], { ...options, abandon: killed.signal }).catch(() => undefined);
       lock.release();
       await hardware.close();
     };
-    const ended = run();
-    clock.after(dead.afterMs, () => killed.abort('killed'));
-    const { fault } = dead;
-    if (fault !== undefined) clock.after(FAULT_AT_MS, () => plant.addFault(parseFault(fault, board)));
-    await clock.runUntil(ended);
+    await clock.runUntil(run());
+    await pass(RESTART_MS);
   }
   const views: ChassisView[] = [];
   const losses: Loss[] = [];
@@ -326,6 +329,39 @@ describe('what a service that died left half done', () => {
     expect(care.resident.view.state).toBe('off');
   });
 
+  it.each([
+    ['on', 'off', undefined, 900],
+    ['off', 'on', undefined, 600],
+    ['watch', 'on', 'pgood stuck off', FAULT_AT_MS + 600],
+  ] as const)(
+    'is finished whenever it died in its job "%s"',
+    async (job, initially, fault, untilMs) => {
+      const ends = new Set<string>();
+      for (let afterMs = 0; afterMs <= untilMs; afterMs += 19) {
+        const care = await createCare(initially, { job, holder: 'serve', afterMs, ...(fault && { fault }) });
+        care.resident.begin();
+        await care.pass(10_000);
+        const { state } = care.resident.view;
+        expect(care.enabled(), `${state} after ${afterMs} ms`).toBe(state === 'pgood' ? 6 : 0);
+        expect(care.plant.hazards, `after ${afterMs} ms`).toEqual([]);
+        // Died before the loss, it left a chassis that the next one watches over, and loses.
+        if (job === 'watch') {
+          expect(care.losses, `after ${afterMs} ms`).toMatchObject([
+            { isOfBefore: afterMs > FAULT_AT_MS + DEGLITCH_MS },
+          ]);
+        }
+        ends.add(state);
+        await care.resident.stop('end of the test');
+        rmSync(runDir, { recursive: true });
+        mkdirSync(runDir);
+      }
+      // On where the job had ended on, and never in between.
+      const expected = { on: ['off', 'pgood'], off: ['off'], watch: ['failed'] }[job];
+      expect([...ends].sort()).toEqual(expected);
+    },
+    60_000,
+  );
+
   it('gives way to a request that comes first', async () => {
     const care = await createCare('off', KILLED_IN_RISE);
     const { done } = care.resident.request('on');
@@ -354,6 +390,8 @@ describe('what a service that died left half done', () => {
     expect(care.enabled()).toBe(0);
     expect(care.resident.view.state).toBe('failed');
     expect(care.losses).toMatchObject([{ isOfBefore: true, sequence: { fault: { kind: 'pgoodLost' } } }]);
+    // What was on when it died is not told as on.
+    expect(care.losses.map(({ sequence }) => powerSeen(sequence))).toEqual([false]);
   });
 
   it('is a loss that was handled and perhaps not told: it is told as one of before', async () => {
