@@ -14,7 +14,7 @@ export interface LossOptions {
   readonly clock: Clock;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   readonly log: (severity: number, text: string) => void;
-  /** Aborted, nobody is told any more. */
+  /** Aborted, nobody is told any more, and the end of what systemd was told to do is not awaited. */
   readonly signal: AbortSignal;
   /** Nobody has asked for power since. */
   readonly isStillOff: () => boolean;
@@ -46,6 +46,7 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
         return;
       } catch (error) {
         if (!(error instanceof CodedError)) throw error;
+        if (signal.aborted) return;
         const isLast = clock.nowMs() >= deadlineMs;
         const next = isLast ? 'given up' : `trying again for ${TELL_FOR_MS / 60_000} minutes`;
         if (tries === 1 || isLast) {
@@ -65,9 +66,13 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
 
   const withUnits = async (use: (units: UnitManager) => Promise<void>): Promise<void> => {
     const units = await options.units();
+    // What waits for the end of a job rejects then.
+    const leave = () => void units.close();
+    signal.addEventListener('abort', leave);
     try {
       await use(units);
     } finally {
+      signal.removeEventListener('abort', leave);
       await units.close();
     }
   };

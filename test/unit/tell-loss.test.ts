@@ -39,6 +39,9 @@ describe('a loss is told', () => {
   let away: { systemd: boolean; eventLog: boolean };
   let active: Set<string>;
   let isStillOff: boolean;
+  let jobsHang: boolean;
+  /** What waits on a connection, and ends with it. */
+  const closing: (() => void)[] = [];
   let ending: AbortController;
 
   beforeEach(() => {
@@ -49,6 +52,7 @@ describe('a loss is told', () => {
     away = { systemd: false, eventLog: false };
     active = new Set();
     isStillOff = true;
+    jobsHang = false;
     ending = new AbortController();
   });
 
@@ -57,7 +61,10 @@ describe('a loss is told', () => {
     async startUnit(unit) {
       if (away.systemd) throw unavailable();
       heard.push(unit);
-      return 'done';
+      if (!jobsHang) return 'done';
+      return new Promise((_, reject) => {
+        closing.push(() => reject(unavailable()));
+      });
     },
     async unitStates(names) {
       if (away.systemd) throw unavailable();
@@ -73,7 +80,9 @@ describe('a loss is told', () => {
       throw new Error('not used');
     },
     reload: async () => undefined,
-    close: async () => undefined,
+    async close() {
+      for (const end of closing.splice(0)) end();
+    },
   });
   const tell = (options: { isOfBefore?: boolean; stuck?: boolean } = {}) =>
     tellOfLoss(
@@ -167,6 +176,16 @@ describe('a loss is told', () => {
     await clock.runUntil(telling);
     expect(clock.nowMs()).toBe(1_000 + 60_000);
     expect(heard).toEqual(['event log']);
+  });
+
+  it('to systemd without waiting for the end of its jobs once the service ends', async () => {
+    jobsHang = true;
+    const telling = tell();
+    clock.after(60_000, () => ending.abort('SIGTERM'));
+    await clock.runUntil(telling);
+    expect(clock.nowMs()).toBe(1_000 + 60_000);
+    expect(heard).toEqual(['event log', 'obmc-power-chassis-off@0.target', 'obmc-quiesce-host@0.target']);
+    expect(logged).toEqual([]);
   });
 
   it('once more when a service died over it and systemd still has the chassis for on', async () => {

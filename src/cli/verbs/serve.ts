@@ -76,9 +76,9 @@ async function startService(
   let states: States | undefined;
   const ending = new AbortController();
   const stop = async (reason: string): Promise<void> => {
-    ending.abort(reason);
     await states?.stop();
-    for (const resident of residents.values()) await resident.stop(reason);
+    await Promise.all([...residents.values()].map((resident) => resident.stop(reason)));
+    ending.abort(reason);
     await bus?.close();
     for (const hardware of opened) await hardware.close();
   };
