@@ -292,11 +292,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     if (name !== fileName) return;
     takeNotice().catch(warnOf);
   });
-  watchOverIfOn();
-
-  function watchOverIfOn(): void {
-    if (state === 'pgood') watchOver();
-  }
+  if (state === 'pgood') watchOver();
 
   return {
     get view() {
