@@ -51,6 +51,22 @@ export type HardwareErrorCode =
 /** What the machine under the program refused or failed to do. */
 export class HardwareError extends CodedError<HardwareErrorCode> {}
 
+/** `what`, with the errno of the `error` of the system underneath, or else its text, in brackets. */
+export function systemFailure(
+  error: unknown,
+  code: HardwareErrorCode,
+  what: string,
+  details: Record<string, unknown>,
+): HardwareError {
+  const errno = errnoCode(error);
+  return new HardwareError(
+    code,
+    `${what} (${errno ?? errorText(error)})`,
+    { ...details, ...(errno === undefined ? {} : { errno }) },
+    { cause: error },
+  );
+}
+
 /**
  * Whether the error of a drive tells of a line or an output that was read back after it, in the other state: where
  * that stands is known then. Drivers put `readBack` into the details.

@@ -1,4 +1,4 @@
-import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+import { errnoCode, HardwareError, type HardwareErrorCode, systemFailure } from '../errors.ts';
 import { lineLabel } from '../lines.ts';
 import type { Level, LineRef } from '../ports.ts';
 
@@ -12,27 +12,11 @@ type Details = Record<string, unknown>;
 /** The kernel's list of lines with their users; only root can read it. */
 export const DEBUG_LIST = '/sys/kernel/debug/gpio';
 
-/** `what`, with the errno of the `error` underneath, or else its text, in brackets. */
-export function gpioFailure(
-  error: unknown,
-  code: HardwareErrorCode,
-  what: string,
-  details: Details,
-): HardwareError {
-  const errno = errnoCode(error);
-  return new HardwareError(
-    code,
-    `${what} (${errno ?? errorText(error)})`,
-    { ...details, ...(errno === undefined ? {} : { errno }) },
-    { cause: error },
-  );
-}
-
 /** @param what what could not be done to the line: `read`, `driven` … */
 export function cannotBe(error: unknown, line: string, what: string, details: Details): HardwareError {
   const code: HardwareErrorCode =
     errnoCode(error) === 'EBUSY' ? 'GPIO_BUSY' : isRefusal(error) ? 'GPIO_PERMISSION' : 'GPIO_FAILED';
-  return gpioFailure(error, code, `GPIO ${line} cannot be ${what}`, details);
+  return systemFailure(error, code, `GPIO ${line} cannot be ${what}`, details);
 }
 
 export function isRefusal(error: unknown): boolean {
@@ -47,7 +31,7 @@ export function lineHeld(
   details: Details,
 ): HardwareError {
   const holder = consumer === undefined ? 'a kernel driver or another program' : `"${consumer}"`;
-  return gpioFailure(
+  return systemFailure(
     error,
     'GPIO_BUSY',
     `GPIO ${line} is held by ${holder}; see ${DEBUG_LIST} or gpioinfo`,
@@ -101,5 +85,5 @@ export function noLineName(name: string, namedCount: number): HardwareError {
 }
 
 export function notGivenOut(error: unknown, line: string, details: Details): HardwareError {
-  return gpioFailure(error, 'GPIO_NO_LINE', `the kernel does not give out GPIO ${line}`, details);
+  return systemFailure(error, 'GPIO_NO_LINE', `the kernel does not give out GPIO ${line}`, details);
 }

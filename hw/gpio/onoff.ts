@@ -1,10 +1,9 @@
-import { errnoCode, errorText, HardwareError } from '../errors.ts';
+import { errnoCode, errorText, HardwareError, systemFailure } from '../errors.ts';
 import { lineLabel } from '../lines.ts';
 import type { Clock, GpioBackend, InputLine, Level, LineRef, OutputLine } from '../ports.ts';
 import {
   cannotBe,
   DEBUG_LIST,
-  gpioFailure,
   isRefusal,
   lineClosed,
   lineHeld,
@@ -142,7 +141,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
           if (errnoCode(error) !== 'EPERM') throw error;
           // The kernel's answer to a write on an input: someone else turned the line round, or ...
           if (direction === undefined) {
-            throw gpioFailure(
+            throw systemFailure(
               error,
               'GPIO_FAILED',
               `GPIO ${line.text} is an input that cannot be made an output`,
@@ -274,7 +273,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     await checkInterface();
     const resolved = await resolveLine(root, files, ref).catch((error: unknown) => {
       if (error instanceof HardwareError) throw error;
-      throw gpioFailure(error, 'GPIO_FAILED', `GPIO ${lineLabel(ref)} cannot be looked up`, {
+      throw systemFailure(error, 'GPIO_FAILED', `GPIO ${lineLabel(ref)} cannot be looked up`, {
         line: lineLabel(ref),
       });
     });
@@ -297,7 +296,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     try {
       await files.list(root);
     } catch (error) {
-      throw gpioFailure(
+      throw systemFailure(
         error,
         'GPIO_UNAVAILABLE',
         `${root} cannot be read: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well) and that a container sees it`,
@@ -387,7 +386,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
             throw notGivenOut(error, text, details);
           }
           if (code === 'ENOENT') {
-            throw gpioFailure(
+            throw systemFailure(
               error,
               'GPIO_UNAVAILABLE',
               `there is no ${root}/export: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well)`,
@@ -395,7 +394,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
             );
           }
           if (isRefusal(error)) {
-            throw gpioFailure(
+            throw systemFailure(
               error,
               'GPIO_PERMISSION',
               `no right to write ${root}/export for GPIO ${text}: run as root or join the group that owns it, and check that it is not mounted read-only`,
@@ -424,14 +423,14 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
             if (!absent && !isRefusal(error)) throw fail(error, `opened (${file})`);
             if (clock.nowMs() >= deadlineMs) {
               if (absent) {
-                throw gpioFailure(
+                throw systemFailure(
                   error,
                   'GPIO_FAILED',
                   `GPIO ${text} was exported but ${path} did not appear: its driver exports lines under their names, which onoff cannot use`,
                   details,
                 );
               }
-              throw gpioFailure(
+              throw systemFailure(
                 error,
                 'GPIO_PERMISSION',
                 `no right to open ${path} for GPIO ${text}: run as root or check the udev rule for the group gpio`,

@@ -1,4 +1,4 @@
-import { errnoCode, errorText, HardwareError, type HardwareErrorCode } from '../errors.ts';
+import { errnoCode, errorText, HardwareError, type HardwareErrorCode, systemFailure } from '../errors.ts';
 
 /* The errors of `I2cBackend` in ports.ts, worded once for the driver and for what stands in for it. */
 
@@ -23,14 +23,8 @@ export function transferFailed(
   details: Record<string, unknown> = {},
   addressing = false,
 ): HardwareError {
-  const errno = errnoCode(error);
-  const [code, what] = meaningOf(errno, addressing);
-  return new HardwareError(
-    code,
-    `${told(place)}: ${what} (${errno ?? errorText(error)})`,
-    { ...place, ...details, ...(errno === undefined ? {} : { errno }) },
-    { cause: error },
-  );
+  const [code, what] = meaningOf(errnoCode(error), addressing);
+  return systemFailure(error, code, `${told(place)}: ${what}`, { ...place, ...details });
 }
 
 /** @param how what is known of the cause */

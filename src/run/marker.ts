@@ -1,5 +1,6 @@
 import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { errorText } from '../../hw/errors.ts';
 
 /**
  * `/run/openbmc/chassis@N-on`, by which units of an OpenBMC image know that the BMC restarted under a chassis
@@ -19,6 +20,16 @@ export function hasOnMarker(openbmcRunDir: string, chassis: number): boolean {
 /** Only on an image that has the folder: elsewhere nobody looks for it. Throws what the file system says. */
 export function setOnMarker(openbmcRunDir: string, chassis: number): void {
   if (existsSync(openbmcRunDir)) closeSync(openSync(markerPath(openbmcRunDir, chassis), 'a', 0o644));
+}
+
+/** Like `clearOnMarker`, for what goes on without: returns what to say of a marker that stays, else null. */
+export function forgetOnMarker(openbmcRunDir: string, chassis: number): string | null {
+  try {
+    clearOnMarker(openbmcRunDir, chassis);
+    return null;
+  } catch (error) {
+    return `the marker of chassis ${chassis} stays (${errorText(error)}): remove it by hand`;
+  }
 }
 
 /** Throws what the file system says when a marker is there and stays. */

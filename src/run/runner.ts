@@ -77,7 +77,7 @@ export interface RunResult {
 const WATCH_POLL_MS = 1_000;
 
 /** States in which something is still going on by itself. */
-const ACTIVE: readonly State[] = ['opPowerStart', 'opWaitPowerOn', 'opPowerStop', 'opWaitPowerOff', 'fault'];
+const ACTIVE: readonly State[] = [...RISING, ...FALLING, 'fault'];
 /** What a power-on finishes first when a killed process left it behind. */
 const UNFINISHED_DOWN: readonly State[] = [...FALLING, 'fault'];
 

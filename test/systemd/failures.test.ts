@@ -14,7 +14,7 @@ import { checkBoard } from '../../src/board/load.ts';
 import type { ChassisBoard } from '../../src/board/schema.ts';
 import { type Chassis, putChassis } from './chassis.ts';
 import { bootMachine, skipped, titleSuffix } from './machine.ts';
-import { type ExecResult, SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
+import { type ExecResult, rootOf, SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
 
 const CHECKOUT = join(import.meta.dirname, '..', '..');
 const DOCUMENT = readFileSync(join(CHECKOUT, 'docs', 'failures.md'), 'utf8');
@@ -169,7 +169,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       initially,
       faults: faults.map((fault) => parseFault(fault, board)),
     });
-    server = await startPlantServer({ plant, socketPath: `/proc/${machine.pid}/root/run/plant.sock` });
+    server = await startPlantServer({ plant, socketPath: join(rootOf(machine.pid), 'run', 'plant.sock') });
     return text;
   };
   const mark = async () => {

@@ -8,6 +8,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -29,6 +30,9 @@ const APT_TIMEOUT_MS = 120_000;
 const LIFETIME_MS = 20 * 60_000;
 const POLL_MS = 20;
 const OUTPUT_LIMIT = 4 * 1024 * 1024;
+
+/** Where the kernel shows the root folder of a process (proc(5)). */
+export const rootOf = (pid: number): string => join('/proc', String(pid), 'root');
 
 export interface ExecResult {
   /** Exit status; 128 + n when signal n ended the command. */
@@ -246,7 +250,8 @@ class Sandbox implements SystemdSandbox {
   private findInit(): number | undefined {
     for (const pid of descendants(this.launcher.pid)) {
       try {
-        if (readFileSync(`/proc/${pid}/root/etc/chassis-power-rig`, 'utf8').trim() === this.id) return pid;
+        if (readFileSync(join(rootOf(pid), 'etc', 'chassis-power-rig'), 'utf8').trim() === this.id)
+          return pid;
       } catch {
         // Another link of the chain, or not that far yet.
       }

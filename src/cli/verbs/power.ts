@@ -6,7 +6,7 @@ import { PowerError } from '../../errors.ts';
 import { openChassis } from '../../run/hardware.ts';
 import { JOBS } from '../../run/jobs.ts';
 import { type ChassisLock, lockChassis } from '../../run/lock.ts';
-import { clearOnMarker } from '../../run/marker.ts';
+import { forgetOnMarker } from '../../run/marker.ts';
 import { expectDone } from '../../run/outcome.ts';
 import type { Recorded, Recorder } from '../../run/record.ts';
 import { putRight, type Routed, routeFailure } from '../../run/route.ts';
@@ -138,11 +138,8 @@ async function lockFor({ verb, chassis, runDir }: Invocation, world: World): Pro
 /** A chassis without power is not "on" for the other units of an OpenBMC image either. */
 function forgetMarker(chassis: number, { sequence }: RunResult, world: World): void {
   if (powerSeen(sequence)) return;
-  try {
-    clearOnMarker(world.openbmcRunDir, chassis);
-  } catch (error) {
-    warn(`the marker of chassis ${chassis} stays (${errorText(error)}): remove it by hand`, world);
-  }
+  const problem = forgetOnMarker(world.openbmcRunDir, chassis);
+  if (problem !== null) warn(problem, world);
 }
 
 /**

@@ -11,7 +11,7 @@ import {
 } from '../../dbus/control-power.ts';
 import { PowerError } from '../../errors.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
-import { clearOnMarker } from '../../run/marker.ts';
+import { forgetOnMarker } from '../../run/marker.ts';
 import { type ChassisView, createResident, type Resident } from '../../run/resident.ts';
 import { tellOfLoss } from '../../run/tell-loss.ts';
 import { planOf } from '../../sequence/plan.ts';
@@ -171,11 +171,8 @@ async function startService(
 
 /** A chassis without power is not "on" for the other units of an OpenBMC image either. */
 function forgetMarker(chassis: number, world: World): void {
-  try {
-    clearOnMarker(world.openbmcRunDir, chassis);
-  } catch (error) {
-    log(world, 4, `the marker of chassis ${chassis} stays (${errorText(error)}): remove it by hand`);
-  }
+  const problem = forgetOnMarker(world.openbmcRunDir, chassis);
+  if (problem !== null) log(world, 4, problem);
 }
 
 function announce(bus: ObjectBus, chassis: number, now: ChassisView, before: ChassisView): void {
