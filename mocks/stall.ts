@@ -1,0 +1,173 @@
+import type { Clock, GpioBackend, I2cBackend, I2cDevice } from '../hw/ports.ts';
+
+/**
+ * The event loop of one simulated process, which may stand still (SIGSTOP, a blocked loop) while the world around it
+ * goes on. What comes meanwhile waits, and is served as Node does it: first the timers that are due, in their order,
+ * then edges and the answers of calls, in the order in which they came.
+ */
+export interface StallingLoop {
+  /** The process's clock: of the world's time, with timers that run late. */
+  readonly clock: Clock;
+  /** Calls into lines and devices so far. */
+  readonly calls: number;
+  /** Stands still for so long from now on. A process that stands still stands still until the later end. */
+  stall(ms: number): void;
+  /**
+   * Stands still at the n-th call (from 1), which takes effect after that (`before`), or had its effect before and
+   * brings its answer late (`after`).
+   */
+  stallAtCall(call: number, when: 'before' | 'after', ms: number): void;
+  /** The backend as this process sees it. */
+  gpio(backend: GpioBackend): GpioBackend;
+  i2c(backend: I2cBackend): I2cBackend;
+}
+
+interface Waiting {
+  run: (() => void) | null;
+}
+
+export function createStallingLoop(world: Clock): StallingLoop {
+  const timers: Waiting[] = [];
+  const events: Waiting[] = [];
+  const planned = new Map<number, { readonly when: 'before' | 'after'; readonly ms: number }>();
+  let calls = 0;
+  let wakesAtMs: number | null = null;
+  let cancelWake: () => void = () => undefined;
+  /** The loop is awake again and serves what had to wait. */
+  let serving = false;
+
+  const runs = () => wakesAtMs === null && !serving;
+
+  const serve = (): void => {
+    if (wakesAtMs !== null) {
+      serving = false;
+      return;
+    }
+    const next = timers.shift() ?? events.shift();
+    if (next === undefined) {
+      serving = false;
+      return;
+    }
+    next.run?.();
+    next.run = null;
+    // The promises that this made ready run before the next one.
+    setImmediate(serve);
+  };
+
+  const stall = (ms: number): void => {
+    const untilMs = world.nowMs() + ms;
+    if (wakesAtMs !== null && wakesAtMs >= untilMs) return;
+    cancelWake();
+    wakesAtMs = untilMs;
+    cancelWake = world.after(ms, () => {
+      wakesAtMs = null;
+      if (serving) return;
+      serving = true;
+      serve();
+    });
+  };
+
+  const served = (): Promise<void> =>
+    runs()
+      ? Promise.resolve()
+      : new Promise((resolve) => {
+          events.push({ run: resolve });
+        });
+
+  const call = async <T>(work: () => Promise<T>): Promise<T> => {
+    calls += 1;
+    const plan = planned.get(calls);
+    if (plan?.when === 'before') stall(plan.ms);
+    await served();
+    try {
+      return await work();
+    } finally {
+      if (plan?.when === 'after') stall(plan.ms);
+      await served();
+    }
+  };
+
+  const device = (raw: I2cDevice): I2cDevice => ({
+    readByte: (command) => call(() => raw.readByte(command)),
+    readWord: (command) => call(() => raw.readWord(command)),
+    writeByte: (command, value) => call(() => raw.writeByte(command, value)),
+  });
+
+  return {
+    clock: {
+      nowMs: () => world.nowMs(),
+      wallTime: () => world.wallTime(),
+      after(delayMs, run) {
+        const timer: Waiting = { run };
+        const cancel = world.after(delayMs, () => {
+          if (!runs()) {
+            timers.push(timer);
+            return;
+          }
+          timer.run = null;
+          run();
+        });
+        return () => {
+          timer.run = null;
+          cancel();
+        };
+      },
+    },
+
+    get calls() {
+      return calls;
+    },
+    stall,
+    stallAtCall: (at, when, ms) => {
+      planned.set(at, { when, ms });
+    },
+
+    gpio: (backend) => ({
+      openOutput: (ref) =>
+        call(async () => {
+          const raw = await backend.openOutput(ref);
+          return {
+            read: () => call(() => raw.read()),
+            write: (level) => call(() => raw.write(level)),
+            close: () => call(() => raw.close()),
+          };
+        }),
+      openInput: (ref) =>
+        call(async () => {
+          const raw = await backend.openInput(ref);
+          return {
+            read: () => call(() => raw.read()),
+            onEdge(wake) {
+              let waiting: Waiting | null = null;
+              const stop = raw.onEdge(() => {
+                if (runs()) {
+                  wake();
+                  return;
+                }
+                // Edges coalesce.
+                if (waiting?.run) return;
+                waiting = { run: wake };
+                events.push(waiting);
+              });
+              return () => {
+                if (waiting) waiting.run = null;
+                stop();
+              };
+            },
+            close: () => call(() => raw.close()),
+          };
+        }),
+    }),
+
+    i2c: (backend) => ({
+      openBus: (bus) =>
+        call(async () => {
+          const raw = await backend.openBus(bus);
+          return {
+            transaction: (address, steps) => raw.transaction(address, (held) => steps(device(held))),
+            close: () => call(() => raw.close()),
+          };
+        }),
+    }),
+  };
+}
