@@ -1,5 +1,5 @@
-import leven from 'leven';
 import type { Board } from '../src/board/schema.ts';
+import { didYouMean } from '../src/near.ts';
 import { lineKey } from './line-key.ts';
 
 /** A line of the board, by its part in the chassis or by itself. */
@@ -234,12 +234,9 @@ function createWords(text: string) {
 }
 
 /** The nearest of `options`, as the end of a sentence; empty when none is near. */
-function didYouMean(word: string, options: readonly string[]): string {
-  const [nearest] = options
-    .map((option) => ({ option, distance: leven(word.toLowerCase(), option.toLowerCase()) }))
-    .filter(({ option, distance }) => distance <= Math.max(1, Math.floor(option.length / 2)))
-    .sort((left, right) => left.distance - right.distance);
-  return nearest === undefined ? '' : `; did you mean "${nearest.option}"?`;
+function suggestion(word: string, options: readonly string[]): string {
+  const text = didYouMean(word, options);
+  return text === null ? '' : `; ${text}`;
 }
 
 /**
@@ -252,7 +249,7 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   const { effect } = fault;
   const refuse = (kind: string, name: string, options: readonly string[], where: string) =>
     new FaultSyntaxError(
-      `fault "${fault.text}": ${where} has no ${kind} "${name}"${didYouMean(name, options) || listOf(kind, options)}`,
+      `fault "${fault.text}": ${where} has no ${kind} "${name}"${suggestion(name, options) || listOf(kind, options)}`,
     );
   const number = fault.chassis ?? chassis[0] ?? 0;
   const described = chassis.includes(number) ? board.chassis[number] : undefined;

@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { CodedError, errorText, HardwareError } from '../hw/errors.ts';
 import type { Clock } from '../hw/ports.ts';
 import { chassisOf, loadBoard } from '../src/board/load.ts';
+import { asksForHelp, firstWord } from '../src/cli/arguments.ts';
 import { EXIT, exitCodeOf } from '../src/cli/exit.ts';
 import { liveReporter } from '../src/cli/live.ts';
-import { DEFAULT_BOARD, runCommandLine, verbFirst } from '../src/cli/main.ts';
+import { runCommandLine } from '../src/cli/main.ts';
 import { lineReporter } from '../src/cli/report.ts';
+import { DEFAULT_BOARD, VERBS } from '../src/cli/verbs.ts';
 import type { World } from '../src/cli/world.ts';
 import { composeWorld } from '../src/compose.ts';
 import { openChassis } from '../src/run/hardware.ts';
@@ -44,7 +46,7 @@ simulation:
 `;
 
 /** Verbs of chassis-power that look at no chassis. */
-const WITHOUT_CHASSIS = ['check', 'schema', 'units'];
+const WITHOUT_CHASSIS = ['check', 'schema', 'units', 'help'];
 /** Time the demo leaves the chassis on, for a reader to see it. */
 const DEMO_ON_MS = 300;
 
@@ -57,6 +59,7 @@ interface SimOptions {
   readonly faults: readonly string[];
   /** What is left for the command line of chassis-power. */
   readonly rest: readonly string[];
+  readonly verb: string | undefined;
 }
 
 class SimUsageError extends Error {
@@ -71,6 +74,10 @@ function takeOptions(args: readonly string[]): SimOptions {
   const own = ['plant', 'socket', 'time', 'initially', 'systemd', 'fault'];
   for (let index = 0; index < args.length; index += 1) {
     const arg = args[index] ?? '';
+    if (arg === '--') {
+      rest.push(...args.slice(index));
+      break;
+    }
     const [, name = '', inline] = /^--([a-z]+)(?:=(.*))?$/s.exec(arg) ?? [];
     if (!own.includes(name)) {
       rest.push(arg);
@@ -78,8 +85,10 @@ function takeOptions(args: readonly string[]): SimOptions {
     }
     if (inline === undefined) index += 1;
     const value = inline ?? args[index];
-    if (value === undefined) throw new SimUsageError(`--${name} needs a value`);
+    if (!value || (inline === undefined && value.startsWith('-')))
+      throw new SimUsageError(`--${name} needs a value`);
     if (name === 'fault') faults.push(value);
+    else if (name in values) throw new SimUsageError(`--${name} is given twice: which one is meant?`);
     else values[name] = value;
   }
   for (const [name, allowed] of [
@@ -93,7 +102,41 @@ function takeOptions(args: readonly string[]): SimOptions {
     }
   }
   const { plant, socket, time, initially, systemd } = values;
-  return { plant, socket, time, initially, systemd, faults, rest: verbFirst(rest) };
+  return { plant, socket, time, initially, systemd, faults, rest, verb: firstWord(rest) };
+}
+
+/** Options that a verb of the simulator takes: the common ones of chassis-power mean nothing to it, and may stand there. */
+const OWN_VERBS: Readonly<Record<string, readonly string[]>> = {
+  plant: [],
+  demo: ['svg'],
+  lines: [],
+  rails: [],
+  hazards: [],
+  fault: [],
+  'clear-faults': [],
+};
+const VALUED = ['board', 'chassis', 'run-dir', 'svg'];
+
+/** The words after the verb of a command line for a verb of the simulator. */
+function operandsOf(verb: string, args: readonly string[]): string[] {
+  const known = ['board', 'chassis', 'run-dir', 'json', ...(OWN_VERBS[verb] ?? [])];
+  const words: string[] = [];
+  for (let index = 0; index < args.length; index += 1) {
+    const [arg = '', name = '', inline] = /^--?([^=]*)(=.*)?$/s.exec(args[index] ?? '') ?? [args[index]];
+    if (!arg.startsWith('-')) words.push(arg);
+    else if (!arg.startsWith('--') || !known.includes(name))
+      throw new SimUsageError(`unknown option ${arg}: see chassis-power-sim --help`);
+    else if (VALUED.includes(name) && inline === undefined) index += 1;
+  }
+  return words.slice(1);
+}
+
+function expectFault(args: readonly string[]): string {
+  const [fault, extra] = operandsOf('fault', args);
+  if (fault === undefined) throw new SimUsageError('fault needs what is to break');
+  if (extra !== undefined)
+    throw new SimUsageError(`fault takes one text, quoted as a whole, not "${extra}" as well`);
+  return fault;
 }
 
 function optionOf(args: readonly string[], option: string): string | undefined {
@@ -169,11 +212,7 @@ async function runHere(options: SimOptions, real: World): Promise<number> {
 }
 
 async function runRemote(options: SimOptions, socketPath: string, real: World): Promise<number> {
-  const [verb, ...args] = options.rest;
-  // The options of chassis-power that take a value may stand here too, and mean nothing to these verbs.
-  const operands = args.filter(
-    (arg, index) => !arg.startsWith('--') && !/^--(board|chassis|run-dir)$/.test(args[index - 1] ?? ''),
-  );
+  const { verb } = options;
   const remote: RemotePlant = await connectPlant(socketPath);
   try {
     const json = options.rest.includes('--json');
@@ -188,8 +227,7 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
         return EXIT.ok;
       }
       case 'fault':
-        if (operands[0] === undefined) throw new SimUsageError('fault needs what is to break');
-        await remote.addFault(operands[0]);
+        await remote.addFault(expectFault(options.rest));
         return EXIT.ok;
       case 'clear-faults':
         await remote.clearFaults();
@@ -266,22 +304,33 @@ async function demo(options: SimOptions, real: World): Promise<number> {
   return on.state === 'pgood' && off.state === 'off' ? EXIT.ok : EXIT.railFault;
 }
 
+/** The simulator's own help, or that of a verb of chassis-power. Does nothing else, whatever stands beside it. */
+async function help(args: readonly string[], real: World): Promise<number> {
+  const verb = args.find((arg) => arg in VERBS);
+  if (verb !== undefined)
+    return await runCommandLine([verb, '--help'], { ...real, programName: 'chassis-power-sim' });
+  real.stdout.write(USAGE);
+  return EXIT.ok;
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const real = composeWorld();
   try {
+    if (asksForHelp(args)) return await help(args, real);
     const options = takeOptions(args);
-    const [verb] = options.rest;
+    const { verb } = options;
     if (options.faults.includes('list')) {
       real.stdout.write(FAULT_GRAMMAR);
       return EXIT.ok;
     }
-    if (verb === undefined || verb === '--help' || verb === '-h') {
-      (verb === undefined ? real.stderr : real.stdout).write(USAGE);
-      return verb === undefined ? EXIT.usage : EXIT.ok;
+    if (options.rest.length === 0) {
+      real.stderr.write(USAGE);
+      return EXIT.usage;
     }
-    if (WITHOUT_CHASSIS.includes(verb)) {
+    if (verb === undefined || WITHOUT_CHASSIS.includes(verb)) {
       return await runCommandLine(options.rest, { ...real, programName: 'chassis-power-sim' });
     }
+    if (verb in OWN_VERBS) operandsOf(verb, options.rest);
     if (verb === 'plant') return await servePlant(options, real);
     if (options.plant !== undefined) return await runRemote(options, options.plant, real);
     if (verb === 'demo') return await demo(options, real);

@@ -1,6 +1,7 @@
 import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
-import { type Problem, suggestName } from './problem.ts';
+import { suggestName } from '../near.ts';
+import type { Problem } from './problem.ts';
 import type { Board, ChassisBoard } from './schema.ts';
 
 /**

@@ -3,8 +3,9 @@ import { readFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
 import { PowerError } from '../errors.ts';
+import { suggestName } from '../near.ts';
 import { crossCheck } from './checks.ts';
-import { type Problem, suggestName } from './problem.ts';
+import type { Problem } from './problem.ts';
 import { type Board, boardSchema, type ChassisBoard } from './schema.ts';
 
 /** Keys that the schema knows at `path` of `input`; undefined where any key is allowed. */

@@ -36,9 +36,10 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ['hw/boards/', []],
   ['hw/', ['hw/', 'node:', 'onoff', 'i2c-bus', 'dbus-next']],
   ['src/errors.ts', ['hw/errors.ts']],
+  ['src/near.ts', []],
   [
     'src/board/',
-    ['src/board/', 'src/errors.ts', ...PORTS, 'node:', 'valibot', '@valibot/to-json-schema', 'leven'],
+    ['src/board/', 'src/errors.ts', 'src/near.ts', ...PORTS, 'node:', 'valibot', '@valibot/to-json-schema'],
   ],
   ['src/sequence/', ['src/sequence/', 'src/board/schema.ts', 'xstate']],
   [
@@ -59,6 +60,8 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'src/sequence/',
       'src/board/',
       'src/errors.ts',
+      'src/near.ts',
+      'package.json',
       ...PORTS,
       'node:',
       'picocolors',
@@ -67,7 +70,10 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ['src/compose.ts', ['src/cli/world.ts', 'hw/', 'node:']],
   ['src/main.ts', ['src/compose.ts', 'src/cli/main.ts']],
   ['mocks/sim.ts', ['mocks/', 'src/', 'hw/', 'node:']],
-  ['mocks/', ['mocks/', 'src/board/', ...PORTS, 'hw/gpio/errors.ts', 'hw/i2c/errors.ts', 'node:', 'leven']],
+  [
+    'mocks/',
+    ['mocks/', 'src/board/', 'src/near.ts', ...PORTS, 'hw/gpio/errors.ts', 'hw/i2c/errors.ts', 'node:'],
+  ],
 ];
 
 /** Packages that one file alone may import, so that what replaces them replaces one file. */

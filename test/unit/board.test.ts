@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { boardJsonSchema } from '../../src/board/json-schema.ts';
 import { chassisOf, checkBoard, loadBoard } from '../../src/board/load.ts';
-import { nearest } from '../../src/board/problem.ts';
 
 const boards = join(import.meta.dirname, '..', '..', 'hw', 'boards');
 
@@ -262,15 +261,5 @@ describe('loading', () => {
         message: expect.stringMatching(/no chassis 7: it describes 0/),
       }),
     );
-  });
-});
-
-describe('nearest', () => {
-  it.each([
-    ['P1V9', ['P1V8', 'P12V'], 'P1V8'],
-    ['reset', ['resets', 'rails'], 'resets'],
-    ['voltage', ['resets', 'rails'], undefined],
-  ])('%s among %j is %s', (word, known, expected) => {
-    expect(nearest(word, known)).toBe(expected);
   });
 });

@@ -10,7 +10,7 @@ import { planOf } from '../../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../../sequence/reconcile.ts';
 import { type Observation, powerSeen } from '../../sequence/state.ts';
 import { EXIT } from '../exit.ts';
-import type { Invocation, Verb } from '../main.ts';
+import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
 /** A power sequence that another process has under way is not waited for: it tells systemd by itself. */
@@ -24,8 +24,6 @@ const LOCK_WAIT_MS = 0;
  * it is told and not guessed at.
  */
 export const adopt: Verb = {
-  options: [],
-  operands: [0, 0],
   async run(invocation, world) {
     const found = await look(invocation, world);
     if (found === 'under way')

@@ -2,12 +2,10 @@ import { loadBoard } from '../../board/load.ts';
 import type { Problem } from '../../board/problem.ts';
 import { PowerError } from '../../errors.ts';
 import { EXIT } from '../exit.ts';
-import type { Verb } from '../main.ts';
+import type { Verb } from '../verb.ts';
 
 /** Reports every problem of a board file, each with its path and a suggestion. Opens no line. */
 export const check: Verb = {
-  options: [],
-  operands: [0, 1],
   async run({ operands, boardPath, json }, world) {
     const path = operands[0] ?? boardPath;
     let problems: readonly Problem[] = [];

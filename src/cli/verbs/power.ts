@@ -15,8 +15,8 @@ import { createSnapshotFile } from '../../run/snapshot.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { powerSeen, type State } from '../../sequence/state.ts';
 import { EXIT } from '../exit.ts';
-import type { Invocation, Verb } from '../main.ts';
 import { jsonReporter, lineReporter } from '../report.ts';
+import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
 /** What each verb asks for, one after the other. */
@@ -44,8 +44,6 @@ const WATCHED = ['on', 'off', 'cycle'];
 
 /** All verbs that may drive a line: they lock the chassis, open its lines, run their jobs, and say how it went. */
 export const power: Verb = {
-  options: ['svg'],
-  operands: [0, 0],
   async run(invocation, world) {
     const { chassis } = invocation;
     const state = await drive(invocation, world);

@@ -1,11 +1,9 @@
 import { boardJsonSchema } from '../../board/json-schema.ts';
 import { EXIT } from '../exit.ts';
-import type { Verb } from '../main.ts';
+import type { Verb } from '../verb.ts';
 
 /** Prints the JSON Schema of the board file. */
 export const schema: Verb = {
-  options: [],
-  operands: [0, 0],
   async run(_, world) {
     world.stdout.write(`${JSON.stringify(boardJsonSchema(), null, 2)}\n`);
     return EXIT.ok;

@@ -16,8 +16,8 @@ import { type ChassisView, createResident, type Resident } from '../../run/resid
 import { tellOfLoss } from '../../run/tell-loss.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { EXIT } from '../exit.ts';
-import type { Invocation, Verb } from '../main.ts';
 import { lineReporter } from '../report.ts';
+import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 import { createStates, type States, withAdvice } from './serve-state.ts';
 
@@ -32,8 +32,6 @@ const WATCHDOG_SHARE = 3;
  * begins, and none when it ends, unless a service before it died while it was switching: that it finishes.
  */
 export const serve: Verb = {
-  options: ['state'],
-  operands: [0, 0],
   async run(invocation, world) {
     servesState(invocation);
     let loaded = loadBoard(invocation.boardPath);

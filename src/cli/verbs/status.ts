@@ -7,7 +7,7 @@ import { planOf } from '../../sequence/plan.ts';
 import { reconcile } from '../../sequence/reconcile.ts';
 import { powerSeen, railState } from '../../sequence/state.ts';
 import { EXIT } from '../exit.ts';
-import type { Verb } from '../main.ts';
+import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
 /** The units of a chassis that tell how a power sequence went, by our names and by those of phosphor-state-manager. */
@@ -30,8 +30,6 @@ const UNITS = [
 
 /** Prints what the lines show. Takes no lock and drives nothing, so it may run beside a sequence. */
 export const status: Verb = {
-  options: [],
-  operands: [0, 0],
   async run({ boardPath, chassis: number, runDir, json }, world) {
     const loaded = loadBoard(boardPath);
     const chassis = chassisOf(loaded, number);

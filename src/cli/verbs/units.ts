@@ -4,7 +4,7 @@ import { PowerError } from '../../errors.ts';
 import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install.ts';
 import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint.ts';
 import { EXIT } from '../exit.ts';
-import type { Verb } from '../main.ts';
+import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
 const ACTIONS = ['install', 'uninstall', 'check'];
@@ -17,8 +17,6 @@ const FLAVOURS = ['legacy', 'current'] as const;
  * a tree of units, the ones that ship when none is named, and returns `EXIT.findings` when it has any.
  */
 export const units: Verb = {
-  options: ['root', 'stages', 'flavour'],
-  operands: [1, 2],
   async run({ operands, boardPath, option, json }, world) {
     const [action = '', dir] = operands;
     if (!ACTIONS.includes(action)) {

@@ -1,0 +1,252 @@
+import { EXIT } from './exit.ts';
+import { COMMON, DEFAULT_BOARD, type Option, VERBS, type VerbEntry } from './verbs.ts';
+import type { World } from './world.ts';
+
+/** Where the width of the terminal is not known. */
+const DEFAULT_WIDTH = 80;
+/** Longer lines are hard to read. */
+const MOST_WIDTH = 110;
+const LEAST_WIDTH = 24;
+/** A first column that is wider leaves too little for the second: that one goes below. */
+const COLUMN_SHARE = 0.4;
+
+const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
+  ok: 'done, or already so',
+  usage: 'usage',
+  findings: 'units check has findings',
+  serviceMissing: 'D-Bus or systemd is not there',
+  internal: 'internal error',
+  cannotCreate: 'cannot write a file',
+  hardware: 'hardware I/O error',
+  locked: 'another process drives this chassis',
+  board: 'board file',
+  pgoodTimeout: 'pgood timeout',
+  railFault: 'rail fault',
+  pgoodLost: 'pgood lost',
+  powerOffTimeout: 'power-off timeout',
+  rejected: 'request rejected, with the reason',
+  interrupted: 'ended by SIGINT',
+  terminated: 'ended by SIGTERM; by another signal 128 and its number',
+};
+
+type ExitName = keyof typeof EXIT;
+
+interface VerbHelp {
+  readonly text: readonly string[];
+  /** Beside 0, 64, 70 and 78, which every verb may have. */
+  readonly exits: readonly ExitName[];
+  readonly examples: readonly string[];
+}
+
+const POWER_EXITS: readonly ExitName[] = [
+  'hardware',
+  'locked',
+  'cannotCreate',
+  'rejected',
+  'interrupted',
+  'terminated',
+];
+const ON_EXITS: readonly ExitName[] = ['pgoodTimeout', 'railFault', 'pgoodLost', ...POWER_EXITS];
+const OFF_EXITS: readonly ExitName[] = ['powerOffTimeout', ...POWER_EXITS];
+const INTERRUPTED =
+  'Ctrl-C, SIGTERM or a terminal that closes takes down what was raised; a second signal leaves at once, with the lines as they are.';
+
+const HELP: Readonly<Record<string, VerbHelp>> = {
+  start: {
+    text: [
+      'Asserts the enables in the order that the board needs, and ends when all rails are good. The next step is wait-on. A chassis that is on stays as it is.',
+      INTERRUPTED,
+    ],
+    exits: ON_EXITS,
+    examples: ['start --chassis 0'],
+  },
+  'wait-on': {
+    text: ['Goes on where start ended: waits for pgood, then releases the resets.', INTERRUPTED],
+    exits: ON_EXITS,
+    examples: ['wait-on --chassis 0'],
+  },
+  stop: {
+    text: [
+      'Takes every enable away in reverse order. The next step is wait-off. What cannot be switched off holds up nothing else, and is told.',
+    ],
+    exits: OFF_EXITS,
+    examples: ['stop --chassis 0'],
+  },
+  'wait-off': {
+    text: ['Goes on where stop ended: waits until no rail is good and pgood is gone.'],
+    exits: OFF_EXITS,
+    examples: ['wait-off --chassis 0'],
+  },
+  on: {
+    text: [
+      'Powers the chassis on: start and wait-on in one process. A chassis that is on stays as it is, and no line moves.',
+      INTERRUPTED,
+    ],
+    exits: ON_EXITS,
+    examples: ['on --board my-board.json', 'on --svg run.svg'],
+  },
+  off: {
+    text: [
+      'Powers the chassis off: stop and wait-off in one process. It is not cut short by one signal: half lowered is as bad as half raised.',
+    ],
+    exits: OFF_EXITS,
+    examples: ['off --board my-board.json', 'off --json'],
+  },
+  cycle: {
+    text: ['Powers the chassis off, and on again once it is off.', INTERRUPTED],
+    exits: [...ON_EXITS.slice(0, 3), ...OFF_EXITS],
+    examples: ['cycle --chassis 1'],
+  },
+  status: {
+    text: [
+      'Reads the lines as they are now. Takes no lock and drives nothing, so it may run beside a power sequence.',
+    ],
+    exits: ['hardware'],
+    examples: ['status', 'status --json --chassis 1'],
+  },
+  clear: {
+    text: ['Forgets a failure that the chassis came to rest with. A power-on does so by itself.'],
+    exits: POWER_EXITS,
+    examples: ['clear'],
+  },
+  adopt: {
+    text: [
+      'For a BMC that restarted under a running host: reads the lines, and starts the power-on target of a chassis that is on. Drives nothing; where the lines contradict each other it says so and does not guess.',
+    ],
+    exits: ['serviceMissing', 'hardware', 'rejected'],
+    examples: ['adopt --chassis 0'],
+  },
+  serve: {
+    text: [
+      'Publishes every chassis of the board on the system bus, watches those that are on, and takes everything down when pgood is lost. It touches no line when it begins and none when it ends.',
+      'SIGHUP reads the board file again, unless it comes from a terminal that closed: that ends it, like any other signal.',
+    ],
+    exits: ['serviceMissing', 'hardware'],
+    examples: ['serve', 'serve --state off'],
+  },
+  check: {
+    text: ['Reports every problem of a board file, each with its path and what to write instead.'],
+    exits: [],
+    examples: ['check my-board.json', 'check --json my-board.json'],
+  },
+  schema: {
+    text: ['Prints the JSON Schema of the board file, for an editor that completes it.'],
+    exits: [],
+    examples: ['schema > board.schema.json'],
+  },
+  units: {
+    text: [
+      'install puts the units of every chassis of the board in place, and tells systemd unless --root is given. uninstall takes away what install put. check lints a tree of units, the ones that ship when none is named.',
+    ],
+    exits: ['findings', 'serviceMissing', 'cannotCreate'],
+    examples: ['units install', 'units install --root image/', 'units check image/'],
+  },
+};
+
+/** The help of one verb, or of all of them, wrapped to the width of the terminal. */
+export function helpText(verb: string | null, { programName, stdout }: World): string {
+  const width = Math.min(MOST_WIDTH, Math.max(LEAST_WIDTH, stdout.columns || DEFAULT_WIDTH));
+  const entry = verb === null ? undefined : VERBS[verb];
+  const lines =
+    verb === null || entry === undefined
+      ? generalHelp(programName, width)
+      : verbHelp(verb, entry, programName, width);
+  return `${lines.join('\n')}\n`;
+}
+
+function generalHelp(programName: string, width: number): string[] {
+  const rows = Object.entries(VERBS).map(([name, { summary }]) => [name, summary] as const);
+  const codes = Object.keys(EXIT) as ExitName[];
+  return [
+    ...wrap(`usage: ${programName} VERB [OPTION]…`, width, 7),
+    ...wrap(`       ${programName} VERB --help`, width, 7),
+    '',
+    'verbs:',
+    ...table(rows, width),
+    '',
+    'options of every verb:',
+    ...table(optionRows(COMMON), width),
+    ...table(
+      [
+        ['-h, --help', 'this text, or that of a verb; in any place, and nothing is done'],
+        ['-V, --version', 'the version'],
+        ['--', 'no options after it'],
+      ],
+      width,
+    ),
+    '',
+    ...wrap(`The board file is --board, else CHASSIS_POWER_BOARD, else ${DEFAULT_BOARD}.`, width, 0),
+    '',
+    'exit codes:',
+    ...table(exitRows(codes), width),
+  ];
+}
+
+function verbHelp(verb: string, entry: VerbEntry, programName: string, width: number): string[] {
+  const { text, exits, examples } = HELP[verb] ?? { text: [entry.summary], exits: [], examples: [] };
+  const usage = [
+    `usage: ${programName} ${verb}`,
+    ...(entry.takes === '' ? [] : [entry.takes]),
+    ...Object.entries({ ...entry.options, ...COMMON }).map(([name, { value }]) =>
+      value === undefined ? `[--${name}]` : `[--${name}\u00a0${value}]`,
+    ),
+  ].join(' ');
+  const codes: ExitName[] = ['ok', 'usage', 'internal', 'board', ...exits];
+  const hasOwn = Object.keys(entry.options).length > 0;
+  return [
+    ...wrap(usage, width, 7),
+    ...text.flatMap((paragraph) => ['', ...wrap(paragraph, width, 0)]),
+    '',
+    ...(hasOwn ? ['options:', ...table(optionRows(entry.options), width), ''] : []),
+    'options of every verb:',
+    ...table(optionRows(COMMON), width),
+    '',
+    'exit codes:',
+    ...table(exitRows(codes), width),
+    '',
+    examples.length === 1 ? 'example:' : 'examples:',
+    ...examples.flatMap((example) => wrap(`  ${programName} ${example}`, width, 6)),
+  ];
+}
+
+function optionRows(options: Readonly<Record<string, Option>>): (readonly [string, string])[] {
+  return Object.entries(options).map(([name, { value, help }]) => [
+    value === undefined ? `--${name}` : `--${name} ${value}`,
+    help,
+  ]);
+}
+
+function exitRows(names: readonly ExitName[]): (readonly [string, string])[] {
+  return [...new Set(names)]
+    .sort((a, b) => EXIT[a] - EXIT[b])
+    .map((name) => [String(EXIT[name]), EXIT_TEXT[name]]);
+}
+
+/** Two columns, the second wrapped beside the first, or below it where there is no room beside it. */
+function table(rows: readonly (readonly [string, string])[], width: number): string[] {
+  const first = Math.max(...rows.map(([head]) => head.length)) + 4;
+  if (first > width * COLUMN_SHARE) {
+    return rows.flatMap(([head, text]) => [`  ${head}`, ...wrap(`      ${text}`, width, 6)]);
+  }
+  return rows.flatMap(([head, text]) => {
+    const [line = '', ...more] = wrap(text, width - first, 0);
+    return [`  ${head}`.padEnd(first) + line, ...more.map((each) => ' '.repeat(first) + each)];
+  });
+}
+
+/** Breaks at spaces. Lines after the first are indented; a no-break space is kept together and printed as a space. */
+function wrap(text: string, width: number, indent: number): string[] {
+  const margin = /^ */.exec(text)?.[0] ?? '';
+  const lines: string[] = [];
+  let line = margin;
+  for (const word of text.trim().split(' ')) {
+    const isFirst = line.trim() === '';
+    if (!isFirst && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = ' '.repeat(indent) + word;
+    } else {
+      line += isFirst ? word : ` ${word}`;
+    }
+  }
+  return [...lines, line].map((each) => each.replaceAll('\u00a0', ' '));
+}

@@ -1,0 +1,115 @@
+import type { Verb } from './verb.ts';
+
+export const DEFAULT_BOARD = '/etc/chassis-power/board.json';
+
+export interface Option {
+  /** What its value is called in the help. An option without one is a flag. */
+  readonly value?: string;
+  readonly help: string;
+}
+
+export interface VerbEntry {
+  /** In one line, for the list of all verbs. */
+  readonly summary: string;
+  /** Operands as the help shows them; empty where it takes none. */
+  readonly takes: string;
+  /** How many operands it takes, at least and at most. */
+  readonly operands: readonly [least: number, most: number];
+  /** Options of this verb beside the common ones. One name means the same in every verb. */
+  readonly options: Readonly<Record<string, Option>>;
+  /** It may bring power up: not suggested for a mistyped verb where another one is as near. */
+  readonly raises?: true;
+  /** It may drive a line, or stays: it leaves when its work is done, whether or not its output was read. */
+  readonly drives?: true;
+  /** Verbs load when they are called: a oneshot reads no more code than it runs. */
+  readonly load: () => Promise<Verb>;
+}
+
+/** Options that every verb takes. */
+export const COMMON: Readonly<Record<string, Option>> = {
+  board: { value: 'FILE', help: 'the board file; else CHASSIS_POWER_BOARD, else the default below' },
+  chassis: { value: 'N', help: 'which chassis of the board, 0 to 99 (0)' },
+  'run-dir': { value: 'DIR', help: 'where the state of the chassis is kept (/run/chassis-power)' },
+  json: { help: 'print JSON' },
+};
+
+const SVG: Readonly<Record<string, Option>> = {
+  svg: { value: 'FILE', help: 'write the timing diagram of the run' },
+};
+
+const power = async (): Promise<Verb> => (await import('./verbs/power.ts')).power;
+const POWER = { takes: '', operands: [0, 0], options: SVG, drives: true, load: power } as const;
+
+export const VERBS: Readonly<Record<string, VerbEntry>> = {
+  start: { ...POWER, summary: 'assert the enables in order (op-power-start)', raises: true },
+  'wait-on': {
+    ...POWER,
+    summary: 'wait for pgood, then release the resets (op-wait-power-on)',
+    raises: true,
+  },
+  stop: { ...POWER, summary: 'deassert the enables in reverse order (op-power-stop)' },
+  'wait-off': { ...POWER, summary: 'wait until the power is gone (op-wait-power-off)' },
+  on: { ...POWER, summary: 'the whole power-on in one process, with a live view', raises: true },
+  off: { ...POWER, summary: 'the whole power-off in one process, with a live view' },
+  cycle: { ...POWER, summary: 'power off, then on', raises: true },
+  status: {
+    summary: 'state, rails and pgood as the lines show them; drives nothing',
+    takes: '',
+    operands: [0, 0],
+    options: {},
+    load: async () => (await import('./verbs/status.ts')).status,
+  },
+  clear: { ...POWER, summary: 'forget a latched failure' },
+  adopt: {
+    summary: 'after a start of the BMC: make systemd agree with a chassis that is on; drives nothing',
+    takes: '',
+    operands: [0, 0],
+    options: {},
+    drives: true,
+    load: async () => (await import('./verbs/adopt.ts')).adopt,
+  },
+  serve: {
+    summary: 'the resident service: pgood monitor and D-Bus objects for all chassis',
+    takes: '',
+    operands: [0, 0],
+    options: {
+      state: {
+        value: 'on|off',
+        help: 'publish chassis and host state (on); off beside phosphor-state-manager',
+      },
+    },
+    drives: true,
+    load: async () => (await import('./verbs/serve.ts')).serve,
+  },
+  check: {
+    summary: 'report every problem of a board file; touches no line',
+    takes: '[BOARD]',
+    operands: [0, 1],
+    options: {},
+    load: async () => (await import('./verbs/check.ts')).check,
+  },
+  schema: {
+    summary: 'print the JSON Schema of the board file',
+    takes: '',
+    operands: [0, 0],
+    options: {},
+    load: async () => (await import('./verbs/schema.ts')).schema,
+  },
+  units: {
+    summary: 'systemd units: put in place, take away, lint',
+    takes: 'install|uninstall|check [DIR]',
+    operands: [1, 2],
+    options: {
+      root: { value: 'DIR', help: 'install into, or uninstall from, a root folder that is not running' },
+      stages: { value: 'program|resident', help: 'who does the work of the stages (program)' },
+      flavour: {
+        value: 'legacy|current',
+        help: "names of the units (legacy), or of today's images (current)",
+      },
+    },
+    load: async () => (await import('./verbs/units.ts')).units,
+  },
+};
+
+/** Verbs that may bring power up. */
+export const RAISING: readonly string[] = Object.keys(VERBS).filter((name) => VERBS[name]?.raises);
