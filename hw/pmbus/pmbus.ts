@@ -139,7 +139,9 @@ function decoderOf(
     if (vout === undefined) throw refuse('give its coefficients as "vout" of the device in the board file');
     const { m, b = 0, r } = vout;
     if (m === 0) throw refuse('its coefficient m must not be 0');
-    return (raw) => (signed(raw, 16) * 10 ** -r - b) / m;
+    // A power of ten below 1 is no exact number: 950 * 10 ** -3 lies above a limit of 0.95.
+    const unscaled = (raw: number) => (r >= 0 ? raw / 10 ** r : raw * 10 ** -r);
+    return (raw) => (unscaled(signed(raw, 16)) - b) / m;
   }
   throw refuse('only linear and direct can be decoded');
 }
