@@ -19,6 +19,8 @@ export const LINKS: readonly {
   readonly target: string;
   readonly kind: 'requires' | 'wants';
   readonly unit: string;
+  /** The unit is another project's: that it does not ship with ours is right. */
+  readonly isForeign?: true;
 }[] = [
   { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-power-start@.service' },
   { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-wait-power-on@.service' },
@@ -37,6 +39,20 @@ export const LINKS: readonly {
 const CURRENT_LINKS: typeof LINKS = [
   { target: 'obmc-chassis-poweron@.target', kind: 'requires', unit: 'phosphor-wait-power-on@.service' },
   { target: 'obmc-chassis-poweroff@.target', kind: 'requires', unit: 'phosphor-wait-power-off@.service' },
+  // Whatever of a power on is still queued when its target fails is not run any more. Without these it comes after the
+  // power off that follows: the chassis goes on once more, with nobody who knows.
+  {
+    target: 'obmc-power-start@.service',
+    kind: 'requires',
+    unit: 'obmc-chassis-poweron@.target',
+    isForeign: true,
+  },
+  {
+    target: 'phosphor-set-chassis-transition-to-on@.service',
+    kind: 'requires',
+    unit: 'obmc-chassis-poweron@.target',
+    isForeign: true,
+  },
   { target: 'multi-user.target', kind: 'wants', unit: 'chassis-power.service' },
 ];
 
@@ -119,7 +135,7 @@ export async function sourceItems({
   const names = new Set(items.map((item) => posix.basename(item.path)));
   const ours =
     flavour === 'current'
-      ? CURRENT_LINKS.map(({ unit }) => unit)
+      ? CURRENT_LINKS.filter(({ isForeign }) => !isForeign).map(({ unit }) => unit)
       : LINKS.flatMap(({ target, unit }) => (target.includes('@') ? [target, unit] : [unit]));
   const missing = [...new Set(ours)].filter((name) => !names.has(name));
   if (missing.length > 0) {

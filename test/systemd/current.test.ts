@@ -6,7 +6,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Chassis, putChassis } from './chassis.ts';
 import { bootMachine, skipped, titleSuffix } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
-import { putStateManager } from './state-manager.ts';
+import { putStateManager, type StateManager } from './state-manager.ts';
 
 /** What a power on, or off, has reached when it is over. */
 const ON = [
@@ -34,11 +34,12 @@ const UNITS = "'obmc-*@0.*' 'phosphor-*@0.service' 'mapper-wait@*.service'";
 describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
   let machine: SystemdSandbox;
   let chassis: Chassis;
+  let stateManager: StateManager;
 
   beforeAll(async () => {
     machine = await bootMachine();
     chassis = await putChassis(machine);
-    await putStateManager(machine);
+    stateManager = await putStateManager(machine);
     await machine.run('chassis-power units install --flavour current');
   });
   afterAll(async () => {
@@ -52,6 +53,7 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
     );
     await chassis.stopPlant();
     await machine.run('systemctl reset-failed; rm -rf /run/chassis-power /run/openbmc');
+    await stateManager.start();
   });
 
   const serving = async (faults: readonly string[] = []) => {
@@ -76,7 +78,7 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
     await serving();
     const names = await machine.run(['busctl', '--no-legend', '--acquired', 'list']);
     expect(names).toMatch(/^org\.openbmc\.control\.Power /m);
-    expect(names).not.toMatch(/xyz\.openbmc_project\.State/);
+    expect(await machine.run('busctl status org.openbmc.control.Power --json=short')).not.toMatch(/xyz/);
     expect(await machine.run(['systemctl', 'show', '-P', 'Id', 'phosphor-power-control.service'])).toBe(
       'chassis-power.service\n',
     );

@@ -561,6 +561,30 @@ test('as OpenBMC ships', async () => {
   ]);
 });
 
+describe('an install on a machine leaves nothing of ours to find', () => {
+  const LIB = 'usr/lib/systemd/system';
+  /** What ours take the place of. */
+  const REPLACED = /(phosphor-wait-power-(on|off)@\d*|phosphor-power-control)\.service$/;
+  const kinds = [
+    { flavour: 'legacy', stages: 'program' },
+    { flavour: 'legacy', stages: 'resident' },
+    { flavour: 'current', stages: 'program' },
+  ] as const;
+
+  test.each(kinds)('$flavour names, stages of the $stages', async ({ flavour, stages }) => {
+    if (flavour === 'current') {
+      cpSync(OPENBMC, join(dir, LIB), { recursive: true, filter: (path) => !REPLACED.test(path) });
+    }
+    const before = flavour === 'current' ? (await checkUnits(dir)).findings : [];
+    await installUnits({ root: dir, chassis: [0, 1], sourceDir: SHIPPED, flavour, stages });
+    const { findings, checked } = await checkUnits(dir);
+    expect(checked).toBeGreaterThan(flavour === 'current' ? 30 : 10);
+    // Of phosphor-state-manager's own units there is something to say, with ours or without.
+    const said = new Set(before.map(({ rule, file, line }) => `${rule} ${file} ${line}`));
+    expect(findings.filter(({ rule, file, line }) => !said.has(`${rule} ${file} ${line}`))).toEqual([]);
+  });
+});
+
 test('every finding says what is wrong, with which unit, and what to do', async () => {
   for (const finding of (await checkUnits(OPENBMC)).findings) {
     expect(finding.message).toMatch(/\S/);

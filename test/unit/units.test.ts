@@ -116,7 +116,14 @@ describe('install', () => {
         `${UNIT_DIR}/chassis-power.service`,
         `${UNIT_DIR}/chassis-power.service.d/current.conf`,
         `${UNIT_DIR}/multi-user.target.wants/chassis-power.service`,
-        ...[0, 1].flatMap((number) => [requires('on', number, 'on'), requires('off', number, 'off')]),
+        ...[0, 1].flatMap((number) => [
+          requires('on', number, 'on'),
+          requires('off', number, 'off'),
+          ...['obmc-power-start', 'phosphor-set-chassis-transition-to-on'].map(
+            (queued) =>
+              `${UNIT_DIR}/${queued}@${number}.service.requires/obmc-chassis-poweron@${number}.target`,
+          ),
+        ]),
         `${UNIT_DIR}/phosphor-power-control.service`,
         `${UNIT_DIR}/phosphor-wait-power-off@.service`,
         `${UNIT_DIR}/phosphor-wait-power-on@.service`,
