@@ -28,15 +28,25 @@ export interface OutputLine {
   close(): Promise<void>;
 }
 
+export interface WatchOptions {
+  /**
+   * How often the line is looked at where it raises no interrupts; 10 ms where nobody says. Looks are shared: the most
+   * impatient watcher sets the pace for all, and a slow bus slows it down.
+   */
+  readonly lookMs?: number;
+}
+
 /** A line that the sequencer watches. */
 export interface InputLine {
   /** The level now. Rejects `GPIO_FAILED`. */
   read(): Promise<Level>;
   /**
-   * Calls `wake` after the level may have changed. Edges coalesce and short pulses may be missed:
-   * a wake says "read again", never which level. Returns the function that ends it.
+   * Calls `wake` once the watch stands, because what happened since the caller read went unseen, and from then on
+   * after the level may have changed. Edges coalesce and short pulses may be missed: a wake says "read again", never
+   * which level. Everyone who watches a line is woken, whoever came first and over whatever opening. `wake` is not
+   * called before `onEdge` has returned, and must not throw. Returns the function that ends it.
    */
-  onEdge(wake: () => void): () => void;
+  onEdge(wake: () => void, options?: WatchOptions): () => void;
   close(): Promise<void>;
 }
 

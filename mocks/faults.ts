@@ -27,8 +27,8 @@ export type FaultEffect =
       /** Transfers that it hits; null for all. */
       readonly times: number | null;
     }
-  | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | 'readError' }
-  | { readonly on: 'gpio'; readonly does: 'readError' };
+  | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | 'readError' | 'noInterrupts' }
+  | { readonly on: 'gpio'; readonly does: 'readError' | 'noInterrupts' };
 
 /** What breaks, when, and for how long. Made by `parseFault`. */
 export interface Fault {
@@ -75,6 +75,8 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   line rail P1V8 enable busy        the same by its part: rail R enable, rail R good, reset R, pgood, latch
   line pgood read error             reading the line fails
   gpio read error at 300ms          reading any line fails
+  line pgood no interrupts          a change of the line raises none, as behind an I2C expander
+  gpio no interrupts                the same of any line
 
 TIME is a number with ms or s. "at" counts from the start of the plant, or from when the fault was added to a
 running one. "after good" counts from the rail being good, or the chassis where the fault names no rail; it
@@ -140,20 +142,22 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     }
     case 'line': {
       const line = parseLine(words);
-      const does = words.oneOf('busy', 'read');
+      const does = words.oneOf('busy', 'read', 'no');
       if (does === 'busy') return plain({ on, line, does });
-      words.oneOf('error');
-      return plain({ on, line, does: 'readError' });
+      return plain({ on, line, does: parseLineTrouble(words, does) });
     }
     case 'gpio':
-      words.oneOf('read');
-      words.oneOf('error');
-      return plain({ on, does: 'readError' });
+      return plain({ on, does: parseLineTrouble(words, words.oneOf('read', 'no')) });
   }
 }
 
 function parseStuck(words: Words): 'stuckOn' | 'stuckOff' {
   return words.oneOf('on', 'off') === 'on' ? 'stuckOn' : 'stuckOff';
+}
+
+function parseLineTrouble(words: Words, begin: 'read' | 'no'): 'readError' | 'noInterrupts' {
+  words.oneOf(begin === 'read' ? 'error' : 'interrupts');
+  return begin === 'read' ? 'readError' : 'noInterrupts';
 }
 
 function parseLine(words: Words): FaultLine {

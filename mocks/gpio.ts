@@ -11,6 +11,7 @@ import {
 import { lineLabel } from '../hw/lines.ts';
 import type { GpioBackend, InputLine, Level, LineRef, OutputLine } from '../hw/ports.ts';
 import { lineKey } from './line-key.ts';
+import { createPinLooks, type PinLooks } from './looks.ts';
 import { reportMisuse } from './misuse.ts';
 import type { Plant, PlantPin } from './plant.ts';
 import { systemError } from './system-error.ts';
@@ -38,9 +39,33 @@ export function createMockGpio(plant: Plant): GpioBackend {
     return { pin, text, details };
   };
 
+  /** Of the lines that raise no interrupts, one for all openings of a line. */
+  const looks = new Map<string, PinLooks>();
+  const looksOf = (pin: PlantPin): PinLooks => {
+    const known =
+      looks.get(pin.key) ?? createPinLooks(plant.clock, () => (pin.unreadable() ? null : pin.level()));
+    looks.set(pin.key, known);
+    return known;
+  };
+
   const readPin = ({ pin, text, details }: Taken, what = 'read'): Level => {
-    if (pin.unreadable()) throw cannotBe(systemError('EIO'), text, what, details);
-    return pin.level();
+    const level = pin.unreadable() ? null : pin.level();
+    looksOf(pin).seen(level);
+    if (level === null) throw cannotBe(systemError('EIO'), text, what, details);
+    return level;
+  };
+
+  /** An edge that comes before the last one was told is told with it. */
+  const watchEdges = (pin: PlantPin, wake: () => void): (() => void) => {
+    let pending = false;
+    return pin.onChange(() => {
+      if (pending || !pin.raisesInterrupts()) return;
+      pending = true;
+      queueMicrotask(() => {
+        pending = false;
+        wake();
+      });
+    });
   };
 
   const openHandle = ({ pin, text, details }: Taken) => {
@@ -99,26 +124,23 @@ export function createMockGpio(plant: Plant): GpioBackend {
           handle.check('read');
           return readPin(taken);
         },
-        onEdge(wake) {
+        onEdge(wake, { lookMs } = {}) {
           if (typeof wake !== 'function')
             throw reportMisuse(plant, `${pin.label}: onEdge without a function`);
+          if (lookMs !== undefined && !(lookMs > 0))
+            throw reportMisuse(plant, `${pin.label}: onEdge with a look every ${lookMs} ms`);
           handle.check('onEdge');
-          let ended = false;
-          let pending = false;
-          const stop = pin.onChange(() => {
-            if (pending) return;
-            pending = true;
-            queueMicrotask(() => {
-              pending = false;
-              if (!ended) wake();
-            });
-          });
+          const wakeIfWatched = () => {
+            if (ends.has(end)) wake();
+          };
+          const stop = pin.raisesInterrupts()
+            ? watchEdges(pin, wakeIfWatched)
+            : looksOf(pin).watch(wakeIfWatched, lookMs);
           const end = () => {
-            ended = true;
-            stop();
-            ends.delete(end);
+            if (ends.delete(end)) stop();
           };
           ends.add(end);
+          queueMicrotask(wakeIfWatched);
           return end;
         },
         async close() {

@@ -119,6 +119,8 @@ export interface PlantPin {
   drive(level: Level): void;
   /** Calls back after every change of level. Returns the function that ends it. */
   onChange(run: () => void): () => void;
+  /** A change of level raises an interrupt. */
+  raisesInterrupts(): boolean;
   /** Another program has the line. */
   busy(): boolean;
   /** Reading it fails. */
@@ -718,14 +720,17 @@ export function createPlant(options: PlantOptions): Plant {
   };
 
   const pinOf = (net: Net): PlantPin => {
+    const struckBy = (does: 'busy' | 'readError' | 'noInterrupts'): boolean =>
+      [...armed].some(
+        ({ active, fault: { effect }, net: struck }) =>
+          active &&
+          effect.does === does &&
+          (effect.on === 'gpio' || (effect.on === 'line' && struck === net)),
+      );
     const hit = (does: 'busy' | 'readError'): boolean => {
-      for (const { active, fault, net: struck } of armed) {
-        if (!active || fault.effect.does !== does) continue;
-        if (fault.effect.on !== 'gpio' && (fault.effect.on !== 'line' || struck !== net)) continue;
-        net.failures += 1;
-        return true;
-      }
-      return false;
+      const struck = struckBy(does);
+      if (struck) net.failures += 1;
+      return struck;
     };
     return {
       key: net.key,
@@ -738,6 +743,7 @@ export function createPlant(options: PlantOptions): Plant {
         net.listeners.add(run);
         return () => net.listeners.delete(run);
       },
+      raisesInterrupts: () => !struckBy('noInterrupts'),
       busy: () => hit('busy'),
       unreadable: () => hit('readError'),
     };

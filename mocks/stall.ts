@@ -137,7 +137,7 @@ export function createStallingLoop(world: Clock): StallingLoop {
           const raw = await backend.openInput(ref);
           return {
             read: () => call(() => raw.read()),
-            onEdge(wake) {
+            onEdge(wake, options) {
               let waiting: Waiting | null = null;
               const stop = raw.onEdge(() => {
                 if (runs()) {
@@ -148,7 +148,7 @@ export function createStallingLoop(world: Clock): StallingLoop {
                 if (waiting?.run) return;
                 waiting = { run: wake };
                 events.push(waiting);
-              });
+              }, options);
               return () => {
                 if (waiting) waiting.run = null;
                 stop();

@@ -12,13 +12,14 @@ import type {
   Level,
   LineRef,
   OutputLine,
+  WatchOptions,
 } from '../hw/ports.ts';
 import { FaultSyntaxError } from './faults.ts';
 import { MockMisuse } from './misuse.ts';
 
 /**
  * The hardware ports over a byte stream. Each side writes JSON values, one a line:
- * `{ id, call, args }` asks, `{ id, value }` or `{ id, error }` answers, `{ wake }` tells an edge.
+ * `{ id, call, args }` asks, `{ id, value }` or `{ id, error }` answers, `{ wake }` tells the watch of that id of an edge.
  * Whoever serves keeps what a client holds and takes it back when the stream ends.
  */
 interface Request {
@@ -86,7 +87,7 @@ interface HeldTransaction {
 export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
   const lines = new Map<number, OutputLine | InputLine>();
   const buses = new Map<number, I2cBus>();
-  const watches = new Map<number, () => void>();
+  const watches = new Map<number, { readonly line: number; readonly stop: () => void }>();
   const transactions = new Map<number, HeldTransaction>();
   let nextHandle = 1;
   let gone = false;
@@ -144,18 +145,16 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
     read: (handle: number) => held(lines, handle).read(),
     write: (handle: number, level: Level) => outputOf(handle).write(level),
     closeLine: async (handle: number) => {
-      watches.delete(handle);
+      for (const [id, { line }] of watches) if (line === handle) watches.delete(id);
       await held(lines, handle).close();
     },
-    watch: (handle: number) => {
-      const wake = () => send({ wake: handle });
-      watches.set(handle, (held(lines, handle) as InputLine).onEdge(wake));
-      // Edges between the client's call and now went unseen.
-      wake();
+    watch: (handle: number, id: number, options: WatchOptions) => {
+      const stop = (held(lines, handle) as InputLine).onEdge(() => send({ wake: id }), options);
+      watches.set(id, { line: handle, stop });
     },
-    unwatch: (handle: number) => {
-      watches.get(handle)?.();
-      watches.delete(handle);
+    unwatch: (id: number) => {
+      watches.get(id)?.stop();
+      watches.delete(id);
     },
     openBus: async (bus: number | string) => keep(buses, await ports.i2c.openBus(bus)),
     closeBus: (handle: number) => held(buses, handle).close(),
@@ -188,7 +187,7 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
 
   const closed = readValues(stream, (value) => void answer(value as Request)).then(async () => {
     gone = true;
-    for (const stop of watches.values()) stop();
+    for (const { stop } of watches.values()) stop();
     for (const { end } of transactions.values()) end();
     const closing = [...lines.values(), ...buses.values()].map((opened) => opened.close());
     await Promise.allSettled([...closing, ...[...transactions.values()].map(({ ended }) => ended)]);
@@ -203,7 +202,8 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
     number,
     { resolve(value: unknown): void; reject(error: Error): void; readonly lostCode: HardwareErrorCode }
   >();
-  const wakes = new Map<number, Set<() => void>>();
+  /** By the id of their watch. */
+  const wakes = new Map<number, () => void>();
   let nextId = 1;
   let gone = false;
 
@@ -249,7 +249,7 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
   const closed = readValues(stream, (value) => {
     const reply = value as Reply;
     if ('wake' in reply) {
-      for (const wake of [...(wakes.get(reply.wake) ?? [])]) wake();
+      wakes.get(reply.wake)?.();
       return;
     }
     const waiting = pending.get(reply.id);
@@ -274,23 +274,23 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
 
     async openInput(line) {
       const handle = await ask<number>('GPIO_FAILED', 'openInput', line);
-      const listeners = new Set<() => void>();
-      wakes.set(handle, listeners);
+      const ends = new Set<() => void>();
       return {
         read: () => ask<Level>('GPIO_FAILED', 'read', handle),
-        onEdge(wake) {
-          // Each its own: one function may be given twice.
-          const listener = () => wake();
-          if (listeners.size === 0) ask<void>('GPIO_FAILED', 'watch', handle).catch(ignore);
-          listeners.add(listener);
-          return () => {
-            if (!listeners.delete(listener) || listeners.size > 0) return;
-            ask<void>('GPIO_FAILED', 'unwatch', handle).catch(ignore);
+        onEdge(wake, options = {}) {
+          const id = nextId++;
+          wakes.set(id, wake);
+          ask<void>('GPIO_FAILED', 'watch', handle, id, options).catch(ignore);
+          const end = () => {
+            if (!ends.delete(end)) return;
+            wakes.delete(id);
+            ask<void>('GPIO_FAILED', 'unwatch', id).catch(ignore);
           };
+          ends.add(end);
+          return end;
         },
         close: () => {
-          listeners.clear();
-          wakes.delete(handle);
+          for (const end of [...ends]) end();
           return giveBack('GPIO_FAILED', 'closeLine', handle);
         },
       };

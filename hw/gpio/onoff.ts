@@ -11,8 +11,10 @@ import {
   notGivenOut,
   wordOf,
 } from './errors.ts';
+import { type ChipLooks, createChipLooks } from './look.ts';
 import { type ResolvedLine, resolveLine } from './resolve.ts';
 import { type SysfsFiles, sysfsFiles } from './sysfs.ts';
+import { createLineWatches, type LineWatches } from './watches.ts';
 
 /** What this driver uses of onoff's `Gpio`. */
 export interface OnoffGpio {
@@ -47,8 +49,8 @@ const ONOFF_ROOT = '/sys/class/gpio';
 /** Somewhat arbitrary: udev takes some 10 ms on a Raspberry Pi, a BMC that boots is slower. */
 const ACCESS_DEADLINE_MS = 1_000;
 const ACCESS_RETRY_MS = 10;
-/** Shorter than any settle time of a rail, long enough not to load a BMC: a read takes some 10 us. */
-const POLL_MS = 10;
+/** Where a watcher does not say how soon he wants to know: shorter than any settle time of a rail. */
+const LOOK_MS = 10;
 /** A filtered net (100 nF behind 1 kOhm) follows within 0.5 ms; the read-back gives it one second look. */
 const FOLLOW_MS = 1;
 
@@ -61,7 +63,7 @@ const FOLLOW_MS = 1;
  * keeps the process alive.
  *
  * Where a line raises no interrupts (no `edge` file, or it refuses both edges), or is itself driven as
- * an output, `onEdge` reads the level every 10 ms instead.
+ * an output, it is looked at instead: `look.ts` says how often.
  */
 export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   const { clock, sysfsRoot: root = ONOFF_ROOT, files = sysfsFiles } = options;
@@ -72,6 +74,18 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   }
 
   const handles = new Map<string, OnoffGpio>();
+  /** By number, and by the number of the chip's first line. */
+  const watchesOf = new Map<number, LineWatches>();
+  const looksOf = new Map<number, ChipLooks>();
+
+  /** Who watches a line: one for all openings of it. */
+  const lineWatches = (number: number, offset: number): LineWatches => {
+    const looks = looksOf.get(number - offset) ?? createChipLooks(clock);
+    looksOf.set(number - offset, looks);
+    const watches = watchesOf.get(number) ?? createLineWatches(number, looks);
+    watchesOf.set(number, watches);
+    return watches;
+  };
 
   const gpioClass = async (): Promise<OnoffGpioClass> => {
     if (options.Gpio !== undefined) return options.Gpio;
@@ -162,7 +176,9 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
 
     const driveAndCheck = async (level: Level) => {
       await line.attempt('driven', () => drive(level));
-      const read = () => line.attempt('read back', () => handle?.read() ?? line.readValue());
+      line.watches.isDriven();
+      const read = () =>
+        line.attempt('read back', () => line.watched(() => handle?.read() ?? line.readValue()));
       if ((await read()) === level) return;
       await pause(clock, FOLLOW_MS);
       if ((await read()) === level) return;
@@ -172,7 +188,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     return {
       async read() {
         ensureOpen();
-        return line.attempt('read', () => handle?.read() ?? line.readValue());
+        return line.attempt('read', () => line.watched(() => handle?.read() ?? line.readValue()));
       },
 
       async write(level) {
@@ -191,7 +207,8 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   const openInput = async (ref: LineRef): Promise<InputLine> => {
     const Gpio = await gpioClass();
     const line = await claimLine(ref);
-    let lastLevel = await line.readValue();
+    // That it cannot be read is to be found now, not when somebody is woken.
+    await line.readValue();
     let handle: OnoffGpio | undefined;
     // A line that is driven is only looked at: taking it with onoff as an input would make it one.
     if ((await line.direction()) !== 'out') {
@@ -205,65 +222,37 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
       );
     }
     // onoff passes over an edge that an exported line refuses; the file tells what was taken.
-    const wakes = handle !== undefined && (await line.readOptional('edge')) === 'both';
+    const edges = handle !== undefined && (await line.readOptional('edge')) === 'both' ? handle : null;
+    if (edges !== null) line.watches.raisesEdges();
 
+    const read = async (): Promise<Level> => handle?.read() ?? line.readValue();
     let open = true;
-    const watches = new Set<() => void>();
-
-    const watchEdges = (gpio: OnoffGpio, wake: () => void) => {
-      // A function of its own for every watch: onoff removes by identity, and one `wake` may be given twice.
-      const listener = () => wake();
-      gpio.watch(listener);
-      return () => gpio.unwatch(listener);
-    };
-
-    const watchLevel = (wake: () => void) => {
-      let ended = false;
-      let failed = false;
-      let cancel: () => void;
-      const look = async () => {
-        try {
-          const level = await line.readValue();
-          if (ended) return;
-          const changed = level !== lastLevel || failed;
-          lastLevel = level;
-          failed = false;
-          if (changed) wake();
-        } catch {
-          // The reader that wakes now sees the error itself; one wake per failure is enough for that.
-          if (!ended && !failed) {
-            failed = true;
-            wake();
-          }
-        }
-        if (!ended) cancel = clock.after(POLL_MS, look);
-      };
-      cancel = clock.after(POLL_MS, look);
-      return () => {
-        ended = true;
-        cancel();
-      };
-    };
+    const ends = new Set<() => void>();
 
     return {
       async read() {
         if (!open) throw lineClosed(line.text, line.details);
-        return line.attempt('read', () => handle?.read() ?? line.readValue());
+        return line.attempt('read', () => line.watched(read));
       },
 
-      onEdge(wake) {
+      onEdge(wake, { lookMs = LOOK_MS } = {}) {
         if (!open) throw lineClosed(line.text, line.details);
-        const stop = handle !== undefined && wakes ? watchEdges(handle, wake) : watchLevel(wake);
-        const end = () => {
-          if (watches.delete(end)) stop();
+        const wakeIfOpen = () => {
+          if (ends.has(end)) wake();
         };
-        watches.add(end);
+        const stop = line.watches.watch(edges, read, wakeIfOpen, lookMs);
+        const end = () => {
+          if (ends.delete(end)) stop();
+        };
+        ends.add(end);
+        // What happened since he read went unseen.
+        queueMicrotask(wakeIfOpen);
         return end;
       },
 
       async close() {
         open = false;
-        for (const end of [...watches]) end();
+        for (const end of [...ends]) end();
       },
     };
   };
@@ -336,10 +325,26 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
 
     const exists = async () => (await readOptional('value').catch(() => '')) !== undefined;
 
+    const watches = lineWatches(resolved.number, resolved.offset);
+
     return {
       text,
       details,
       number: resolved.number,
+      watches,
+
+      /** What is read is told to those who watch the line. */
+      async watched(read: () => Promise<Level>): Promise<Level> {
+        try {
+          const level = await read();
+          watches.seen(level);
+          return level;
+        } catch (error) {
+          watches.seen('unreadable');
+          throw error;
+        }
+      },
+
       attempt,
       readOptional,
       exists,

@@ -4,8 +4,27 @@ import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLi
 import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
 import type { Observation, SignalRef } from '../sequence/state.ts';
 
-/** How often a rail that is seen good only over PMBus is read. Short against a ramp, long against a transfer. */
-const PMBUS_POLL_MS = 10;
+/**
+ * What the chassis is watched for: `switching`, power is in motion and every signal is waited for; `guarding`, it is on
+ * and its loss has to be seen.
+ */
+export type Pace = 'switching' | 'guarding';
+
+/** How often a signal is looked at that does not tell of a change by itself. */
+interface Looks {
+  readonly pgood: number;
+  readonly good: number;
+  /** Of a rail that is seen good only over PMBus. */
+  readonly pmbus: number;
+}
+const LOOK_MS: Readonly<Record<Pace, Looks>> = {
+  // Short against a ramp, long against a transfer.
+  switching: { pgood: 10, good: 10, pmbus: 10 },
+  // pgood tells of a loss first; a rail that goes while pgood stands does not take the host with it.
+  guarding: { pgood: 10, good: 100, pmbus: 1_000 },
+};
+/** For somebody who only shows pgood. Whoever waits for it, or guards it, sets a pace that this one then has too. */
+const SHOWN_LOOK_MS = 500;
 
 /** Where a level may have changed: a rail by name, or null for pgood. */
 export type Source = string | null;
@@ -24,11 +43,11 @@ export interface ChassisHardware {
   /** The good signal of a rail, or pgood for null. A rail without a signal is as good as its enable. */
   readGood(source: Source): Promise<boolean>;
   /**
-   * Calls `wake` when a good signal may have changed; one that is seen only over PMBus every `pmbusPollMs`.
-   * Returns the function that ends it.
+   * Calls `wake` for every good signal once the watch stands, and when it may have changed; `pace` says how often those
+   * are looked at that raise no interrupts. Returns the function that ends it.
    */
-  watch(wake: (source: Source) => void, options?: { readonly pmbusPollMs?: number }): () => void;
-  /** The same for pgood alone. */
+  watch(wake: (source: Source) => void, pace: Pace): () => void;
+  /** The same for pgood alone, for somebody who shows it and acts on nothing. */
   watchPgood(wake: () => void): () => void;
   /** STATUS_WORD and output voltage of every PMBus page and evidence device; never rejects. */
   evidence(): Promise<Evidence[]>;
@@ -87,7 +106,7 @@ interface Switch {
 }
 interface Signal {
   read(): Promise<boolean>;
-  watch(wake: () => void, pmbusPollMs: number): () => void;
+  watch(wake: () => void, looks: Looks, of: 'pgood' | 'good'): () => void;
 }
 
 /** The same error with `where` it hit in front of its message, and `details` beside its own. */
@@ -193,7 +212,7 @@ export async function openChassis(
     closers.push(() => input.close());
     return {
       read: () => inRole(role, async () => assertedAt(line, await input.read())),
-      watch: (wake) => input.onEdge(wake),
+      watch: (wake, looks, of) => input.onEdge(wake, { lookMs: looks[of] }),
     };
   };
 
@@ -217,11 +236,11 @@ export async function openChassis(
             voutVolts <= (good.maxVolts ?? Number.POSITIVE_INFINITY)
           );
         }),
-      watch: (wake, pmbusPollMs) => {
-        let cancel = ports.clock.after(pmbusPollMs, poll);
+      watch: (wake, { pmbus }) => {
+        let cancel = ports.clock.after(pmbus, poll);
         function poll(): void {
           wake();
-          cancel = ports.clock.after(pmbusPollMs, poll);
+          cancel = ports.clock.after(pmbus, poll);
         }
         return () => cancel();
       },
@@ -321,10 +340,10 @@ export async function openChassis(
         }
       },
       readGood,
-      watchPgood: (wake) => pgood.watch(wake, PMBUS_POLL_MS),
-      watch(wake, { pmbusPollMs = PMBUS_POLL_MS } = {}) {
-        const ends = [pgood.watch(() => wake(null), pmbusPollMs)];
-        for (const [rail, signal] of goods) ends.push(signal.watch(() => wake(rail), pmbusPollMs));
+      watchPgood: (wake) => pgood.watch(wake, { ...LOOK_MS.guarding, pgood: SHOWN_LOOK_MS }, 'pgood'),
+      watch(wake, pace) {
+        const ends = [pgood.watch(() => wake(null), LOOK_MS[pace], 'pgood')];
+        for (const [rail, signal] of goods) ends.push(signal.watch(() => wake(rail), LOOK_MS[pace], 'good'));
         return () => {
           for (const end of ends) end();
         };

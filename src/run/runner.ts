@@ -73,9 +73,6 @@ export interface RunResult {
   readonly answer: Answer | null;
 }
 
-/** How often a rail that is seen only over PMBus is looked at while the chassis is on: pgood tells first. */
-const WATCH_POLL_MS = 1_000;
-
 /** States in which something is still going on by itself. */
 const ACTIVE: readonly State[] = [...RISING, ...FALLING, 'fault'];
 /** What a power-on finishes first when a killed process left it behind. */
@@ -170,7 +167,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       woken.add(source);
       wake();
     },
-    job.watches ? { pmbusPollMs: WATCH_POLL_MS } : {},
+    job.watches ? 'guarding' : 'switching',
   );
   const onAbort = (): void => wake();
   signal?.addEventListener('abort', onAbort);

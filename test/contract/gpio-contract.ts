@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { GpioBackend, Level, LineRef } from '../../hw/ports.ts';
+import type { GpioBackend, InputLine, Level, LineRef } from '../../hw/ports.ts';
 import { eventually, expectError, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface GpioWorld extends SettlingWorld {
@@ -8,6 +9,8 @@ export interface GpioWorld extends SettlingWorld {
     readonly output: LineRef;
     /** Driven by `drive` only. */
     readonly input: LineRef;
+    /** Driven by `drive` only, and raises no interrupts, as a line of an I2C expander whose interrupt is not wired. */
+    readonly looked?: LineRef;
     /** An output at high when the test starts, as a bootloader leaves a running host's enable. */
     readonly heldHigh?: LineRef;
     /** Belongs to a kernel driver or another program. */
@@ -34,11 +37,14 @@ export interface GpioSetup {
   /** A second backend on the same world, as the next process would have it. */
   another?(): Promise<GpioBackend>;
   teardown?(): Promise<void>;
+  /** How many stories of watchers that come and go are told. Default 100: fewer where time is real. */
+  readonly stories?: number;
 }
 
 /** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type GpioLacks = Partial<
   Record<
+    | 'looked'
     | 'mergedEdges'
     | 'direction'
     | 'history'
@@ -53,6 +59,156 @@ export type GpioLacks = Partial<
 >;
 
 const CLOSED = /^GPIO line .+ was closed$/;
+
+/** What happens to a line and its watchers, one thing after the other. */
+type Turn =
+  | { readonly does: 'drive'; readonly level: Level }
+  /** Somebody begins to watch, over one of the openings of the line, with the level that he read when it was opened. */
+  | { readonly does: 'come'; readonly opening: number; readonly lookMs: number }
+  | { readonly does: 'go'; readonly watcher: number };
+
+const turn: fc.Arbitrary<Turn> = fc.oneof(
+  { weight: 4, arbitrary: fc.record({ does: fc.constant('drive'), level: fc.constantFrom<Level>(0, 1) }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      does: fc.constant('come'),
+      opening: fc.integer({ min: 0, max: 1 }),
+      lookMs: fc.constantFrom(1, 10, 50),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ does: fc.constant('go'), watcher: fc.nat({ max: 5 }) }) },
+) as fc.Arbitrary<Turn>;
+
+/** Somebody who reads when he is woken, and at no other time. */
+interface Reader {
+  level: Level;
+  wakes: number;
+  end(): void;
+}
+
+/** @param known the level that he read last */
+function readOn(line: InputLine, known: Level, lookMs?: number): Reader {
+  const reader: Reader = { level: known, wakes: 0, end: () => undefined };
+  let last: Promise<unknown> = Promise.resolve();
+  reader.end = line.onEdge(
+    () => {
+      reader.wakes += 1;
+      last = last.then(async () => {
+        reader.level = await line.read();
+      });
+    },
+    lookMs === undefined ? {} : { lookMs },
+  );
+  return reader;
+}
+
+/**
+ * The part of the contract that is about watching, on a line that raises interrupts or (`looked`) one that does not.
+ * @param given what `setup` of `describeGpioBackend` gives, anew for each test
+ */
+function describeWatching(of: 'input' | 'looked', given: () => GpioSetup): void {
+  const lineOf = (world: GpioWorld): LineRef => present(world.lines[of], of);
+  const start = async (level: Level) => {
+    const { backend, world } = given();
+    const line = lineOf(world);
+    await world.drive(line, level);
+    await world.settle();
+    return { backend, world, line };
+  };
+
+  it('wakes everyone who asked at every change, whoever came first and over whatever opening', async () => {
+    const { backend, world, line } = await start(0);
+    const one = await finish(world, backend.openInput(line));
+    const other = await finish(world, backend.openInput(line));
+    const readers = [readOn(one, 0), readOn(one, 0), readOn(other, 0)];
+    for (const level of [1, 0, 1, 0] as const) {
+      await world.drive(line, level);
+      await eventually(world, `all three have read ${level}`, () =>
+        readers.every((reader) => reader.level === level),
+      );
+    }
+    await finish(world, one.close());
+    await finish(world, other.close());
+  });
+
+  it('has each watcher know the level, however they come and go', async () => {
+    const { backend, world, line } = await start(0);
+    const story = async (turns: readonly Turn[]): Promise<void> => {
+      await world.drive(line, 0);
+      await world.settle();
+      const openings = [
+        await finish(world, backend.openInput(line)),
+        await finish(world, backend.openInput(line)),
+      ];
+      const readers: Reader[] = [];
+      const gone: { readonly reader: Reader; readonly wakes: number }[] = [];
+      let level: Level = 0;
+      for (const step of turns) {
+        if (step.does === 'drive') {
+          level = step.level;
+          await world.drive(line, level);
+        } else if (step.does === 'come') {
+          const opening = openings[step.opening];
+          // What he knows is from before the story: all that happened since went past him.
+          if (opening !== undefined) readers.push(readOn(opening, 0, step.lookMs));
+        } else {
+          const [reader] = readers.splice(step.watcher % Math.max(1, readers.length), 1);
+          if (reader === undefined) continue;
+          reader.end();
+          gone.push({ reader, wakes: reader.wakes });
+        }
+        await eventually(world, `all ${readers.length} have read ${level}`, () =>
+          readers.every((reader) => reader.level === level),
+        );
+      }
+      for (const opening of openings) await finish(world, opening.close());
+      for (const { reader, wakes } of gone) expect(reader.wakes).toBe(wakes);
+    };
+    await fc.assert(fc.asyncProperty(fc.array(turn, { minLength: 3, maxLength: 15 }), story), {
+      numRuns: given().stories ?? 100,
+    });
+  });
+
+  it('wakes who begins to watch for what happened since he read', async () => {
+    const { backend, world, line } = await start(0);
+    const input = await finish(world, backend.openInput(line));
+    const first = readOn(input, 0);
+    await world.settle();
+    const known = await finish(world, input.read());
+    await world.drive(line, 1);
+    await eventually(world, 'the first has read 1', () => first.level === 1);
+    const second = readOn(input, known);
+    await eventually(world, 'the second has read 1', () => second.level === 1);
+    await finish(world, input.close());
+  });
+
+  it('wakes nobody while nothing changes', async () => {
+    const { backend, world, line } = await start(1);
+    const input = await finish(world, backend.openInput(line));
+    const readers = [readOn(input, 1), readOn(input, 1)];
+    await world.settle(50);
+    const before = readers.map(({ wakes }) => wakes);
+    await world.settle(100);
+    expect(readers.map(({ wakes }) => wakes)).toEqual(before);
+    expect(before.every((wakes) => wakes <= 1)).toBe(true);
+    await finish(world, input.close());
+  });
+}
+
+/** The contract of watching alone, for a world of which the rest is tested elsewhere. */
+export function describeGpioWatching(name: string, setup: () => Promise<GpioSetup>): void {
+  describe(`GpioBackend: ${name}`, () => {
+    let given: GpioSetup;
+    beforeEach(async () => {
+      given = await setup();
+    });
+    afterEach(async () => {
+      await given?.teardown?.();
+    });
+    describeWatching('looked', () => given);
+  });
+}
 
 /**
  * The contract of `GpioBackend` in hw/ports.ts. `setup` runs before every test and gives a world in
@@ -315,22 +471,37 @@ export function describeGpioBackend(
       });
     });
 
-    it('wakes an input on the line that an output of its own drives', async () => {
-      const output = await openOutput(world.lines.output);
-      await finish(world, output.write(0));
-      const input = await openInput(world.lines.output);
-      let woken = 0;
-      input.onEdge(() => {
-        woken += 1;
-      });
-      await world.settle();
-      const before = woken;
-      await finish(world, output.write(1));
-      await eventually(world, 'a wake', () => woken > before);
-      expect(await finish(world, input.read())).toBe(1);
-      await finish(world, input.close());
-      await finish(world, output.close());
+    describe('watchers of a line that raises interrupts', () => {
+      describeWatching('input', () => given);
     });
+    if (lacks.looked === undefined) {
+      describe('watchers of a line that raises none', () => {
+        describeWatching('looked', () => given);
+      });
+    }
+
+    describe.each(['before', 'after'] as const)(
+      'watchers that came %s an output of its own drives',
+      (when) => {
+        it('are all woken by what it drives', async () => {
+          const output = await openOutput(world.lines.output);
+          const early = when === 'before' ? await openInput(world.lines.output) : null;
+          const known = await world.levelSeenOutside(world.lines.output);
+          const readers = early === null ? [] : [readOn(early, known), readOn(early, known)];
+          await finish(world, output.write(0));
+          const input = early ?? (await openInput(world.lines.output));
+          if (early === null) readers.push(readOn(input, 0), readOn(input, 0));
+          for (const level of [1, 0, 1] as const) {
+            await finish(world, output.write(level));
+            await eventually(world, `all have read ${level}`, () =>
+              readers.every((reader) => reader.level === level),
+            );
+          }
+          await finish(world, input.close());
+          await finish(world, output.close());
+        });
+      },
+    );
 
     describe.each(['openOutput', 'openInput'] as const)('%s', (open) => {
       it('rejects an unknown chip with GPIO_NO_CHIP', async () => {

@@ -67,7 +67,9 @@ for (const [name, open] of [
 ] as const) {
   const setupGpio = async (): Promise<GpioSetup> => {
     const clock = createVirtualClock();
-    const faults = ['line latch busy', 'enable SHORTED stuck off'].map((text) => parseFault(text));
+    const faults = ['line latch busy', 'enable SHORTED stuck off', 'line pgood no interrupts'].map((text) =>
+      parseFault(text),
+    );
     const plant = createPlant({ board, clock, faults });
     const heldHigh = { chip: CHIP, line: 'C1' };
     pinOf(plant, heldHigh).drive(1);
@@ -81,6 +83,7 @@ for (const [name, open] of [
           output: { chip: CHIP, line: 'C0' },
           outputOtherwise: { chip: CHIP, line: 16 },
           input: { chip: CHIP, line: 'B3' },
+          looked: { chip: CHIP, line: 'B7' },
           heldHigh,
           busy: { chip: CHIP, line: 'D0' },
           shorted: { chip: CHIP, line: 'C2' },

@@ -174,10 +174,10 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
         const close = owned(raw);
         return {
           read: () => mortal(() => raw.read()),
-          onEdge: (wake) =>
+          onEdge: (wake, watching) =>
             raw.onEdge(() => {
               if (!dead) wake();
-            }),
+            }, watching),
           close: () => mortal(close),
         };
       }),

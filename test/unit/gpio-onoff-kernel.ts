@@ -20,15 +20,26 @@ export interface GpioKernel {
   readonly spinCount: number;
   /** Watches that would keep a process alive. */
   readonly watchCount: number;
+  /** Readings of `value` files, in the order of their beginnings. */
+  readonly reads: readonly KernelRead[];
   line(number: number): KernelLine;
   level(number: number): Level;
   drive(number: number, level: Level): void;
+  /** Calls `run` with the number of every line whose level changed. */
+  onLevel(run: (number: number) => void): void;
   /** Another program unexports the line. */
   unexport(number: number): void;
   /** Refuses to open these files for writing, until a time. */
   deny(path: string, code?: string, untilMs?: number): void;
   /** Runs once, just before the onoff constructor with this index does anything. */
   beforeConstructing(run: () => void): void;
+}
+
+export interface KernelRead {
+  readonly number: number;
+  readonly fromMs: number;
+  /** When it was answered; null while it waits. */
+  toMs: number | null;
 }
 
 export interface KernelLine {
@@ -49,6 +60,8 @@ export interface KernelLine {
   /** Refuses an access with this code: `value` read, `direction` write, `edge` write, `export` write. */
   failing: Partial<Record<'value' | 'direction' | 'edge' | 'export' | 'active_low', string>>;
   withoutEdgeFile?: boolean;
+  /** How long a reading takes, as over a bus; it is the level at its end that is read. */
+  readMs?: number;
   withoutDirectionFile?: boolean;
   /** Exported as `/sys/class/gpio/<name>` by its driver. */
   exportedAs?: string;
@@ -82,6 +95,7 @@ export function createGpioKernel(options: {
   const writes: string[] = [];
   const constructed: unknown[][] = [];
   const written: unknown[] = [];
+  const reads: KernelRead[] = [];
   const interrupts = new Set<(number: number) => void>();
   let spinCount = 0;
   let watchCount = 0;
@@ -164,6 +178,19 @@ export function createGpioKernel(options: {
     if (file === 'direction') return `${each.direction}\n`;
     if (file === 'edge') return `${each.edge}\n`;
     return each.activeLow ? '1\n' : '0\n';
+  };
+
+  /** Reads `value`, which takes its time. */
+  const readValue = async (number: number): Promise<string> => {
+    const reading: KernelRead = { number, fromMs: clock.nowMs(), toMs: null };
+    reads.push(reading);
+    const { readMs = 0 } = line(number);
+    try {
+      if (readMs > 0) await new Promise<void>((resolve) => clock.after(readMs, resolve));
+      return read(`${root}/${line(number).exportedAs ?? `gpio${number}`}/value`);
+    } finally {
+      reading.toMs = clock.nowMs();
+    }
   };
 
   const exportLine = (text: string) => {
@@ -284,7 +311,7 @@ export function createGpioKernel(options: {
 
     async read(): Promise<Level> {
       this.#checkAlive();
-      return read(`${this.#folder}/value`).startsWith('1') ? 1 : 0;
+      return (await readValue(this.#number)).startsWith('1') ? 1 : 0;
     }
 
     async write(value: unknown) {
@@ -335,8 +362,10 @@ export function createGpioKernel(options: {
     get watchCount() {
       return watchCount;
     },
+    reads,
     line,
     level,
+    onLevel: (run) => interrupts.add(run),
     drive: (number, outside) =>
       change(number, (changing) => {
         changing.outside = outside;
@@ -350,7 +379,10 @@ export function createGpioKernel(options: {
       beforeConstructing = run;
     },
     files: {
-      read: async (path) => read(path),
+      read: async (path) => {
+        const found = path.endsWith('/value') ? lineFile(path) : undefined;
+        return found === undefined ? read(path) : readValue(found[0]);
+      },
       write: async (path, text) => write(path, text),
       tryOpen: async (path) => tryOpen(path),
       async list(folder) {

@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { createOnoffGpio } from '../../hw/gpio/onoff.ts';
@@ -346,6 +347,9 @@ describe('watching', () => {
     const line = await gpio.openInput(C0);
     const wakes: unknown[][] = [];
     line.onEdge((...args: unknown[]) => wakes.push(args));
+    await clock.advance(0);
+    // The first one, for what happened before.
+    expect(wakes.splice(0)).toEqual([[]]);
     kernel.drive(C0_NUMBER, 1);
     kernel.drive(C0_NUMBER, 0);
     await clock.advance(0);
@@ -384,6 +388,8 @@ describe('watching', () => {
     const end = line.onEdge(wake);
     line.onEdge(wake);
     end();
+    await clock.advance(0);
+    woken = 0;
     kernel.drive(C0_NUMBER, 1);
     await clock.advance(0);
     expect(woken).toBe(1);
@@ -401,15 +407,15 @@ describe('watching', () => {
       woken += 1;
     });
     await clock.advance(50);
-    expect(woken).toBe(0);
+    expect(woken).toBe(1);
     Object.assign(kernel.line(C0_NUMBER), { outside: 1, driven: 1 });
     await clock.advance(10);
-    expect(woken).toBe(1);
+    expect(woken).toBe(2);
     expect(await line.read()).toBe(1);
     end();
     Object.assign(kernel.line(C0_NUMBER), { outside: 0, driven: 0 });
     await clock.advance(50);
-    expect(woken).toBe(1);
+    expect(woken).toBe(2);
   });
 
   it('wakes once for a line that cannot be read any more, and again when it can', async () => {
@@ -419,6 +425,8 @@ describe('watching', () => {
     line.onEdge(() => {
       woken += 1;
     });
+    await clock.advance(50);
+    woken = 0;
     kernel.line(C0_NUMBER).failing.value = 'EIO';
     await clock.advance(50);
     expect(woken).toBe(1);
@@ -433,6 +441,133 @@ describe('watching', () => {
     expect(await line.read()).toBe(1);
     expect(kernel.constructed).toEqual([]);
     expect(kernel.line(C0_NUMBER).direction).toBe('out');
+  });
+});
+
+describe('a line without interrupts', () => {
+  const CHIP = 'expander';
+  /** All lines of an I2C expander, of which a reading takes `readMs`. */
+  const openLines = async (count: number, readMs = 0) => {
+    start([{ label: CHIP, base: 512, lineCount: 16 }]);
+    for (let offset = 0; offset < count; offset += 1) kernel.line(512 + offset).withoutEdgeFile = true;
+    const lines = [];
+    for (let line = 0; line < count; line += 1) lines.push(await gpio.openInput({ chip: CHIP, line }));
+    for (let offset = 0; offset < count; offset += 1) kernel.line(512 + offset).readMs = readMs;
+    return lines;
+  };
+  const looksIn = async (ms: number) => {
+    const before = kernel.reads.length;
+    await clock.advance(ms);
+    return kernel.reads.length - before;
+  };
+
+  it('is looked at once for all its watchers, over whatever opening', async () => {
+    const [line] = await openLines(1);
+    const again = await gpio.openInput({ chip: CHIP, line: 0 });
+    for (let watcher = 0; watcher < 4; watcher += 1) {
+      line?.onEdge(() => undefined, { lookMs: 10 });
+      again.onEdge(() => undefined, { lookMs: 20 });
+    }
+    expect(await looksIn(1_000)).toBe(100);
+  });
+
+  it('is looked at as rarely as its watchers let it be, and not at all when nobody watches', async () => {
+    const [line] = await openLines(1);
+    line?.onEdge(() => undefined, { lookMs: 500 });
+    expect(await looksIn(10_000)).toBe(20);
+    const end = line?.onEdge(() => undefined, { lookMs: 10 });
+    expect(await looksIn(1_000)).toBeGreaterThanOrEqual(99);
+    end?.();
+    expect(await looksIn(10_000)).toBeLessThanOrEqual(20);
+    await line?.close();
+    expect(clock.pendingCount).toBe(0);
+    expect(await looksIn(10_000)).toBe(0);
+  });
+
+  it('is never looked at faster than its bus: a fifth of the time at most, and no two looks at once', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 16 }),
+        fc.integer({ min: 0, max: 4 }),
+        fc.constantFrom(2, 10, 100, 500),
+        async (count, readMs, lookMs) => {
+          const lines = await openLines(count, readMs);
+          for (const line of lines) line.onEdge(() => undefined, { lookMs });
+          const first = kernel.reads.length;
+          const startMs = clock.nowMs();
+          await clock.advance(1_500);
+          const looks = kernel.reads.slice(first);
+          const busyMs = looks.reduce((sum, { fromMs, toMs }) => sum + ((toMs ?? clock.nowMs()) - fromMs), 0);
+          // The first round has had no pause before it.
+          expect(busyMs - count * readMs).toBeLessThanOrEqual((clock.nowMs() - startMs) / 5);
+          for (const [index, { fromMs }] of looks.slice(1).entries()) {
+            expect(fromMs).toBeGreaterThanOrEqual(looks[index]?.toMs ?? Number.POSITIVE_INFINITY);
+          }
+          const roundMs = Math.max(lookMs, 5 * count * readMs);
+          for (let offset = 0; offset < count; offset += 1) {
+            const own = looks.filter(({ number }) => number === 512 + offset).length;
+            expect(own).toBeGreaterThanOrEqual(Math.floor(1_500 / roundMs) - 1);
+            expect(own).toBeLessThanOrEqual(Math.ceil(1_500 / lookMs) + 1);
+          }
+        },
+      ),
+      { numRuns: 15 },
+    );
+  });
+
+  it('takes one timer a round for all lines of its chip', async () => {
+    const lines = await openLines(16);
+    let timers = 0;
+    const { after } = clock;
+    clock.after = (delayMs, run) => {
+      timers += 1;
+      return after(delayMs, run);
+    };
+    for (const line of lines) line.onEdge(() => undefined, { lookMs: 100 });
+    timers = 0;
+    await clock.advance(1_000);
+    expect(timers).toBe(10);
+  });
+
+  it('is not looked away from for long when its bus hangs', async () => {
+    const [line] = await openLines(1, 1_000);
+    line?.onEdge(() => undefined, { lookMs: 10 });
+    await clock.advance(1_010);
+    kernel.line(512).readMs = 0;
+    expect(await looksIn(250)).toBeGreaterThanOrEqual(1);
+  });
+
+  it('whose chip hangs holds up no line of another chip', async () => {
+    start([
+      { label: 'slow', base: 512, lineCount: 8 },
+      { label: 'fast', base: 520, lineCount: 8 },
+    ]);
+    for (const number of [512, 520]) kernel.line(number).withoutEdgeFile = true;
+    const slow = await gpio.openInput({ chip: 'slow', line: 0 });
+    const fast = await gpio.openInput({ chip: 'fast', line: 0 });
+    kernel.line(512).readMs = 5_000;
+    slow.onEdge(() => undefined);
+    let woken = 0;
+    fast.onEdge(() => {
+      woken += 1;
+    });
+    await clock.advance(100);
+    woken = 0;
+    kernel.drive(520, 1);
+    await clock.advance(10);
+    expect(woken).toBe(1);
+  });
+
+  it('wakes all when only somebody’s read between two looks has shown a pulse', async () => {
+    const [line] = await openLines(1);
+    let level = await line?.read();
+    line?.onEdge(() => void line.read().then((read) => (level = read)), { lookMs: 100 });
+    await clock.advance(150);
+    kernel.drive(512, 1);
+    expect(await line?.read()).toBe(1);
+    kernel.drive(512, 0);
+    await clock.advance(100);
+    expect(level).toBe(0);
   });
 });
 
@@ -608,6 +743,7 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
   Object.assign(kernel.line(514), { direction: 'out', driven: 1, history: [1] });
   kernel.line(515).consumer = 'boot-hog';
   kernel.line(516).shortedTo = 0;
+  kernel.line(517).withoutEdgeFile = true;
   return {
     backend: gpio,
     another: async () => createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files }),
@@ -616,6 +752,7 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
         output: { chip: 'gpio', line: 1 },
         outputOtherwise: { name: 'POWER_EN' },
         input: { chip: 'gpio', line: 0 },
+        looked: { chip: 'gpio', line: 5 },
         heldHigh: { chip: 'gpio', line: 2 },
         busy: { chip: 'gpio', line: 3 },
         shorted: { chip: 'gpio', line: 4 },

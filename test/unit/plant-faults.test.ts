@@ -15,7 +15,7 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(20);
+    expect(EXAMPLES).toHaveLength(22);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on the reference board', (example) => {
@@ -36,6 +36,8 @@ describe('parseFault', () => {
     ['line C3 busy', { on: 'line', line: { of: 'board', text: 'C3' }, does: 'busy' }],
     ['line rail P1V8 good read error', { on: 'line', line: { of: 'good', rail: 'P1V8' }, does: 'readError' }],
     ['gpio read error', { on: 'gpio', does: 'readError' }],
+    ['gpio no interrupts', { on: 'gpio', does: 'noInterrupts' }],
+    ['line pgood no interrupts', { on: 'line', line: { of: 'pgood' }, does: 'noInterrupts' }],
   ])('reads "%s"', (text, effect) => {
     expect(parseFault(text, board)).toEqual({
       text,

@@ -14,13 +14,20 @@ async function createStage() {
   const pgood = await loop.gpio(createMockGpio(plant)).openInput(ref);
   const told: string[] = [];
   const tell = (what: string) => () => told.push(`${what} at ${world.nowMs()}`);
-  return { world, plant, loop, ref, pgood, told, tell };
+  /** Watches pgood; that a watch is told once of what happened before it is over by then. */
+  const watch = async () => {
+    const end = pgood.onEdge(tell('edge'));
+    await world.advance(0);
+    expect(told.splice(0)).toEqual(['edge at 0']);
+    return end;
+  };
+  return { world, plant, loop, ref, pgood, told, tell, watch };
 }
 
 describe('a process that stands still', () => {
   it('runs its timers late and in order, and the edges that wait after them', async () => {
-    const { world, plant, loop, ref, pgood, told, tell } = await createStage();
-    pgood.onEdge(tell('edge'));
+    const { world, plant, loop, ref, told, tell, watch } = await createStage();
+    await watch();
     loop.clock.after(30, tell('second timer'));
     loop.clock.after(20, tell('first timer'));
     world.after(10, () => loop.stall(100));
@@ -30,8 +37,8 @@ describe('a process that stands still', () => {
   });
 
   it('runs what comes without a stall at once', async () => {
-    const { world, plant, loop, ref, pgood, told, tell } = await createStage();
-    pgood.onEdge(tell('edge'));
+    const { world, plant, loop, ref, told, tell, watch } = await createStage();
+    await watch();
     loop.clock.after(20, tell('timer'));
     world.after(10, () => plant.hold(ref, 0));
     await world.advance(200);
@@ -54,8 +61,8 @@ describe('a process that stands still', () => {
   );
 
   it('does not run what was cancelled meanwhile, not even by a timer that was late as well', async () => {
-    const { world, plant, loop, ref, pgood, told, tell } = await createStage();
-    const end = pgood.onEdge(tell('edge'));
+    const { world, plant, loop, ref, told, tell, watch } = await createStage();
+    const end = await watch();
     loop.clock.after(20, () => {
       cancel();
       end();

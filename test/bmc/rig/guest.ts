@@ -75,6 +75,7 @@ export const RAINIER_BMC: BmcMachine = {
 export const DEFAULT_DEVICES: readonly string[] = [
   'isl69260,bus=aspeed.i2c.bus.3,address=0x60,id=vr0',
   'max34451,bus=aspeed.i2c.bus.5,address=0x74,id=psm0',
+  'max7310,bus=aspeed.i2c.bus.6,address=0x18,id=exp0',
 ];
 
 /** Everything another process needs to use a booted guest: plain JSON, so that vitest can hand it to its test processes. */
@@ -83,6 +84,8 @@ export interface BmcHandle {
   agentPort: number;
   /** QMP serves one client per socket: `boot` is kept by the process that booted, the others are free to take. */
   qmpSockets: { boot: string; test: string; plant: string };
+  /** QEMU's socket for pins that its object model does not show; one client at a time. */
+  qtestSocket: string;
   serialLog: string;
 }
 
@@ -148,6 +151,7 @@ export async function bootBmc(options: BootOptions = {}): Promise<Bmc> {
   const say = progress('bmc');
   const folder = mkdtempSync(join(tmpdir(), 'bmc-'));
   const qmpSockets = { boot: join(folder, 'boot'), test: join(folder, 'test'), plant: join(folder, 'plant') };
+  const qtestSocket = join(folder, 'qtest');
   const serialLog = join(folder, 'serial.log');
   const qemuLog = join(folder, 'qemu.log');
   const log = openSync(qemuLog, 'w');
@@ -183,6 +187,10 @@ export async function bootBmc(options: BootOptions = {}): Promise<Bmc> {
       '-nic',
       'user,restrict=on,hostfwd=tcp:127.0.0.1:0-10.0.2.15:7000',
       ...Object.values(qmpSockets).flatMap((path) => ['-qmp', `unix:${path},server=on,wait=off`]),
+      '-qtest',
+      `unix:${qtestSocket},server=on,wait=off`,
+      '-qtest-log',
+      '/dev/null',
       '-serial',
       `file:${serialLog}`,
       ...(options.devices ?? DEFAULT_DEVICES).flatMap((device) => ['-device', device]),
@@ -211,7 +219,13 @@ export async function bootBmc(options: BootOptions = {}): Promise<Bmc> {
   try {
     const deadline = Date.now() + timeoutMs;
     const qmp = await connectQmpWhenThere(qmpSockets.boot, alive, deadline);
-    const handle: BmcHandle = { pid: qemu.pid ?? 0, agentPort: await agentPort(qmp), qmpSockets, serialLog };
+    const handle: BmcHandle = {
+      pid: qemu.pid ?? 0,
+      agentPort: await agentPort(qmp),
+      qmpSockets,
+      qtestSocket,
+      serialLog,
+    };
     say(`QEMU runs (pid ${handle.pid}), waiting for the guest`);
     const bmc = new RunningBmc(handle, qmp, async () => {
       process.removeListener('exit', cleanUp);

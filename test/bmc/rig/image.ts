@@ -77,7 +77,7 @@ const BOOT_MODULES = [
 ];
 
 /** On the disk, for tests that want a kernel driver to own a device, and for systemd. */
-const DISK_MODULES = [...BOOT_MODULES, 'autofs4', 'pmbus', 'lm75'];
+const DISK_MODULES = [...BOOT_MODULES, 'autofs4', 'pmbus', 'lm75', 'gpio-pca953x'];
 
 /** Units that cost boot time and serve nothing here. */
 const MASKED_UNITS = [
