@@ -46,6 +46,8 @@ export type HardwareErrorCode =
   | 'DBUS_NAME_DENIED'
   /** What this program wanted to put on the bus is not possible there: its own mistake. */
   | 'DBUS_MISUSE'
+  /** What another process put on the bus is no message, or not what its header says. */
+  | 'DBUS_MALFORMED'
   | 'SYSTEMD_FAILED';
 
 /** What the machine under the program refused or failed to do. */

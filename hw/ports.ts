@@ -233,6 +233,8 @@ export interface Publication {
   onConnection?(up: boolean, error?: HardwareError): void;
   /** Told what `read`, `write` and `call` threw beside `DbusReplyError`, for the journal. Must not throw. */
   onFailure?(error: unknown, member: string): void;
+  /** Told of messages that no peer that means well sends, for the journal: now and then, not each. Must not throw. */
+  onRefused?(text: string): void;
 }
 
 /**

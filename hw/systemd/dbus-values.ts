@@ -52,7 +52,7 @@ const BASIC: Readonly<Record<string, (value: unknown) => boolean>> = {
 /** Dictionaries are objects, so their keys are strings. */
 const DICT_KEYS = 'sog';
 
-type ValueType =
+export type ValueType =
   | { readonly kind: 'basic' | 'variant'; readonly code: string }
   | { readonly kind: 'array'; readonly of: ValueType; readonly isBytes: boolean }
   | { readonly kind: 'dict'; readonly key: ValueType; readonly of: ValueType }
@@ -68,7 +68,8 @@ export function isSingleSignature(text: string): boolean {
   return parseSignature(text)?.length === 1;
 }
 
-function parseSignature(text: string): readonly ValueType[] | undefined {
+/** @param dictKeys what the keys of a dictionary may be */
+export function parseSignature(text: string, dictKeys = DICT_KEYS): readonly ValueType[] | undefined {
   if (text.length > MAX_SIGNATURE_BYTES) return undefined;
   let at = 0;
   /** Undefined for what is no type, which makes everything around it none. */
@@ -79,7 +80,7 @@ function parseSignature(text: string): readonly ValueType[] | undefined {
     if (Object.hasOwn(BASIC, code)) return { kind: 'basic', code };
     if (code === 'a' && text[at] === '{') {
       at += 1;
-      const key = DICT_KEYS.includes(text[at] ?? '-') ? next(arrays + 1, structs) : undefined;
+      const key = dictKeys.includes(text[at] ?? '-') ? next(arrays + 1, structs) : undefined;
       const of = next(arrays + 1, structs + 1);
       return key && of && text[at++] === '}' ? { kind: 'dict', key, of } : undefined;
     }

@@ -1,7 +1,11 @@
 import type { Socket } from 'node:net';
 import type { Message, MessageBus, Variant } from 'dbus-next';
-import { errnoCode, errorText, HardwareError } from '../errors.ts';
+import { DbusReplyError, errnoCode, errorText, HardwareError } from '../errors.ts';
 import type { Clock } from '../ports.ts';
+import { createFrameReader } from './dbus-frames.ts';
+import { type CallHeader, type CallTaker, createInbox, type Inbox } from './dbus-inbox.ts';
+import { createSignals, type DbusSignalRule } from './dbus-signals.ts';
+import { createSuspects } from './dbus-suspects.ts';
 import { isInterfaceName, isMemberName, isObjectPath, misuse, toSendable } from './dbus-values.ts';
 
 /** The only importer of dbus-next. It loads with the first connection, not before. */
@@ -17,13 +21,17 @@ export interface DbusOptions {
 }
 
 export interface DbusConnectOptions extends DbusOptions {
-  /**
-   * Takes every method call to this connection, from the first message on. Without it the library
-   * answers, as somebody who has no objects.
-   */
-  readonly onCall?: (call: IncomingCall) => void;
+  /** Answers the method calls to this connection, from the first message on. Without it all are refused. */
+  readonly served?: Served;
+  /** Told of messages that no peer that means well sends, now and then. Must not throw. */
+  readonly onRefused?: (text: string) => void;
   /** Gives up connecting with `DBUS_UNAVAILABLE`; without effect on a connection that is made. */
   readonly signal?: AbortSignal;
+}
+
+export interface Served extends Pick<CallTaker, 'refuse'> {
+  /** Takes a call that was not refused. What it throws is told to the caller. */
+  answer(call: IncomingCall): void;
 }
 
 /**
@@ -56,14 +64,6 @@ export interface DbusCall {
   readonly timeoutMs?: number;
 }
 
-/** Which signals are wanted. `sender` may be a well-known name. */
-export interface DbusSignalRule {
-  readonly sender: string;
-  readonly path: string;
-  readonly interface: string;
-  readonly member: string;
-}
-
 export interface DbusSignal {
   readonly path: string;
   readonly interface: string;
@@ -76,14 +76,14 @@ export interface DbusConnection {
   /** False once the bus went away or `close` was called; nothing brings it back. */
   readonly isOpen: boolean;
   /**
-   * Calls a method and gives the body of its reply. Rejects `DBUS_TIMEOUT`, `DBUS_UNAVAILABLE` (also
-   * when nobody has the destination's name) or, for an error reply, `SYSTEMD_FAILED` with its name in
-   * `details.dbusError`.
+   * Calls a method and gives the body of its reply, which only counts from who was called. Rejects
+   * `DBUS_TIMEOUT`, `DBUS_UNAVAILABLE` (also when nobody has the destination's name), `DBUS_MALFORMED` for a reply that
+   * cannot be taken or, for an error reply, `SYSTEMD_FAILED` with its name in `details.dbusError`.
    */
   call(call: DbusCall): Promise<unknown[]>;
   /**
-   * Resolves once signals that match are sure to be delivered to `handler`. Returns the function that
-   * ends it.
+   * Resolves once signals that match are sure to be delivered to `handler`, from who owns the sender's name when they
+   * come and from nobody else. When it rejects nothing is left at the bus. Returns the function that ends it.
    */
   onSignal(rule: DbusSignalRule, handler: (body: unknown[]) => void): Promise<() => Promise<void>>;
   /**
@@ -106,6 +106,8 @@ const CLOSE_DEADLINE_MS = 500;
 
 /** Somewhat arbitrary: a text for people, which may quote what another process sent. */
 const MAX_ERROR_TEXT_CHARACTERS = 500;
+/** Somewhat arbitrary: time for messages in a row, before whatever else waits has its turn. */
+const TURN_MS = 0.5;
 /** Somewhat arbitrary: far above what waits at a bus that is only busy. */
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 
@@ -126,7 +128,11 @@ const PEER_GONE =
 /** Makes the error of a bus that is not there, or no longer. */
 type Unavailable = (error: unknown, what: string) => HardwareError;
 
-/** What the library (0.10.2) does not tell or does wrong can only be had from its inside. */
+/**
+ * What the library (0.10.2) does not tell or does wrong can only be had from its inside. It reads any message whole
+ * before anybody can look at it, so what comes from the bus is read here, and the library has no part in it but the
+ * answer to its greeting.
+ */
 interface Internals {
   readonly _connection: NodeJS.EventEmitter & { readonly stream: Socket };
   readonly _methodReturnHandlers: Record<string, unknown>;
@@ -137,10 +143,10 @@ interface Internals {
  * does not answer. Every call ends: with its reply, its deadline, or the end of the connection.
  */
 export async function connectDbus(options: DbusConnectOptions): Promise<DbusConnection> {
-  const { clock, callTimeoutMs = CALL_TIMEOUT_MS, onCall, signal: abort } = options;
+  const { clock, callTimeoutMs = CALL_TIMEOUT_MS, served, signal: abort } = options;
   const address = options.address ?? (process.env.DBUS_SYSTEM_BUS_ADDRESS || SYSTEM_BUS_ADDRESS);
   const library = await load();
-  const { sessionBus, Message, MessageType, MessageFlag } = library;
+  const { sessionBus, Message, MessageFlag } = library;
 
   const unavailable: Unavailable = (error, what) =>
     new HardwareError(
@@ -162,7 +168,6 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
   }
   const { stream } = (bus as unknown as Internals)._connection;
   const waits = createWaits(clock, address);
-  const connected = watch(library, bus, waits, unavailable);
 
   const send = (message: Message) => {
     if (stream.writableLength > MAX_UNSENT_BYTES) {
@@ -179,17 +184,18 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
     }
   };
 
-  if (onCall !== undefined) {
-    bus.addMethodHandler((message: Message) => {
-      try {
-        onCall(incomingCall(library, send, message));
-      } catch (error) {
-        // The library would send the stack to the caller.
-        incomingCall(library, send, message).fail(FAILED, errorText(error));
-      }
-      return true;
-    });
-  }
+  const suspect = createSuspects(clock, options.onRefused);
+  const inbox = createInbox({
+    calls: takeCalls(library, send, served),
+    busName: BUS.destination,
+    onSuspect: suspect,
+  });
+  const read = createFrameReader({ judge: inbox.judge, passedOver: (what) => suspect(undefined, what) });
+  const connected = watch(library, bus, { waits, inbox, unavailable }, () =>
+    readMessages(stream, clock, read, (error) =>
+      waits.lose(unavailable(error, 'the D-Bus system bus speaks another language')),
+    ),
+  );
 
   const onAbort = () => waits.lose(wasClosed());
   abort?.addEventListener('abort', onAbort);
@@ -209,15 +215,42 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
   const call = async (request: DbusCall): Promise<unknown[]> => {
     const { timeoutMs = callTimeoutMs, body = [], ...header } = request;
     const what = `${request.member} of ${request.destination}`;
-    const reply = await waits.within(timeoutMs, `${what} did not answer within ${timeoutMs} ms`, async () => {
-      try {
-        return await bus.call(new Message({ ...header, body: [...body] }));
-      } catch (error) {
-        throw replyError(error, what, request, unavailable);
-      }
-    });
-    return reply?.body ?? [];
+    const serial = bus.newSerial();
+    let isOver = false;
+    try {
+      return await waits.within(timeoutMs, `${what} did not answer within ${timeoutMs} ms`, async () => {
+        await signals.follow(request.destination);
+        // Its deadline may have come meanwhile: what was given up must not be done later.
+        if (isOver) return [];
+        const owner = signals.ownerOf(request.destination);
+        const answer = new Promise<unknown[]>((resolve, reject) => {
+          inbox.expect(serial, {
+            isFrom: (sender) => sender === owner || sender === signals.ownerOf(request.destination),
+            done: resolve,
+            failed: (name, text) => reject(replyError(name, text, what, request)),
+            lost: reject,
+          });
+        });
+        try {
+          bus.send(new Message({ ...header, serial, body: [...body] }));
+        } catch (error) {
+          throw isClosedStream(error) ? unavailable(error, 'the D-Bus system bus went away') : error;
+        }
+        return answer;
+      });
+    } finally {
+      isOver = true;
+      inbox.forget(serial);
+    }
   };
+  const ofBus = (member: string, argument: string) => ({ ...BUS, member, signature: 's', body: [argument] });
+  const signals = createSignals({
+    inbox,
+    bus: BUS,
+    ask: (member, argument) => call(ofBus(member, argument)),
+    tell: (member, argument) => send(new Message(ofBus(member, argument))),
+    isOpen: () => waits.lost === undefined,
+  });
 
   return {
     get isOpen() {
@@ -225,30 +258,7 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
     },
 
     call,
-
-    async onSignal(rule, handler) {
-      // Matched by hand, and not by sender: the bus applies the rule, and its signals carry the unique
-      // name of the sender, which changes when the service restarts.
-      const listener = (message: Message) => {
-        if (message.type !== MessageType.SIGNAL || message.path !== rule.path) return;
-        if (message.interface !== rule.interface || message.member !== rule.member) return;
-        handler(message.body);
-      };
-      const match = `type='signal',sender='${rule.sender}',path='${rule.path}',interface='${rule.interface}',member='${rule.member}'`;
-      bus.on('message', listener);
-      try {
-        await call({ ...BUS, member: 'AddMatch', signature: 's', body: [match] });
-      } catch (error) {
-        bus.off('message', listener);
-        throw error;
-      }
-      return async () => {
-        bus.off('message', listener);
-        if (waits.lost === undefined) {
-          await call({ ...BUS, member: 'RemoveMatch', signature: 's', body: [match] });
-        }
-      };
-    },
+    onSignal: signals.subscribe,
 
     signal({ path, interface: name, member, signature, body }) {
       if (!isObjectPath(path) || !isInterfaceName(name) || !isMemberName(member)) {
@@ -280,19 +290,27 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
   };
 }
 
-/** Lets `waits` know when a connection ends, or is not made. Resolves once it is made. */
+interface Watched {
+  readonly waits: Waits;
+  readonly inbox: Inbox;
+  readonly unavailable: Unavailable;
+}
+
+/**
+ * Lets `waits` know when a connection ends, or is not made, and takes the reading from the library: `startReading` is
+ * called before the first message can be there. Resolves once the connection is made.
+ */
 function watch(
-  { MessageType }: Library,
+  { Message, MessageType }: Library,
   bus: MessageBus,
-  waits: Waits,
-  unavailable: Unavailable,
+  { waits, inbox, unavailable }: Watched,
+  startReading: () => void,
 ): Promise<void> {
-  const internals = bus as unknown as Internals;
-  const { stream } = internals._connection;
+  const { _connection: connection, _methodReturnHandlers: greeting } = bus as unknown as Internals;
+  const { stream } = connection;
   let isMade = false;
 
-  // Without a handler for 'error' the process would crash; the library emits it for whatever it meets,
-  // also for one message that it cannot understand.
+  // Without a handler for 'error' the process would crash; the library emits it for whatever it meets.
   bus.on('error', (error) => {
     if (isMade && !stream.destroyed) return;
     waits.lose(unavailable(error, 'the connection to the D-Bus system bus failed'));
@@ -302,23 +320,72 @@ function watch(
   stream.on('end', onEnd);
   stream.on('close', onEnd);
   // The library listens to the stream right after 'connect'.
-  internals._connection.once('connect', () => process.nextTick(guardReading, stream));
+  connection.once('connect', () =>
+    process.nextTick(() => {
+      stream.removeAllListeners('readable');
+      startReading();
+    }),
+  );
 
-  // The library answers an error reply to its Hello with a rejection that nobody can handle.
-  const onRefused = ({ type, replySerial, errorName, body }: Message) => {
-    if (type !== MessageType.ERROR) return;
-    delete internals._methodReturnHandlers[replySerial];
-    waits.lose(unavailable(`${errorName}: ${body[0]}`, 'the D-Bus system bus turns this process away'));
-  };
-  bus.on('message', onRefused);
+  const turnedAway = (why: string) =>
+    waits.lose(unavailable(why, 'the D-Bus system bus turns this process away'));
+  // So far the library has called nothing but Hello.
+  for (const serial of Object.keys(greeting).map(Number)) {
+    inbox.expect(serial, {
+      isFrom: (sender) => sender === BUS.destination,
+      done: (body) =>
+        connection.emit(
+          'message',
+          new Message({
+            type: MessageType.METHOD_RETURN,
+            replySerial: serial,
+            signature: 's',
+            body,
+          } as never),
+        ),
+      failed: (name, text) => turnedAway(`${name}: ${text}`),
+      lost: (error) => turnedAway(errorText(error)),
+    });
+  }
 
   return new Promise((resolve) => {
     bus.on('connect', () => {
       isMade = true;
-      bus.off('message', onRefused);
       resolve();
     });
   });
+}
+
+/**
+ * Reads messages as long as the stream lives, a little at a time: who floods the bus must not keep this process from
+ * its chassis. `read` gives back the bytes behind one message; what it throws ends the stream.
+ */
+function readMessages(
+  stream: Socket,
+  clock: Clock,
+  read: (chunk: Buffer) => Buffer,
+  onBroken: (error: unknown) => void,
+): void {
+  let cancelTurn: () => void = () => undefined;
+  const work = (chunk: Buffer) => {
+    const untilMs = clock.nowMs() + TURN_MS;
+    let rest = chunk;
+    try {
+      while (rest.length > 0 && !stream.destroyed && clock.nowMs() < untilMs) rest = read(rest);
+    } catch (error) {
+      onBroken(error);
+      stream.destroy();
+    }
+    if (stream.destroyed || (rest.length === 0 && clock.nowMs() < untilMs)) return;
+    stream.pause();
+    cancelTurn = clock.after(0, () => {
+      // In this order: what is read in the turn may pause it again.
+      stream.resume();
+      work(rest);
+    });
+  };
+  stream.on('data', work);
+  stream.on('close', () => cancelTurn());
 }
 
 /** What waits for a connection, and ends with it. */
@@ -379,80 +446,72 @@ function createWaits(clock: Clock, address: string): Waits {
   };
 }
 
-/**
- * Lets the library pass over a message that it cannot read, such as one with file descriptors: its
- * listener throws then, which would end the process, and goes on with the next message when it is called
- * again.
- */
-function guardReading(stream: Socket): void {
-  for (const read of stream.listeners('readable')) {
-    stream.off('readable', read as () => void);
-    stream.on('readable', () => {
-      for (;;) {
-        const unread = stream.readableLength;
-        try {
-          read();
-          return;
-        } catch (error) {
-          if (stream.readableLength < unread) continue;
-          stream.destroy(error as Error);
-          return;
-        }
-      }
-    });
-  }
-}
-
 /** @throws HardwareError DBUS_MISUSE when a value cannot be sent */
 function toLibrary({ Variant }: Library, signature: string, body: readonly unknown[]): unknown[] {
   return toSendable(signature, body, (type, value): Variant => new Variant(type, value));
 }
 
-/** The library's types say string for the message that is answered. */
-const asRequest = (message: Message) => message as unknown as string;
+type Send = (message: Message) => void;
 
-function incomingCall(library: Library, send: (message: Message) => void, message: Message): IncomingCall {
-  const { Message, MessageFlag } = library;
-  const { sender, path, member, signature, body } = message;
-  const isAwaited = (message.flags & MessageFlag.NO_REPLY_EXPECTED) === 0;
+/** Answers as somebody who has no objects, where there are none. */
+const NOTHING_SERVED: Served = {
+  refuse: ({ path }) =>
+    new DbusReplyError('org.freedesktop.DBus.Error.UnknownObject', `there is no object ${path}`),
+  answer: () => undefined,
+};
+
+function takeCalls(library: Library, send: Send, served = NOTHING_SERVED): CallTaker {
+  const failed = (header: CallHeader, name: string, text: string) =>
+    incomingCall(library, send, header, []).fail(name, text);
   return {
-    sender,
-    path,
-    interface: message.interface,
-    member,
-    signature,
-    body,
+    refuse: served.refuse,
+    take(header, body) {
+      try {
+        served.answer(incomingCall(library, send, header, body));
+      } catch (error) {
+        failed(header, FAILED, errorText(error));
+      }
+    },
+    fail: (header, error) => failed(header, error.dbusError, error.message),
+  };
+}
+
+function incomingCall(
+  library: Library,
+  send: Send,
+  header: CallHeader,
+  body: readonly unknown[],
+): IncomingCall {
+  const { Message } = library;
+  const { sender, path, member, signature, isReplyExpected } = header;
+  // The library's types say string for the message that is answered.
+  const request = header as unknown as Message & string;
+  return {
+    ...{ sender, path, member, signature, body },
+    interface: header.interface,
 
     reply(outSignature, values) {
-      if (!isAwaited) return;
-      send(Message.newMethodReturn(message, outSignature, toLibrary(library, outSignature, values)));
+      if (!isReplyExpected) return;
+      send(Message.newMethodReturn(request, outSignature, toLibrary(library, outSignature, values)));
     },
 
     fail(name, text) {
-      if (!isAwaited) return;
+      if (!isReplyExpected) return;
       const errorName = isInterfaceName(name) ? name : FAILED;
-      send(Message.newError(asRequest(message), errorName, firstLine(text)));
+      send(Message.newError(request, errorName, firstLine(text)));
     },
   };
 }
 
-function replyError(error: unknown, what: string, request: DbusCall, unavailable: Unavailable): unknown {
-  const name = error instanceof Error && 'type' in error ? String(error.type) : undefined;
-  if (name === undefined) {
-    // Not a reply. Either the library refuses to write to a closed connection, or our message is wrong.
-    return isClosedStream(error) ? unavailable(error, 'the D-Bus system bus went away') : error;
-  }
-  const text = `${what} failed: ${errorText(error)} (${name})`;
+function replyError(name: string, said: string, what: string, request: DbusCall): HardwareError {
+  const text = `${what} failed: ${firstLine(said)} (${name})`;
   const details = { destination: request.destination, member: request.member, dbusError: name };
-  if (PEER_GONE.test(name)) {
-    return new HardwareError(
-      'DBUS_UNAVAILABLE',
-      `${text}: check that ${request.destination} runs on this bus`,
-      details,
-      { cause: error },
-    );
-  }
-  return new HardwareError('SYSTEMD_FAILED', text, details, { cause: error });
+  if (!PEER_GONE.test(name)) return new HardwareError('SYSTEMD_FAILED', text, details);
+  return new HardwareError(
+    'DBUS_UNAVAILABLE',
+    `${text}: check that ${request.destination} runs on this bus`,
+    details,
+  );
 }
 
 /** Whether the library refused to write because the connection has ended. */

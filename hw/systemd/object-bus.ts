@@ -41,7 +41,7 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
 
   /** Leaves nothing on the bus when it rejects. */
   const open = async (): Promise<void> => {
-    const opened = await connectDbus({ ...options, onCall: tree.answer, signal: leaving.signal });
+    const opened = await connectDbus({ ...options, served: tree, signal: leaving.signal });
     connection = opened;
     try {
       for (const name of names) await ownName(opened, name);

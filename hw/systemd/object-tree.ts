@@ -9,12 +9,14 @@ import type {
   ServedObject,
   ServedProperty,
 } from '../ports.ts';
-import { type DbusSignal, FAILED, type IncomingCall } from './dbus.ts';
+import { type DbusSignal, FAILED, type IncomingCall, type Served } from './dbus.ts';
 import { assertSendable, misuse } from './dbus-values.ts';
 import { introspect } from './introspection.ts';
 
 /** What is published, as the messages of the bus see it. */
-export interface Tree {
+export interface Tree extends Served {
+  /** What is answered to a call of what is not here, or with a signature that it does not have. */
+  refuse(header: CallTarget): DbusReplyError | undefined;
   /** Answers a call, now or when the method has an answer; throws nothing. */
   answer(call: IncomingCall): void;
   /** InterfacesAdded of all objects. */
@@ -187,6 +189,15 @@ export function createTree(publication: Publication): Tree {
   };
 
   return {
+    refuse(header) {
+      try {
+        findMethod(nodes.get(header.path), header);
+        return undefined;
+      } catch (error) {
+        return replyError(error, `${header.interface ?? ''}.${header.member}`);
+      }
+    },
+
     answer(call) {
       const fail = (error: unknown) => {
         const { dbusError: name, message } = replyError(error, `${call.interface ?? ''}.${call.member}`);
@@ -281,7 +292,12 @@ function machineId(): string {
 const dbusError = (kind: string, text: string) =>
   new DbusReplyError(`org.freedesktop.DBus.Error.${kind}`, text);
 
-function findMethod(node: TreeNode | undefined, call: IncomingCall): ServedMethod {
+/** What a call names before its arguments. */
+type CallTarget = Pick<IncomingCall, 'path' | 'member' | 'signature'> & {
+  readonly interface?: string | undefined;
+};
+
+function findMethod(node: TreeNode | undefined, call: CallTarget): ServedMethod {
   // Peer is about the process, and answers at every path.
   const interfaces = (node?.interfaces ?? [PEER]).filter(
     ({ name }) => call.interface === undefined || name === call.interface,

@@ -192,6 +192,7 @@ const UNIT_CHANGED = {
   sender: MANAGER.destination,
   interface: 'org.freedesktop.DBus.Properties',
   member: 'PropertiesChanged',
+  signature: 'sa{sv}as',
 } as const;
 
 /** The object of a unit, its name escaped as in sd_bus_path_encode(3). */
@@ -213,6 +214,11 @@ async function startSession(options: DbusOptions): Promise<Session> {
   return { dbus, jobs: createJobs(dbus) };
 }
 
+const JOB_REMOVED = {
+  ...{ sender: MANAGER.destination, path: MANAGER.path, interface: MANAGER.interface },
+  ...{ member: 'JobRemoved', signature: 'uoss' },
+};
+
 interface Jobs {
   /** Makes sure that results arrive; once per connection. */
   subscribe(): Promise<void>;
@@ -228,7 +234,7 @@ function createJobs(dbus: DbusConnection): Jobs {
   const waiting = new Map<string, Set<(result: string) => void>>();
 
   const subscribe = async () => {
-    await dbus.onSignal({ ...MANAGER, sender: MANAGER.destination, member: 'JobRemoved' }, (body) => {
+    const end = await dbus.onSignal(JOB_REMOVED, (body) => {
       const [, job, , result] = body.map(String);
       if (job === undefined || result === undefined || following === 0) return;
       results.set(job, result);
@@ -239,7 +245,10 @@ function createJobs(dbus: DbusConnection): Jobs {
     } catch (error) {
       // Fine: systemd counts one subscription per connection.
       const name = error instanceof HardwareError ? error.details.dbusError : undefined;
-      if (name !== 'org.freedesktop.systemd1.AlreadySubscribed') throw error;
+      if (name === 'org.freedesktop.systemd1.AlreadySubscribed') return;
+      // The bus takes so many rules and no more, and who comes next adds one of his own.
+      await end().catch(() => undefined); // The first error is the one to tell.
+      throw error;
     }
   };
 

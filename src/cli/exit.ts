@@ -69,6 +69,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode, number>> = {
   DBUS_NAME_TAKEN: EXIT.serviceMissing,
   DBUS_NAME_DENIED: EXIT.serviceMissing,
   DBUS_MISUSE: EXIT.internal,
+  DBUS_MALFORMED: EXIT.serviceMissing,
   SYSTEMD_FAILED: EXIT.serviceMissing,
 };
 

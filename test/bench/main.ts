@@ -175,6 +175,7 @@ async function measureService(
       path: '/org/openbmc/control/power0',
       interface: 'org.openbmc.control.Power',
       member: 'PowerLost',
+      signature: '',
     },
     () => {
       heardMs ??= clock.nowMs();
@@ -228,12 +229,18 @@ async function measureOneshots(address: string): Promise<{ first: number[]; good
   const path = '/org/openbmc/control/power0';
   const sender = 'org.openbmc.control.Power';
   await dbus.onSignal(
-    { sender, path, interface: 'org.freedesktop.DBus.Properties', member: 'PropertiesChanged' },
+    {
+      sender,
+      path,
+      interface: 'org.freedesktop.DBus.Properties',
+      member: 'PropertiesChanged',
+      signature: 'sa{sv}as',
+    },
     (body) => {
       if (JSON.stringify(body).includes('opPowerStart')) risingMs ??= clock.nowMs();
     },
   );
-  await dbus.onSignal({ sender, path, interface: sender, member: 'PowerGood' }, () => {
+  await dbus.onSignal({ sender, path, interface: sender, member: 'PowerGood', signature: '' }, () => {
     goodMs ??= clock.nowMs();
   });
   await until('the service answers', () =>

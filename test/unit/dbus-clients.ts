@@ -116,8 +116,6 @@ export interface RawClient {
     signature?: string,
     body?: unknown[],
   ): Promise<unknown[]>;
-  /** Sends the bytes of a message after `change` was at them. */
-  sendBytes(message: DbusMessage, change: (bytes: Buffer) => void): void;
 }
 
 export async function connectRaw(address: string): Promise<RawClient> {
@@ -129,12 +127,6 @@ export async function connectRaw(address: string): Promise<RawClient> {
     async call(header, signature = '', body = []) {
       const reply = await bus.call(new dbusNext.Message({ ...header, signature, body }));
       return reply?.body ?? [];
-    },
-    sendBytes(message, change) {
-      message.serial = bus.newSerial();
-      const bytes = marshall(message);
-      change(bytes);
-      (bus as unknown as { _connection: { stream: NodeJS.WritableStream } })._connection.stream.write(bytes);
     },
   };
 }
@@ -161,6 +153,8 @@ export async function startFakeBus(
       for (const message of messages) {
         serial += 1;
         message.serial = serial;
+        // A bus says of every message whose it is.
+        message.sender ??= 'org.freedesktop.DBus';
       }
       socket.write(Buffer.concat(messages.map(marshall)));
     };

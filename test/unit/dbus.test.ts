@@ -59,7 +59,12 @@ const MANAGER = {
   path: '/org/freedesktop/systemd1',
   interface: 'org.freedesktop.systemd1.Manager',
 } as const;
-const JOB_REMOVED = { ...MANAGER, sender: MANAGER.destination, member: 'JobRemoved' } as const;
+const JOB_REMOVED = {
+  ...MANAGER,
+  sender: MANAGER.destination,
+  member: 'JobRemoved',
+  signature: 'uoss',
+} as const;
 
 it.runIf(process.env.CI === 'true')('has dbus-daemon in CI', () => {
   expect(withoutBus).toBeUndefined();

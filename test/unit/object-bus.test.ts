@@ -605,38 +605,6 @@ describe.skipIf(missing)(`on a real bus${missing ? ` [skipped: ${missing}]` : ''
   });
 
   describe('messages that nobody should send', () => {
-    /** One that the library cannot read: a file descriptor that is not there. */
-    const unreadable = (client: RawClient) => {
-      const message = new dbusNext.Message({
-        destination: NAME,
-        path: POWER,
-        interface: NAME,
-        member: 'setPowerState',
-        signature: 'u',
-        body: [0],
-      });
-      client.sendBytes(message, (bytes) => {
-        bytes[bytes.indexOf('\u0001u\0', bytes.indexOf('g\0', 'latin1'), 'latin1') + 1] = 'h'.charCodeAt(0);
-      });
-    };
-
-    it('are passed over when they cannot be read', async () => {
-      const client = await raw();
-      for (let time = 0; time < 3; time += 1) unreadable(client);
-      expect(await client.call({ destination: NAME, path: POWER, member: 'getPowerState' })).toEqual([1]);
-      expect(told).toEqual(['up']);
-    });
-
-    it('are answered shortly when they are huge', async () => {
-      const client = await raw();
-      const huge = 'x'.repeat(2_000_000);
-      const error = (await client
-        .call({ destination: NAME, path: POWER, interface: PROPERTIES, member: 'Get' }, 'ss', [NAME, huge])
-        .catch((thrown: unknown) => thrown)) as { type: string; text: string };
-      expect(error.type).toBe('org.freedesktop.DBus.Error.UnknownProperty');
-      expect(error.text.length).toBeLessThan(1_000);
-    });
-
     it('are nothing when they are signals, answers and errors out of the blue', async () => {
       const client = await raw();
       const { newSignal } = dbusNext.Message;

@@ -148,6 +148,7 @@ async function startService(
       managerPaths: [CONTROL_POWER_ROOT, ...(states?.managerPaths ?? [])],
       objects: [...served, ...(states?.objects ?? [])],
       onFailure: (error, member) => log(world, 3, `${member} failed: ${errorText(error)}`),
+      onRefused: (text) => log(world, 4, text),
       onConnection: (up, error) => {
         if (!up)
           log(
