@@ -150,14 +150,14 @@ function boardPathOf(args: readonly string[], world: World): string {
   return optionOf(args, '--board') ?? world.env.CHASSIS_POWER_BOARD ?? DEFAULT_BOARD;
 }
 
-function plantOf(boardPath: string, options: SimOptions, clock: Clock): Plant {
-  const { board } = loadBoard(boardPath);
+async function plantOf(boardPath: string, options: SimOptions, clock: Clock): Promise<Plant> {
+  const { board } = await loadBoard(boardPath);
   const faults: Fault[] = options.faults.map((text) => parseFault(text, board));
   return createPlant({ board, clock, faults, initially: options.initially === 'on' ? 'on' : 'off' });
 }
 
 /** A world whose hardware is the plant that `plant` gives; the plant is made with the first line. */
-function worldOn(plant: () => Plant, clock: Clock, runDir: string, real: World): World {
+function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real: World): World {
   return {
     ...real,
     clock,
@@ -169,8 +169,8 @@ function worldOn(plant: () => Plant, clock: Clock, runDir: string, real: World):
           'a simulated chassis in this process has no systemd: use --plant',
         ),
       ),
-    gpio: async () => createMockGpio(plant()),
-    i2c: async () => createMockI2c(plant()),
+    gpio: async () => createMockGpio(await plant()),
+    i2c: async () => createMockI2c(await plant()),
     systemd: 'absent',
     defaultRunDir: runDir,
     stateDir: runDir,
@@ -189,10 +189,12 @@ async function runHere(options: SimOptions, real: World): Promise<number> {
   const virtual = options.time === 'real' ? undefined : createVirtualClock();
   const clock = virtual ?? real.clock;
   const runDir = mkdtempSync(join(tmpdir(), 'chassis-power-sim-'));
+  let making: Promise<Plant> | undefined;
   let plant: Plant | undefined;
   const world = worldOn(
-    () => {
-      plant ??= plantOf(boardPathOf(options.rest, real), options, clock);
+    async () => {
+      making ??= plantOf(boardPathOf(options.rest, real), options, clock);
+      plant = await making;
       return plant;
     },
     clock,
@@ -251,7 +253,7 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
 
 async function servePlant(options: SimOptions, real: World): Promise<number> {
   if (options.socket === undefined) throw new SimUsageError('plant needs --socket S');
-  const plant = plantOf(boardPathOf(options.rest, real), options, real.clock);
+  const plant = await plantOf(boardPathOf(options.rest, real), options, real.clock);
   const server = await startPlantServer({ plant, socketPath: options.socket });
   real.stdout.write('ready\n');
   await new Promise<void>((resolve) => {
@@ -266,11 +268,11 @@ async function servePlant(options: SimOptions, real: World): Promise<number> {
 /** Power on, a moment on, power off, in one picture. */
 async function demo(options: SimOptions, real: World): Promise<number> {
   const path = boardPathOf(options.rest, real);
-  const loaded = loadBoard(path);
+  const loaded = await loadBoard(path);
   const chassis = chassisOf(loaded, 0);
   const plan = planOf(chassis);
-  const simulated = plantOf(path, options, real.clock);
-  const world = worldOn(() => simulated, real.clock, '', real);
+  const simulated = await plantOf(path, options, real.clock);
+  const world = worldOn(async () => simulated, real.clock, '', real);
   const hardware = await openChassis(loaded.board, 0, world);
   const recording: Recorded[] = [];
   const report =

@@ -1,49 +1,71 @@
 import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
-import type { Problem } from './problem.ts';
-import type { Board, ChassisBoard } from './schema.ts';
+import type { Board, ChassisBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
 
 /**
- * Longest way from the first enable to pgood that fits the units: their `TimeoutStartSec=` of 240 s, less the
- * 60 s for which a stage waits until another process leaves the chassis and what a slow BMC needs to start the
- * program.
+ * What a stage may take of a unit's time: TimeoutStartSec= of 240 s, less the 60 s for which it waits until another
+ * process leaves the chassis and 30 s in which a slow BMC starts the program and carries out what it decides. A power-on
+ * that fails or is stopped at its end takes the power down within TimeoutStopSec= of 180 s, less the same 30 s.
  */
-const START_BUDGET_MS = 150_000;
+export const STAGE_BUDGET_MS = 150_000;
 
-type Check = (board: Board) => Problem[];
+/** A part of a board file, as far as it is what the schema says. */
+type PartOf<T> = T extends readonly (infer Item)[]
+  ? readonly (PartOf<Item> | undefined)[]
+  : T extends object
+    ? { readonly [Key in keyof T]?: PartOf<T[Key]> | undefined }
+    : T;
+export type BoardPart = PartOf<Board>;
+type ChassisPart = PartOf<ChassisBoard>;
+type LinePart = PartOf<LineBoard | RailBoard['enable'] | GoodBoard>;
+
+/** What a cross check found, at the keys that lead there. */
+export interface Finding {
+  readonly at: readonly string[];
+  readonly message: string;
+  readonly suggestion: string;
+  /** The other part that it contradicts. */
+  readonly other?: readonly string[];
+  /** It is about something that is not there, which a part of the file that could not be read may hold. */
+  readonly absent?: true;
+}
+
+/** A check leaves out what is not there: the schema has told of it. */
+type Check = (board: BoardPart) => Finding[];
 
 function eachChassis(
-  board: Board,
-  visit: (chassis: ChassisBoard, path: string, number: string) => Problem[],
-): Problem[] {
-  return Object.entries(board.chassis).flatMap(([number, chassis]) =>
-    visit(chassis, `chassis.${number}`, number),
+  { chassis: all = {} }: BoardPart,
+  visit: (chassis: ChassisPart, at: readonly string[]) => Finding[],
+): Finding[] {
+  return Object.entries(all).flatMap(([number, chassis]) =>
+    chassis === undefined ? [] : visit(chassis, ['chassis', number]),
   );
+}
+
+function railsOf({ rails = {} }: ChassisPart): [name: string, rail: PartOf<RailBoard>][] {
+  return Object.entries(rails).map(([name, rail]) => [name, rail ?? {}]);
 }
 
 /** Every name in `needs` is a rail of the same chassis, and not the rail itself. */
 export const checkNeedsExist: Check = (board) =>
   eachChassis(board, (chassis, path) => {
+    if (chassis.rails === undefined) return [];
     const names = Object.keys(chassis.rails);
-    return Object.entries(chassis.rails).flatMap(([rail, { needs }]) =>
-      needs.flatMap((need, index): Problem[] => {
-        const at = `${path}.rails.${rail}.needs.${index}`;
+    return railsOf(chassis).flatMap(([rail, { needs = [] }]) =>
+      needs.flatMap((need, index): Finding[] => {
+        const at = [...path, 'rails', rail, 'needs', String(index)];
         if (need === rail) {
-          return [
-            { path: at, message: `rail ${rail} needs itself`, suggestion: `remove "${need}" from needs` },
-          ];
+          return [{ at, message: `rail ${rail} needs itself`, suggestion: `remove "${need}" from needs` }];
         }
-        if (names.includes(need)) return [];
+        if (need === undefined || names.includes(need)) return [];
+        const others = names.filter((name) => name !== rail);
         return [
           {
-            path: at,
+            at,
             message: `rail ${rail} needs "${need}", which is not a rail of this chassis`,
-            suggestion: suggestName(
-              need,
-              names.filter((name) => name !== rail),
-              'rails of this chassis',
-            ),
+            suggestion: suggestName(need, others, 'rails of this chassis'),
+            absent: true,
           },
         ];
       }),
@@ -53,46 +75,59 @@ export const checkNeedsExist: Check = (board) =>
 /** No rail needs, through others, itself: such rails could never be enabled. */
 export const checkNeedsAcyclic: Check = (board) =>
   eachChassis(board, (chassis, path) => {
+    const rails = new Map(railsOf(chassis));
     const done = new Set<string>();
-    const problems: Problem[] = [];
+    const findings: Finding[] = [];
     const walk = (rail: string, trail: readonly string[]): void => {
       if (done.has(rail)) return;
       const start = trail.indexOf(rail);
       if (start >= 0) {
         const cycle = [...trail.slice(start), rail];
-        problems.push({
-          path: `${path}.rails.${rail}.needs`,
+        findings.push({
+          at: [...path, 'rails', rail, 'needs'],
           message: `rails need each other in a circle: ${cycle.join(' → ')}`,
           suggestion: `remove "${cycle[1] ?? rail}" from the needs of ${rail}, or break the circle elsewhere`,
         });
         return;
       }
       // A rail that needs itself is the business of checkNeedsExist.
-      for (const need of chassis.rails[rail]?.needs ?? []) if (need !== rail) walk(need, [...trail, rail]);
+      for (const need of rails.get(rail)?.needs ?? []) {
+        if (need !== undefined && need !== rail) walk(need, [...trail, rail]);
+      }
       done.add(rail);
     };
-    for (const rail of Object.keys(chassis.rails)) walk(rail, []);
-    return problems;
+    for (const rail of rails.keys()) walk(rail, []);
+    return findings;
   });
 
 interface LineUse {
-  readonly path: string;
+  readonly at: readonly string[];
   readonly role: string;
   readonly ref: LineRef;
 }
 
-function lineUses(chassis: ChassisBoard, path: string): LineUse[] {
+/** Which line a part names; null where it names none, or not enough of it. */
+function refOf(part: LinePart): LineRef | null {
+  if ('pmbus' in part) return null;
+  if ('name' in part && part.name !== undefined) return { name: part.name };
+  if (!('chip' in part) || part.chip === undefined || part.line === undefined) return null;
+  return { chip: part.chip, line: part.line };
+}
+
+function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
   const uses: LineUse[] = [];
-  for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
-    if (!('pmbus' in enable))
-      uses.push({ path: `${path}.rails.${rail}.enable`, role: `enable of ${rail}`, ref: enable });
-    if (good && !('pmbus' in good))
-      uses.push({ path: `${path}.rails.${rail}.good`, role: `good of ${rail}`, ref: good });
+  const use = (role: string, line: LinePart | undefined, ...keys: string[]): void => {
+    const ref = line === undefined ? null : refOf(line);
+    if (ref !== null) uses.push({ at: [...path, ...keys], role, ref });
+  };
+  for (const [rail, { enable, good }] of railsOf(chassis)) {
+    use(`enable of ${rail}`, enable, 'rails', rail, 'enable');
+    use(`good of ${rail}`, good, 'rails', rail, 'good');
   }
-  uses.push({ path: `${path}.pgood`, role: 'pgood', ref: chassis.pgood });
-  if (chassis.latch) uses.push({ path: `${path}.latch`, role: 'latch', ref: chassis.latch });
-  for (const [reset, ref] of Object.entries(chassis.resets)) {
-    uses.push({ path: `${path}.resets.${reset}`, role: `reset ${reset}`, ref });
+  use('pgood', chassis.pgood, 'pgood');
+  use('latch', chassis.latch, 'latch');
+  for (const [reset, line] of Object.entries(chassis.resets ?? {})) {
+    use(`reset ${reset}`, line, 'resets', reset);
   }
   return uses;
 }
@@ -100,10 +135,10 @@ function lineUses(chassis: ChassisBoard, path: string): LineUse[] {
 /** One line has one role: two enables on one line would switch rails nobody asked for. */
 export const checkLinesUnique: Check = (board) => {
   const first = new Map<string, LineUse>();
-  const uses = Object.entries(board.chassis).flatMap(([number, chassis]) =>
-    lineUses(chassis, `chassis.${number}`),
+  const uses = Object.entries(board.chassis ?? {}).flatMap(([number, chassis]) =>
+    chassis === undefined ? [] : lineUses(chassis, ['chassis', number]),
   );
-  return uses.flatMap((use): Problem[] => {
+  return uses.flatMap((use): Finding[] => {
     const key = lineKey(use.ref);
     const other = first.get(key);
     if (!other) {
@@ -112,9 +147,10 @@ export const checkLinesUnique: Check = (board) => {
     }
     return [
       {
-        path: use.path,
+        at: use.at,
         message: `${use.role} uses ${lineLabel(use.ref)}, which is already ${other.role}`,
-        suggestion: `give one of the two another line; the other is at ${other.path}`,
+        suggestion: `give one of the two another line; the other is at ${other.at.join('.')}`,
+        other: other.at,
       },
     ];
   });
@@ -122,86 +158,94 @@ export const checkLinesUnique: Check = (board) => {
 
 /** Every PMBus device that a chassis names is in `devices`. */
 export const checkDevicesExist: Check = (board) => {
+  if (board.devices === undefined) return [];
   const names = Object.keys(board.devices);
-  const missing = (path: string, device: string): Problem[] =>
-    names.includes(device)
+  const missing = (device: string | undefined, ...at: string[]): Finding[] =>
+    device === undefined || names.includes(device)
       ? []
       : [
           {
-            path,
+            at,
             message: `"${device}" is not in devices`,
             suggestion: suggestName(device, names, 'devices'),
+            absent: true,
           },
         ];
   return eachChassis(board, (chassis, path) => [
-    ...Object.entries(chassis.rails).flatMap(([rail, { enable, good }]) => [
-      ...('pmbus' in enable ? missing(`${path}.rails.${rail}.enable.pmbus`, enable.pmbus) : []),
-      ...(good && 'pmbus' in good ? missing(`${path}.rails.${rail}.good.pmbus`, good.pmbus) : []),
+    ...railsOf(chassis).flatMap(([rail, { enable, good }]) => [
+      ...(enable && 'pmbus' in enable
+        ? missing(enable.pmbus, ...path, 'rails', rail, 'enable', 'pmbus')
+        : []),
+      ...(good && 'pmbus' in good ? missing(good.pmbus, ...path, 'rails', rail, 'good', 'pmbus') : []),
     ]),
-    ...chassis.evidence.flatMap((device, index) => missing(`${path}.evidence.${index}`, device)),
+    ...(chassis.evidence ?? []).flatMap((device, index) =>
+      missing(device, ...path, 'evidence', String(index)),
+    ),
   ]);
 };
 
 /** Two devices at one address of one bus, and two rails switched by one page, are slips. */
 export const checkPagesUnique: Check = (board) => {
-  const problems: Problem[] = [];
+  const findings: Finding[] = [];
   const addresses = new Map<string, string>();
-  for (const [device, { bus, address }] of Object.entries(board.devices)) {
+  for (const [device, { bus, address } = {}] of Object.entries(board.devices ?? {})) {
+    if (bus === undefined || address === undefined) continue;
     const key = `${bus}/${Number(address)}`;
     const other = addresses.get(key);
     if (other === undefined) addresses.set(key, device);
     else {
-      problems.push({
-        path: `devices.${device}`,
+      findings.push({
+        at: ['devices', device],
         message: `bus ${bus} address ${address} is already device "${other}"`,
         suggestion: `use "${other}" with another page, or correct bus or address`,
+        other: ['devices', other],
       });
     }
   }
-  const enables = new Map<string, string>();
-  problems.push(
+  const enables = new Map<string, { rail: string; at: readonly string[] }>();
+  findings.push(
     ...eachChassis(board, (chassis, path) =>
-      Object.entries(chassis.rails).flatMap(([rail, { enable }]): Problem[] => {
-        if (!('pmbus' in enable)) return [];
+      railsOf(chassis).flatMap(([rail, { enable }]): Finding[] => {
+        if (!enable || !('pmbus' in enable) || enable.pmbus === undefined || enable.page === undefined) {
+          return [];
+        }
+        const at = [...path, 'rails', rail, 'enable', 'page'];
         const key = `${enable.pmbus}/${enable.page}`;
         const other = enables.get(key);
         if (other === undefined) {
-          enables.set(key, rail);
+          enables.set(key, { rail, at });
           return [];
         }
         return [
           {
-            path: `${path}.rails.${rail}.enable.page`,
-            message: `page ${enable.page} of ${enable.pmbus} already switches rail ${other}`,
+            at,
+            message: `page ${enable.page} of ${enable.pmbus} already switches rail ${other.rail}`,
             suggestion: 'give this rail a page of its own',
+            other: other.at,
           },
         ];
       }),
     ),
   );
-  return problems;
+  return findings;
 };
 
 /** A voltage window that no voltage fits, or that leaves out the nominal voltage, can never be good. */
 export const checkVoltageWindow: Check = (board) =>
   eachChassis(board, (chassis, path) =>
-    Object.entries(chassis.rails).flatMap(([rail, { good, nominalVolts }]): Problem[] => {
+    railsOf(chassis).flatMap(([rail, { good, nominalVolts }]): Finding[] => {
       if (!good || !('pmbus' in good)) return [];
-      const at = `${path}.rails.${rail}.good`;
-      const { minVolts, maxVolts = Number.POSITIVE_INFINITY } = good;
+      const at = [...path, 'rails', rail, 'good', 'minVolts'];
+      const { minVolts = 0, maxVolts = Number.POSITIVE_INFINITY } = good;
       if (minVolts > maxVolts) {
         return [
-          {
-            path: `${at}.minVolts`,
-            message: `minVolts ${minVolts} is above maxVolts ${maxVolts}`,
-            suggestion: 'swap the two',
-          },
+          { at, message: `minVolts ${minVolts} is above maxVolts ${maxVolts}`, suggestion: 'swap the two' },
         ];
       }
       if (nominalVolts !== undefined && (nominalVolts < minVolts || nominalVolts > maxVolts)) {
         return [
           {
-            path: `${at}.minVolts`,
+            at,
             message: `nominalVolts ${nominalVolts} of ${rail} is outside ${minVolts} to ${good.maxVolts ?? 'any'} V`,
             suggestion: 'let the window hold the nominal voltage',
           },
@@ -211,29 +255,78 @@ export const checkVoltageWindow: Check = (board) =>
     }),
   );
 
-/** The longest permitted power-on fits into what the units wait for. */
-export const checkStartBudget: Check = (board) =>
-  eachChassis(board, (chassis, path) => {
-    const longest = new Map<string, number>();
-    const wayTo = (rail: string, seen: readonly string[]): number => {
-      const known = longest.get(rail);
-      if (known !== undefined) return known;
-      const own = chassis.rails[rail];
-      if (!own || seen.includes(rail)) return 0;
-      const before = Math.max(0, ...own.needs.map((need) => wayTo(need, [...seen, rail])));
-      const total = before + own.onTimeoutMs + own.settleMs;
-      longest.set(rail, total);
-      return total;
-    };
-    const railsMs = Math.max(0, ...Object.keys(chassis.rails).map((rail) => wayTo(rail, [])));
-    const totalMs = chassis.minOffMs + railsMs + chassis.pgood.onTimeoutMs;
-    if (totalMs <= START_BUDGET_MS) return [];
+/** The longest way from rail to rail along `next`, where each rail takes `ownMs`. */
+function longestWayMs(
+  chassis: ChassisPart,
+  next: (rail: string) => readonly string[],
+  ownMs: (rail: PartOf<RailBoard>) => number,
+): number {
+  const rails = new Map(railsOf(chassis));
+  const known = new Map<string, number>();
+  const wayFrom = (name: string, trail: readonly string[]): number => {
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    const rail = rails.get(name);
+    // A circle is the business of checkNeedsAcyclic.
+    if (rail === undefined || trail.includes(name)) return 0;
+    const total = ownMs(rail) + Math.max(0, ...next(name).map((other) => wayFrom(other, [...trail, name])));
+    known.set(name, total);
+    return total;
+  };
+  return Math.max(0, ...[...rails.keys()].map((name) => wayFrom(name, [])));
+}
+
+/** Longest time from the request until the last reset is released, each wait of the sequence at its limit. */
+export function longestPowerOnMs(chassis: ChassisPart): number {
+  const { rails = {}, pgood = {}, latch, minOffMs = 0 } = chassis;
+  const needs = (rail: string) => (rails[rail]?.needs ?? []).filter((need) => need !== undefined);
+  const railsMs = longestWayMs(
+    chassis,
+    needs,
+    // A rail without a signal counts as good at its enable.
+    ({ good, onTimeoutMs = 0, settleMs = 0 }) => (good === undefined ? 0 : onTimeoutMs) + settleMs,
+  );
+  const releaseMs = Math.max(
+    0,
+    ...Object.values(chassis.resets ?? {}).map((reset) => reset?.releaseDelayMs ?? 0),
+  );
+  const { onTimeoutMs = 0, deglitchMs = 0 } = pgood;
+  return minOffMs + railsMs + (latch?.pulseMs ?? 0) + onTimeoutMs + deglitchMs + releaseMs;
+}
+
+/** Longest time from the first disable until nothing delivers any more or it is known that something will not. */
+export function longestPowerOffMs(chassis: ChassisPart): number {
+  const needs = (rail: string) => (chassis.rails?.[rail]?.needs ?? []).filter((need) => need !== undefined);
+  const railsMs = longestWayMs(chassis, needs, ({ good, offTimeoutMs = 0 }) =>
+    good === undefined ? 0 : offTimeoutMs,
+  );
+  return railsMs + (chassis.latch?.pulseMs ?? 0) + (chassis.pgood?.offTimeoutMs ?? 0);
+}
+
+/** The longest permitted power-on and power-off fit into what the units wait for. */
+export const checkTimeBudgets: Check = (board) =>
+  eachChassis(board, (chassis, at) => {
+    const onMs = longestPowerOnMs(chassis);
+    const offMs = longestPowerOffMs(chassis);
     return [
-      {
-        path,
-        message: `power-on may take ${totalMs} ms (minOffMs, the longest chain of rails, pgood), the units wait ${START_BUDGET_MS} ms`,
-        suggestion: 'shorten onTimeoutMs of the rails or of pgood',
-      },
+      ...(onMs <= STAGE_BUDGET_MS
+        ? []
+        : [
+            {
+              at,
+              message: `power-on may take ${onMs} ms (minOffMs, the longest chain of rails with onTimeoutMs and settleMs, the latch, pgood with onTimeoutMs and deglitchMs, releaseDelayMs); the units allow ${STAGE_BUDGET_MS} ms`,
+              suggestion: `shorten these times by ${onMs - STAGE_BUDGET_MS} ms`,
+            },
+          ]),
+      ...(offMs <= STAGE_BUDGET_MS
+        ? []
+        : [
+            {
+              at,
+              message: `power-off may take ${offMs} ms (the longest chain of rails with offTimeoutMs, the latch, offTimeoutMs of pgood); the units allow ${STAGE_BUDGET_MS} ms`,
+              suggestion: `shorten these times by ${offMs - STAGE_BUDGET_MS} ms`,
+            },
+          ]),
     ];
   });
 
@@ -244,10 +337,10 @@ const CHECKS: readonly Check[] = [
   checkDevicesExist,
   checkPagesUnique,
   checkVoltageWindow,
-  checkStartBudget,
+  checkTimeBudgets,
 ];
 
-/** All that a schema cannot see, of a board whose shape is right. */
-export function crossCheck(board: Board): Problem[] {
+/** All that a schema cannot see, in the parts of a board whose shape is right. */
+export function crossCheck(board: BoardPart): Finding[] {
   return CHECKS.flatMap((check) => check(board));
 }

@@ -1,6 +1,6 @@
 import { toJsonSchema } from '@valibot/to-json-schema';
 import type { GenericSchema } from 'valibot';
-import { boardSchema, choicesOf } from './schema.ts';
+import { alternativesOf, boardSchema } from './schema.ts';
 
 /** The board file as JSON Schema (draft 7), for the completion of editors. */
 export function boardJsonSchema(): Record<string, unknown> {
@@ -10,8 +10,8 @@ export function boardJsonSchema(): Record<string, unknown> {
       // Checks that JSON Schema cannot say (a sum, an order) stay with `check`.
       errorMode: 'ignore',
       overrideSchema: ({ valibotSchema, jsonSchema }) => {
-        const choices = choicesOf(valibotSchema);
-        return choices ? { anyOf: choices.map(convert) } : jsonSchema;
+        const alternatives = alternativesOf(valibotSchema);
+        return alternatives ? { anyOf: alternatives.map(([, schema]) => convert(schema)) } : jsonSchema;
       },
     });
     return rest;

@@ -1,8 +1,35 @@
-/** One thing wrong with a board file. */
-export interface Problem {
+/** A place in a board file. Lines and columns count from 1, a column is a character. */
+export interface Place {
+  readonly line: number;
+  readonly column: number;
+}
+
+export type ProblemKind =
+  /** Not JSON. */
+  | 'syntax'
+  | 'duplicateKey'
+  | 'unknownKey'
+  | 'missingKey'
+  /** A key or a value is not what its place takes. */
+  | 'value'
+  /** Parts of the board contradict each other. */
+  | 'conflict';
+
+/** One thing wrong with a board file. `check --json` prints these fields under these names. */
+export interface Problem extends Place {
+  readonly kind: ProblemKind;
   /** Where, with dots: `chassis.0.rails.P1V8.needs.0`. Empty for the file as a whole. */
   readonly path: string;
+  /** How many characters it is about; 0 where something is missing. */
+  readonly length: number;
+  /** What was found. */
   readonly message: string;
   /** What to write instead. */
   readonly suggestion: string;
+  /** How it could stand in the file, null where the suggestion has it all. */
+  readonly example: string | null;
+  /** The other one, where two contradict each other. */
+  readonly other: Place | null;
+  /** The part of the line around it, which begins at column `from`. */
+  readonly excerpt: { readonly text: string; readonly from: number };
 }

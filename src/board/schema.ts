@@ -5,11 +5,13 @@ import * as v from 'valibot';
  * the JSON Schema that `schema` prints. Objects are strict: a key that is not described here is a problem.
  */
 
-const CHOICES = Symbol('choices');
+const ALTERNATIVES = Symbol('alternatives');
 
-/** The alternatives of a schema made with `choose`, for the JSON Schema. */
-export function choicesOf(schema: unknown): readonly v.GenericSchema[] | undefined {
-  return (schema as { [CHOICES]?: readonly v.GenericSchema[] })[CHOICES];
+type Alternatives = readonly (readonly [key: string, schema: v.GenericSchema])[];
+
+/** The alternatives of a schema made with `choose`, each with the key that picks it. */
+export function alternativesOf(schema: unknown): Alternatives | undefined {
+  return (schema as { [ALTERNATIVES]?: Alternatives })[ALTERNATIVES];
 }
 
 /**
@@ -19,80 +21,199 @@ export function choicesOf(schema: unknown): readonly v.GenericSchema[] | undefin
 function choose<const Schemas extends readonly v.GenericSchema[]>(
   ...alternatives: { [Index in keyof Schemas]: readonly [key: string, schema: Schemas[Index]] }
 ) {
-  const schemas = alternatives.map(([, schema]) => schema);
-  const first = schemas[0] as v.GenericSchema;
+  const first = alternatives[0]?.[1] as v.GenericSchema;
   const schema = v.lazy((input) => {
     if (typeof input !== 'object' || input === null) return first;
-    return alternatives.find(([key]) => key in input)?.[1] ?? first;
+    return alternatives.find(([key]) => Object.hasOwn(input, key))?.[1] ?? first;
   });
-  return Object.assign(schema, { [CHOICES]: schemas }) as unknown as v.GenericSchema<
+  return Object.assign(schema, { [ALTERNATIVES]: alternatives }) as unknown as v.GenericSchema<
     v.InferInput<Schemas[number]>,
     v.InferOutput<Schemas[number]>
   >;
 }
 
-const name = v.pipe(
-  v.string(),
-  v.regex(/^[A-Za-z0-9][A-Za-z0-9_.+-]*$/, 'must be letters, digits and _ . + - only'),
+const SAYING = Symbol('saying');
+
+/** What kind of value a place takes, so that what was probably meant can be told. */
+export type ValueKind =
+  | 'name'
+  | 'chassis'
+  | 'text'
+  | 'ms'
+  | 'volts'
+  | 'integer'
+  | 'level'
+  | 'line'
+  | 'bus'
+  | 'address'
+  | 'object'
+  | 'list';
+
+/** How a place of the board file is told to people. */
+export interface Saying {
+  readonly kind: ValueKind;
+  /** What is to be written there: "a whole number of milliseconds from 0 to 600000". */
+  readonly wanted: string;
+  /** As it could stand in a file. */
+  readonly example: string;
+}
+
+/** The same schema, that knows how to tell what it takes. */
+function says<Schema extends v.GenericSchema>(
+  kind: ValueKind,
+  wanted: string,
+  example: string,
+  schema: Schema,
+): Schema {
+  return Object.assign(schema, { [SAYING]: { kind, wanted, example } satisfies Saying });
+}
+
+/** What was given to `says`, also for what was made of that schema with `v.pipe`. */
+export function sayingOf(schema: unknown): Saying | undefined {
+  return (schema as { [SAYING]?: Saying })[SAYING];
+}
+
+/**
+ * Names that every object of the language answers to. A rail, device or reset of such a name could be lost on its way
+ * through tables by name, so none is accepted.
+ */
+const TAKEN_NAMES: ReadonlySet<string> = new Set([
+  ...Object.getOwnPropertyNames(Object.prototype),
+  'prototype',
+]);
+
+const nameLike = (example: string) =>
+  says(
+    'name',
+    'a name of letters, digits and _ . + - that begins with a letter or a digit',
+    example,
+    v.pipe(
+      v.string(),
+      v.regex(/^[A-Za-z0-9][A-Za-z0-9_.+-]*$/),
+      v.check((text) => !TAKEN_NAMES.has(text), 'is a name that JavaScript has for itself'),
+    ),
+  );
+const name = nameLike('"P3V3"');
+const deviceName = nameLike('"vr_ddr"');
+const text = (wanted: string, example: string) =>
+  says('text', wanted, example, v.pipe(v.string(), v.minLength(1)));
+
+/** Ten minutes. What of it a chassis may use is for `checkTimeBudgets` to say. */
+const LONGEST_MS = 600_000;
+/** A lost power good is acted on only when it has stood for the de-glitch time. */
+const LONGEST_DEGLITCH_MS = 10_000;
+/** Nothing else is done while the latch is pulsed, not even for a rail that fails. */
+const LONGEST_PULSE_MS = 1_000;
+
+const milliseconds = (least: number, most: number, example: string) =>
+  says(
+    'ms',
+    `a whole number of milliseconds from ${least} to ${most}`,
+    example,
+    v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most)),
+  );
+const durationMs = milliseconds(0, LONGEST_MS, '10');
+const timeoutMs = milliseconds(1, LONGEST_MS, '500');
+const volts = says(
+  'volts',
+  'a number of volts from 0 to 100',
+  '3.3',
+  v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
 );
-const text = v.pipe(v.string(), v.minLength(1, 'must not be empty'));
-const durationMs = v.pipe(
-  v.number(),
-  v.integer('must be a whole number of milliseconds'),
-  v.minValue(0, 'must not be negative'),
-  v.maxValue(600_000, 'must be at most 600000 (ten minutes)'),
-);
-const timeoutMs = v.pipe(
-  v.number(),
-  v.integer('must be a whole number of milliseconds'),
-  v.minValue(1, 'must be at least 1'),
-  v.maxValue(600_000, 'must be at most 600000 (ten minutes)'),
-);
-const volts = v.pipe(
-  v.number(),
-  v.minValue(0, 'must not be negative'),
-  v.maxValue(100, 'must be at most 100'),
-);
-const active = v.optional(v.picklist(['high', 'low']), 'high');
+const active = v.optional(says('level', '"high" or "low"', '"low"', v.picklist(['high', 'low'])), 'high');
+/** A coefficient of the direct format, a signed number of so many bits (PMBus 1.3 part II, 7.4). */
+const coefficient = (letter: string, bits: number, example: string) => {
+  const limit = 2 ** (bits - 1);
+  return says(
+    'integer',
+    `the coefficient ${letter}, a whole number from ${-limit} to ${limit - 1}`,
+    example,
+    v.pipe(v.number(), v.integer(), v.minValue(-limit), v.maxValue(limit - 1)),
+  );
+};
 
 const chipLine = {
-  chip: v.pipe(text, v.description('Label of the GPIO chip, as in /sys/class/gpio/gpiochip*/label')),
+  chip: v.pipe(
+    text('the label of a GPIO chip', '"1e780000.gpio"'),
+    v.description('Label of the GPIO chip, as in /sys/class/gpio/gpiochip*/label'),
+  ),
   line: v.pipe(
-    v.union(
-      [v.pipe(v.number(), v.integer(), v.minValue(0)), v.pipe(v.string(), v.regex(/^[A-Z]{1,2}[0-7]$/))],
-      'must be an offset such as 16 or an ASPEED port name such as "C0"',
+    says(
+      'line',
+      'an offset in the chip such as 16, or an ASPEED port name such as "C0" (letters and a bit from 0 to 7)',
+      '"C0"',
+      v.union([
+        v.pipe(v.number(), v.integer(), v.minValue(0)),
+        v.pipe(v.string(), v.regex(/^[A-Z]{1,2}[0-7]$/)),
+      ]),
     ),
     v.description('Offset in the chip, or ASPEED port name: port letter and bit 0 to 7'),
   ),
   active: v.pipe(active, v.description('The level that means asserted')),
 };
 const namedLine = {
-  name: v.pipe(text, v.description('Name of the line in the device tree (gpio-line-names)')),
+  name: v.pipe(
+    text('the name of a line', '"power-chassis-control"'),
+    v.description('Name of the line in the device tree (gpio-line-names)'),
+  ),
   active: v.pipe(active, v.description('The level that means asserted')),
 };
-const line = choose(['chip', v.strictObject(chipLine)], ['name', v.strictObject(namedLine)]);
+const CHIP_LINE = '{ "chip": "1e780000.gpio", "line": "C0" }';
+const BY_LINE = 'a line, by "chip" and "line" or by "name"';
+const BY_LINE_OR_PAGE = `${BY_LINE}, or a PMBus page, by "pmbus" and "page"`;
+/** A line of the board with what belongs to its role. */
+const lineWith = <const Entries extends v.ObjectEntries>(entries: Entries, example: string) =>
+  says(
+    'object',
+    BY_LINE,
+    example,
+    choose(
+      ['chip', v.strictObject({ ...chipLine, ...entries })],
+      ['name', v.strictObject({ ...namedLine, ...entries })],
+    ),
+  );
+const line = lineWith({}, CHIP_LINE);
 
 const pmbusPage = {
-  pmbus: v.pipe(name, v.description('Name of a device in "devices"')),
-  page: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(31, 'must be 0 to 31')), 0),
+  pmbus: v.pipe(deviceName, v.description('Name of a device in "devices"')),
+  page: v.optional(
+    says(
+      'integer',
+      'a page of the device, a whole number from 0 to 31',
+      '0',
+      v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(31)),
+    ),
+    0,
+  ),
 };
 
-const rail = v.strictObject({
+const RAIL = `{ "enable": ${CHIP_LINE}, "good": { "chip": "1e780000.gpio", "line": "B0" } }`;
+const railEntries = v.strictObject({
   nominalVolts: v.optional(volts),
   enable: v.pipe(
-    choose(
-      ['chip', v.strictObject(chipLine)],
-      ['name', v.strictObject(namedLine)],
-      ['pmbus', v.strictObject(pmbusPage)],
+    says(
+      'object',
+      BY_LINE_OR_PAGE,
+      CHIP_LINE,
+      choose(
+        ['chip', v.strictObject(chipLine)],
+        ['name', v.strictObject(namedLine)],
+        ['pmbus', v.strictObject(pmbusPage)],
+      ),
     ),
     v.description('What switches the rail: a GPIO level, or OPERATION of a PMBus page'),
   ),
   good: v.pipe(
     v.optional(
-      choose(
-        ['chip', v.strictObject(chipLine)],
-        ['name', v.strictObject(namedLine)],
-        ['pmbus', v.strictObject({ ...pmbusPage, minVolts: volts, maxVolts: v.optional(volts) })],
+      says(
+        'object',
+        BY_LINE_OR_PAGE,
+        '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }',
+        choose(
+          ['chip', v.strictObject(chipLine)],
+          ['name', v.strictObject(namedLine)],
+          ['pmbus', v.strictObject({ ...pmbusPage, minVolts: volts, maxVolts: v.optional(volts) })],
+        ),
       ),
     ),
     v.description(
@@ -101,7 +222,7 @@ const rail = v.strictObject({
     ),
   ),
   needs: v.pipe(
-    v.optional(v.array(name), []),
+    v.optional(says('list', 'a list of names of rails', '["P12V"]', v.array(name)), []),
     v.description('Rails that must be good before this one is enabled, and that outlive it on the way down'),
   ),
   settleMs: v.pipe(
@@ -114,10 +235,11 @@ const rail = v.strictObject({
     v.description('Longest time from disable until the rail is no longer good'),
   ),
 });
+const rail = says('object', 'a rail, with at least "enable"', RAIL, railEntries);
 
 const pgoodTimes = {
   deglitchMs: v.pipe(
-    v.optional(durationMs, 0),
+    v.optional(milliseconds(0, LONGEST_DEGLITCH_MS, '5'), 0),
     v.description('Time the level must stand before it is believed'),
   ),
   onTimeoutMs: v.pipe(
@@ -136,45 +258,46 @@ const resetTimes = {
   ),
 };
 const latchTimes = {
-  pulseMs: v.pipe(v.optional(durationMs, 1), v.description('Width of the pulse that latches the enables')),
+  pulseMs: v.pipe(
+    v.optional(milliseconds(0, LONGEST_PULSE_MS, '1'), 1),
+    v.description('Width of the pulse that latches the enables'),
+  ),
 };
 
-const chassis = v.strictObject({
-  rails: v.pipe(
-    v.record(name, rail),
-    v.check((rails) => Object.keys(rails).length > 0, 'must name at least one rail'),
+const LOW_LINE = '{ "chip": "1e780000.gpio", "line": "D0", "active": "low" }';
+const CHASSIS = `{ "rails": { "P12V": ${RAIL} }, "pgood": { "chip": "1e780000.gpio", "line": "B7" } }`;
+const chassisEntries = v.strictObject({
+  rails: says(
+    'object',
+    'the rails by name, at least one',
+    `{ "P12V": ${RAIL} }`,
+    v.pipe(
+      v.record(name, rail),
+      v.check((rails) => Object.keys(rails).length > 0, 'names no rail'),
+    ),
   ),
   pgood: v.pipe(
-    choose(
-      ['chip', v.strictObject({ ...chipLine, ...pgoodTimes })],
-      ['name', v.strictObject({ ...namedLine, ...pgoodTimes })],
-    ),
+    lineWith(pgoodTimes, '{ "chip": "1e780000.gpio", "line": "B7" }'),
     v.description('The signal that all rails are up'),
   ),
   resets: v.pipe(
     v.optional(
-      v.record(
-        name,
-        choose(
-          ['chip', v.strictObject({ ...chipLine, ...resetTimes })],
-          ['name', v.strictObject({ ...namedLine, ...resetTimes })],
-        ),
+      says(
+        'object',
+        'the resets by name',
+        `{ "CPU_RESET_L": ${LOW_LINE} }`,
+        v.record(name, lineWith(resetTimes, LOW_LINE)),
       ),
       {},
     ),
     v.description('Resets held asserted until pgood and asserted again before the power goes down'),
   ),
   latch: v.pipe(
-    v.optional(
-      choose(
-        ['chip', v.strictObject({ ...chipLine, ...latchTimes })],
-        ['name', v.strictObject({ ...namedLine, ...latchTimes })],
-      ),
-    ),
+    v.optional(lineWith(latchTimes, '{ "chip": "1e780000.gpio", "line": "D1" }')),
     v.description('Pulsed after the enables changed, so that they stand while the BMC restarts'),
   ),
   evidence: v.pipe(
-    v.optional(v.array(name), []),
+    v.optional(says('list', 'a list of names of devices', '["vr_ddr"]', v.array(deviceName)), []),
     v.description('Devices whose STATUS_WORD is read when the power fails, beside those of the rails'),
   ),
   minOffMs: v.pipe(
@@ -183,27 +306,46 @@ const chassis = v.strictObject({
   ),
 });
 
-const device = v.strictObject({
+const chassis = says('object', 'a chassis, with "rails" and "pgood"', CHASSIS, chassisEntries);
+
+const deviceEntries = v.strictObject({
   bus: v.pipe(
-    v.union(
-      [v.pipe(v.number(), v.integer(), v.minValue(0)), text],
-      'must be a bus number or an adapter name',
+    says(
+      'bus',
+      'a bus number such as 3, or the name of an adapter',
+      '3',
+      v.union([v.pipe(v.number(), v.integer(), v.minValue(0)), v.pipe(v.string(), v.minLength(1))]),
     ),
     v.description('I2C bus: number, or adapter name as in /sys/class/i2c-dev/i2c-*/name'),
   ),
   address: v.pipe(
-    v.string(),
-    v.regex(/^0x[0-9a-fA-F]{2}$/, 'must be written like "0x60"'),
-    v.check((address) => Number(address) >= 0x03 && Number(address) <= 0x77, 'must be 0x03 to 0x77'),
+    says(
+      'address',
+      'a 7-bit address as a text from "0x03" to "0x77"',
+      '"0x60"',
+      v.pipe(
+        v.string(),
+        v.regex(/^0x[0-9a-fA-F]{2}$/),
+        v.check((address) => Number(address) >= 0x03 && Number(address) <= 0x77, 'is out of range'),
+      ),
+    ),
     v.description('7-bit address'),
   ),
   vout: v.pipe(
     v.optional(
-      v.strictObject({
-        m: v.pipe(v.number(), v.integer()),
-        b: v.optional(v.pipe(v.number(), v.integer()), 0),
-        r: v.pipe(v.number(), v.integer()),
-      }),
+      says(
+        'object',
+        'the coefficients "m", "b" and "r" of the data sheet',
+        '{ "m": 1, "b": 0, "r": 3 }',
+        v.strictObject({
+          m: v.pipe(
+            coefficient('m', 16, '1'),
+            v.check((m) => m !== 0, 'would divide by zero'),
+          ),
+          b: v.optional(coefficient('b', 16, '0'), 0),
+          r: coefficient('R', 8, '3'),
+        }),
+      ),
     ),
     v.description(
       'Coefficients of a device whose VOUT_MODE says direct format (PMBus 1.3 part II, 7.4): volts = (raw * 10^-r - b) / m',
@@ -211,20 +353,46 @@ const device = v.strictObject({
   ),
 });
 
-export const boardSchema = v.strictObject({
-  $schema: v.optional(v.string()),
-  name,
-  description: v.optional(v.string()),
-  devices: v.pipe(v.optional(v.record(name, device), {}), v.description('PMBus devices by name')),
-  chassis: v.pipe(
-    v.record(
-      v.pipe(v.string(), v.regex(/^(0|[1-9][0-9]?)$/, 'must be a chassis number from 0 to 99')),
-      chassis,
+const DEVICE = '{ "bus": 3, "address": "0x60" }';
+const device = says('object', 'a PMBus device, with "bus" and "address"', DEVICE, deviceEntries);
+
+const chassisNumber = says(
+  'chassis',
+  'the number of a chassis from 0 to 99, in quotes',
+  '"0"',
+  v.pipe(v.string(), v.regex(/^(0|[1-9][0-9]?)$/)),
+);
+
+const boardEntries = v.strictObject({
+  $schema: v.optional(says('text', 'the address of a JSON Schema', '"./board.schema.json"', v.string())),
+  name: nameLike('"my-board"'),
+  description: v.optional(says('text', 'a text', '"what this board is"', v.string())),
+  devices: v.pipe(
+    v.optional(
+      says('object', 'the PMBus devices by name', `{ "vr_ddr": ${DEVICE} }`, v.record(deviceName, device)),
+      {},
     ),
-    v.check((all) => Object.keys(all).length > 0, 'must describe at least one chassis'),
+    v.description('PMBus devices by name'),
+  ),
+  chassis: v.pipe(
+    says(
+      'object',
+      'the chassis by number, at least one',
+      `{ "0": ${CHASSIS} }`,
+      v.pipe(
+        v.record(chassisNumber, chassis),
+        v.check((all) => Object.keys(all).length > 0, 'describes no chassis'),
+      ),
+    ),
     v.description('Chassis by number: the instance of the systemd units'),
   ),
 });
+export const boardSchema = says(
+  'object',
+  'a board, with "name" and "chassis"',
+  `{ "name": "my-board", "chassis": { "0": ${CHASSIS} } }`,
+  boardEntries,
+);
 
 export type Board = v.InferOutput<typeof boardSchema>;
 export type ChassisBoard = v.InferOutput<typeof chassis>;

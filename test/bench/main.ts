@@ -13,7 +13,7 @@ import { connectDbus, type DbusConnection } from '../../hw/systemd/dbus.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createPlant, type Plant, type PlantEvent } from '../../mocks/plant.ts';
 import { startPlantServer } from '../../mocks/plant-server.ts';
-import { checkBoard } from '../../src/board/load.ts';
+import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 
 const [root = '', pollerPath = ''] = process.argv.slice(2);

@@ -6,7 +6,7 @@ import { openChassis } from '../../src/run/hardware.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 
 const [socket = '', boardPath = '', chassisText = '', intervalText = ''] = process.argv.slice(2);
-const loaded = loadBoard(boardPath);
+const loaded = await loadBoard(boardPath);
 const chassis = chassisOf(loaded, Number(chassisText));
 const { gpio, i2c } = await connectPlant(socket);
 const hardware = await openChassis(loaded.board, Number(chassisText), {

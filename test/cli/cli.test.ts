@@ -135,16 +135,28 @@ describe('check', () => {
     const { code, stdout, stderr } = product('check', board);
     expect(code).toBe(78);
     expect(stderr).toBe('');
-    expect(stdout.split('\n').map((line) => line.replace(`${board}: `, ''))).toEqual([
-      'chassis.0.rails.P12V.setleMs: unknown key "setleMs"',
-      '    did you mean "settleMs"?',
-      'chassis.0.rails.PVDDQ.enable.page: 99 must be 0 to 31',
-      '    must be 0 to 31',
-      'chassis.0.minOffMs: expected a number, found the text "200"',
-      '    write 200 without quotes',
-      '3 problems',
-      '',
-    ]);
+    expect(stdout.replaceAll(`${board}:`, '')).toBe(
+      [
+        '15:11: chassis.0.rails.P12V.setleMs: unknown key "setleMs"',
+        '    15 |           "setleMs": 10,',
+        '       |           ^^^^^^^^^',
+        '    did you mean "settleMs"?',
+        '',
+        '44:50: chassis.0.rails.PVDDQ.enable.page: 99 is above 31',
+        '    44 |           "enable": { "pmbus": "vr_ddr", "page": 99 },',
+        '       |                                                  ^^',
+        '    write a page of the device, a whole number from 0 to 31',
+        '    for example: "page": 0',
+        '',
+        '69:19: chassis.0.minOffMs: "200" is a text, not a number',
+        '    69 |       "minOffMs": "200"',
+        '       |                   ^^^^^',
+        '    write 200 without quotes',
+        '',
+        '3 problems',
+        '',
+      ].join('\n'),
+    );
   });
 
   it('says the same in JSON', () => {
@@ -153,9 +165,16 @@ describe('check', () => {
     expect(code).toBe(78);
     expect(JSON.parse(stdout).problems).toEqual([
       {
+        kind: 'conflict',
         path: 'chassis.0.rails.P1V8.needs.0',
+        line: 38,
+        column: 21,
+        length: 5,
         message: 'rail P1V8 needs "P3V", which is not a rail of this chassis',
         suggestion: expect.stringContaining('did you mean "P'),
+        example: null,
+        other: null,
+        excerpt: { text: '          "needs": ["P3V"],', from: 1 },
       },
     ]);
   });

@@ -1,4 +1,4 @@
-import { checkBoard } from '../../src/board/load.ts';
+import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 import type { Random } from './random.ts';
 

@@ -10,7 +10,7 @@ import { createSystemClock } from '../../hw/clock.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createPlant, type Plant, type PlantLine } from '../../mocks/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
-import { checkBoard } from '../../src/board/load.ts';
+import { checkBoard } from '../../src/board/check-board.ts';
 import type { ChassisBoard } from '../../src/board/schema.ts';
 import { type Chassis, putChassis } from './chassis.ts';
 import { bootMachine, skipped, titleSuffix } from './machine.ts';

@@ -5,7 +5,7 @@ import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant, type Plant } from '../../mocks/plant.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
-import { checkBoard } from '../../src/board/load.ts';
+import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
 import type { Recorded } from '../../src/run/record.ts';

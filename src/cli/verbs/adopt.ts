@@ -61,7 +61,7 @@ async function look(
   { boardPath, chassis: number, runDir }: Invocation,
   world: World,
 ): Promise<Found | 'under way'> {
-  const loaded = loadBoard(boardPath);
+  const loaded = await loadBoard(boardPath);
   const chassis = chassisOf(loaded, number);
   const plan = planOf(chassis);
   const lock = await lockChassis(runDir, number, 'adopt', {

@@ -69,7 +69,7 @@ export const power: Verb = {
 /** Runs the jobs of the verb, and returns the state in which the last of them ended. */
 async function drive(invocation: Invocation, world: World): Promise<State | null> {
   const { verb, chassis: number, runDir } = invocation;
-  const loaded = loadBoard(invocation.boardPath);
+  const loaded = await loadBoard(invocation.boardPath);
   const chassis = chassisOf(loaded, number);
   const plan = planOf(chassis);
   const lock = await lockFor(invocation, world);

@@ -34,7 +34,7 @@ const WATCHDOG_SHARE = 3;
 export const serve: Verb = {
   async run(invocation, world) {
     servesState(invocation);
-    let loaded = loadBoard(invocation.boardPath);
+    let loaded = await loadBoard(invocation.boardPath);
     const notifier = await world.notifier();
     for (;;) {
       const service = await startService(loaded, invocation, notifier, world);
@@ -190,12 +190,15 @@ function untilAskedToEnd(
   { boardPath }: Invocation,
   world: World,
 ): Promise<LoadedBoard | null> {
-  return new Promise((resolve) => {
-    const unhang = world.onHangup(() => {
-      const next = changedBoard(loaded, boardPath, residents, world);
+  return new Promise((resolve, reject) => {
+    const reload = async (): Promise<void> => {
+      const next = await changedBoard(loaded, boardPath, residents, world);
       if (next === null) return;
       unhang();
       resolve(next);
+    };
+    const unhang = world.onHangup(() => {
+      reload().catch(reject);
     });
     const end = () => {
       unhang();
@@ -207,15 +210,15 @@ function untilAskedToEnd(
 }
 
 /** The board file as it is now, null when it is the same, is wrong, or a chassis is on that it may describe differently. */
-function changedBoard(
+async function changedBoard(
   loaded: LoadedBoard,
   boardPath: string,
   residents: ReadonlyMap<number, Resident>,
   world: World,
-): LoadedBoard | null {
+): Promise<LoadedBoard | null> {
   let next: LoadedBoard;
   try {
-    next = loadBoard(boardPath);
+    next = await loadBoard(boardPath);
   } catch (error) {
     if (!(error instanceof PowerError)) throw error;
     log(world, 3, `not reloaded, the board of before stays: ${error.message}`);

@@ -31,7 +31,7 @@ const UNITS = [
 /** Prints what the lines show. Takes no lock and drives nothing, so it may run beside a sequence. */
 export const status: Verb = {
   async run({ boardPath, chassis: number, runDir, json }, world) {
-    const loaded = loadBoard(boardPath);
+    const loaded = await loadBoard(boardPath);
     const chassis = chassisOf(loaded, number);
     const plan = planOf(chassis);
     const store = createSnapshotFile(runDir, number, {

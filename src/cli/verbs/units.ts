@@ -46,7 +46,7 @@ export const units: Verb = {
       action === 'install'
         ? await installUnits({
             root,
-            chassis: Object.keys(loadBoard(boardPath).board.chassis).map(Number),
+            chassis: Object.keys((await loadBoard(boardPath)).board.chassis).map(Number),
             sourceDir: world.unitSourceDir,
             stages,
             flavour,

@@ -1,0 +1,511 @@
+import { isUtf8 } from 'node:buffer';
+import * as v from 'valibot';
+import { didYouMean, nearest, suggestName } from '../near.ts';
+import { type BoardPart, crossCheck } from './checks.ts';
+import { type Node, placeIn, readJson, type Span, shorten } from './json-text.ts';
+import type { Place, Problem } from './problem.ts';
+import { alternativesOf, boardSchema, type Saying, sayingOf } from './schema.ts';
+
+/** Longest part of a line that a problem shows. */
+const EXCERPT_LENGTH = 100;
+
+/**
+ * Every problem of a board file, in the order of their places. A mistake of one kind hides none of another: what is no
+ * JSON is read past, and the cross checks see all parts that are what the schema says.
+ */
+export function diagnose(bytes: Uint8Array): Problem[] {
+  const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
+  const wide = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
+  if (wide) return [problemOf({ ...WIDE, kind: 'syntax', keys: [], start: 0, end: 0 }, '')];
+  const marked = whole.startsWith('\ufeff');
+  // Editors do not count the mark as a column.
+  const text = marked ? whole.slice(1) : whole;
+  const { root, problems: mistakes, torn } = readJson(text);
+  const found: Found[] = mistakes.map((mistake) => ({ kind: 'syntax', keys: [], ...mistake }));
+  if (marked) found.push({ ...MARK, kind: 'syntax', keys: [], start: 0, end: 0 });
+  const notUtf8 = firstNotUtf8(bytes, whole);
+  if (notUtf8 !== null) {
+    const start = notUtf8 - (marked ? 1 : 0);
+    found.push({ ...NOT_UTF8, kind: 'syntax', keys: [], start, end: start + 1 });
+  }
+  const walk = new Walk(text, torn);
+  if (root !== null) walk.duplicates(root, []);
+  const board = root === null ? undefined : walk.value(boardSchema, root, []);
+  found.push(...walk.found);
+  if (board !== undefined) {
+    for (const { at, other, absent, ...said } of crossCheck(board as BoardPart)) {
+      // What a name means cannot be said while a part of the file is unread.
+      if (torn && absent) continue;
+      found.push({
+        kind: 'conflict',
+        keys: at,
+        ...walk.spanOf(at),
+        ...said,
+        ...(other ? { other: walk.spanOf(other) } : {}),
+      });
+    }
+  }
+  found.sort((one, two) => one.start - two.start);
+  return found.map((each) => problemOf(each, text));
+}
+
+const MARK = {
+  message: 'a byte order mark (U+FEFF) before the board',
+  suggestion: 'save the file as UTF-8 without BOM',
+};
+const WIDE = { message: 'the file is UTF-16', suggestion: 'save it as UTF-8 without BOM' };
+const NOT_UTF8 = { message: 'bytes that are not UTF-8', suggestion: 'save the file as UTF-8' };
+
+/** Where the text that was decoded from `bytes` first stands for bytes that are none; null where all are UTF-8. */
+function firstNotUtf8(bytes: Uint8Array, text: string): number | null {
+  if (isUtf8(bytes)) return null;
+  const again = Buffer.from(text);
+  const index = bytes.findIndex((byte, at) => byte !== again[at]);
+  return Buffer.from(bytes.subarray(0, index)).toString('utf8').length;
+}
+
+/** A problem before its place is counted in lines. */
+interface Found extends Span {
+  readonly kind: Problem['kind'];
+  readonly keys: readonly string[];
+  readonly message: string;
+  readonly suggestion: string;
+  readonly example?: string | null;
+  readonly other?: Span;
+}
+
+function problemOf(found: Found, text: string): Problem {
+  const { kind, keys, start, end, message, suggestion, example = null, other } = found;
+  const place = placeOf(text, start);
+  const lineStart = start - lengthOfColumns(text, start);
+  const lineEnd = /[\r\n]|$/g;
+  lineEnd.lastIndex = start;
+  const line = text.slice(lineStart, lineEnd.exec(text)?.index ?? text.length);
+  const from = line.length > EXCERPT_LENGTH ? Math.max(0, start - lineStart - EXCERPT_LENGTH / 2) : 0;
+  return {
+    kind,
+    path: keys.join('.'),
+    ...place,
+    length: [...(text.slice(start, end).split(/[\r\n]/)[0] ?? '')].length,
+    message,
+    suggestion,
+    example,
+    other: other ? placeOf(text, other.start) : null,
+    excerpt: {
+      text: line.slice(from, from + EXCERPT_LENGTH),
+      from: [...line.slice(0, from)].length + 1,
+    },
+  };
+}
+
+function placeOf(text: string, offset: number): Place {
+  const [line, column] = placeIn(text, offset);
+  return { line, column };
+}
+
+/** How far an offset is from the begin of its line, in UTF-16 units. */
+function lengthOfColumns(text: string, offset: number): number {
+  return (
+    text
+      .slice(0, offset)
+      .split(/[\r\n]/)
+      .at(-1)?.length ?? 0
+  );
+}
+
+type Schema = v.GenericSchema;
+type Part = Record<string, unknown>;
+
+/** The schema inside of what only says that a value may be left out. */
+function inner(schema: unknown): Record<string, unknown> & Schema {
+  let node = schema as Record<string, unknown> & Schema;
+  while (node.type === 'optional') node = node.wrapped as Record<string, unknown> & Schema;
+  return node;
+}
+
+/** Goes through the tree of a file beside the schema, notes what does not fit, and keeps what does. */
+class Walk {
+  readonly found: Found[] = [];
+  readonly #text: string;
+  readonly #torn: boolean;
+  readonly #spans = new Map<string, Span>();
+
+  constructor(text: string, torn: boolean) {
+    this.#text = text;
+    this.#torn = torn;
+  }
+
+  /** Where the value at `keys` stands, or the nearest one around it. */
+  spanOf(keys: readonly string[]): Span {
+    for (let length = keys.length; length >= 0; length -= 1) {
+      const span = this.#spans.get(JSON.stringify(keys.slice(0, length)));
+      if (span !== undefined) return span;
+    }
+    return { start: 0, end: 0 };
+  }
+
+  /** Tells every key that is there twice, in all of the tree. */
+  duplicates(node: Node, keys: readonly string[]): void {
+    if (node.kind === 'list') {
+      for (const [index, item] of node.items.entries()) this.duplicates(item, [...keys, String(index)]);
+    }
+    if (node.kind !== 'object') return;
+    const first = new Map<string, Span>();
+    for (const { key, keySpan, value } of node.members) {
+      const at = [...keys, key];
+      const before = first.get(key);
+      if (before === undefined) first.set(key, keySpan);
+      else {
+        const [line, column] = placeIn(this.#text, before.start);
+        this.#tell({
+          kind: 'duplicateKey',
+          keys: at,
+          ...keySpan,
+          message: `the key ${shorten(JSON.stringify(key))} is there twice, first in line ${line}, column ${column}`,
+          suggestion: 'remove one of the two, or give one another name',
+          other: before,
+        });
+      }
+      this.duplicates(value, at);
+    }
+  }
+
+  /** The value as far as it is what the schema says, with its defaults; undefined where nothing of it is. */
+  value(schema: unknown, node: Node, keys: readonly string[]): unknown {
+    if (!this.#spans.has(JSON.stringify(keys))) {
+      this.#spans.set(JSON.stringify(keys), { start: node.start, end: node.end });
+    }
+    if (node.kind === 'broken') return undefined;
+    const plain = inner(schema);
+    const alternatives = alternativesOf(plain);
+    if (alternatives !== undefined) return this.#alternative(plain, alternatives, node, keys);
+    if (plain.type === 'strict_object') return this.#object(plain, plain.entries as Part, node, keys);
+    if (plain.type === 'record') return this.#record(plain, node, keys);
+    if (plain.type === 'array') return this.#list(plain, node, keys);
+    return this.#leaf(plain, node, keys);
+  }
+
+  #tell(found: Found): void {
+    this.found.push(found);
+  }
+
+  #wrongKind(schema: Schema, node: Node, keys: readonly string[]): undefined {
+    const saying = sayingOf(schema);
+    const { wanted = 'another value', example = null, kind } = saying ?? {};
+    const belongs = kind === 'object' ? 'an object' : kind === 'list' ? 'a list' : wanted;
+    this.#tell({
+      kind: 'value',
+      keys,
+      ...headOf(node),
+      message: `${this.#show(node)} where ${belongs} belongs`,
+      suggestion: node.kind === 'null' ? 'leave the key out, or write what belongs there' : `write ${wanted}`,
+      example: exampleOf(keys.at(-1), example),
+    });
+    return undefined;
+  }
+
+  /** One of several objects, told apart by the key that only one of them has. */
+  #alternative(
+    schema: Schema,
+    alternatives: readonly (readonly [key: string, schema: unknown])[],
+    node: Node,
+    keys: readonly string[],
+  ): unknown {
+    if (node.kind !== 'object') return this.#wrongKind(schema, node, keys);
+    const has = (key: string) => node.members.some((member) => member.key === key);
+    const meant =
+      alternatives.find(([key]) => has(key)) ??
+      alternatives.find(([key]) => node.members.some((member) => nearest(member.key, [key]).length > 0));
+    if (meant !== undefined) {
+      const others = alternatives.map(([key]) => key).filter((key) => key !== meant[0]);
+      return this.#object(schema, inner(meant[1]).entries as Part, node, keys, { by: meant[0], others });
+    }
+    const { wanted = 'something', example = null } = sayingOf(schema) ?? {};
+    const entries = Object.assign(
+      Object.create(null) as Part,
+      ...alternatives.map(([, each]) => inner(each).entries),
+    ) as Part;
+    const strange = node.members
+      .filter(({ key }) => !Object.hasOwn(entries, key))
+      .map(({ key }) => `"${key}"`);
+    this.#tell({
+      kind: 'value',
+      keys,
+      ...headOf(node),
+      message:
+        strange.length === 0
+          ? `names no line${wanted.includes('pmbus') ? ' and no PMBus page' : ''}`
+          : `names no line: nothing is named by ${strange.join(', ')}`,
+      suggestion: `name ${wanted}`,
+      example: exampleOf(keys.at(-1), example),
+    });
+    for (const { key, keySpan, value } of node.members) {
+      // A chip's line alone says what is missing, but its value can be judged all the same.
+      if (Object.hasOwn(entries, key)) this.value(entries[key], value, [...keys, key]);
+      else this.#spans.set(JSON.stringify([...keys, key]), keySpan);
+    }
+    return undefined;
+  }
+
+  #object(
+    schema: Schema,
+    entries: Part,
+    node: Node,
+    keys: readonly string[],
+    chosen?: { readonly by: string; readonly others: readonly string[] },
+  ): unknown {
+    if (node.kind !== 'object') return this.#wrongKind(schema, node, keys);
+    const part = Object.create(null) as Part;
+    const given = new Set(node.members.map(({ key }) => key));
+    const absent = new Set(Object.keys(entries).filter((key) => !given.has(key)));
+    for (const { key, keySpan, value } of node.members) {
+      const at = [...keys, key];
+      let meant: string | undefined = key;
+      if (!Object.hasOwn(entries, key)) {
+        const alias = Object.hasOwn(ALSO_CALLED, key) ? ALSO_CALLED[key] : undefined;
+        const near = alias !== undefined && absent.has(alias) ? [alias] : nearest(key, [...absent]);
+        // Of two that are as near nobody knows which one it is.
+        meant = near.length === 1 ? near[0] : undefined;
+        const beside = chosen?.others.includes(key);
+        this.#tell({
+          kind: 'unknownKey',
+          keys: at,
+          ...keySpan,
+          message: beside ? `"${key}" beside "${chosen?.by}"` : `unknown key ${shorten(JSON.stringify(key))}`,
+          suggestion: beside
+            ? 'remove one of the two: a line is named in one way'
+            : meant !== undefined
+              ? `did you mean "${meant}"?`
+              : absent.size === 0
+                ? 'remove it: every key that belongs here is there'
+                : suggestName(key, [...absent], 'keys here'),
+        });
+      }
+      if (meant === undefined) continue;
+      absent.delete(meant);
+      const read = this.value(entries[meant], value, at);
+      if (!(meant in part)) part[meant] = read;
+    }
+    for (const key of absent) {
+      const entry = entries[key] as Record<string, unknown>;
+      if (entry.type === 'optional') {
+        if (entry.default !== undefined) part[key] = v.getDefault(entry as never);
+      } else if (!this.#torn) this.#missing(key, entry, node, keys);
+    }
+    return part;
+  }
+
+  #missing(key: string, schema: unknown, node: Node, keys: readonly string[]): void {
+    const { wanted = 'it', example = null } = sayingOf(schema) ?? {};
+    this.#tell({
+      kind: 'missingKey',
+      keys: [...keys, key],
+      start: node.start,
+      end: node.start + 1,
+      message: `"${key}" is missing`,
+      suggestion: `add "${key}": ${wanted}`,
+      example: exampleOf(key, example),
+    });
+  }
+
+  #record(schema: Schema & Record<string, unknown>, node: Node, keys: readonly string[]): unknown {
+    if (node.kind !== 'object') return this.#wrongKind(schema, node, keys);
+    const part = Object.create(null) as Part;
+    for (const { key, keySpan, value } of node.members) {
+      const at = [...keys, key];
+      const named = v.safeParse(schema.key as Schema, key);
+      if (!named.success) {
+        const { wanted = 'another name', example = null, kind = 'name' } = sayingOf(schema.key) ?? {};
+        this.#tell({
+          kind: 'value',
+          keys: at,
+          ...keySpan,
+          message: `${shorten(JSON.stringify(key))} ${whyNot(named.issues[0], NOT_WHAT[kind])}`,
+          suggestion: `write ${wanted}${example === null ? '' : `, such as ${example}`}`,
+        });
+      }
+      const read = this.value(schema.value, value, at);
+      if (!(key in part)) part[key] = read;
+    }
+    this.#whole(schema, part, node, keys);
+    return part;
+  }
+
+  /** What the schema asks of a record as a whole. */
+  #whole(schema: Schema & Record<string, unknown>, part: Part, node: Node, keys: readonly string[]): void {
+    if (this.#torn || Object.keys(part).length > 0) return;
+    const issue = v.safeParse(schema, {}).issues?.[0];
+    if (issue === undefined) return;
+    const { wanted = 'an entry', example = null } = sayingOf(schema) ?? {};
+    this.#tell({
+      kind: 'value',
+      keys,
+      ...headOf(node),
+      message: issue.message,
+      suggestion: `write ${wanted}`,
+      example: exampleOf(keys.at(-1), example),
+    });
+  }
+
+  #list(schema: Schema & Record<string, unknown>, node: Node, keys: readonly string[]): unknown {
+    if (node.kind !== 'list') return this.#wrongKind(schema, node, keys);
+    return node.items.map((item, index) => this.value(schema.item, item, [...keys, String(index)]));
+  }
+
+  #leaf(schema: Schema, node: Node, keys: readonly string[]): unknown {
+    const value = plainValue(node);
+    const result = v.safeParse(schema, value);
+    if (result.success && node.kind !== 'object' && node.kind !== 'list') return result.output;
+    const saying = sayingOf(schema);
+    if (node.kind === 'object' || node.kind === 'list' || node.kind === 'null' || saying === undefined) {
+      return this.#wrongKind(schema, node, keys);
+    }
+    const issue = result.issues?.[0];
+    const hint = hintFor(saying, value, (corrected) => v.safeParse(schema, corrected).success);
+    this.#tell({
+      kind: 'value',
+      keys,
+      start: node.start,
+      end: node.end,
+      message: `${this.#show(node)} ${whyNot(issue, notWhat(saying, node))}`,
+      suggestion: hint ?? `write ${saying.wanted}`,
+      example: hint === undefined ? exampleOf(keys.at(-1), saying.example) : null,
+    });
+    return undefined;
+  }
+
+  #show(node: Node): string {
+    if (node.kind === 'object') return 'an object';
+    if (node.kind === 'list') return 'a list';
+    return shorten(this.#text.slice(node.start, node.end));
+  }
+}
+
+/** What people call it that know it from elsewhere, with the key of the board file. */
+const ALSO_CALLED: Readonly<Record<string, string>> = {
+  gpio: 'line',
+  pin: 'line',
+  offset: 'line',
+  polarity: 'active',
+  activeLow: 'active',
+  addr: 'address',
+  requires: 'needs',
+  dependsOn: 'needs',
+  delayMs: 'settleMs',
+  timeoutMs: 'onTimeoutMs',
+};
+
+/** Objects and lists are shown by their first character. */
+function headOf(node: Node): Span {
+  const long = node.kind === 'object' || node.kind === 'list';
+  return { start: node.start, end: long ? Math.min(node.start + 1, node.end) : node.end };
+}
+
+function plainValue(node: Node): unknown {
+  if (node.kind === 'text' || node.kind === 'number' || node.kind === 'boolean') return node.value;
+  return node.kind === 'null' ? null : undefined;
+}
+
+function exampleOf(key: string | undefined, example: string | null): string | null {
+  if (example === null) return null;
+  return key === undefined || /^\d+$/.test(key) ? example : `"${key}": ${example}`;
+}
+
+/** What is wrong, after the value itself: "is above 31". */
+function whyNot(issue: v.BaseIssue<unknown> | undefined, otherwise: string): string {
+  const requirement = (issue as { requirement?: unknown } | undefined)?.requirement;
+  switch (issue?.type) {
+    case 'integer':
+      return 'is not a whole number';
+    case 'min_value':
+      return `is below ${requirement}`;
+    case 'max_value':
+      return `is above ${requirement}`;
+    case 'min_length':
+      return 'is empty';
+    case 'check':
+      return issue.message;
+    default:
+      return `is ${otherwise}`;
+  }
+}
+
+const NOT_WHAT: Readonly<Record<Saying['kind'], string>> = {
+  name: 'not written as a name',
+  chassis: 'no number of a chassis',
+  text: 'no text',
+  ms: 'no number',
+  volts: 'no number',
+  integer: 'no number',
+  level: 'neither "high" nor "low"',
+  line: 'no line of a chip',
+  bus: 'no bus',
+  address: 'no address',
+  object: 'no object',
+  list: 'no list',
+};
+
+function notWhat({ kind }: Saying, node: Node): string {
+  const number = kind === 'ms' || kind === 'volts' || kind === 'integer';
+  if (number && node.kind === 'text') return 'a text, not a number';
+  if ((kind === 'name' || kind === 'text') && node.kind === 'number') return 'a number, not a text';
+  return NOT_WHAT[kind];
+}
+
+/** Factors from the units that people write to the unit of the file. */
+const UNITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
+  ms: { ms: 1, s: 1_000, sec: 1_000, us: 0.001 },
+  volts: { v: 1, volt: 1, volts: 1, mv: 0.001 },
+};
+
+/** What was probably meant, where that is what the schema takes. */
+function hintFor(saying: Saying, value: unknown, takes: (value: unknown) => boolean): string | undefined {
+  const orNothing = (corrected: unknown, hint: string) => (takes(corrected) ? hint : undefined);
+  if (saying.kind === 'level') return levelHint(value);
+  if (saying.kind === 'address') return addressHint(value, takes);
+  if (saying.kind === 'line' && typeof value === 'string') {
+    const pin = value
+      .trim()
+      .toUpperCase()
+      .replace(/^(GPIO|P(?=[A-Z]))[ _-]?/, '');
+    if (/^\d+$/.test(pin)) return orNothing(Number(pin), `write ${Number(pin)} without quotes`);
+    return orNothing(pin, `write "${pin}"`);
+  }
+  if (typeof value === 'string') {
+    const match = /^\s*([-+]?\d+(?:\.\d+)?(?:[eE]\d+)?)\s*([a-zA-Z]*)\s*$/.exec(value);
+    const unit = match?.[2] ?? '';
+    const factor = unit === '' ? 1 : UNITS[saying.kind]?.[unit.toLowerCase()];
+    if (!match || factor === undefined) return undefined;
+    const corrected = Number((Number(match[1]) * factor).toPrecision(12));
+    const note = unit === '' ? '' : `, in ${saying.kind === 'ms' ? 'milliseconds' : 'volts'}`;
+    return orNothing(corrected, `write ${corrected} without quotes${note}`);
+  }
+  if (typeof value === 'number' && (saying.kind === 'name' || saying.kind === 'text')) {
+    return orNothing(String(value), `write "${value}"`);
+  }
+  return undefined;
+}
+
+function levelHint(value: unknown): string | undefined {
+  if (value === true || value === 1) return 'write "high"';
+  if (value === false || value === 0) return 'write "low"';
+  if (typeof value !== 'string') return undefined;
+  if (/low/i.test(value)) return 'write "low"';
+  if (/high/i.test(value)) return 'write "high"';
+  return didYouMean(value, ['high', 'low']) ?? undefined;
+}
+
+function addressHint(value: unknown, takes: (value: unknown) => boolean): string | undefined {
+  const hexadecimal = (number: number) => `0x${number.toString(16).padStart(2, '0')}`;
+  const orNothing = (text: string) => (takes(text) ? `write "${text}"` : undefined);
+  if (typeof value === 'number' && Number.isInteger(value)) return orNothing(hexadecimal(value));
+  if (typeof value !== 'string') return undefined;
+  const digits = /^\s*(?:0[xX])?([0-9a-fA-F]{1,2})[hH]?\s*$/.exec(value)?.[1];
+  if (digits === undefined) return undefined;
+  const asHexadecimal = `0x${digits.padStart(2, '0').toLowerCase()}`;
+  const asDecimal = hexadecimal(Number(digits));
+  if (/^\s*\d+\s*$/.test(value) && takes(asHexadecimal) && takes(asDecimal)) {
+    return `write "${asHexadecimal}", or "${asDecimal}" where ${digits} is decimal`;
+  }
+  return orNothing(asHexadecimal);
+}
