@@ -29,7 +29,7 @@ const WALL_EPOCH_MS = Date.UTC(2024, 0, 1);
 /** Longest real time that files may keep virtual time waiting. Far above any healthy disk's. */
 const FILE_WORK_LIMIT_MS = 10_000;
 /** Work that goes on by itself and will call back, by the names of `process.getActiveResourcesInfo()`. */
-const RUNNABLE = /^(Immediate|FSReq|FileHandleCloseReq|CloseReq)/;
+const RUNNABLE = /^(Immediate|FSReq|FileHandleCloseReq|CloseReq|ProcessWrap)/;
 
 export function createVirtualClock(startMs = 1000): VirtualClock {
   const timers = createTimerHeap();

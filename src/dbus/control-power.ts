@@ -10,10 +10,10 @@ export const CONTROL_POWER_ROOT = '/org/openbmc/control';
 /** Both peers spell it this way. */
 const FAILED = 'org.openbmc.ControlPower.Error.Failed';
 
-/**
- * busctl gives up after 25 s, and phosphor-state-manager calls setPowerState with that default. A board that needs
- * longer is told done when it is under way: its wait unit watches pgood.
- */
+/** The request stands, and is not carried out yet. */
+const IN_PROGRESS = 'org.openbmc.ControlPower.Error.InProgress';
+
+/** busctl gives up after 25 s without a reason, and phosphor-state-manager calls setPowerState with that default. */
 const REPLY_LIMIT_MS = 20_000;
 
 export function controlPowerPath(chassis: number): string {
@@ -68,7 +68,9 @@ function controlPower({
           const { view, current } = resident;
           if (current === null && view.state === (wanted === 'on' ? 'pgood' : 'off')) return [];
           if (wanted === 'on') blameSupply('');
-          await asReply(atMost(clock, REPLY_LIMIT_MS, resident.request(wanted).done));
+          const operation = resident.request(wanted);
+          const isOver = await asReply(settlesWithin(clock, REPLY_LIMIT_MS, operation.done));
+          if (!isOver) expectCarriedOut(wanted, operation);
           return [];
         },
       },
@@ -145,20 +147,48 @@ function sequence({ chassis, resident }: ControlPowerCare): ServedInterface {
   };
 }
 
+/**
+ * What a caller hears whose request takes longer than he may wait. Nobody is told done of what is not: power on is once
+ * every enable is asserted, as the peers answer it (pgood tells the rest), and power off once the power is gone.
+ */
+function expectCarriedOut(wanted: 'on' | 'off', operation: Operation): void {
+  const progress = operation.progress();
+  if (wanted === 'on' && progress === 'switched') return;
+  const limit = `after ${REPLY_LIMIT_MS / 1000} s`;
+  if (progress !== 'waiting') {
+    throw new DbusReplyError(
+      IN_PROGRESS,
+      `The power ${wanted} is still under way ${limit} and goes on: watch the property pgood`,
+    );
+  }
+  if (wanted === 'off') {
+    throw new DbusReplyError(
+      IN_PROGRESS,
+      `The power off has not begun ${limit}: it still waits for whoever drives the chassis`,
+    );
+  }
+  // Who was told that it failed must not find the chassis on a minute later.
+  operation.withdraw('the caller was told that it failed');
+  throw new DbusReplyError(
+    FAILED,
+    `The power on is given up ${limit} of waiting for whoever drives the chassis: nothing was switched`,
+  );
+}
+
 /** What went wrong, in the words that the command line has for it. */
-async function asReply(work: Promise<void>): Promise<void> {
+async function asReply<T>(work: Promise<T>): Promise<T> {
   try {
-    await work;
+    return await work;
   } catch (error) {
     if (error instanceof CodedError) throw new DbusReplyError(FAILED, errorText(error));
     throw error;
   }
 }
 
-/** Settles like `work`, or resolves when it takes longer. */
-function atMost(clock: Clock, limitMs: number, work: Promise<void>): Promise<void> {
+/** Whether `work` ends in time; rejects as it does. */
+function settlesWithin(clock: Clock, limitMs: number, work: Promise<void>): Promise<boolean> {
   return new Promise((resolve, reject) => {
-    const cancel = clock.after(limitMs, resolve);
-    work.finally(cancel).then(resolve, reject);
+    const cancel = clock.after(limitMs, () => resolve(false));
+    work.finally(cancel).then(() => resolve(true), reject);
   });
 }

@@ -1,15 +1,26 @@
-import { spawnSync } from 'node:child_process';
-import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { errnoCode, errorText } from '../../hw/errors.ts';
+import { ensureDirectory, fileProblem, openPrivateDirectory, readRegularFile } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
+import { writeDurably } from './durable.ts';
 import { pause } from './pause.ts';
 
-/** `flock` only asks the kernel; more than this means that it was not even started. */
-const FLOCK_TIMEOUT_MS = 5_000;
+/**
+ * flock(1) only asks the kernel, but a machine under load may take seconds to start it. So long it is waited for by
+ * who would not wait for another process.
+ */
+const LEAST_ANSWER_MS = 10_000;
+/** What asks beside a loss of power waits no longer: a chassis that lost its power is switched off. */
+const LOOK_MS = 1_000;
 /** How often a lock that is taken is asked for again: each time is a process of its own. */
 const POLL_MS = 200;
+/** The same for one that was taken for long: whoever has it has more than a stage to do. */
+const SLOW_POLL_MS = 1_000;
+const LONG_MS = 2_000;
+/** A name and two numbers. */
+const HOLDER_BYTES = 4_096;
 
 export interface ChassisLock {
   release(): void;
@@ -23,13 +34,19 @@ export interface LockOptions {
   readonly signal: AbortSignal;
   /** Told once, when the wait begins, who has the chassis. */
   readonly onWait: (holder: string) => void;
+  /**
+   * For a power-off: told why there is no lock, where no other process can have it either, and the chassis is given
+   * all the same. Left out, that is an error.
+   */
+  readonly onWithout?: (why: string) => void;
 }
 
 /**
  * Makes this process the only one that drives a chassis, until it releases the lock or dies: the kernel
- * holds the lock on an open file and drops it with the last descriptor, so a killed holder leaves nothing
+ * holds the lock on an open directory and drops it with the last descriptor, so a killed holder leaves nothing
  * to clean up. Node has no flock(2), so util-linux's flock(1) locks the descriptor that it inherits; the
- * lock belongs to the open file, which stays with this process when flock(1) has ended.
+ * lock belongs to the open directory, which stays with this process when flock(1) has ended. Nobody but its owner and
+ * root can open that directory, so nobody else can hold the lock.
  *
  * @param holder what this process does, told to whoever has to wait or is turned away
  * @throws PowerError CHASSIS_LOCKED with the holder in the message, RUN_DIR_UNUSABLE, INTERRUPTED
@@ -38,36 +55,47 @@ export async function lockChassis(
   runDir: string,
   chassis: number,
   holder: string,
-  { clock, waitMs, signal, onWait }: LockOptions,
+  options: LockOptions,
 ): Promise<ChassisLock> {
+  const { clock, waitMs, signal, onWait, onWithout } = options;
   const path = lockPath(runDir, chassis);
   let fd: number;
   try {
-    mkdirSync(runDir, { recursive: true });
-    fd = openSync(path, 'a+', 0o644);
+    ensureDirectory(runDir);
+    fd = openPrivateDirectory(path);
   } catch (error) {
-    throw new PowerError(
-      'RUN_DIR_UNUSABLE',
-      `cannot use ${path} (${errnoCode(error) ?? errorText(error)}): run as root, or name another --run-dir`,
-      { path },
-      { cause: error },
-    );
+    const why = `cannot use ${path} (${fileProblem(error)}): run as root, or name another --run-dir`;
+    // Every process of this program meets the same here, so none has the lock.
+    if (onWithout !== undefined) return without(why, onWithout);
+    throw new PowerError('RUN_DIR_UNUSABLE', why, { path }, { cause: error });
   }
   try {
-    const deadlineMs = clock.nowMs() + waitMs;
-    for (let asked = 0; !tryLock(fd, path); asked += 1) {
-      const other = readFileSync(path, 'utf8').trim();
-      if (clock.nowMs() >= deadlineMs) {
-        throw new PowerError(
-          'CHASSIS_LOCKED',
-          `chassis ${chassis} is driven by another process${other ? ` (${other})` : ''}: wait for it to end`,
-          { path, chassis, holder: other },
-        );
+    const startMs = clock.nowMs();
+    const answerByMs = startMs + Math.max(waitMs, LEAST_ANSWER_MS);
+    let wasTaken = false;
+    for (let told = false; ; ) {
+      const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), LOOK_MS));
+      const answer = await askKernel(fd, { clock, limitMs, signal });
+      if (answer === 'locked') break;
+      const other = holderOf(path);
+      const nowMs = clock.nowMs();
+      wasTaken ||= answer === 'taken';
+      if (wasTaken && nowMs >= startMs + waitMs) throw lockedBy(other, path, chassis);
+      if (answer !== 'taken' && (answer.isFinal || nowMs >= answerByMs)) {
+        const why = `cannot lock ${path}: flock (util-linux or busybox) ${answer.why}`;
+        if (onWithout === undefined || other?.isAlive) {
+          const who = other?.isAlive ? `, and ${other.text} may have it` : '';
+          throw new PowerError('RUN_DIR_UNUSABLE', `${why}${who}`, { path });
+        }
+        return without(why, onWithout, fd);
       }
-      if (asked === 0) onWait(other);
-      await pause(clock, POLL_MS, signal);
+      if (answer === 'taken' && !told) {
+        told = true;
+        onWait(other?.text ?? '');
+      }
+      await pause(clock, nowMs - startMs < LONG_MS ? POLL_MS : SLOW_POLL_MS, signal);
       if (signal.aborted) {
-        const message = `${String(signal.reason)} while another process drives chassis ${chassis}: nothing was begun`;
+        const message = `${String(signal.reason)} while waiting for the lock of chassis ${chassis}: nothing was begun`;
         throw new PowerError('INTERRUPTED', message, { chassis, signal: signal.reason });
       }
     }
@@ -75,60 +103,159 @@ export async function lockChassis(
     closeSync(fd);
     throw error;
   }
-  try {
-    // For whoever finds the lock taken. What a dead holder wrote before is replaced.
-    ftruncateSync(fd);
-    writeSync(fd, `${holder}, pid ${process.pid}\n`);
-  } catch {
-    // A full disk: the lock holds all the same, and who is turned away hears no name.
-  }
-  return { release: () => closeSync(fd) };
+  const text = `${holder}, pid ${process.pid}`;
+  writeHolder(path, `${text}\n${startOf(process.pid) ?? ''}\n`);
+  let held = true;
+  return {
+    release() {
+      if (!held) return;
+      held = false;
+      writeHolder(path, `${text}\n${RELEASED}\n`);
+      closeSync(fd);
+    },
+  };
 }
 
-/** Whether a process, this one included, has the lock of a chassis. False where there is none. */
-export function isLocked(runDir: string, chassis: number): boolean {
+/** Whether a process, this one included, has the lock of a chassis. False where there is none, and where none can tell. */
+export async function isLocked(runDir: string, chassis: number, clock: Clock): Promise<boolean> {
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
+  const path = lockPath(runDir, chassis);
   let fd: number;
   try {
-    fd = openSync(lockPath(runDir, chassis), 'r+');
+    fd = openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   } catch {
-    // No file, so nobody ever locked it.
+    // No lock, so nobody has it.
     return false;
   }
   try {
-    return !tryLock(fd, lockPath(runDir, chassis));
+    const answer = await askKernel(fd, { clock, limitMs: LOOK_MS });
+    if (answer === 'locked' || answer === 'taken') return answer === 'taken';
+    return holderOf(path)?.isAlive ?? false;
   } finally {
     closeSync(fd);
   }
 }
 
 /** What the last process that locked a chassis said that it does; null while it is locked, and where none ever was. */
-export function lastHolder(runDir: string, chassis: number): string | null {
-  if (isLocked(runDir, chassis)) return null;
-  try {
-    return readFileSync(lockPath(runDir, chassis), 'utf8').split(',')[0] || null;
-  } catch {
-    // No file, so nobody ever locked it.
-    return null;
-  }
+export async function lastHolder(runDir: string, chassis: number, clock: Clock): Promise<string | null> {
+  if (await isLocked(runDir, chassis, clock)) return null;
+  return holderOf(lockPath(runDir, chassis))?.text.split(',')[0] || null;
 }
 
 function lockPath(runDir: string, chassis: number): string {
   return join(runDir, `chassis${chassis}.lock`);
 }
 
-/** Whether the lock was free. */
-function tryLock(fd: number, path: string): boolean {
-  const result = spawnSync('flock', ['-n', '3'], {
-    stdio: ['ignore', 'ignore', 'ignore', fd],
-    timeout: FLOCK_TIMEOUT_MS,
+function without(why: string, onWithout: (why: string) => void, fd?: number): ChassisLock {
+  onWithout(why);
+  return {
+    release() {
+      // flock(1) may have got the lock without saying so.
+      if (fd !== undefined) closeSync(fd);
+    },
+  };
+}
+
+function lockedBy(other: Holder | null, path: string, chassis: number): PowerError {
+  const holder = other?.text ?? '';
+  return new PowerError(
+    'CHASSIS_LOCKED',
+    `chassis ${chassis} is driven by another process${holder ? ` (${holder})` : ''}: wait for it to end`,
+    { path, chassis, holder },
+  );
+}
+
+interface NoAnswer {
+  readonly why: string;
+  /** Asking again would give the same. */
+  readonly isFinal: boolean;
+}
+
+interface AskOptions {
+  readonly clock: Clock;
+  readonly limitMs: number;
+  /** Ends the wait for an answer. */
+  readonly signal?: AbortSignal;
+}
+
+/** What flock(1) says of an open directory. */
+function askKernel(
+  fd: number,
+  { clock, limitMs, signal }: AskOptions,
+): Promise<'locked' | 'taken' | NoAnswer> {
+  return new Promise((resolve) => {
+    const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
+    const end = (answer: 'locked' | 'taken' | NoAnswer) => {
+      cancel();
+      signal?.removeEventListener('abort', giveUp);
+      resolve(answer);
+    };
+    const giveUp = () => {
+      child.kill('SIGKILL');
+      // One that cannot even be killed must not keep this process.
+      child.unref();
+      end({ why: `gave no answer within ${Math.round(limitMs)} ms`, isFinal: false });
+    };
+    const cancel = clock.after(limitMs, giveUp);
+    signal?.addEventListener('abort', giveUp);
+    child.once('error', (error) => {
+      const why = fileProblem(error);
+      end({ why: `cannot be started (${why})`, isFinal: why === 'ENOENT' || why === 'EACCES' });
+    });
+    child.once('exit', (code, killedBy) => {
+      if (code === 0 || code === 1) end(code === 0 ? 'locked' : 'taken');
+      else end({ why: `ended with ${killedBy ?? code}`, isFinal: false });
+    });
   });
-  if (result.error || result.status === null) {
-    throw new PowerError(
-      'RUN_DIR_UNUSABLE',
-      `cannot lock ${path}: flock (util-linux or busybox) ${result.error ? errorText(result.error) : 'was killed'}`,
-      { path },
-      { cause: result.error },
-    );
+}
+
+interface Holder {
+  /** What it said that it does, and its process. */
+  readonly text: string;
+  /** The process is there, and has not given the lock back. */
+  readonly isAlive: boolean;
+}
+
+const RELEASED = 'released';
+
+function holderPath(lock: string): string {
+  return join(lock, 'holder');
+}
+
+/** Who wrote last that it has the lock; null where nobody did, or it cannot be read. */
+function holderOf(lock: string): Holder | null {
+  let lines: string[];
+  try {
+    lines = readRegularFile(holderPath(lock), { maxBytes: HOLDER_BYTES, onlyOwn: true })
+      .toString('utf8')
+      .split('\n');
+  } catch {
+    // Told to nobody then: the lock counts, and not who says that he has it.
+    return null;
   }
-  return result.status === 0;
+  const [text = '', start = ''] = lines;
+  const pid = Number(/pid (\d+)$/.exec(text)?.[1]);
+  const isAlive = start !== RELEASED && Number.isInteger(pid) && startOf(pid) === start;
+  return { text, isAlive };
+}
+
+function writeHolder(lock: string, text: string): void {
+  try {
+    writeDurably(holderPath(lock), text);
+  } catch {
+    // A full disk: the lock holds all the same, and who is turned away hears no name.
+  }
+}
+
+/** When a process started, which tells it from a later one with its number (proc(5), /proc/pid/stat, 22); null for none. */
+function startOf(pid: number): string | null {
+  const path = `/proc/${pid}/stat`;
+  if (!existsSync(path)) return null;
+  try {
+    // The name in brackets may have any character.
+    return readFileSync(path, 'utf8').split(') ').at(-1)?.split(' ')[19] ?? null;
+  } catch {
+    // It ended in between.
+    return null;
+  }
 }

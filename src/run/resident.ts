@@ -33,7 +33,13 @@ export interface Operation {
   /** Every enable is asserted, or deasserted: what the first of the two oneshots does. */
   readonly switched: Promise<void>;
   readonly done: Promise<void>;
+  /** How far it is: `waiting` for another process that drives the chassis, `moving` the power, or `switched`. */
+  progress(): Progress;
+  /** Gives up, unless it has begun. */
+  withdraw(reason: string): void;
 }
+
+export type Progress = 'waiting' | 'moving' | 'switched';
 
 export interface Loss {
   readonly sequence: SequenceState;
@@ -110,8 +116,15 @@ export async function createResident(options: ResidentOptions): Promise<Resident
 
   // A new one for each use: a store goes by what it could not write itself, and others write here too.
   const openStore = () => createSnapshotFile(runDir, chassis, { ...identity, plan });
-  const lock = (signal: AbortSignal): Promise<ChassisLock> =>
-    lockChassis(runDir, chassis, HOLDER, { clock, waitMs: LOCK_WAIT_MS, signal, onWait: () => undefined });
+  const lock = (signal: AbortSignal, asked: Wanted): Promise<ChassisLock> =>
+    lockChassis(runDir, chassis, HOLDER, {
+      clock,
+      waitMs: LOCK_WAIT_MS,
+      signal,
+      onWait: (holder) =>
+        warn(`driven by another process (${holder || 'unknown'}): the power ${asked} waits for it`),
+      ...(asked === 'off' && { onWithout: (why: string) => warn(`${why}; powering off without a lock`) }),
+    });
 
   const { observation, unreadable } = await hardware.observe();
   if (unreadable[0]) throw unreadable[0].error;
@@ -174,9 +187,9 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     enter(reconcile(plan, seen.observation, null, clock.nowMs()).state);
   };
 
-  const superseded = (): boolean => {
+  const superseded = async (): Promise<boolean> => {
     const { hint } = openStore().load();
-    return hint === null ? isLocked(runDir, chassis) : hint.state !== 'pgood';
+    return hint === null ? isLocked(runDir, chassis, clock) : hint.state !== 'pgood';
   };
 
   const tell = (loss: Loss): Promise<void> => options.onLoss(loss).catch(warnOf);
@@ -198,7 +211,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
         superseded,
         onLost: async () => {
           // All enables are off by now. Whoever has the lock can only find the same.
-          held = await lock(new AbortController().signal).catch((error: unknown) => {
+          held = await lock(new AbortController().signal, 'off').catch((error: unknown) => {
             warnOf(error);
             return null;
           });
@@ -210,12 +223,12 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       .catch((error: unknown) => warn(`the watch ended: ${withoutChassis(error)}`))
       .then(async () => {
         held?.release();
-        watching = null;
         // Told when the watch is over and the lock is free: the units that are started for it want both.
         if (lost !== null) telling = tell({ sequence: lost.sequence, isOfBefore: false });
-        if (stopped || running !== null) return;
-        await takeNotice();
-        if (state === 'pgood' && watching === null) clock.after(RETRY_MS, watchOver);
+        // Not watched again before the pause: whoever has the chassis may have it for long.
+        await takeNotice().catch(warnOf);
+        watching = null;
+        if (state === 'pgood' && !stopped && running === null) clock.after(RETRY_MS, watchOver);
       });
     watching = { controller, ended };
   }
@@ -227,10 +240,12 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     watching?.controller.abort('request');
     const watchEnded = watching?.ended;
     const switched = deferred();
+    let progress: Progress = 'waiting';
     const run = async (): Promise<void> => {
       await before?.operation.done.catch(() => undefined);
       await watchEnded;
-      const held = await lock(controller.signal);
+      const held = await lock(controller.signal, asked);
+      progress = 'moving';
       try {
         const result = await runSequence(job, {
           plan,
@@ -240,7 +255,10 @@ export async function createResident(options: ResidentOptions): Promise<Resident
           signal: controller.signal,
           record: (entry) => {
             record(entry);
-            if (entry.type === 'state' && SWITCHED[asked].includes(entry.to)) switched.resolve();
+            if (entry.type === 'state' && SWITCHED[asked].includes(entry.to)) {
+              progress = 'switched';
+              switched.resolve();
+            }
           },
         });
         enter(result.state);
@@ -256,17 +274,26 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     done.then(switched.resolve, switched.reject);
     // Whoever asked may have gone: then nobody hears of it here, and the record has it all the same.
     switched.promise.catch(() => undefined);
-    const current: Running = { wanted: asked, operation: { switched: switched.promise, done }, controller };
+    const operation: Operation = {
+      switched: switched.promise,
+      done,
+      progress: () => progress,
+      withdraw(reason) {
+        if (progress === 'waiting') controller.abort(reason);
+      },
+    };
+    const current: Running = { wanted: asked, operation, controller };
     return current;
   };
 
   /** How the state that was found came to be left behind half done, null when it was not. */
-  const leftBehind = (): 'rising' | 'falling' | null => {
-    const diedHere = lastHolder(runDir, chassis) === HOLDER;
+  const leftBehind = async (): Promise<'rising' | 'falling' | null> => {
     // The fall after a loss begins without the lock, and whoever drives a fault otherwise has it.
-    if (state === 'fault') return isLocked(runDir, chassis) ? null : 'falling';
-    if (FALLING.includes(state) && diedHere) return 'falling';
-    return RISING.includes(state) && diedHere ? 'rising' : null;
+    if (state === 'fault') return (await isLocked(runDir, chassis, clock)) ? null : 'falling';
+    if (!RISING.includes(state) && !FALLING.includes(state)) return null;
+    if ((await lastHolder(runDir, chassis, clock)) !== HOLDER) return null;
+    if (FALLING.includes(state)) return 'falling';
+    return RISING.includes(state) ? 'rising' : null;
   };
 
   const finish = async (left: 'rising' | 'falling'): Promise<void> => {
@@ -302,14 +329,16 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       return running === null ? null : { wanted: running.wanted, operation: running.operation };
     },
     begin() {
-      const left = running === null ? leftBehind() : null;
-      const finished = left === null ? Promise.resolve() : finish(left);
-      void finished.then(() => {
+      const takeOver = async (): Promise<void> => {
+        const left = running === null ? await leftBehind() : null;
+        // A request that came meanwhile goes on from what was left.
+        if (left !== null && running === null && !stopped) await finish(left);
         // The file of a service that died is as old as its last step; what was finished here is as it was left.
         const sequence = left === null ? first.sequence : openStore().load().hint?.sequence;
         const isLoss = state === 'failed' && sequence?.fault?.state === 'pgood';
         if (isLoss && !stopped) telling = tell({ sequence, isOfBefore: true });
-      });
+      };
+      takeOver().catch(warnOf);
     },
     request(asked) {
       if (stopped) {
@@ -318,7 +347,12 @@ export async function createResident(options: ResidentOptions): Promise<Resident
         });
         const refused = Promise.reject(error);
         refused.catch(() => undefined);
-        return { switched: refused, done: refused };
+        return {
+          switched: refused,
+          done: refused,
+          progress: () => 'waiting',
+          withdraw: () => undefined,
+        };
       }
       if (running?.wanted === asked) return running.operation;
       running = begin(asked, running);

@@ -61,7 +61,7 @@ export interface RunOptions {
   /** Aborted, the run rejects INTERRUPTED at once, and the lines stay as they are. */
   readonly abandon?: AbortSignal;
   /** For a job that watches: whether another process drives the chassis now. Asked before a loss is believed. */
-  readonly superseded?: () => boolean;
+  readonly superseded?: () => Promise<boolean>;
   /** For a job that watches: awaited when a loss has switched everything off, before anything else is done. */
   readonly onLost?: () => Promise<void>;
 }
@@ -190,7 +190,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
           { state, signal: abandon.reason },
         );
       }
-      if (job.watches && state === 'pgood' && (signal?.aborted || options.superseded?.())) return;
+      if (job.watches && state === 'pgood' && (signal?.aborted || (await options.superseded?.()))) return;
       if (signal?.aborted && !heard) {
         heard = true;
         if (RISING.includes(state)) await withdraw();

@@ -509,7 +509,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       run: async () => {
         const byHand = command('on');
         await rising();
-        await machine.run(`kill -INT $(sed 's/.*pid //' ${RUN_DIR}/chassis0.lock)`);
+        await machine.run(`kill -INT $(sed -n 's/.*pid //p' ${RUN_DIR}/chassis0.lock/holder)`);
         await byHand;
       },
     },

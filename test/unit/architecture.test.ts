@@ -29,7 +29,7 @@ function importsOf({ file, text }: Source): string[] {
   );
 }
 
-const PORTS = ['hw/ports.ts', 'hw/errors.ts', 'hw/lines.ts'];
+const PORTS = ['hw/ports.ts', 'hw/errors.ts', 'hw/files.ts', 'hw/lines.ts'];
 
 /** Folder or file → what its imports may begin with. The first that fits a file counts. */
 const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])[] = [
@@ -48,7 +48,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ],
   ['src/dbus/', ['src/dbus/', 'src/run/', 'src/sequence/', 'src/errors.ts', ...PORTS]],
   ['src/trace/', ['src/trace/', 'src/run/record.ts', 'src/sequence/']],
-  ['src/units/', ['src/units/', 'src/errors.ts', 'hw/errors.ts', 'node:']],
+  ['src/units/', ['src/units/', 'src/errors.ts', 'hw/errors.ts', 'hw/files.ts', 'node:']],
   [
     'src/cli/',
     [

@@ -121,7 +121,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
         onChange: (now) => views.push(now),
         onLoss: async (loss) => {
           losses.push(loss);
-          lockedAtLoss.push(isLocked(runDir, 0));
+          lockedAtLoss.push(await isLocked(runDir, 0, clock));
           await atLoss();
         },
       }))(),

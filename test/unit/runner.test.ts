@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -376,8 +376,8 @@ describe('the state file', () => {
       const open = () => createSnapshotFile(dir, 0, { ...identity, plan: bench.plan });
       await bench.run(JOBS.on, { store: open() });
       expect(open().load().hint?.state).toBe('pgood');
-      // A directory in the place of the temporary file: it can neither be written nor removed.
-      mkdirSync(join(dir, `chassis0.json.${process.pid}`));
+      // Nothing is written to where others may put it away.
+      chmodSync(dir, 0o777);
       const store = open();
       await bench.run(JOBS.off, { store });
       expect(store.load().hint?.state).toBe('off');

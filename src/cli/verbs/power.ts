@@ -33,7 +33,7 @@ const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
 
 /** Verbs that do what they can with a chassis of which a part is out of reach. */
 const POWERS_OFF = ['stop', 'off'];
-/** Verbs that do without a lock where there is no place for one. */
+/** Verbs that do without a lock where nobody can have it. */
 const WITHOUT_LOCK = [...POWERS_OFF, 'wait-off'];
 /** Verbs that wait for another process to leave the chassis; the others are for somebody who looks on. */
 const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
@@ -108,29 +108,21 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
       await hardware.close();
     }
   } finally {
-    lock?.release();
+    lock.release();
   }
 }
 
-/** Null where a power-off has to do without a lock, because there is no place for one. */
-async function lockFor({ verb, chassis, runDir }: Invocation, world: World): Promise<ChassisLock | null> {
-  try {
-    return await lockChassis(runDir, chassis, verb, {
-      clock: world.clock,
-      waitMs: PATIENT.includes(verb) ? LOCK_WAIT_MS : 0,
-      signal: world.signal,
-      onWait: (holder) =>
-        warn(
-          `chassis ${chassis} is driven by another process (${holder || 'unknown'}): waiting for it`,
-          world,
-        ),
-    });
-  } catch (error) {
-    const unusable = error instanceof PowerError && error.code === 'RUN_DIR_UNUSABLE';
-    if (!unusable || !WITHOUT_LOCK.includes(verb)) throw error;
-    warn(`${error.message}; powering off without a lock`, world);
-    return null;
-  }
+function lockFor({ verb, chassis, runDir }: Invocation, world: World): Promise<ChassisLock> {
+  return lockChassis(runDir, chassis, verb, {
+    clock: world.clock,
+    waitMs: PATIENT.includes(verb) ? LOCK_WAIT_MS : 0,
+    signal: world.signal,
+    onWait: (holder) =>
+      warn(`chassis ${chassis} is driven by another process (${holder || 'unknown'}): waiting for it`, world),
+    ...(WITHOUT_LOCK.includes(verb) && {
+      onWithout: (why: string) => warn(`${why}; powering off without a lock`, world),
+    }),
+  });
 }
 
 /** A chassis without power is not "on" for the other units of an OpenBMC image either. */
