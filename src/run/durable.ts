@@ -1,13 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { errnoCode } from '../../hw/errors.ts';
 import { createFile, ensureDirectory } from '../../hw/files.ts';
 
 /**
  * Writes a file so that whoever reads it finds the whole old content or the whole new one, whatever ends in between.
- * Makes its folder. A link in its place is replaced, not followed; a directory is put aside. Throws a StrangeFile where
- * others could put it away, or what the file system says, with the old content left as it was.
+ * Makes its folder. A link in its place is replaced, not followed. Throws a StrangeFile where others could put it away, or what the file system says, with the old content left as it was.
  */
 export function writeDurably(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;
@@ -20,20 +18,10 @@ export function writeDurably(path: string, text: string): void {
     } finally {
       closeSync(fd);
     }
-    replace(path, temporary);
+    renameSync(temporary, path);
   } catch (error) {
     remove(temporary);
     throw error;
-  }
-}
-
-function replace(path: string, temporary: string): void {
-  try {
-    renameSync(temporary, path);
-  } catch (error) {
-    if (errnoCode(error) !== 'EISDIR') throw error;
-    renameSync(path, `${temporary}.aside`);
-    renameSync(temporary, path);
   }
 }
 
