@@ -29,6 +29,7 @@ export default defineConfig({
           name: 'systemd',
           include: ['test/systemd/**/*.test.ts'],
           globalSetup: ['test/build.ts'],
+          setupFiles: ['test/systemd/setup.ts'],
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 300_000,

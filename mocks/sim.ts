@@ -24,6 +24,7 @@ import { createMockGpio } from './gpio.ts';
 import { createMockI2c } from './i2c.ts';
 import { createPlant, type Plant } from './plant.ts';
 import { connectPlant, type RemotePlant, startPlantServer } from './plant-server.ts';
+import { createPunctualClock } from './punctuality.ts';
 import { createVirtualClock, VirtualTimeError } from './virtual-clock.ts';
 
 /**
@@ -253,7 +254,10 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
 
 async function servePlant(options: SimOptions, real: World): Promise<number> {
   if (options.socket === undefined) throw new SimUsageError('plant needs --socket S');
-  const plant = await plantOf(boardPathOf(options.rest, real), options, real.clock);
+  const clock = createPunctualClock(real.clock, (lateMs) =>
+    real.stdout.write(`late by ${lateMs.toFixed(1)} ms: this machine is too busy to simulate in real time\n`),
+  );
+  const plant = await plantOf(boardPathOf(options.rest, real), options, clock);
   const server = await startPlantServer({ plant, socketPath: options.socket });
   real.stdout.write('ready\n');
   await new Promise<void>((resolve) => {
@@ -262,6 +266,7 @@ async function servePlant(options: SimOptions, real: World): Promise<number> {
   });
   await server.close();
   plant.close();
+  clock.close();
   return EXIT.ok;
 }
 

@@ -57,6 +57,14 @@ export interface Chassis {
   reset(): Promise<void>;
 }
 
+/** What the plant that was started last has printed, while it runs and when it is gone. */
+let lastPlant: () => Promise<string> = async () => '';
+
+/** By how much the plant of the last test was late, as it says itself; null where it was in time. */
+export async function plantLateness(): Promise<string | null> {
+  return (await lastPlant()).match(/^late by .*$/gm)?.at(-1) ?? null;
+}
+
 /**
  * The reference board with deadlines of seconds. Who wants to come in the middle of something gets a rail that is
  * slow for seconds, so that a machine with other work to do is still in time.
@@ -84,8 +92,13 @@ export async function putChassis(machine: SystemdSandbox, boardText?: string): P
     (await lines())
       .filter((line) => line.role === role && line.chassis === chassis)
       .map((line) => line.asserted);
-  const stopPlant = () =>
-    machine.run(`systemctl stop plant.service 2>/dev/null; rm -f ${SOCKET} /run/plant.out`);
+  const hearPlant = async () => (await machine.exec(['cat', '/run/plant.out'])).stdout;
+  const stopPlant = async () => {
+    const printed = await machine.run(
+      `systemctl stop plant.service 2>/dev/null; cat /run/plant.out 2>/dev/null; rm -f ${SOCKET} /run/plant.out`,
+    );
+    lastPlant = async () => printed;
+  };
 
   return {
     async startPlant({ initially = 'off', faults = [] } = {}) {
@@ -97,8 +110,10 @@ export async function putChassis(machine: SystemdSandbox, boardText?: string): P
         ...faults.flatMap((fault) => ['--fault', fault]),
       ]);
       for (const deadline = Date.now() + PLANT_TIMEOUT_MS; ; await delay(20)) {
-        const printed = await machine.exec(['cat', '/run/plant.out']);
-        if (/^ready$/m.test(printed.stdout)) return;
+        if (/^ready$/m.test(await hearPlant())) {
+          lastPlant = hearPlant;
+          return;
+        }
         if (Date.now() > deadline) {
           const said = (await machine.journal('plant.service')).map((entry) => entry.MESSAGE).join('\n');
           throw new Error(`the plant was not ready within ${PLANT_TIMEOUT_MS} ms:\n${said}`);

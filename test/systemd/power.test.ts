@@ -3,13 +3,13 @@
  * a simulated chassis that is one process of its own. Lines are looked at from outside the program.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Chassis, putChassis } from './chassis.ts';
+import { type Chassis, patientBoard, plantLateness, putChassis } from './chassis.ts';
 import { bootMachine, skipped, states, titleSuffix, UNITS } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
 
 const RAIL_NEVER_GOOD = 'rail P1V8 never good';
 /** Long enough that a request can come in the middle, short of the board's deadline for the rail. */
-const RAIL_SLOW = 'rail P12V slow 400ms';
+const RAIL_SLOW = 'rail P12V slow 4s';
 const ENABLE_STUCK_ON = 'enable P5V stuck on 1ms after good';
 
 describe.skipIf(skipped)(`power on and off through systemd${titleSuffix}`, () => {
@@ -20,7 +20,7 @@ describe.skipIf(skipped)(`power on and off through systemd${titleSuffix}`, () =>
 
   beforeAll(async () => {
     machine = await bootMachine();
-    chassis = await putChassis(machine);
+    chassis = await putChassis(machine, JSON.stringify(patientBoard()));
     pristine = await tree();
     await chassis.units('install');
   });
@@ -195,6 +195,18 @@ describe.skipIf(skipped)(`power on and off through systemd${titleSuffix}`, () =>
       'obmc-power-chassis-off': 'active',
       'obmc-quiesce-host': 'inactive',
     });
+  });
+
+  test('a simulated chassis that ran late says so: what failed meanwhile tells nothing about the program', async () => {
+    await chassis.startPlant();
+    const { MainPID } = await machine.showUnit('plant.service', ['MainPID']);
+    await machine.run(`kill -STOP ${MainPID}; sleep 0.5; kill -CONT ${MainPID}`);
+    await chassis.until('the plant says it', async () => (await plantLateness()) !== null);
+    const said = Number(/^late by (\d+\.\d) ms/.exec((await plantLateness()) ?? '')?.[1]);
+    // The beat of 25 ms may have been due in the middle of it.
+    expect(said).toBeGreaterThan(450);
+    await chassis.stopPlant();
+    expect(await plantLateness()).toContain('late by');
   });
 
   test('units install twice changes nothing, uninstall leaves what was there before', async () => {
