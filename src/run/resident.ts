@@ -59,6 +59,8 @@ export interface ResidentOptions {
   readonly onChange: (now: ChassisView, before: ChassisView) => void;
   /** The chassis lost its power while it was on, and everything is off: tell whoever has to know. */
   readonly onLoss: (loss: Loss) => Promise<void>;
+  /** A power sequence that was asked for failed, and is over. Who asked for it gets the same error. Must not reject. */
+  readonly onRequestFailed: (wanted: Wanted, error: unknown) => Promise<void>;
 }
 
 /** A chassis in the care of a process that stays. */
@@ -267,10 +269,16 @@ export async function createResident(options: ResidentOptions): Promise<Resident
         held.release();
       }
     };
-    const done = run().finally(() => {
-      if (running === current) running = null;
-      if (state === 'pgood') watchOver();
-    });
+    const failed = (error: unknown): never => {
+      telling = Promise.all([telling, options.onRequestFailed(asked, error)]).then(() => undefined);
+      throw error;
+    };
+    const done = run()
+      .catch(failed)
+      .finally(() => {
+        if (running === current) running = null;
+        if (state === 'pgood') watchOver();
+      });
     done.then(switched.resolve, switched.reject);
     // Whoever asked may have gone: then nobody hears of it here, and the record has it all the same.
     switched.promise.catch(() => undefined);

@@ -14,15 +14,16 @@ export function targetsOf(chassis: number) {
 }
 
 /**
- * The same beside phosphor-state-manager. A loss leads to the hard power off alone: quiesce has a conflict with power
- * off there, and phosphor-power-sequencer starts no other (its services.cpp).
+ * The same beside phosphor-state-manager. A failure leads to the hard power off alone, as with phosphor-power-sequencer
+ * (its services.cpp), also where the power could not be taken down: the host is stopped, the power off is tried once
+ * more, and where it fails again phosphor-state-manager has the chassis for neither on nor off. Quiesce means to it that
+ * the host is to be started again, which ends in a loop over power that cannot be taken down.
  */
 function currentTargetsOf(chassis: number) {
   return {
     on: `obmc-chassis-poweron@${chassis}.target`,
     off: `obmc-chassis-poweroff@${chassis}.target`,
     hardOff: `obmc-chassis-hard-poweroff@${chassis}.target`,
-    quiesce: `obmc-host-quiesce@${chassis}.target`,
   } as const;
 }
 
@@ -35,7 +36,8 @@ export interface Routed {
 /**
  * Tells systemd of a failure that it cannot see by itself, because no unit ran when it happened: the power-off
  * target, so that systemd does not take the chassis for on, and quiesce for the host. Power that could not be
- * taken down leads to quiesce alone: asking for power off once more would only fail once more.
+ * taken down leads to quiesce alone: asking for power off once more would only fail once more. Beside
+ * phosphor-state-manager see `currentTargetsOf`.
  *
  * Resolves when the jobs have ended, with those of the targets that are installed. Rejects like
  * `UnitManager.startUnit`.
@@ -48,8 +50,7 @@ export async function routeFailure(
   const { off, quiesce } = targetsOf(chassis);
   const routed = await startAll(units, powerStillApplied ? [quiesce] : [off, quiesce]);
   if (routed.length > 0) return routed;
-  const current = currentTargetsOf(chassis);
-  return startAll(units, [powerStillApplied ? current.quiesce : current.hardOff]);
+  return startAll(units, [currentTargetsOf(chassis).hardOff]);
 }
 
 /** Whether systemd has the power-on target of a chassis active. Rejects like `UnitManager.unitStates`. */

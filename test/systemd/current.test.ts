@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Chassis, putChassis } from './chassis.ts';
+import { allowEventLog, loggedEntries, startLogging, stopLogging } from './event-log.ts';
 import { bootMachine, skipped, titleSuffix } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
 import { putStateManager, type StateManager } from './state-manager.ts';
@@ -35,12 +36,15 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
   let machine: SystemdSandbox;
   let chassis: Chassis;
   let stateManager: StateManager;
+  /** When the test began, on the clock of the journal. */
+  let sinceUs = 0;
 
   beforeAll(async () => {
     machine = await bootMachine();
     chassis = await putChassis(machine);
     stateManager = await putStateManager(machine);
     await machine.run('chassis-power units install --flavour current');
+    await allowEventLog(machine);
   });
   afterAll(async () => {
     await machine?.stop();
@@ -54,6 +58,8 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
     await chassis.stopPlant();
     await machine.run('systemctl reset-failed; rm -rf /run/chassis-power /run/openbmc');
     await stateManager.start();
+    await stopLogging(machine);
+    sinceUs = Number((await machine.readFile('/proc/uptime')).split(' ')[0]) * 1_000_000;
   });
 
   const serving = async (faults: readonly string[] = []) => {
@@ -72,6 +78,12 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
       .flatMap((line) => line.split(' ', 1))
       .filter((unit) => unit !== '')
       .sort();
+  /** What the service said since the test began. */
+  const said = async () =>
+    (await machine.journal('chassis-power.service'))
+      .filter((entry) => Number(entry.__MONOTONIC_TIMESTAMP) > sinceUs)
+      .map((entry) => String(entry.MESSAGE))
+      .join('\n');
   const files = async () => (await machine.run('ls /run/openbmc')).split('\n').filter((name) => name !== '');
 
   test('has the names it leaves to phosphor-state-manager left', async () => {
@@ -250,6 +262,41 @@ describe.skipIf(skipped)(`beside phosphor-state-manager${titleSuffix}`, () => {
     });
     await chassis.expectEveryEnableOff();
     expect(await active('obmc-chassis-poweron@0.target')).toBe('inactive');
+  });
+
+  test('power that cannot be taken down after a loss starts no reboot, and is told in the event log', async () => {
+    await stateManager.start({ autoReboot: true });
+    await startLogging(machine, chassis, 'answers');
+    await serving();
+    expect(await start('obmc-host-start@0.target')).toMatchObject({ code: 0 });
+    const before = (await stateManager.did()).length;
+    await chassis.addFault('enable P1V8 stuck on');
+    await chassis.addFault('pgood stuck off');
+    const hardOff = 'obmc-chassis-hard-poweroff@0.target';
+    await chassis.until('the power off has failed', async () => {
+      return (await said()).includes(`${hardOff} started: dependency`);
+    });
+    await machine.waitForJobs();
+    // The host is stopped, nobody says on or off, and nobody tries.
+    const did = (await stateManager.did()).slice(before);
+    expect(did.filter((what) => 'unit' in what)).toEqual([]);
+    expect(await stateManager.powerState()).toBe('TransitioningToOff');
+    expect(did).toContainEqual({ CurrentHostState: 'Off' });
+    expect(await active('obmc-host-startmin@0.target')).toBe('inactive');
+    expect(await active('obmc-host-quiesce@0.target')).toBe('inactive');
+    expect(await active('obmc-chassis-poweron@0.target')).toBe('inactive');
+    expect(await active('obmc-chassis-poweroff@0.target')).toBe('inactive');
+    expect(await said()).toMatch(/^chassis 0: .*POWER IS STILL APPLIED \(rail P1V8 /m);
+    expect(await loggedEntries(machine)).toMatchObject([
+      {
+        name: 'xyz.openbmc_project.Power.Error.Shutdown',
+        severity: 'xyz.openbmc_project.Logging.Entry.Level.Critical',
+        data: {
+          POWER_STILL_APPLIED: 'true',
+          REASON: expect.stringMatching(/POWER IS STILL APPLIED \(rail P1V8 /),
+        },
+      },
+    ]);
   });
 
   test('a power off without the service works all the same', async () => {

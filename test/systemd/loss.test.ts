@@ -4,22 +4,15 @@
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Chassis, putChassis } from './chassis.ts';
+import { allowEventLog, loggedEntries, startLogging as startEventLog, stopLogging } from './event-log.ts';
 import { bootMachine, skipped, states, titleSuffix } from './machine.ts';
-import { SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
+import type { SystemdSandbox } from './rig.ts';
 
 const SERVICE = 'chassis-power.service';
 const NAME = 'org.openbmc.control.Power';
 const PATH = '/org/openbmc/control/power0';
-const LOGGING = 'xyz.openbmc_project.Logging';
 /** After this time a D-Bus call without an answer has failed (libdbus, dbus-connection-internal.h). */
 const DBUS_TIMEOUT_MS = 25_000;
-const LOGGED = '/run/logging.out';
-/** As phosphor-logging brings it. */
-const LOGGING_POLICY = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><policy user="root"><allow own="${LOGGING}"/><allow send_destination="${LOGGING}"/></policy></busconfig>
-`;
-
 describe.skipIf(skipped)(`a loss of power when nothing is well${titleSuffix}`, () => {
   let machine: SystemdSandbox;
   let chassis: Chassis;
@@ -27,16 +20,15 @@ describe.skipIf(skipped)(`a loss of power when nothing is well${titleSuffix}`, (
   beforeAll(async () => {
     machine = await bootMachine();
     chassis = await putChassis(machine);
-    await machine.writeFile('/etc/dbus-1/system.d/logging.conf', LOGGING_POLICY);
     await chassis.units('install');
-    await machine.run('busctl call org.freedesktop.DBus / org.freedesktop.DBus ReloadConfig');
+    await allowEventLog(machine);
   });
   afterAll(async () => {
     await machine?.stop();
   });
   beforeEach(async () => {
     await chassis.reset();
-    await machine.run('systemctl stop logging.service 2>/dev/null || true');
+    await stopLogging(machine);
     sinceUs = Number((await machine.readFile('/proc/uptime')).split(' ')[0]) * 1_000_000;
   });
 
@@ -47,22 +39,8 @@ describe.skipIf(skipped)(`a loss of power when nothing is well${titleSuffix}`, (
       .filter((entry) => Number(entry.__MONOTONIC_TIMESTAMP) > sinceUs)
       .map((entry) => String(entry.MESSAGE))
       .join('\n');
-  const startLogging = async (mode: 'answers' | 'hangs') => {
-    await machine.run([
-      ...['systemd-run', '--quiet', '--unit=logging', '--collect'],
-      ...[`--property=StandardOutput=truncate:${LOGGED}`],
-      ...[SANDBOX_NODE, `${SANDBOX_CHECKOUT}/test/systemd/logging-service.mjs`, mode],
-    ]);
-    await chassis.until('the event log is there', async () =>
-      (await machine.readFile(LOGGED).catch(() => '')).includes('ready'),
-    );
-  };
-  const entries = async () =>
-    (await machine.readFile(LOGGED))
-      .trim()
-      .split('\n')
-      .slice(1)
-      .map((line) => JSON.parse(line));
+  const startLogging = (mode: 'answers' | 'hangs') => startEventLog(machine, chassis, mode);
+  const entries = () => loggedEntries(machine);
   const isOn = async () => {
     await chassis.startPlant();
     expect(await machine.systemctl('start', SERVICE)).toMatchObject({ code: 0 });
@@ -107,8 +85,61 @@ describe.skipIf(skipped)(`a loss of power when nothing is well${titleSuffix}`, (
         severity: 'xyz.openbmc_project.Logging.Entry.Level.Critical',
         data: {
           CHASSIS_NUMBER: '0',
-          REASON: 'pgood was lost while the chassis was on',
+          REASON: 'pgood was lost while the chassis was on; the power was taken down',
           POWER_STILL_APPLIED: 'false',
+        },
+      },
+    ]);
+  });
+
+  test('while the event log restarts is an entry all the same, once it is back, and only one', async () => {
+    await startLogging('answers');
+    await isOn();
+    await stopLogging(machine);
+    await chassis.addFault('pgood stuck off');
+    // Systemd does not wait for it.
+    await expectRouted();
+    expect(await said()).toContain('nobody is the event log');
+    await startLogging('answers');
+    await chassis.until('the event log is told', async () => (await entries()).length > 0, 30_000);
+    await machine.systemctl('stop', SERVICE);
+    expect(await entries()).toMatchObject([
+      { name: 'xyz.openbmc_project.Power.Error.Shutdown', data: { CHASSIS_NUMBER: '0' } },
+    ]);
+  });
+
+  test('or a request to the service that fails is one entry, with its rail', async () => {
+    await startLogging('answers');
+    await chassis.startPlant({ faults: ['rail P1V8 never good'] });
+    expect(await machine.systemctl('start', SERVICE)).toMatchObject({ code: 0 });
+    const call = ['busctl', 'call', NAME, PATH, NAME, 'setPowerState', 'i', '1'];
+    const answers = await Promise.all([machine.exec(call), machine.exec(call)]);
+    expect(answers.map(({ code }) => code)).not.toContain(0);
+    await chassis.until('the event log is told', async () => (await entries()).length > 0);
+    await machine.systemctl('stop', SERVICE);
+    expect(await entries()).toMatchObject([
+      {
+        name: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
+        severity: 'xyz.openbmc_project.Logging.Entry.Level.Critical',
+        data: { RAIL_NAME: 'P1V8', REQUEST: 'power on', POWER_STILL_APPLIED: 'false' },
+      },
+    ]);
+  });
+
+  test('or a stage that fails over power that stays is an entry that says so', async () => {
+    await startLogging('answers');
+    await chassis.startPlant();
+    expect(await machine.systemctl('start', 'obmc-power-chassis-on@0.target')).toMatchObject({ code: 0 });
+    await chassis.addFault('enable P1V8 stuck on');
+    expect((await machine.systemctl('start', 'obmc-power-chassis-off@0.target')).code).not.toBe(0);
+    await machine.waitForJobs();
+    expect(await entries()).toMatchObject([
+      {
+        name: 'xyz.openbmc_project.State.Chassis.Error.PowerOffFailure',
+        data: {
+          RAIL_NAME: 'P1V8',
+          REASON: expect.stringMatching(/POWER IS STILL APPLIED \(rail P1V8 is enabled\)/),
+          POWER_STILL_APPLIED: 'true',
         },
       },
     ]);

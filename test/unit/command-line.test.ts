@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
+import type { EventLogEntry } from '../../hw/ports.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
@@ -57,6 +58,8 @@ interface Options {
   readonly faults?: readonly string[];
   readonly initially?: 'off' | 'on';
   readonly units?: World['units'];
+  readonly eventLog?: World['eventLog'];
+  readonly systemd?: World['systemd'];
   /** When SIGINT comes, once or twice. */
   readonly signalsAtMs?: readonly number[];
 }
@@ -91,7 +94,7 @@ async function run(args: readonly string[], options: Options = {}) {
     i2c: async () => createMockI2c(plant),
     units: options.units ?? unavailable,
     objectBus: unavailable,
-    eventLog: unavailable,
+    eventLog: options.eventLog ?? unavailable,
     notifier: async () => ({
       watchdogIntervalMs: null,
       ready: notify,
@@ -118,7 +121,7 @@ async function run(args: readonly string[], options: Options = {}) {
     signal: controllers[0].signal,
     abandon: controllers[1].signal,
     onHangup: () => () => undefined,
-    systemd: 'present',
+    systemd: options.systemd ?? 'present',
     defaultRunDir: join(dir, 'run'),
     stateDir: dir,
     openbmcRunDir: dir,
@@ -172,6 +175,7 @@ describe('systemd that could not be told', () => {
     expect(code).toBe(101);
     expect(stderr.split('\n')).toEqual([
       'chassis-power: chassis 0: rail MAIN was not good within 500 ms of its enable; the power was taken down',
+      'chassis-power: the event log was not told: there is no bus',
       'chassis-power: systemd could not be told: there is no bus',
       '',
     ]);
@@ -181,5 +185,83 @@ describe('systemd that could not be told', () => {
     const { code, stderr } = await run(['on']);
     expect(code).toBe(0);
     expect(stderr).toBe('chassis-power: systemd could not be told: there is no bus\n');
+  });
+});
+
+describe('the event log hears of a request that failed', () => {
+  const told = async (args: readonly string[], options: Options) => {
+    const entries: EventLogEntry[] = [];
+    const eventLog = async () => ({
+      async create(entry: EventLogEntry) {
+        entries.push(entry);
+        return true;
+      },
+    });
+    const { code } = await run(args, { ...options, eventLog });
+    return { code, entries };
+  };
+
+  it.each(['startedThis', 'present'] as const)('with its rail (systemd %s)', async (systemd) => {
+    const { code, entries } = await told(['on'], { faults: ['rail MAIN never good'], systemd });
+    expect(code).toBe(101);
+    expect(entries).toEqual([
+      {
+        name: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
+        severity: 'Critical',
+        data: expect.objectContaining({
+          CHASSIS_NUMBER: '0',
+          REQUEST: 'power on',
+          REASON: 'rail MAIN was not good within 500 ms of its enable; the power was taken down',
+          RAIL_NAME: 'MAIN',
+          POWER_STILL_APPLIED: 'false',
+        }),
+      },
+    ]);
+  });
+
+  it.each([
+    [
+      'off',
+      'rail MAIN slow off 600s',
+      'on',
+      'Power.Error.PowerOffTimeout',
+      'true',
+      /^rail MAIN .*; POWER IS STILL APPLIED \(rail MAIN /,
+    ],
+    [
+      'stop',
+      'enable MAIN stuck on',
+      'on',
+      'State.Chassis.Error.PowerOffFailure',
+      'true',
+      /; POWER IS STILL APPLIED \(rail MAIN /,
+    ],
+    ['on', 'pgood never', 'off', 'Power.Error.PowerOnTimeout', 'false', /^pgood did not come/],
+    [
+      'start',
+      'line C0 busy',
+      'off',
+      'State.Chassis.Error.PowerOnFailure',
+      undefined,
+      /^enable of rail MAIN: /,
+    ],
+  ] as const)('%s with "%s"', async (verb, fault, initially, name, applied, reason) => {
+    const { code, entries } = await told([verb], { faults: [fault], initially, systemd: 'startedThis' });
+    expect(code).not.toBe(0);
+    expect(entries).toHaveLength(1);
+    expect(entries[0]?.name).toBe(`xyz.openbmc_project.${name}`);
+    expect(entries[0]?.data.REASON).toMatch(reason);
+    expect(entries[0]?.data.POWER_STILL_APPLIED).toBe(applied);
+  });
+
+  it('and not of one that worked, was interrupted, was never begun at a shell, or is simulated', async () => {
+    expect(await told(['on'], {})).toEqual({ code: 0, entries: [] });
+    expect(await told(['on'], { signalsAtMs: [20], faults: ['pgood never'] })).toEqual({
+      code: 130,
+      entries: [],
+    });
+    expect(await told(['on'], { faults: ['line C0 busy'] })).toEqual({ code: 74, entries: [] });
+    const simulated = await told(['on'], { faults: ['rail MAIN never good'], systemd: 'absent' });
+    expect(simulated).toEqual({ code: 101, entries: [] });
   });
 });

@@ -89,6 +89,7 @@ async function createCare(driver: 'onoff' | 'mock') {
         identity: { bootId: 'boot', boardHash: 'hash' },
         record: () => undefined,
         onChange: () => undefined,
+        onRequestFailed: async () => undefined,
         onLoss: async (loss) => {
           losses.push(loss);
         },

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
@@ -106,6 +107,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
   const views: ChassisView[] = [];
   const losses: Loss[] = [];
   const lockedAtLoss: boolean[] = [];
+  const failures: { readonly wanted: string; readonly code: string }[] = [];
   let atLoss: () => Promise<void> = async () => undefined;
   const recording: Recorded[] = [];
   const resident = await clock.runUntil(
@@ -124,6 +126,9 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
           lockedAtLoss.push(await isLocked(runDir, 0, clock));
           await atLoss();
         },
+        onRequestFailed: async (wanted, error) => {
+          failures.push({ wanted, code: error instanceof CodedError ? error.code : String(error) });
+        },
       }))(),
   );
   residents.push(resident);
@@ -134,6 +139,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     timers,
     views,
     losses,
+    failures,
     lockedAtLoss,
     whenLost: (then: () => Promise<void>) => {
       atLoss = then;
@@ -206,6 +212,30 @@ describe('a resident', () => {
       details: { powerStillApplied: false },
     });
     expect(care.resident.view).toMatchObject({ state: 'failed', fault: expect.stringMatching(/P1V8/) });
+  });
+});
+
+describe('a request that failed', () => {
+  it('is told once, however many asked for it', async () => {
+    const care = await createCare('off');
+    care.breakIt('rail P1V8 never good');
+    const first = care.resident.request('on').done;
+    const second = care.resident.request('on').done;
+    await expect(care.clock.runUntil(first)).rejects.toMatchObject({ code: 'RAIL_FAULT' });
+    await expect(second).rejects.toMatchObject({ code: 'RAIL_FAULT' });
+    expect(care.failures).toEqual([{ wanted: 'on', code: 'RAIL_FAULT' }]);
+    expect(care.losses).toEqual([]);
+  });
+
+  it('is told of a power off as well, and a request that worked is not', async () => {
+    const care = await createCare('off');
+    await care.clock.runUntil(care.resident.request('on').done);
+    expect(care.failures).toEqual([]);
+    care.breakIt('rail P1V8 slow off 60000ms');
+    await expect(care.clock.runUntil(care.resident.request('off').done)).rejects.toMatchObject({
+      code: 'POWER_OFF_TIMEOUT',
+    });
+    expect(care.failures).toEqual([{ wanted: 'off', code: 'POWER_OFF_TIMEOUT' }]);
   });
 });
 

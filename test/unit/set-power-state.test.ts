@@ -58,6 +58,7 @@ async function serveChassis(
         identity: { bootId: 'boot', boardHash: 'hash' },
         record: () => undefined,
         onChange: () => undefined,
+        onRequestFailed: async () => undefined,
         onLoss: async () => undefined,
       }))(),
   );

@@ -93,6 +93,7 @@ async function createBmc({ initially = 'off', lasting, bootId = 'boot', isAdopte
         record: () => undefined,
         onChange: () => state?.powerChanged(),
         onLoss: async () => undefined,
+        onRequestFailed: async () => undefined,
       }))(),
   );
   endings.push(() => resident.stop('end of the test'));

@@ -37,6 +37,10 @@ describe('a loss is told', () => {
   let entries: EventLogEntry[];
   let logged: string[];
   let away: { systemd: boolean; eventLog: boolean };
+  /** The event log can be asked for, and nobody has its name. */
+  let nobodyLogs: boolean;
+  /** Units of these names are not installed. */
+  let notInstalled: RegExp | null;
   let active: Set<string>;
   let isStillOff: boolean;
   let jobsHang: boolean;
@@ -50,6 +54,8 @@ describe('a loss is told', () => {
     entries = [];
     logged = [];
     away = { systemd: false, eventLog: false };
+    nobodyLogs = false;
+    notInstalled = null;
     active = new Set();
     isStillOff = true;
     jobsHang = false;
@@ -60,6 +66,11 @@ describe('a loss is told', () => {
   const units = async (): Promise<UnitManager> => ({
     async startUnit(unit) {
       if (away.systemd) throw unavailable();
+      if (notInstalled?.test(unit)) {
+        throw new HardwareError('SYSTEMD_FAILED', `${unit} not found`, {
+          dbusError: 'org.freedesktop.systemd1.NoSuchUnit',
+        });
+      }
       heard.push(unit);
       if (!jobsHang) return 'done';
       return new Promise((_, reject) => {
@@ -94,6 +105,7 @@ describe('a loss is told', () => {
         eventLog: async () => ({
           async create(entry) {
             if (away.eventLog) throw unavailable();
+            if (nobodyLogs) return false;
             heard.push('event log');
             entries.push(entry);
             return true;
@@ -113,7 +125,11 @@ describe('a loss is told', () => {
       {
         name: 'xyz.openbmc_project.Power.Error.Shutdown',
         severity: 'Critical',
-        data: { CHASSIS_NUMBER: '0', REASON: FAULT.reason, POWER_STILL_APPLIED: 'false' },
+        data: {
+          CHASSIS_NUMBER: '0',
+          REASON: `${FAULT.reason}; the power was taken down`,
+          POWER_STILL_APPLIED: 'false',
+        },
       },
     ]);
   });
@@ -122,6 +138,34 @@ describe('a loss is told', () => {
     await clock.runUntil(tell({ stuck: true }));
     expect(heard).toEqual(['event log', 'obmc-quiesce-host@0.target']);
     expect(entries[0]?.data.POWER_STILL_APPLIED).toBe('true');
+    expect(entries[0]?.data.REASON).toMatch(/; POWER IS STILL APPLIED \(rail P1V8 is good\): /);
+    expect(logged[0]).toMatch(/^<2>chassis 0: .*POWER IS STILL APPLIED \(rail P1V8 is good\): /);
+  });
+
+  it.each([false, true])(
+    'beside phosphor-state-manager never leads to quiesce (power stuck: %s)',
+    async (stuck) => {
+      notInstalled = /^obmc-(power-chassis|quiesce-host)/;
+      await clock.runUntil(tell({ stuck }));
+      expect(heard).toEqual(['event log', 'obmc-chassis-hard-poweroff@0.target']);
+    },
+  );
+
+  it('to an event log that is only restarting, once, also when power was asked for since', async () => {
+    nobodyLogs = true;
+    await clock.runUntil(tell());
+    // Systemd does not wait for it, and neither does whoever waits for the end of this.
+    expect(heard).toEqual(['obmc-power-chassis-off@0.target', 'obmc-quiesce-host@0.target']);
+    isStillOff = false;
+    await clock.runUntil(new Promise<void>((resolve) => clock.after(60_000, resolve)));
+    nobodyLogs = false;
+    await clock.runUntil(new Promise<void>((resolve) => clock.after(600_000, resolve)));
+    expect(entries).toHaveLength(1);
+    expect(logged.filter((line) => line.includes('event log'))).toEqual([
+      expect.stringMatching(
+        /^<6>chassis 0: nobody is the event log: .*Shutdown is kept for it for 10 minutes$/,
+      ),
+    ]);
   });
 
   it('to a systemd that is away for minutes, once it is back, and the event log waits for none of it', async () => {

@@ -9,9 +9,11 @@ import { type ChassisLock, lockChassis } from '../../run/lock.ts';
 import { forgetOnMarker } from '../../run/marker.ts';
 import { expectDone } from '../../run/outcome.ts';
 import type { Recorded, Recorder } from '../../run/record.ts';
+import type { Wanted } from '../../run/resident.ts';
 import { putRight, type Routed, routeFailure } from '../../run/route.ts';
 import { type Job, type RunResult, runSequence } from '../../run/runner.ts';
 import { createSnapshotFile } from '../../run/snapshot.ts';
+import { failureEntry } from '../../run/tell-event-log.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { powerSeen, type State } from '../../sequence/state.ts';
 import { EXIT } from '../exit.ts';
@@ -39,6 +41,18 @@ const WITHOUT_LOCK = [...POWERS_OFF, 'wait-off'];
 const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
 /** Time for a power sequence of another process to end. The units' TimeoutStartSec= counts on it. */
 const LOCK_WAIT_MS = 60_000;
+/** Verbs that ask for nothing by themselves. */
+const WAITS = ['wait-on', 'wait-off'];
+/** What was asked for, of the verbs whose failure is one of the chassis. */
+const WANTED: Readonly<Record<string, Wanted>> = {
+  start: 'on',
+  'wait-on': 'on',
+  on: 'on',
+  cycle: 'on',
+  stop: 'off',
+  'wait-off': 'off',
+  off: 'off',
+};
 /** Verbs that show the whole sequence to somebody who looks on. */
 const WATCHED = ['on', 'off', 'cycle'];
 
@@ -58,6 +72,7 @@ export const power: Verb = {
   },
 
   async afterError(error, invocation, world) {
+    await tellFailure(error, invocation, world);
     if (!(error instanceof PowerError) || typeof error.details.powerStillApplied !== 'boolean') return;
     const { powerStillApplied } = error.details;
     await tellSystemd(invocation, world, (units) =>
@@ -159,6 +174,27 @@ async function tellSystemd(
   } catch (error) {
     if (!(error instanceof CodedError)) throw error;
     warn(`systemd could not be told: ${error.message}`, world);
+  }
+}
+
+/**
+ * Gives a power sequence that failed to the event log, in one try: a stage that waited here would keep systemd from
+ * routing its failure. Not on a bench, and not for a chassis that is simulated beside one.
+ */
+async function tellFailure(error: unknown, { verb, chassis, json }: Invocation, world: World): Promise<void> {
+  const wanted = WANTED[verb];
+  if (world.systemd === 'absent' || wanted === undefined) return;
+  if (!(error instanceof CodedError) || error.code === 'INTERRUPTED') return;
+  // Somebody at a shell sees why nothing was begun, and the stage before this one has said why it failed.
+  const hasRun = typeof error.details.powerStillApplied === 'boolean';
+  if (!hasRun && (world.systemd === 'present' || WAITS.includes(verb))) return;
+  try {
+    const eventLog = await world.eventLog();
+    const isTaken = await eventLog.create(failureEntry(chassis, error, { wanted }));
+    if (isTaken && !json) world.stdout.write('the event log was told\n');
+  } catch (problem) {
+    if (!(problem instanceof CodedError)) throw problem;
+    warn(`the event log was not told: ${problem.message}`, world);
   }
 }
 

@@ -12,7 +12,9 @@ import {
 import { PowerError } from '../../errors.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { forgetOnMarker } from '../../run/marker.ts';
+import { faultError } from '../../run/outcome.ts';
 import { type ChassisView, createResident, type Resident } from '../../run/resident.ts';
+import { createFailureTeller } from '../../run/tell-failure.ts';
 import { tellOfLoss } from '../../run/tell-loss.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { EXIT } from '../exit.ts';
@@ -88,6 +90,14 @@ async function startService(
       const hardware = await openChassis(loaded.board, number, world);
       opened.push(hardware);
       let blamed = '';
+      const care = {
+        chassis: number,
+        eventLog: world.eventLog,
+        clock: world.clock,
+        log: (severity: number, text: string) => log(world, severity, text),
+        signal: ending.signal,
+      };
+      const teller = createFailureTeller(care);
       const resident = await createResident({
         chassis: number,
         plan,
@@ -98,21 +108,21 @@ async function startService(
         record: lineReporter(world.stdout, number),
         onChange(now, before) {
           if (now.state === 'off' && before.state !== 'off') forgetMarker(number, world);
+          if (now.state === 'off' || now.state === 'pgood') teller.isWell();
           if (bus !== undefined) announce(bus, number, now, before);
           states?.powerChanged(number);
           void notifier.status(statusText({ residents }));
         },
-        onLoss: (loss) =>
-          tellOfLoss(loss, {
-            chassis: number,
+        onLoss(loss) {
+          teller.isKnown(faultError(number, loss.sequence));
+          return tellOfLoss(loss, {
+            ...care,
             eventName: blamed || SHUTDOWN,
             units: world.units,
-            eventLog: world.eventLog,
-            clock: world.clock,
-            log: (severity, text) => log(world, severity, text),
-            signal: ending.signal,
             isStillOff: () => resident.view.wanted === 'off',
-          }),
+          });
+        },
+        onRequestFailed: teller.requestFailed,
       });
       residents.set(number, resident);
       let seconds = Math.ceil(plan.pgood.onTimeoutMs / 1000);
