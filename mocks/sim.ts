@@ -8,11 +8,11 @@ import { chassisOf, loadBoard } from '../src/board/load.ts';
 import { asksForHelp, firstWord } from '../src/cli/arguments.ts';
 import { EXIT, exitCodeOf } from '../src/cli/exit.ts';
 import { liveReporter } from '../src/cli/live.ts';
-import { runCommandLine } from '../src/cli/main.ts';
+import { mayDrive, runCommandLine } from '../src/cli/main.ts';
 import { lineReporter } from '../src/cli/report.ts';
 import { DEFAULT_BOARD, VERBS } from '../src/cli/verbs.ts';
 import type { World } from '../src/cli/world.ts';
-import { composeWorld } from '../src/compose.ts';
+import { runProcess } from '../src/compose.ts';
 import { openChassis } from '../src/run/hardware.ts';
 import { JOBS } from '../src/run/jobs.ts';
 import type { Recorded } from '../src/run/record.ts';
@@ -176,7 +176,6 @@ function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real
     defaultRunDir: runDir,
     stateDir: runDir,
     openbmcRunDir: runDir,
-    programName: 'chassis-power-sim',
   };
 }
 
@@ -244,7 +243,6 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
           systemd: options.systemd === 'on' ? real.systemd : 'absent',
           defaultRunDir: `${socketPath}.run`,
           stateDir: optionOf(options.rest, '--run-dir') ?? `${socketPath}.run`,
-          programName: 'chassis-power-sim',
         });
     }
   } finally {
@@ -314,14 +312,12 @@ async function demo(options: SimOptions, real: World): Promise<number> {
 /** The simulator's own help, or that of a verb of chassis-power. Does nothing else, whatever stands beside it. */
 async function help(args: readonly string[], real: World): Promise<number> {
   const verb = args.find((arg) => arg in VERBS);
-  if (verb !== undefined)
-    return await runCommandLine([verb, '--help'], { ...real, programName: 'chassis-power-sim' });
+  if (verb !== undefined) return await runCommandLine([verb, '--help'], real);
   real.stdout.write(USAGE);
   return EXIT.ok;
 }
 
-async function main(args: readonly string[]): Promise<number> {
-  const real = composeWorld();
+async function main(args: readonly string[], real: World): Promise<number> {
   try {
     if (asksForHelp(args)) return await help(args, real);
     const options = takeOptions(args);
@@ -335,7 +331,7 @@ async function main(args: readonly string[]): Promise<number> {
       return EXIT.usage;
     }
     if (verb === undefined || WITHOUT_CHASSIS.includes(verb)) {
-      return await runCommandLine(options.rest, { ...real, programName: 'chassis-power-sim' });
+      return await runCommandLine(options.rest, real);
     }
     if (verb in OWN_VERBS) operandsOf(verb, options.rest);
     if (verb === 'plant') return await servePlant(options, real);
@@ -350,5 +346,15 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-process.exitCode = EXIT.internal;
-process.exitCode = await main(process.argv.slice(2));
+/** Of the simulator's own verbs, those that go on by themselves. */
+function leavesWhenDone(args: readonly string[]): boolean {
+  try {
+    const { verb, rest } = takeOptions(args);
+    return verb === 'plant' || verb === 'demo' || mayDrive(rest);
+  } catch {
+    // What cannot be read drives nothing.
+    return false;
+  }
+}
+
+await runProcess({ name: 'chassis-power-sim', run: main, mayDrive: leavesWhenDone });

@@ -1,17 +1,45 @@
 import { existsSync, fstatSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
+import { sendTo, sendToJournal } from '../hw/output.ts';
+import { createOutputQueue, type OutputQueue } from '../hw/output-queue.ts';
+import type { Clock } from '../hw/ports.ts';
+import { catchSignals, type EndRequests } from '../hw/signals.ts';
 import type { Output, World } from './cli/world.ts';
 
-/** A stream of the process as an output. */
-export function outputOf(stream: NodeJS.WriteStream & { readonly fd: number }): Output {
+/** EX_SOFTWARE of sysexits.h, as in `cli/exit.ts`. */
+const INTERNAL_EXIT = 70;
+/** Output of a driving verb that is still not read when it ends is waited for so long. */
+const LEAVING_MS = 1_000;
+/** Other verbs have nothing else to do: who reads page by page gets all of it. */
+const READING_MS = 86_400_000;
+/** After a second request to end, what is still not done is left. */
+const ABANDON_MS = 2_000;
+
+interface ProcessOutput extends Output {
+  readonly drain: OutputQueue['drain'];
+}
+
+/** Standard output (1) or standard error (2) of the process. */
+function outputOf(fd: 1 | 2, clock: Clock, json: boolean, programName: string): ProcessOutput {
+  const journal = isJournal(fd);
+  const notice = (lines: number, errno: string): string =>
+    json && fd === 1
+      ? JSON.stringify({ type: 'outputLost', lines, errno })
+      : `${journal ? '<4>' : ''}${programName}: ${lines} ${lines === 1 ? 'line' : 'lines'} could not be written here (${errno})`;
+  const send = journal ? sendToJournal(fd, 'chassis-power') : sendTo(fd);
+  const { write, drain } = createOutputQueue(clock, send, notice);
+  const isTerminal = isatty(fd);
   return {
-    write: (text) => {
-      stream.write(text);
+    write,
+    drain,
+    journal,
+    get columns() {
+      // Node's stream is asked only how wide the terminal is.
+      return isTerminal ? (fd === 1 ? process.stdout : process.stderr).columns : null;
     },
-    columns: stream.isTTY ? stream.columns : null,
-    journal: isJournal(stream.fd),
   };
 }
 
@@ -26,16 +54,6 @@ function isJournal(fd: number): boolean {
   return stream === `${dev}:${ino}`;
 }
 
-/** Abort signals for the first SIGINT or SIGTERM and for the second; their reason is the signal's name. */
-export function terminationSignals(): { readonly signal: AbortSignal; readonly abandon: AbortSignal } {
-  const first = new AbortController();
-  const second = new AbortController();
-  for (const name of ['SIGINT', 'SIGTERM'] as const) {
-    process.on(name, () => (first.signal.aborted ? second : first).abort(name));
-  }
-  return { signal: first.signal, abandon: second.signal };
-}
-
 /**
  * What systemd has to do with this process. It runs the machine when /run/systemd/system is there
  * (sd_booted(3)), and it started this very process when SYSTEMD_EXEC_PID says so (systemd.exec(5)).
@@ -46,8 +64,13 @@ function systemdAround(): World['systemd'] {
 }
 
 /** The world as it is: real lines, real buses, real time. Drivers load when a verb first asks for them. */
-export function composeWorld(): World {
-  const clock = createSystemClock();
+function composeWorld(
+  clock: Clock,
+  stdout: Output,
+  stderr: Output,
+  { signal, abandon, onHangup }: EndRequests,
+  programName: string,
+): World {
   return {
     clock,
     gpio: async () => (await import('../hw/gpio/onoff.ts')).createOnoffGpio({ clock }),
@@ -60,19 +83,70 @@ export function composeWorld(): World {
       (await import('../hw/systemd/notify.ts')).createNotifier({ clock, env: process.env }),
     bootId: () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     env: process.env,
-    stdout: outputOf(process.stdout),
-    stderr: outputOf(process.stderr),
-    ...terminationSignals(),
-    onHangup(handler) {
-      process.on('SIGHUP', handler);
-      return () => process.off('SIGHUP', handler);
-    },
+    stdout,
+    stderr,
+    signal,
+    abandon,
+    onHangup,
     systemd: systemdAround(),
     defaultRunDir: '/run/chassis-power',
     stateDir: '/var/lib/chassis-power',
     openbmcRunDir: '/run/openbmc',
     // In the bundle, the unit files lie beside the program.
     unitSourceDir: join(dirname(fileURLToPath(import.meta.url)), 'systemd'),
-    programName: 'chassis-power',
+    programName,
   };
+}
+
+export interface Program {
+  readonly name: string;
+  /** Runs a command line and returns its exit code. */
+  readonly run: (args: readonly string[], world: World) => Promise<number>;
+  /** Whether the command line may drive something: then it leaves when it is done, read or not. */
+  readonly mayDrive: (args: readonly string[]) => boolean;
+}
+
+/**
+ * Runs a program as this process: whatever happens to its output, its terminal or itself on the way, what it set in
+ * motion comes to rest. The exit code is the program's, and a failure where it broke.
+ */
+export async function runProcess({ name, run, mayDrive }: Program): Promise<void> {
+  // A process that loses its event loop half way must not look like one that did its work.
+  process.exitCode = INTERNAL_EXIT;
+  const args = process.argv.slice(2);
+  const clock = createSystemClock();
+  const json = args.includes('--json');
+  const stdout = outputOf(1, clock, json, name);
+  const stderr = outputOf(2, clock, json, name);
+  const say = (severity: number, text: string): void =>
+    stderr.write(`${stderr.journal ? `<${severity}>` : ''}${name}: ${text}\n`);
+  const ends = catchSignals(clock, () =>
+    say(4, 'a power sequence cannot be suspended: Ctrl-C takes back what is under way'),
+  );
+  // Node would write these by itself, with a stream that may wait, or end the process.
+  process.removeAllListeners('warning');
+  process.on('warning', (warning) => say(4, warning.message));
+
+  let isBroken = false;
+  process.on('uncaughtException', (error) => {
+    say(
+      2,
+      `internal error, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`,
+    );
+    // Once is taken as a request to end: what is in motion comes to rest. Twice, nothing can be hoped for any more.
+    if (isBroken) process.exit(INTERNAL_EXIT);
+    isBroken = true;
+    ends.end('an internal error');
+  });
+  let cancelLeaving = (): void => undefined;
+  ends.abandon.addEventListener('abort', () => {
+    cancelLeaving = clock.after(ABANDON_MS, () => process.exit(INTERNAL_EXIT));
+  });
+
+  const code = await run(args, composeWorld(clock, stdout, stderr, ends, name));
+  const leaving = mayDrive(args) || ends.signal.aborted ? LEAVING_MS : READING_MS;
+  cancelLeaving();
+  ends.signal.addEventListener('abort', () => process.exit(code));
+  await Promise.all([stdout.drain(leaving), stderr.drain(leaving)]);
+  process.exitCode = isBroken ? INTERNAL_EXIT : code;
 }

@@ -15,7 +15,7 @@ export type PowerErrorCode =
   | 'POWER_OFF_TIMEOUT'
   | 'HARDWARE_FAULT'
   | 'REQUEST_REJECTED'
-  /** SIGINT or SIGTERM, named in `details.signal`. */
+  /** A signal that asks to end, named in `details.signal`. */
   | 'INTERRUPTED'
   | 'UNITS_CONFLICT'
   | 'UNITS_NOT_WRITABLE'

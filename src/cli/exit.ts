@@ -1,3 +1,4 @@
+import { constants } from 'node:os';
 import type { HardwareErrorCode } from '../../hw/errors.ts';
 import { PowerError, type PowerErrorCode } from '../errors.ts';
 
@@ -24,7 +25,7 @@ export const EXIT = {
   rejected: 104,
   /** Ended by SIGINT: 128 and the signal's number, as a shell tells it. */
   interrupted: 130,
-  /** Ended by SIGTERM. */
+  /** Ended by SIGTERM. By any other signal it is 128 and that one's number. */
   terminated: 143,
 } as const;
 
@@ -75,7 +76,10 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode, number>> = {
 
 /** The exit code for anything that was thrown. */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof PowerError && error.details.signal === 'SIGINT') return EXIT.interrupted;
+  if (error instanceof PowerError && error.code === 'INTERRUPTED') {
+    const number = constants.signals[error.details.signal as NodeJS.Signals];
+    if (number !== undefined) return 128 + number;
+  }
   if (error instanceof Error && 'code' in error && typeof error.code === 'string' && error.code in EXIT_OF) {
     return EXIT_OF[error.code as keyof typeof EXIT_OF];
   }

@@ -1,10 +1,15 @@
 import { CodedError } from '../../hw/errors.ts';
 import { PowerError } from '../errors.ts';
-import { type Asked, readArguments } from './arguments.ts';
+import { type Asked, firstWord, readArguments } from './arguments.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
 import type { Invocation } from './verb.ts';
 import { DEFAULT_BOARD, VERBS } from './verbs.ts';
 import type { World } from './world.ts';
+
+/** Whether a command line may drive a line, or stays. */
+export function mayDrive(args: readonly string[]): boolean {
+  return VERBS[firstWord(args) ?? '']?.drives === true;
+}
 
 /**
  * Runs one command line and returns its exit code. Never throws: whatever goes wrong becomes one line on

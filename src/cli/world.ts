@@ -9,8 +9,9 @@ import type {
   UnitManager,
 } from '../../hw/ports.ts';
 
-/** Where text goes. */
+/** Where text goes. It may be closed, full or stopped at any moment: that is never the caller's concern. */
 export interface Output {
+  /** Never throws and never waits. What nobody takes is dropped, and how much that was is told later in its place. */
   write(text: string): void;
   /** Width of the terminal in columns, null when it is none. */
   readonly columns: number | null;
@@ -36,7 +37,10 @@ export interface World {
   readonly signal: AbortSignal;
   /** Aborted when it is asked a second time. */
   readonly abandon: AbortSignal;
-  /** Calls `handler` with every SIGHUP. Returns the function that ends it. */
+  /**
+   * Calls `handler` with every SIGHUP that somebody sent, which then does not ask the process to end. One that comes
+   * because the terminal of the process is gone still does. Returns the function that ends it.
+   */
   readonly onHangup: (handler: () => void) => () => void;
   /**
    * What systemd has to do with this process: it does not run this machine; it started this process as a unit and

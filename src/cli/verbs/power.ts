@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
 import { CodedError, errorText } from '../../../hw/errors.ts';
 import type { UnitManager } from '../../../hw/ports.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
@@ -11,7 +11,7 @@ import { expectDone } from '../../run/outcome.ts';
 import type { Recorded, Recorder } from '../../run/record.ts';
 import type { Wanted } from '../../run/resident.ts';
 import { putRight, type Routed, routeFailure } from '../../run/route.ts';
-import { type Job, type RunResult, runSequence } from '../../run/runner.ts';
+import { type Job, type RunOptions, type RunResult, runSequence } from '../../run/runner.ts';
 import { createSnapshotFile } from '../../run/snapshot.ts';
 import { failureEntry } from '../../run/tell-event-log.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
@@ -87,44 +87,53 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
   const loaded = await loadBoard(invocation.boardPath);
   const chassis = chassisOf(loaded, number);
   const plan = planOf(chassis);
-  const lock = await lockFor(invocation, world);
+  const recording: Recorded[] = [];
   try {
-    const hardware = await openChassis(loaded.board, number, world, {
-      whatCanBeHad: POWERS_OFF.includes(verb),
-    });
+    const lock = await lockFor(invocation, world);
     try {
-      const recording: Recorded[] = [];
-      const report = await reporterFor(invocation, plan, world);
-      const options = {
-        plan,
-        hardware,
-        clock: world.clock,
-        store: createSnapshotFile(runDir, number, { bootId: world.bootId(), boardHash: loaded.hash, plan }),
-        record: (entry: Recorded) => {
-          recording.push(entry);
-          report(entry);
-        },
-        signal: world.signal,
-        abandon: world.abandon,
-      };
-      let state: State | null = null;
+      const hardware = await openChassis(loaded.board, number, world, {
+        whatCanBeHad: POWERS_OFF.includes(verb),
+      });
       try {
-        for (const job of JOBS_OF[verb] ?? []) {
-          const result = await runSequence(job, options);
-          forgetMarker(number, result, world);
-          expectDone(number, verb, job, result);
-          ({ state } = result);
-        }
+        const report = await reporterFor(invocation, plan, world);
+        const options = {
+          plan,
+          hardware,
+          clock: world.clock,
+          store: createSnapshotFile(runDir, number, { bootId: world.bootId(), boardHash: loaded.hash, plan }),
+          record: (entry: Recorded) => {
+            recording.push(entry);
+            report(entry);
+          },
+          signal: world.signal,
+          abandon: world.abandon,
+        };
+        return await runJobs(invocation, options, world);
       } finally {
-        await writeSvg(invocation, plan, recording, world);
+        await hardware.close();
       }
-      return state;
     } finally {
-      await hardware.close();
+      lock.release();
     }
   } finally {
-    lock.release();
+    // Nobody waits for a picture: the chassis is free by now.
+    if (recording.length > 0) await writeSvg(invocation, plan, recording, world);
   }
+}
+
+async function runJobs(
+  { verb, chassis }: Invocation,
+  options: RunOptions,
+  world: World,
+): Promise<State | null> {
+  let state: State | null = null;
+  for (const job of JOBS_OF[verb] ?? []) {
+    const result = await runSequence(job, options);
+    forgetMarker(chassis, result, world);
+    expectDone(chassis, verb, job, result);
+    ({ state } = result);
+  }
+  return state;
 }
 
 function lockFor({ verb, chassis, runDir }: Invocation, world: World): Promise<ChassisLock> {
@@ -218,13 +227,30 @@ async function writeSvg(
 ): Promise<void> {
   const path = invocation.option('svg');
   if (path === undefined) return;
-  const { renderSvg } = await import('../../trace/svg.ts');
   try {
-    writeFileSync(path, renderSvg(recording, plan, `chassis ${invocation.chassis}: ${invocation.verb}`));
+    const { renderSvg } = await import('../../trace/svg.ts');
+    writeWithoutWaiting(
+      path,
+      renderSvg(recording, plan, `chassis ${invocation.chassis}: ${invocation.verb}`),
+    );
   } catch (error) {
     // The power sequence is done and its result is what the caller must hear.
     warn(`no timing diagram: cannot write ${path} (${errorText(error)})`, world);
     return;
   }
   if (!invocation.json) world.stdout.write(`timing diagram: ${path}\n`);
+}
+
+/** Writes all of a file or throws. A pipe that nobody reads throws too. Half a file is not left. */
+function writeWithoutWaiting(path: string, text: string): void {
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants;
+  const fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o644);
+  try {
+    writeFileSync(fd, text);
+  } catch (error) {
+    if (fstatSync(fd).isFile()) unlinkSync(path);
+    throw error;
+  } finally {
+    closeSync(fd);
+  }
 }
