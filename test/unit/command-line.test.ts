@@ -12,6 +12,7 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import type { World } from '../../src/cli/world.ts';
+import { lockChassis } from '../../src/run/lock.ts';
 
 /** Two chassis of one rail each; the one of chassis 1 is switched by pin C1 and over PMBus, and seen at B1. */
 const BOARD = {
@@ -62,6 +63,15 @@ interface Options {
   readonly systemd?: World['systemd'];
   /** When SIGINT comes, once or twice. */
   readonly signalsAtMs?: readonly number[];
+  /** So long another process drives chassis 0 from the beginning on. */
+  readonly heldForMs?: number;
+  readonly objectBus?: World['objectBus'];
+  /** What else happens in the world: SIGHUP can be sent, and the board file changed. */
+  readonly meanwhile?: (at: {
+    readonly after: (ms: number, run: () => void) => void;
+    readonly hangUp: () => void;
+    readonly boardPath: string;
+  }) => void;
 }
 
 /** Runs one command line on a plant of its own. */
@@ -82,6 +92,22 @@ async function run(args: readonly string[], options: Options = {}) {
     if (ms === 0) abort();
     else clock.after(ms, abort);
   }
+  let hangUp = (): void => undefined;
+  const boardPath = join(dir, 'board.json');
+  options.meanwhile?.({ after: (ms, run) => clock.after(ms, run), hangUp: () => hangUp(), boardPath });
+  const { heldForMs } = options;
+  if (heldForMs !== undefined) {
+    const held = await clock.runUntil(
+      lockChassis(join(dir, 'run'), 0, 'wait-on', {
+        clock,
+        waitMs: 0,
+        signal: new AbortController().signal,
+        onWait: () => undefined,
+      }),
+    );
+    clock.after(heldForMs, () => held.release());
+  }
+  const startMs = clock.nowMs();
   let stdout = '';
   let stderr = '';
   const unavailable = async () => {
@@ -93,7 +119,7 @@ async function run(args: readonly string[], options: Options = {}) {
     gpio: async () => createMockGpio(plant),
     i2c: async () => createMockI2c(plant),
     units: options.units ?? unavailable,
-    objectBus: unavailable,
+    objectBus: options.objectBus ?? unavailable,
     eventLog: options.eventLog ?? unavailable,
     notifier: async () => ({
       watchdogIntervalMs: null,
@@ -120,7 +146,10 @@ async function run(args: readonly string[], options: Options = {}) {
     },
     signal: controllers[0].signal,
     abandon: controllers[1].signal,
-    onHangup: () => () => undefined,
+    onHangup: (handler) => {
+      hangUp = handler;
+      return () => undefined;
+    },
     systemd: options.systemd ?? 'present',
     defaultRunDir: join(dir, 'run'),
     stateDir: dir,
@@ -128,9 +157,20 @@ async function run(args: readonly string[], options: Options = {}) {
     unitSourceDir: dir,
     programName: 'chassis-power',
   };
-  const code = await clock.runUntil(runCommandLine([...args, '--board', join(dir, 'board.json')], world));
+  const code = await clock.runUntil(runCommandLine([...args, '--board', boardPath], world));
   const errors = stdout.split('\n').filter((line) => line.startsWith('{"error"'));
-  return { code, stdout, stderr, error: errors.length === 0 ? null : JSON.parse(errors[0] ?? '').error };
+  const raised = plant.history.filter(
+    (event) => event.type === 'line' && event.role === 'enable' && event.asserted,
+  ).length;
+  return {
+    code,
+    stdout,
+    stderr,
+    error: errors.length === 0 ? null : JSON.parse(errors[0] ?? '').error,
+    /** Enables that were asserted in the course of it. */
+    raised,
+    elapsedMs: clock.nowMs() - startMs,
+  };
 }
 
 describe('an error says which chassis it hit', () => {
@@ -263,5 +303,73 @@ describe('the event log hears of a request that failed', () => {
     expect(await told(['on'], { faults: ['line C0 busy'] })).toEqual({ code: 74, entries: [] });
     const simulated = await told(['on'], { faults: ['rail MAIN never good'], systemd: 'absent' });
     expect(simulated).toEqual({ code: 101, entries: [] });
+  });
+});
+
+describe('a chassis that another process drives', () => {
+  it.each(['start', 'stop', 'wait-off', 'off'])('is waited for by %s', async (verb) => {
+    const { code, elapsedMs } = await run([verb], { heldForMs: 30_000 });
+    expect(code).toBe(0);
+    expect(elapsedMs).toBeGreaterThanOrEqual(30_000);
+  });
+
+  it.each(['on', 'cycle', 'clear'])('is told at once by %s', async (verb) => {
+    const { code, error, elapsedMs, raised } = await run([verb, '--json'], { heldForMs: 30_000 });
+    expect(code).toBe(75);
+    expect(error).toMatchObject({ code: 'CHASSIS_LOCKED' });
+    expect(elapsedMs).toBeLessThan(30_000);
+    expect(raised).toBe(0);
+  });
+});
+
+describe('cycle', () => {
+  it('powers off and on', async () => {
+    const { code, raised } = await run(['cycle'], { initially: 'on' });
+    expect(code).toBe(0);
+    expect(raised).toBe(1);
+  });
+
+  it('does not power on what it could not power off', async () => {
+    const { code, raised } = await run(['cycle'], { initially: 'on', faults: ['pgood stuck on'] });
+    expect(code).toBe(103);
+    expect(raised).toBe(0);
+  });
+});
+
+describe('a board file that changed, on SIGHUP to the service', () => {
+  const changed = JSON.stringify({ ...BOARD, name: 'another' });
+  /** A bus on which everything goes well; whoever starts it again has begun anew. */
+  const startsOnBus = () => {
+    const starts: number[] = [];
+    const objectBus: World['objectBus'] = async () => ({
+      isConnected: true,
+      start: async () => {
+        starts.push(starts.length);
+      },
+      changed: () => undefined,
+      emit: () => undefined,
+      close: async () => undefined,
+    });
+    return { starts, objectBus };
+  };
+
+  it.each([
+    ['is taken while every chassis is off', 'off', 2],
+    ['is refused while a chassis is on', 'on', 1],
+  ] as const)('%s', async (_, initially, starts) => {
+    const bus = startsOnBus();
+    const { code, stdout } = await run(['serve', '--state', 'off'], {
+      initially,
+      objectBus: bus.objectBus,
+      signalsAtMs: [20_000],
+      meanwhile: ({ after, hangUp, boardPath }) =>
+        after(10_000, () => {
+          writeFileSync(boardPath, changed);
+          hangUp();
+        }),
+    });
+    expect(bus.starts).toHaveLength(starts);
+    expect(stdout).toContain(initially === 'on' ? 'not reloaded' : 'starting over');
+    expect(code).toBe(0);
   });
 });
