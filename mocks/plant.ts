@@ -35,6 +35,8 @@ export interface PlantLine {
   readonly direction: 'in' | 'out';
   readonly level: Level;
   readonly asserted: boolean;
+  /** What the BMC drives it to, whatever it reads: asserted or not. Null while the BMC leaves it alone. */
+  readonly driven: boolean | null;
   /** How often the level changed since the plant started. */
   readonly changes: number;
 }
@@ -62,6 +64,16 @@ export type PlantEvent =
       readonly rail: string | null;
       readonly direction: 'in' | 'out';
       readonly level: Level;
+      readonly asserted: boolean;
+    }
+  /** The BMC drove a line, or the on bit of a PMBus output, whether it followed or not. */
+  | {
+      readonly type: 'drive';
+      readonly atMs: number;
+      readonly line: string;
+      readonly role: LineRole;
+      readonly chassis: number;
+      readonly rail: string | null;
       readonly asserted: boolean;
     }
   /** A rail starts towards another voltage: linear from `volts` now to `toVolts` at `untilMs`. */
@@ -260,6 +272,10 @@ export function createPlant(options: PlantOptions): Plant {
     record({ type: 'line', atMs: clock.nowMs(), line: key, role, chassis, rail, direction, level, asserted });
   };
 
+  const recordDrive = ({ key, role, chassis, rail }: Signal, asserted: boolean): void => {
+    record({ type: 'drive', atMs: clock.nowMs(), line: key, role, chassis, rail, asserted });
+  };
+
   const levelNow = (net: Net): Level => {
     if (net.held !== null) return net.held;
     const fromBmc = net.direction === 'out' ? net.driven : net.pull;
@@ -393,6 +409,7 @@ export function createPlant(options: PlantOptions): Plant {
       if (!wanted && !released && chassis !== undefined) rules.resetReleased(chassis, net);
     }
     for (const rail of net.rails) wantRail(rail, wanted);
+    recordDrive(net, wanted);
     net.direction = 'out';
     net.driven = level;
     net.failures = 0;
@@ -400,7 +417,9 @@ export function createPlant(options: PlantOptions): Plant {
   };
 
   const writeOperation = (page: Page, value: number): void => {
-    for (const rail of page.rails) wantRail(rail, (value & OPERATION_ON_BIT) !== 0);
+    const wanted = (value & OPERATION_ON_BIT) !== 0;
+    for (const rail of page.rails) wantRail(rail, wanted);
+    recordDrive(page, wanted);
     page.operation = value;
     page.failuresSeen = page.device.failures;
     refreshPage(page);
@@ -777,6 +796,7 @@ export function createPlant(options: PlantOptions): Plant {
         direction: signal.direction,
         level: signal.level,
         asserted: 'activeLevel' in signal ? netAsserted(signal) : signal.level === 1,
+        driven: drivenOf(signal),
         changes: signal.changes,
       })),
 
@@ -813,6 +833,11 @@ export function createPlant(options: PlantOptions): Plant {
       misuses.push(text);
     },
   };
+}
+
+function drivenOf(signal: Net | Page): boolean | null {
+  if ('operation' in signal) return (signal.operation & OPERATION_ON_BIT) !== 0;
+  return signal.direction === 'out' ? signal.driven === signal.activeLevel : null;
 }
 
 function isOutput(part: RailBoard['enable'] | RailBoard['good'], device: string, page: number): boolean {

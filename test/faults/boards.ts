@@ -1,63 +1,148 @@
+import fc from 'fast-check';
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
-import type { Random } from './random.ts';
+
+/** A board as it was drawn: plain data, which fast-check can make smaller piece by piece. */
+export type BoardDraw =
+  | { readonly shipped: string }
+  | { readonly wiring: (typeof WIRINGS)[number]; readonly chassis: readonly ChassisDraw[] };
+
+/** Whether the chassis of a board share a PMBus device (each has its own pages), its bus, or nothing. */
+const WIRINGS = ['apart', 'oneBus', 'oneDevice'] as const;
+
+interface ChassisDraw {
+  readonly rails: readonly RailDraw[];
+  /** Written in another order than they rise: the order of the file must not matter. */
+  readonly reversed: boolean;
+  readonly pgood: LineDraw & {
+    readonly deglitchMs: number;
+    readonly onTimeoutMs: number;
+    readonly offTimeoutMs: number;
+  };
+  readonly resets: readonly (LineDraw & { readonly releaseDelayMs: number })[];
+  readonly latch: (LineDraw & { readonly pulseMs: number }) | null;
+  readonly evidence: boolean;
+  readonly minOffMs: number;
+}
+
+interface RailDraw {
+  readonly enable: LineDraw & { readonly overPmbus: boolean };
+  readonly good: LineDraw & { readonly by: 'line' | 'pmbus' | 'none' };
+  /** One bit for each rail before it. */
+  readonly needs: number;
+  readonly settleMs: number;
+  readonly onTimeoutMs: number;
+  readonly offTimeoutMs: number;
+}
+
+interface LineDraw {
+  readonly low: boolean;
+}
 
 const CHIP = 'gpiochip-generated';
+/** What nobody can see to be good must be so when it has settled; the plant lets it rise in half that time. */
+const LEAST_UNSEEN_SETTLE_MS = 6;
 
-/** A board of its own for a seed: any graph of needs, every kind of enable and good signal, resets, a latch. */
-export function generateBoard(random: Random, chassisCount: 1 | 2): Board {
-  let line = 0;
-  const nextLine = () => ({ chip: CHIP, line: line++, active: random.chance(30) ? 'low' : 'high' });
-  const devices: Record<string, object> = {};
-  const chassis: Record<string, object> = {};
-  // Both chassis of a board may hang on one bus: what hangs for one then holds up the other.
-  const oneBus = random.chance(50);
+/** Mostly false; shrinks to it. */
+const rarely = (percent: number) => fc.nat(99).map((number) => number >= 100 - percent);
+const low = rarely(30);
 
-  for (let number = 0; number < chassisCount; number += 1) {
-    const device = `vr${number}`;
-    devices[device] = { bus: oneBus ? 1 : number + 1, address: `0x${(0x40 + number).toString(16)}` };
-    const names = Array.from(
-      { length: random.int(2, chassisCount === 2 ? 5 : 8) },
-      (_, index) => `R${index}`,
-    );
-    const rails: Record<string, object> = {};
-    for (const [index, name] of names.entries()) {
-      const needs = names.slice(0, index).filter(() => random.chance(35));
-      const overPmbus = random.chance(20);
-      const page = { pmbus: device, page: index };
-      const good = random.pick(['line', 'line', 'line', 'pmbus', 'none']);
-      rails[name] = {
-        nominalVolts: 1,
-        enable: overPmbus ? page : nextLine(),
-        ...(good === 'line' ? { good: nextLine() } : {}),
-        ...(good === 'pmbus' ? { good: { ...page, minVolts: 0.9, maxVolts: 1.1 } } : {}),
-        needs,
-        // What nobody can see to be good must be so when it has settled.
-        settleMs: good === 'none' ? random.int(6, 12) : random.int(0, 10),
-        onTimeoutMs: random.int(100, 500),
-        offTimeoutMs: random.int(100, 400),
-      };
-    }
-    const resets: Record<string, object> = {};
-    for (let reset = random.int(0, 2); reset > 0; reset -= 1) {
-      resets[`RESET${reset}`] = { ...nextLine(), releaseDelayMs: random.pick([0, 0, 5, 40]) };
-    }
-    chassis[number] = {
-      // Written in another order than they rise: the order of the file must not matter.
-      rails: Object.fromEntries(random.chance(50) ? Object.entries(rails).reverse() : Object.entries(rails)),
-      pgood: {
-        ...nextLine(),
-        deglitchMs: random.pick([0, 2, 5, 10]),
-        onTimeoutMs: random.int(400, 1000),
-        offTimeoutMs: random.int(400, 1000),
-      },
-      resets,
-      ...(random.chance(35) ? { latch: { ...nextLine(), pulseMs: random.int(0, 4) } } : {}),
-      ...(random.chance(30) ? { evidence: [device] } : {}),
-      minOffMs: random.pick([0, 0, 100, 300]),
-    };
+const rail: fc.Arbitrary<RailDraw> = fc.record({
+  enable: fc.record({ low, overPmbus: rarely(20) }),
+  good: fc.record({ low, by: fc.constantFrom('line', 'line', 'line', 'pmbus', 'none') }),
+  needs: fc.oneof(fc.nat(127), fc.constantFrom(0, 1, 2, 4, 8, 16)),
+  settleMs: fc.nat(10),
+  onTimeoutMs: fc.integer({ min: 100, max: 500 }),
+  offTimeoutMs: fc.integer({ min: 100, max: 400 }),
+});
+
+const chassis = (mostRails: number): fc.Arbitrary<ChassisDraw> =>
+  fc.record({
+    rails: fc.array(rail, { minLength: 1, maxLength: mostRails, size: 'max' }),
+    reversed: fc.boolean(),
+    pgood: fc.record({
+      low,
+      // Long ones too: what happens while a level is not believed yet has to be seen.
+      deglitchMs: fc.constantFrom(0, 2, 5, 10, 60, 200),
+      onTimeoutMs: fc.integer({ min: 400, max: 1000 }),
+      offTimeoutMs: fc.integer({ min: 400, max: 1000 }),
+    }),
+    resets: fc.array(fc.record({ low, releaseDelayMs: fc.constantFrom(0, 0, 5, 40) }), { maxLength: 2 }),
+    latch: fc.option(fc.record({ low, pulseMs: fc.nat(4) }), { freq: 2 }),
+    evidence: rarely(30),
+    minOffMs: fc.constantFrom(0, 0, 100, 300),
+  });
+
+/** Boards by how often they are drawn. Each case of the evaluation board polls a voltage for up to 20 s. */
+export const boardDraws: fc.Arbitrary<BoardDraw> = fc.oneof(
+  { weight: 30, arbitrary: fc.record({ wiring: fc.constant('apart'), chassis: fc.tuple(chassis(8)) }) },
+  {
+    weight: 16,
+    arbitrary: fc.record({ wiring: fc.constantFrom(...WIRINGS), chassis: fc.tuple(chassis(5), chassis(3)) }),
+  },
+  { weight: 8, arbitrary: fc.constant({ shipped: 'reference' }) },
+  { weight: 8, arbitrary: fc.constant({ shipped: 'openpower' }) },
+  { weight: 2, arbitrary: fc.constant({ shipped: 'ast2600-evb' }) },
+);
+
+export interface ShippedBoards {
+  readonly [name: string]: Board;
+}
+
+export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
+  if ('shipped' in draw) {
+    const board = shipped[draw.shipped];
+    if (!board) throw new RangeError(`no board ${draw.shipped} ships`);
+    return board;
   }
-  const { board, problems } = checkBoard({ name: 'generated', devices, chassis });
+  let line = 0;
+  const nextLine = (own: LineDraw) => ({ chip: CHIP, line: line++, active: own.low ? 'low' : 'high' });
+  const devices: Record<string, object> = {};
+  let firstPage = 0;
+  const described = draw.chassis.map((own, number) => {
+    const device = draw.wiring === 'oneDevice' ? 'vr' : `vr${number}`;
+    const bus = draw.wiring === 'apart' ? number + 1 : 1;
+    devices[device] ??= { bus, address: `0x${(0x40 + number).toString(16)}` };
+    const names = own.rails.map((_, index) => `R${index}`);
+    const rails = own.rails.map(({ enable, good, needs, ...times }, index) => {
+      const page = { pmbus: device, page: firstPage + index };
+      return [
+        `R${index}`,
+        {
+          ...times,
+          nominalVolts: 1,
+          enable: enable.overPmbus ? page : nextLine(enable),
+          ...(good.by === 'line' ? { good: nextLine(good) } : {}),
+          ...(good.by === 'pmbus' ? { good: { ...page, minVolts: 0.9, maxVolts: 1.1 } } : {}),
+          ...(good.by === 'none'
+            ? { settleMs: LEAST_UNSEEN_SETTLE_MS + (times.settleMs % LEAST_UNSEEN_SETTLE_MS) }
+            : {}),
+          needs: names.slice(0, index).filter((_, bit) => (needs & (1 << bit)) !== 0),
+        },
+      ] as const;
+    });
+    if (draw.wiring === 'oneDevice') firstPage += own.rails.length;
+    const { low: _, ...pgoodTimes } = own.pgood;
+    return {
+      rails: Object.fromEntries(own.reversed ? rails.reverse() : rails),
+      pgood: { ...nextLine(own.pgood), ...pgoodTimes },
+      resets: Object.fromEntries(
+        own.resets.map((reset, index) => [
+          `RESET${index + 1}`,
+          { ...nextLine(reset), releaseDelayMs: reset.releaseDelayMs },
+        ]),
+      ),
+      ...(own.latch === null ? {} : { latch: { ...nextLine(own.latch), pulseMs: own.latch.pulseMs } }),
+      ...(own.evidence ? { evidence: [device] } : {}),
+      minOffMs: own.minOffMs,
+    };
+  });
+  const { board, problems } = checkBoard({ name: 'generated', devices, chassis: { ...described } });
   if (!board) throw new TypeError(`a generated board is refused: ${JSON.stringify(problems)}`);
   return board;
+}
+
+export function boardNameOf(draw: BoardDraw): string {
+  if ('shipped' in draw) return draw.shipped;
+  return draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;
 }

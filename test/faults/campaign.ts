@@ -1,8 +1,24 @@
-import { type Case, caseOf, type ShippedBoards } from './cases.ts';
+import fc from 'fast-check';
+import type { ShippedBoards } from './boards.ts';
+import { type Case, type CaseDraw, caseDraws, caseOf, titleOf } from './draw.ts';
+import { isExcluded } from './exclusions.ts';
+import type { Violation } from './invariants.ts';
 import { play, type Told } from './story.ts';
 
-export interface Failure {
+/** Cases that are drawn from one seed, so that any of them is found again without those of other seeds. */
+export const BLOCK = 64;
+/** Smaller cases that are tried for a failing one. */
+const SHRINK_TRIES = 300;
+/** Failing cases that one worker makes smaller; the others are told as they were drawn. */
+const SHRUNK_PER_WORKER = 2;
+
+/** Where a case is found again: a seed of fast-check and a path from what it drew to what it made of it. */
+export interface Place {
   readonly seed: number;
+  readonly path: string;
+}
+
+export interface Failure extends Place {
   readonly title: string;
   readonly violations: readonly string[];
 }
@@ -11,81 +27,150 @@ export interface Failure {
 export interface Report {
   readonly cases: number;
   readonly processes: number;
-  /** How often by board, by script, by store, and by what struck. */
-  readonly counts: Readonly<Record<'board' | 'script' | 'store' | 'struck', Record<string, number>>>;
+  /** How often by board, by request, by store, by what struck, and by what is known and not counted as unsafe. */
+  readonly counts: Readonly<Record<CountName, Record<string, number>>>;
   readonly failures: readonly Failure[];
 }
+export const COUNTS = ['board', 'request', 'store', 'struck', 'excluded'] as const;
+type CountName = (typeof COUNTS)[number];
 
-/** From a worker: the seed of the case that it begins, and at last its report. */
-export type FromWorker = number | Report;
+/** From a worker: where the case is that it begins, and at last its report. */
+export type FromWorker = Place | Report;
 
 export interface Shard {
   readonly boards: ShippedBoards;
   readonly firstSeed: number;
-  readonly count: number;
+  /** Blocks of all shards together. */
+  readonly blocks: number;
   readonly shard: number;
   readonly shards: number;
 }
 
 export function emptyReport(): Report {
-  return { cases: 0, processes: 0, counts: { board: {}, script: {}, store: {}, struck: {} }, failures: [] };
-}
-
-export function titleOf({ boardName, chassis, script, faults, disturbances, store }: Case): string {
-  return [
-    `${boardName} ${chassis}, ${script.name}`,
-    ...faults.map(({ text, process }) => `"${text}" in process ${process}`),
-    ...disturbances.map(({ process, disturbance }) => `${JSON.stringify(disturbance)} in process ${process}`),
-    ...(store === 'kept' ? [] : [`state ${store}`]),
-  ].join('; ');
-}
-
-export function add(report: Report, played: Case, told: Told): Report {
-  const { boardName, script, store, seed } = played;
-  const counts = structuredClone(report.counts);
-  const count = (table: Record<string, number>, key: string) => {
-    table[key] = (table[key] ?? 0) + 1;
+  return {
+    cases: 0,
+    processes: 0,
+    counts: { board: {}, request: {}, store: {}, struck: {}, excluded: {} },
+    failures: [],
   };
-  count(counts.board, boardName);
-  count(counts.script, script.name);
-  if (store !== 'kept') count(counts.store, store);
-  for (const kind of told.struck) count(counts.struck, kind);
-  const failures = [...report.failures];
-  if (told.violations.length > 0) {
-    const violations = told.violations.map(({ rule, text }) => `${rule}: ${text}`);
-    failures.push({ seed, title: titleOf(played), violations });
-  }
-  return { cases: report.cases + 1, processes: report.processes + told.processes, counts, failures };
 }
 
 export function merge(left: Report, right: Report): Report {
-  const sum = (a: Record<string, number>, b: Record<string, number>) =>
-    Object.fromEntries(
-      [...new Set([...Object.keys(a), ...Object.keys(b)])].map((key) => [key, (a[key] ?? 0) + (b[key] ?? 0)]),
-    );
+  const sum = (name: CountName) => {
+    const [a, b] = [left.counts[name], right.counts[name]];
+    const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
+    return Object.fromEntries([...keys].map((key) => [key, (a[key] ?? 0) + (b[key] ?? 0)]));
+  };
   return {
     cases: left.cases + right.cases,
     processes: left.processes + right.processes,
     counts: {
-      board: sum(left.counts.board, right.counts.board),
-      script: sum(left.counts.script, right.counts.script),
-      store: sum(left.counts.store, right.counts.store),
-      struck: sum(left.counts.struck, right.counts.struck),
+      board: sum('board'),
+      request: sum('request'),
+      store: sum('store'),
+      struck: sum('struck'),
+      excluded: sum('excluded'),
     },
     failures: [...left.failures, ...right.failures],
   };
 }
 
-/** Every `shards`-th case: neighbouring seeds go to different workers, so that all are busy to the end. */
+/** The case at a place. */
+export function caseAt({ seed, path }: Place, boards: ShippedBoards): Case {
+  const [draw] = fc.sample(caseDraws, { seed, path, numRuns: 1 });
+  if (draw === undefined) throw new RangeError(`there is no case at ${seed}:${path}`);
+  return caseOf(draw, boards);
+}
+
+/** What of a played case counts. */
+function counted(played: Case, { violations }: Told): Violation[] {
+  return violations.filter((violation) => isExcluded(violation, played) === null);
+}
+
+/** Every `shards`-th block: neighbouring ones go to different workers, so that all are busy to the end. */
 export async function runShard(
-  { boards, firstSeed, count, shard, shards }: Shard,
-  begins: (seed: number) => void,
+  { boards, firstSeed, blocks, shard, shards }: Shard,
+  begins: (place: Place) => void,
 ): Promise<Report> {
-  let report = emptyReport();
-  for (let index = shard; index < count; index += shards) {
-    begins(firstSeed + index);
-    const plan = caseOf(firstSeed + index, boards);
-    report = add(report, plan, await play(plan));
+  const report = structuredClone(emptyReport()) as {
+    -readonly [Key in keyof Report]: Report[Key];
+  };
+  const failures: Failure[] = [];
+  let shrinksLeft = SHRUNK_PER_WORKER;
+  for (let block = shard; block < blocks; block += shards) {
+    const seed = firstSeed + block;
+    for (let next = 0; next < BLOCK; ) {
+      let index = next;
+      const property = fc.asyncProperty(caseDraws, async (draw) => {
+        begins({ seed, path: String(index) });
+        index += 1;
+        const played = caseOf(draw, boards);
+        const told = await play(played);
+        count(report.counts, played, told);
+        report.cases += 1;
+        report.processes += told.processes;
+        return counted(played, told).length === 0;
+      });
+      const outcome = await fc.check(property, {
+        seed,
+        path: String(next),
+        numRuns: BLOCK - next,
+        endOnFailure: true,
+      });
+      if (!outcome.failed) break;
+      const drawn = { seed, path: String(index - 1) };
+      failures.push(await failureAt(drawn, boards, shrinksLeft > 0, begins));
+      shrinksLeft -= 1;
+      next = index;
+    }
   }
-  return report;
+  return { ...report, failures };
+}
+
+function count(counts: Report['counts'], played: Case, told: Told): void {
+  const { boardName, requests, store } = played;
+  const add = (table: Record<string, number>, key: string) => {
+    table[key] = (table[key] ?? 0) + 1;
+  };
+  add(counts.board, boardName);
+  for (const asked of requests) add(counts.request, asked);
+  if (store !== 'kept') add(counts.store, store);
+  for (const kind of told.struck) add(counts.struck, kind);
+  const excluded = told.violations.flatMap((violation) => isExcluded(violation, played) ?? []);
+  for (const name of new Set(excluded)) add(counts.excluded, name);
+}
+
+/** The failing case at a place, made as small as it goes while it breaks the same invariant. */
+async function failureAt(
+  drawn: Place,
+  boards: ShippedBoards,
+  shrinks: boolean,
+  begins: (place: Place) => void,
+): Promise<Failure> {
+  const violationsOf = async (draw: CaseDraw) => {
+    const played = caseOf(draw, boards);
+    return counted(played, await play(played));
+  };
+  let place = drawn;
+  if (shrinks) {
+    let wanted: Violation['invariant'] | undefined;
+    let tries = 0;
+    const property = fc.asyncProperty(caseDraws, async (draw) => {
+      begins(drawn);
+      tries += 1;
+      if (tries > SHRINK_TRIES) return true;
+      const found = await violationsOf(draw);
+      wanted ??= found[0]?.invariant;
+      return !found.some(({ invariant }) => invariant === wanted);
+    });
+    const { counterexamplePath } = await fc.check(property, { ...drawn, numRuns: 1 });
+    if (counterexamplePath !== null) place = { seed: drawn.seed, path: counterexamplePath };
+  }
+  const played = caseAt(place, boards);
+  const violations = counted(played, await play(played));
+  return {
+    ...place,
+    title: titleOf(played),
+    violations: violations.map(({ invariant, text }) => `${invariant}: ${text}`),
+  };
 }

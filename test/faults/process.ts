@@ -2,32 +2,61 @@ import type { Clock, GpioBackend, I2cBackend, I2cDevice } from '../../hw/ports.t
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import type { Plant } from '../../mocks/plant.ts';
+import { createStallingLoop } from '../../mocks/stall.ts';
 import type { Board } from '../../src/board/schema.ts';
+import type { PowerError } from '../../src/errors.ts';
 import { openChassis } from '../../src/run/hardware.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { expectDone } from '../../src/run/outcome.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import { type Job, type RunResult, runSequence } from '../../src/run/runner.ts';
 import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import type { Plan } from '../../src/sequence/plan.ts';
+import { reconcile } from '../../src/sequence/reconcile.ts';
+import type { Disturbance, Signal } from './draw.ts';
+
+export type Verb =
+  | 'start'
+  | 'wait-on'
+  | 'stop'
+  | 'wait-off'
+  | 'on'
+  | 'off'
+  | 'cycle'
+  | 'clear'
+  | 'status'
+  | 'watch';
+
+/** What each verb runs, one after the other while each of them reaches what it is for. */
+const JOBS_OF: Readonly<Record<Exclude<Verb, 'status'>, readonly Job[]>> = {
+  start: [JOBS.start],
+  'wait-on': [JOBS.waitOn],
+  stop: [JOBS.stop],
+  'wait-off': [JOBS.waitOff],
+  on: [JOBS.on],
+  off: [JOBS.off],
+  cycle: [JOBS.off, JOBS.on],
+  clear: [JOBS.clear],
+  watch: [JOBS.watch],
+};
+/** Verbs that only look, as long as nothing is lost. */
+export const LOOKING: readonly Verb[] = ['status', 'watch'];
+/** Verbs that do what they can with a chassis of which a part is out of reach. */
+const POWERS_OFF: readonly Verb[] = ['stop', 'off'];
 
 /** Calls of one process into its world. A run makes some thousands; one that loops without time makes more. */
 const CALL_LIMIT = 500_000;
-
-/** How a process is disturbed from outside; times from its start. */
-export type Disturbance =
-  /** kill -9 at its n-th write to a line or device, before or after the write took effect. */
-  | { readonly kind: 'killAtWrite'; readonly write: number; readonly when: 'before' | 'after' }
-  | { readonly kind: 'killAtTime'; readonly ms: number }
-  | (Signal & { readonly kind: 'signalAtWrite'; readonly write: number })
-  | (Signal & { readonly kind: 'signalAtTime'; readonly ms: number });
-
-interface Signal {
-  readonly signal: 'SIGTERM' | 'SIGINT';
-  /** A second one follows after so long; null: it is left to end by itself. */
-  readonly againMs: number | null;
-}
+/** So many wakes without a reason are enough to see what they do. */
+const SPURIOUS_WAKES = 200;
 
 export type Ending =
-  | { readonly kind: 'ended'; readonly job: Job; readonly result: RunResult }
+  /** `failure` is what the process tells, and why its exit code is not 0; null: it is 0. */
+  | {
+      readonly kind: 'ended';
+      readonly job: Job | null;
+      readonly result: RunResult;
+      readonly failure: PowerError | null;
+    }
   | { readonly kind: 'rejected'; readonly error: unknown }
   | { readonly kind: 'killed' }
   | { readonly kind: 'hung'; readonly limitMs: number };
@@ -39,42 +68,68 @@ export interface ProcessOptions {
   readonly plant: Plant;
   readonly clock: Clock;
   readonly store: SnapshotStore;
+  readonly verb: Verb;
   readonly record: (entry: Recorded) => void;
-  /** Whether its command powers off, and takes what it can have of the chassis. */
-  readonly powersOff: boolean;
-  /** Run one after the other while each of them reaches what it is for. */
-  readonly jobs: readonly Job[];
-  readonly succeeded: (job: Job, result: RunResult) => boolean;
-  readonly disturbance: Disturbance | null;
+  /** Waits until nobody else drives the chassis; rejects as the lock does. Null: it takes none. */
+  readonly lock: ((clock: Clock, signal: AbortSignal) => Promise<() => void>) | null;
+  /** For a watch: whether another process drives the chassis now. */
+  readonly superseded: () => boolean;
+  /** Asks a watch to end. */
+  readonly leave?: AbortSignal;
+  /** Told when it has the lock, before it does anything else. */
+  readonly onBegin: () => void;
+  /** Told before each of its writes to a line or device, counted from 1. */
+  readonly onWrite: (write: number) => void;
+  readonly disturbances: readonly Disturbance[];
+  /** Longest time from the begin to the end. */
   readonly limitMs: number;
+}
+
+/** A write that took time: the level that it was judged by may have changed meanwhile. */
+export interface SlowWrite {
+  readonly askedMs: number;
+  readonly doneMs: number;
 }
 
 export interface Process {
   readonly ending: Ending;
-  /** When the disturbance came; null: the process ended by itself before. */
+  /** When it had the lock; null: it never got it. */
+  readonly beganMs: number | null;
+  /** When a kill or a signal came; null: it ended by itself before. */
   readonly disturbedAtMs: number | null;
   /** When the second signal came; null: none did. */
   readonly abandonedAtMs: number | null;
-  readonly writes: number;
+  /** Disturbances that came to pass. */
+  readonly struck: readonly Disturbance[];
+  /** From when to when it stood still. */
+  readonly stalls: readonly { readonly fromMs: number; readonly toMs: number }[];
+  readonly slowWrites: readonly SlowWrite[];
 }
 
 const NEVER = new Promise<never>(() => undefined);
 
 /**
- * Runs jobs as a process would: with its own handles, which the kernel takes back however it ends. A killed
+ * Runs a command as a process would: with its own handles, which the kernel takes back however it ends. A killed
  * process does nothing more from that moment: not a write, not a wake-up, not a saved state.
  */
 export async function runProcess(options: ProcessOptions): Promise<Process> {
-  const { board, chassis, plan, plant, clock, disturbance, limitMs } = options;
+  const { board, chassis, plan, plant, clock, verb, limitMs, disturbances } = options;
+  const loop = createStallingLoop(clock);
   let dead = false;
   let calls = 0;
   let writes = 0;
+  let beganMs: number | null = null;
   let disturbedAtMs: number | null = null;
   let abandonedAtMs: number | null = null;
+  let unlock: () => void = () => undefined;
   let endLife: (kind: 'killed' | 'hung') => void = () => undefined;
   const handles = new Set<() => Promise<void>>();
   const timers = new Set<() => void>();
+  const wakes = new Set<() => void>();
   const stops: (() => void)[] = [];
+  const struck: Disturbance[] = [];
+  const stalls: { fromMs: number; toMs: number }[] = [];
+  const slowWrites: SlowWrite[] = [];
   const lifeEnd = new Promise<'killed' | 'hung'>((resolve) => {
     endLife = (kind) => {
       if (dead) return;
@@ -82,50 +137,97 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
       resolve(kind);
     };
   });
+
   const burn = (): void => {
     calls += 1;
     if (calls > CALL_LIMIT) throw new Error(`${CALL_LIMIT} calls in one process: it loops`);
   };
-  const kill = (): void => {
-    disturbedAtMs = clock.nowMs();
+  const kill = (disturbance: Disturbance): void => {
+    struck.push(disturbance);
+    disturbedAtMs ??= clock.nowMs();
     endLife('killed');
+  };
+  const stall = (disturbance: Disturbance & { readonly ms: number }): void => {
+    struck.push(disturbance);
+    const fromMs = clock.nowMs();
+    stalls.push({ fromMs, toMs: fromMs + disturbance.ms });
+    loop.stall(disturbance.ms);
   };
 
   const first = new AbortController();
   const second = new AbortController();
-  const sendSignal = ({ signal, againMs }: Signal): void => {
-    disturbedAtMs = clock.nowMs();
+  const sendSignal = (disturbance: Disturbance & Signal): void => {
+    const { signal, againMs } = disturbance;
+    if (first.signal.aborted) return;
+    struck.push(disturbance);
+    disturbedAtMs ??= clock.nowMs();
     first.abort(signal);
     if (againMs === null) return;
     stops.push(
-      clock.after(againMs, () => {
+      loop.clock.after(againMs, () => {
         abandonedAtMs = clock.nowMs();
         second.abort(signal);
       }),
     );
   };
+  const leave = () => first.abort('request');
+  options.leave?.addEventListener('abort', leave);
+  if (options.leave?.aborted) leave();
+
+  const wakeAll = (disturbance: Disturbance & { readonly everyMs: number }): void => {
+    let left = SPURIOUS_WAKES;
+    const wake = (): void => {
+      if (left === SPURIOUS_WAKES) struck.push(disturbance);
+      left -= 1;
+      for (const each of [...wakes]) each();
+      if (left > 0) stops.push(loop.clock.after(disturbance.everyMs, wake));
+    };
+    stops.push(loop.clock.after(disturbance.everyMs, wake));
+  };
+
+  /** What is to happen at this call or write, one of which is null. */
+  const atCall = (when: 'before' | 'after', write: number | null): void => {
+    for (const disturbance of disturbances) {
+      if (disturbance.kind === 'stallAtCall' && disturbance.call === calls && disturbance.when === when) {
+        stall(disturbance);
+      }
+      if (write === null) continue;
+      if (disturbance.kind === 'signalAtWrite' && disturbance.write === write && when === 'before') {
+        sendSignal(disturbance);
+      }
+      if (
+        disturbance.kind === 'killAtWrite' &&
+        disturbance.write === write &&
+        disturbance.when === when &&
+        !dead
+      ) {
+        kill(disturbance);
+      }
+    }
+  };
 
   /** A process that is dead by the end of a call never comes back from it. */
-  const mortal = async <T>(call: () => Promise<T>): Promise<T> => {
+  const ask = async <T>(isWrite: boolean, call: () => Promise<T>): Promise<T> => {
     burn();
+    if (dead) return NEVER;
+    const askedMs = clock.nowMs();
+    const write = isWrite ? ++writes : null;
+    atCall('before', write);
+    if (write !== null) options.onWrite(write);
     if (dead) return NEVER;
     try {
       const value = await call();
+      atCall('after', write);
       return dead ? NEVER : value;
     } catch (error) {
       if (dead) return NEVER;
       throw error;
+    } finally {
+      if (isWrite && clock.nowMs() > askedMs) slowWrites.push({ askedMs, doneMs: clock.nowMs() });
     }
   };
-  const write = (call: () => Promise<void>): Promise<void> =>
-    mortal(async () => {
-      writes += 1;
-      if (disturbance?.kind === 'signalAtWrite' && disturbance.write === writes) sendSignal(disturbance);
-      const last =
-        disturbance?.kind === 'killAtWrite' && disturbance.write === writes ? disturbance.when : null;
-      if (last !== 'before') await call();
-      if (last !== null) kill();
-    });
+  const read = <T>(call: () => Promise<T>): Promise<T> => ask(false, call);
+  const write = (call: () => Promise<void>): Promise<void> => ask(true, call);
   /** The kernel closes what a process had open, and closing twice is no harm. */
   const owned = <T extends { close(): Promise<void> }>(handle: T): (() => Promise<void>) => {
     const close = async () => {
@@ -144,7 +246,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     wallTime: () => clock.wallTime(),
     after: (delayMs, run) => {
       burn();
-      const cancel = clock.after(delayMs, () => {
+      const cancel = loop.clock.after(delayMs, () => {
         timers.delete(cancel);
         if (!dead) run();
       });
@@ -156,53 +258,60 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     },
   };
 
-  const rawGpio = createMockGpio(plant);
+  const rawGpio = loop.gpio(createMockGpio(plant));
   const gpio: GpioBackend = {
     openOutput: (ref) =>
-      mortal(async () => {
+      read(async () => {
         const raw = await rawGpio.openOutput(ref);
         const close = owned(raw);
         return {
-          read: () => mortal(() => raw.read()),
+          read: () => read(() => raw.read()),
           write: (level) => write(() => raw.write(level)),
-          close: () => mortal(close),
+          close: () => read(close),
         };
       }),
     openInput: (ref) =>
-      mortal(async () => {
+      read(async () => {
         const raw = await rawGpio.openInput(ref);
         const close = owned(raw);
         return {
-          read: () => mortal(() => raw.read()),
-          onEdge: (wake, watching) =>
-            raw.onEdge(() => {
+          read: () => read(() => raw.read()),
+          onEdge: (wake, watching) => {
+            const told = () => {
               if (!dead) wake();
-            }, watching),
-          close: () => mortal(close),
+            };
+            wakes.add(told);
+            const end = raw.onEdge(told, watching);
+            return () => {
+              wakes.delete(told);
+              end();
+            };
+          },
+          close: () => read(close),
         };
       }),
   };
 
-  const rawI2c = createMockI2c(plant);
+  const rawI2c = loop.i2c(createMockI2c(plant));
   const device = (raw: I2cDevice): I2cDevice => ({
-    readByte: (command) => mortal(() => raw.readByte(command)),
-    readWord: (command) => mortal(() => raw.readWord(command)),
+    readByte: (command) => read(() => raw.readByte(command)),
+    readWord: (command) => read(() => raw.readWord(command)),
     writeByte: (command, value) => write(() => raw.writeByte(command, value)),
   });
   const i2c: I2cBackend = {
     openBus: (bus) =>
-      mortal(async () => {
+      read(async () => {
         const raw = await rawI2c.openBus(bus);
         const close = owned(raw);
         return {
           // The bus is let go when its holder dies, or the next process would wait for a dead one.
           transaction: (address, steps) =>
-            mortal(() =>
+            read(() =>
               raw.transaction(address, (held) =>
                 Promise.race([steps(device(held)), lifeEnd.then(() => undefined as never)]),
               ),
             ),
-          close: () => mortal(close),
+          close: () => read(close),
         };
       }),
   };
@@ -211,31 +320,57 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     load: () => options.store.load(),
     save: (state, sequence) => (dead ? null : options.store.save(state, sequence)),
   };
-  const runOptions = {
-    plan,
-    clock: ownClock,
-    store,
-    signal: first.signal,
-    abandon: second.signal,
-    record: (entry: Recorded) => {
-      if (!dead) options.record(entry);
-    },
+  const begin = (): void => {
+    beganMs = clock.nowMs();
+    options.onBegin();
+    stops.push(clock.after(limitMs, () => endLife('hung')));
+    for (const disturbance of disturbances) {
+      if (disturbance.kind === 'killAtTime')
+        stops.push(clock.after(disturbance.atMs, () => kill(disturbance)));
+      if (disturbance.kind === 'signalAtTime')
+        stops.push(loop.clock.after(disturbance.atMs, () => sendSignal(disturbance)));
+      if (disturbance.kind === 'stallAtTime')
+        stops.push(clock.after(disturbance.atMs, () => stall(disturbance)));
+      if (disturbance.kind === 'spuriousWakes') wakeAll(disturbance);
+    }
   };
 
   const life = async (): Promise<Ending> => {
     try {
+      unlock = (await options.lock?.(ownClock, first.signal)) ?? unlock;
+      begin();
       const ports = { gpio: async () => gpio, i2c: async () => i2c, clock: ownClock };
-      const described = board.chassis[chassis];
-      if (!described) throw new RangeError(`no chassis ${chassis}`);
-      const hardware = await openChassis(board, chassis, ports, { whatCanBeHad: options.powersOff });
+      const hardware = await openChassis(board, chassis, ports, {
+        whatCanBeHad: POWERS_OFF.includes(verb),
+      });
       try {
-        for (const [index, job] of options.jobs.entries()) {
-          const result = await runSequence(job, { ...runOptions, hardware });
-          if (index + 1 === options.jobs.length || !options.succeeded(job, result)) {
-            return { kind: 'ended', job, result };
-          }
+        if (verb === 'status') {
+          const { hint } = store.load();
+          const { observation, unreadable } = await hardware.observe();
+          if (unreadable[0]) throw unreadable[0].error;
+          const seen = reconcile(plan, observation, hint, clock.nowMs());
+          return { kind: 'ended', job: null, result: { ...seen, answer: null }, failure: null };
         }
-        throw new RangeError('a process without a job');
+        let ended: Ending | null = null;
+        for (const job of JOBS_OF[verb]) {
+          const result = await runSequence(job, {
+            plan,
+            hardware,
+            clock: ownClock,
+            store,
+            signal: first.signal,
+            abandon: second.signal,
+            superseded: options.superseded,
+            record: (entry) => {
+              if (!dead) options.record(entry);
+            },
+          });
+          const failure = verb === 'watch' ? null : failureOf(chassis, verb, job, result);
+          ended = { kind: 'ended', job, result, failure };
+          if (failure !== null) break;
+        }
+        if (ended === null) throw new RangeError('a process without a job');
+        return ended;
       } finally {
         await hardware.close();
       }
@@ -244,17 +379,24 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     }
   };
 
-  stops.push(clock.after(limitMs, () => endLife('hung')));
-  if (disturbance?.kind === 'killAtTime') stops.push(clock.after(disturbance.ms, kill));
-  if (disturbance?.kind === 'signalAtTime') {
-    stops.push(clock.after(disturbance.ms, () => sendSignal(disturbance)));
-  }
   const ending = await Promise.race([
     life(),
     lifeEnd.then((kind): Ending => (kind === 'killed' ? { kind } : { kind, limitMs })),
   ]);
   dead = true;
+  options.leave?.removeEventListener('abort', leave);
   for (const stop of [...stops, ...timers]) stop();
   for (const close of [...handles]) await close();
-  return { ending, disturbedAtMs, abandonedAtMs, writes };
+  unlock();
+  return { ending, beganMs, disturbedAtMs, abandonedAtMs, struck, stalls, slowWrites };
+}
+
+/** What the command line would end with, null for exit code 0. */
+function failureOf(chassis: number, verb: Verb, job: Job, result: RunResult): PowerError | null {
+  try {
+    expectDone(chassis, verb, job, result);
+    return null;
+  } catch (error) {
+    return error as PowerError;
+  }
 }

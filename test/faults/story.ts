@@ -1,43 +1,36 @@
+import type { Clock } from '../../hw/ports.ts';
 import { type Fault, parseFault } from '../../mocks/faults.ts';
 import { createPlant, type PlantEvent } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Board } from '../../src/board/schema.ts';
-import { JOBS } from '../../src/run/jobs.ts';
+import { PowerError } from '../../src/errors.ts';
 import type { Recorded } from '../../src/run/record.ts';
-import type { Job } from '../../src/run/runner.ts';
 import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import type { Hint } from '../../src/sequence/state.ts';
-import type { Case, Request, StoreKind } from './cases.ts';
-import { type Disturbance, runProcess } from './process.ts';
-import { createRandom } from './random.ts';
-import {
-  describeEnding,
-  judge,
-  sceneOf,
-  succeeded,
-  type Verb,
-  type Violation,
-  worstCaseMs,
-} from './rules.ts';
+import { type Case, type Disturbance, type Request, type StoreKind, tellDisturbance } from './draw.ts';
+import { describeEnding, judge, sceneOf, type Violation, worstCaseMs } from './invariants.ts';
+import { LOOKING, runProcess, type Verb } from './process.ts';
 
 /** Time in which the slowest rail of a repaired chassis has discharged. */
 const REPAIR_MS = 10_000;
 /** Commands that systemd and an operator give for one request before they leave the chassis alone. */
 const PATIENCE = 3;
+/** As `src/cli` has it: stages and `off` wait for another process to leave the chassis, people are told at once. */
+const PATIENT: readonly Verb[] = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
+const LOCK_WAIT_MS = 60_000;
+const LOCK_POLL_MS = 200;
+/** A case of many commands on a slow board ends far below this; one that loops does not. */
+const CASE_LIMIT_MS = 7_200_000;
 
-const PROCESSES: Readonly<Record<Request, readonly (readonly [Verb, readonly Job[]])[]>> = {
-  startOn: [
-    ['start', [JOBS.start]],
-    ['wait-on', [JOBS.waitOn]],
-  ],
-  stopOff: [
-    ['stop', [JOBS.stop]],
-    ['wait-off', [JOBS.waitOff]],
-  ],
-  on: [['on', [JOBS.on]]],
-  off: [['off', [JOBS.off]]],
-  cycle: [['cycle', [JOBS.off, JOBS.on]]],
+const VERBS: Readonly<Record<Request, readonly Verb[]>> = {
+  startOn: ['start', 'wait-on'],
+  stopOff: ['stop', 'wait-off'],
+  on: ['on'],
+  off: ['off'],
+  cycle: ['cycle'],
+  status: ['status'],
+  clear: ['clear'],
 };
 
 export interface Told {
@@ -62,10 +55,10 @@ interface Note {
  * repair of everything that is broken, and then off, on and off, which a sound chassis must do.
  */
 export async function play(plan: Case): Promise<Told> {
-  const { board, script } = plan;
+  const { board } = plan;
   const clock = createVirtualClock();
-  const plant = createPlant({ board, clock, initially: script.initially });
-  const random = createRandom(plan.restSeed);
+  // Nobody is given time to notice what he has to look at before he acts.
+  const plant = createPlant({ board, clock, initially: plan.initially, timing: { reactionMs: 0 } });
   const faults = new Map<string, Fault>();
   const violations: Violation[] = [];
   const struck = new Set<string>();
@@ -74,11 +67,25 @@ export async function play(plan: Case): Promise<Told> {
   let repairedMs = Number.NEGATIVE_INFINITY;
   let repaired = false;
 
+  let thrown = 0;
+  const roll = (most: number): number => {
+    const die = plan.dice[thrown % plan.dice.length] ?? 0;
+    thrown += 1;
+    return Math.floor((die * (most + 1)) / 100);
+  };
+  const chance = (percent: number): boolean => roll(99) >= 100 - percent;
+
   const pause = (ms: number) =>
     new Promise<void>((resolve) => {
       clock.after(ms, resolve);
     });
   const note = (text: string) => notes.push({ atMs: clock.nowMs(), text: () => text });
+  const putIn = (text: string): void => {
+    const fault = parseFault(text, board);
+    faults.set(fault.text, fault);
+    plant.addFault(fault);
+    note(`put in: ${text}`);
+  };
 
   /** Plays the part of everybody who gives commands to one chassis. */
   const createChassis = (chassis: number, isUnderTest: boolean) => {
@@ -86,34 +93,49 @@ export async function play(plan: Case): Promise<Told> {
     if (!described) throw new RangeError(`no chassis ${chassis}`);
     const chassisPlan = planOf(described);
     const limitMs = worstCaseMs(board, chassis);
-    const disk = createDisk(plan.store, random.int(1, 12));
+    const disk = createDisk(plan.store, 1 + roll(11));
+    const drivers: { readonly fromMs: number; toMs: number }[] = [];
+    let isDriven = false;
     let nth = 0;
     let disturbed = false;
+    let watching: { readonly leave: AbortController; readonly ended: Promise<void> } | null = null;
 
-    const runOne = async (verb: Verb, jobs: readonly Job[]): Promise<End> => {
+    const lock =
+      (isPatient: boolean) =>
+      async (own: Clock, signal: AbortSignal): Promise<() => void> => {
+        const untilMs = own.nowMs() + (isPatient ? LOCK_WAIT_MS : 0);
+        while (isDriven) {
+          if (own.nowMs() >= untilMs) throw new PowerError('CHASSIS_LOCKED', 'another process drives it');
+          await new Promise<void>((resolve) => {
+            own.after(LOCK_POLL_MS, resolve);
+          });
+          if (signal.aborted) throw new PowerError('INTERRUPTED', 'while it waited for another process');
+        }
+        isDriven = true;
+        const driver = { fromMs: own.nowMs(), toMs: Number.POSITIVE_INFINITY };
+        drivers.push(driver);
+        return () => {
+          isDriven = false;
+          driver.toMs = clock.nowMs();
+        };
+      };
+
+    const runOne = async (verb: Verb, sinceMs: number, leave?: AbortSignal): Promise<End> => {
       const index = nth;
       nth += 1;
       processes += 1;
-      if (isUnderTest && !repaired) {
-        for (const { text } of plan.faults.filter(({ process }) => process === index)) {
-          const fault = parseFault(text, board);
-          faults.set(fault.text, fault);
-          plant.addFault(fault);
-          note(`put in: ${text}`);
-        }
-      }
-      const disturbance: Disturbance | null =
-        (isUnderTest &&
-          !repaired &&
-          plan.disturbances.find(({ process }) => process === index)?.disturbance) ||
-        null;
-      const fromMs = clock.nowMs();
-      const before = sceneOf(plant, chassis);
-      const hazards = plant.hazards.length;
-      const misuses = plant.misuses.length;
-      note(
-        `chassis ${chassis}: ${verb} begins${disturbance ? `, to be disturbed: ${tell(disturbance)}` : ''}`,
-      );
+      const isDisturbed = isUnderTest && !repaired;
+      const own = isDisturbed ? plan.faults.filter(({ process }) => process === index) : [];
+      const disturbances = isDisturbed
+        ? plan.disturbances.filter(({ process }) => process === index).map((each) => each.disturbance)
+        : [];
+      const takesLock = !LOOKING.includes(verb);
+      let before = sceneOf(plant, chassis);
+      let { hint } = disk;
+      let hazards = 0;
+      let misuses = 0;
+      let historyFrom = 0;
+      let ownDriver: (typeof drivers)[number] | undefined;
       const process = await runProcess({
         board,
         chassis,
@@ -121,19 +143,37 @@ export async function play(plan: Case): Promise<Told> {
         plant,
         clock,
         store: disk.open(),
+        verb,
         record: (entry) =>
           notes.push({ atMs: entry.atMs, text: () => `  ${chassis}  ${tellRecorded(entry)}` }),
-        powersOff: verb === 'stop' || verb === 'off',
-        jobs,
-        succeeded: (job, result) => succeeded(job, result, fromMs),
-        disturbance,
-        limitMs,
+        lock: takesLock ? lock(PATIENT.includes(verb)) : null,
+        superseded: () => {
+          const state = disk.open().load().hint?.state;
+          return state === undefined ? isDriven : state !== 'pgood';
+        },
+        ...(leave ? { leave } : {}),
+        onBegin: () => {
+          note(
+            `chassis ${chassis}: ${verb} begins (process ${index})${disturbances.map((each) => `, ${tellDisturbance(each)}`).join('')}`,
+          );
+          if (takesLock) ownDriver = drivers.at(-1);
+          for (const { text, write } of own) if (write === null) putIn(text);
+          before = sceneOf(plant, chassis);
+          ({ hint } = disk);
+          hazards = plant.hazards.length;
+          misuses = plant.misuses.length;
+          historyFrom = plant.history.length;
+        },
+        onWrite: (write) => {
+          for (const fault of own) if (fault.write === write) putIn(fault.text);
+        },
+        disturbances,
+        limitMs: watchLimit(verb) ?? limitMs + stallsOf(disturbances) + othersLimitMs,
       });
       note(`chassis ${chassis}: ${verb} ended ${describeEnding(process)}`);
-      if (disturbance && process.disturbedAtMs !== null) {
-        struck.add(kindOf(disturbance));
-        disturbed = true;
-      }
+      for (const each of process.struck) struck.add(kindOf(each));
+      if (process.disturbedAtMs !== null) disturbed = true;
+      const beganMs = process.beganMs ?? clock.nowMs();
       const spans = faultSpans(plant.history);
       const felt = (sinceMs: number) =>
         spans
@@ -142,28 +182,37 @@ export async function play(plan: Case): Promise<Told> {
           .filter((fault) => reaches(fault, board, chassis));
       const sinceRepair = felt(repairedMs).filter((fault) => !isTooShort(fault, described.pgood.deglitchMs));
       const only = sinceRepair.length === 1 ? sinceRepair[0] : undefined;
-      const first = index === 0 && isUnderTest && !repaired && plan.faults.length === 1;
+      const isFirst =
+        index === 0 && isUnderTest && !repaired && plan.faults.length === 1 && plan.faults[0]?.write === null;
       violations.push(
         ...judge({
           board,
           chassis,
           verb,
-          fromMs,
           toMs: clock.nowMs(),
           before,
           after: sceneOf(plant, chassis),
           process,
-          limitMs,
-          hazards: plant.hazards.slice(hazards).filter((hazard) => hazard.chassis === chassis),
+          hazards: plant.hazards
+            .slice(hazards)
+            .filter((hazard) => hazard.chassis === chassis && !LOOKING.includes(verb)),
           misuses: plant.misuses.slice(misuses),
           history: plant.history,
-          faults: felt(fromMs),
-          sinceRepair,
+          historyFrom,
+          faults: felt(beganMs),
           healthy: sinceRepair.length === 0,
           undisturbed: !disturbed,
+          others: drivers.filter(
+            (driver) =>
+              driver !== ownDriver &&
+              driver.toMs > Math.min(beganMs, sinceMs) &&
+              driver.fromMs <= clock.nowMs(),
+          ),
           stateKept: plan.store === 'kept',
+          hintBefore: hint,
+          hintAfter: disk.hint,
           only:
-            first && only?.when.kind === 'start' && only.forMs === null && script.initially === 'off'
+            isFirst && only?.when.kind === 'start' && only.forMs === null && plan.initially === 'off'
               ? only
               : null,
         }),
@@ -171,13 +220,30 @@ export async function play(plan: Case): Promise<Told> {
       const { ending } = process;
       if (ending.kind === 'killed') return 'killed';
       if (ending.kind === 'rejected' && process.disturbedAtMs !== null) return 'interrupted';
-      return ending.kind === 'ended' && succeeded(ending.job, ending.result, fromMs) ? 'done' : 'failed';
+      return ending.kind === 'ended' && ending.failure === null ? 'done' : 'failed';
+    };
+
+    /** What the resident service does when the state file says that the chassis is on. */
+    const watchOver = (): void => {
+      if (!plan.watched || !isUnderTest || watching !== null || disk.hint?.state !== 'pgood') return;
+      const leave = new AbortController();
+      const ended = runOne('watch', clock.nowMs(), leave.signal).then(() => {
+        watching = null;
+      });
+      watching = { leave, ended };
+    };
+    const endWatch = async (): Promise<void> => {
+      watching?.leave.abort();
+      await watching?.ended;
     };
 
     const request = async (asked: Request): Promise<End> => {
-      for (const [verb, jobs] of PROCESSES[asked]) {
-        const end = await runOne(verb, jobs);
-        await pause(random.int(5, 40));
+      let sinceMs = Number.POSITIVE_INFINITY;
+      for (const verb of VERBS[asked]) {
+        const end = await runOne(verb, sinceMs);
+        sinceMs = clock.nowMs();
+        watchOver();
+        await pause(5 + roll(35));
         if (end !== 'done') return end;
       }
       return 'done';
@@ -185,35 +251,40 @@ export async function play(plan: Case): Promise<Told> {
 
     return {
       request,
+      endWatch,
       /** The request, and what follows when it fails, until something is done. */
       async insist(asked: Request): Promise<void> {
         let end = await request(asked);
+        if (asked === 'status' || asked === 'clear') return;
         let rising = asked === 'startOn' || asked === 'on' || asked === 'cycle';
         for (let left = PATIENCE; end !== 'done' && left > 0; left -= 1) {
           // A failed power-on has OnFailure= power off; so has a killed one, unless somebody asks for on again
           // first. A power-off that fails is asked for again by a person, or after a kill turned round.
-          const again = end === 'failed' ? !rising : random.chance(50);
+          const again = end === 'failed' ? !rising : chance(50);
           rising = again === rising;
-          if (random.chance(30)) await pause(random.int(50, 3000));
-          end = await request(
-            rising ? (random.chance(70) ? 'startOn' : 'on') : random.chance(70) ? 'stopOff' : 'off',
-          );
+          if (chance(30)) await pause(50 + roll(2950));
+          end = await request(rising ? (chance(30) ? 'on' : 'startOn') : chance(30) ? 'off' : 'stopOff');
         }
       },
-      pause: () => pause(random.chance(20) ? random.int(500, 6000) : random.int(20, 200)),
+      pause: () => pause(chance(20) ? 500 + roll(5500) : 20 + roll(180)),
     };
   };
 
   const numbers = Object.keys(board.chassis).map(Number);
+  /** A bus that all chassis share may be held up for one by another. */
+  const stalledMs = stallsOf(plan.disturbances.map(({ disturbance }) => disturbance));
+  const othersLimitMs =
+    numbers.length === 1 ? 0 : stalledMs + Math.max(...numbers.map((number) => worstCaseMs(board, number)));
   const actors = numbers.map((number) => createChassis(number, number === plan.chassis));
   const underTest = actors[numbers.indexOf(plan.chassis)];
   if (!underTest) throw new RangeError(`no chassis ${plan.chassis}`);
 
   const tellAll = async (): Promise<void> => {
-    await Promise.all(
-      actors.map(async (actor) => {
+    const { rival } = plan;
+    await Promise.all([
+      ...actors.map(async (actor) => {
         if (actor === underTest) {
-          for (const asked of script.requests) {
+          for (const asked of plan.requests) {
             await actor.insist(asked);
             await actor.pause();
           }
@@ -221,11 +292,13 @@ export async function play(plan: Case): Promise<Told> {
         }
         // The other chassis of the board lives its own life meanwhile.
         await actor.pause();
-        await actor.insist(script.initially === 'on' ? 'stopOff' : 'startOn');
+        await actor.insist(plan.initially === 'on' ? 'stopOff' : 'startOn');
         await actor.pause();
-        await actor.insist(script.initially === 'on' ? 'startOn' : 'stopOff');
+        await actor.insist(plan.initially === 'on' ? 'startOn' : 'stopOff');
       }),
-    );
+      ...(rival === null ? [] : [pause(rival.atMs).then(() => underTest.request(rival.asks))]),
+    ]);
+    await underTest.endWatch();
     await pause(100);
     plant.clearFaults();
     repaired = true;
@@ -235,13 +308,14 @@ export async function play(plan: Case): Promise<Told> {
     await pause(REPAIR_MS);
     for (const actor of actors) await actor.request('off');
     for (const asked of ['on', 'off'] as const) await underTest.request(asked);
+    await underTest.endWatch();
   };
 
   try {
-    await clock.runUntil(tellAll());
+    await clock.runUntil(tellAll(), { limitMs: CASE_LIMIT_MS });
   } catch (error) {
     violations.push({
-      rule: 'hang',
+      invariant: 'ends',
       text: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
   } finally {
@@ -263,11 +337,27 @@ export async function play(plan: Case): Promise<Told> {
   };
 }
 
+/** A watch ends when it is asked to. */
+function watchLimit(verb: Verb): number | null {
+  return verb === 'watch' ? CASE_LIMIT_MS : null;
+}
+
+function stallsOf(disturbances: readonly Disturbance[]): number {
+  return disturbances.reduce((sum, each) => sum + ('ms' in each ? each.ms : 0), 0);
+}
+
 /** The file of a chassis's state, on a disk that may be full or lose it between two processes. */
-function createDisk(kind: StoreKind, failsFrom: number): { open(): SnapshotStore } {
+function createDisk(
+  kind: StoreKind,
+  failsFrom: number,
+): { readonly hint: Hint | null; open(): SnapshotStore } {
   let text: string | null = null;
   let saves = 0;
   return {
+    /** What is in the file, whether the next process can read it or not. */
+    get hint() {
+      return text === null ? null : (JSON.parse(text) as Hint);
+    },
     open() {
       let own: Hint | null = null;
       return {
@@ -337,24 +427,17 @@ export function kindOf(disturbance: Disturbance): string {
     case 'signalAtTime':
     case 'signalAtWrite':
       return `${disturbance.signal}${disturbance.againMs === null ? '' : ' twice'}`;
+    case 'stallAtCall':
+      return `stall ${disturbance.when} a call`;
+    case 'stallAtTime':
+      return 'stall at a time';
+    case 'spuriousWakes':
+      return 'spurious wakes';
   }
 }
 
 export function faultKindOf({ effect }: Fault): string {
   return `${effect.on} ${effect.does}`;
-}
-
-function tell(disturbance: Disturbance): string {
-  switch (disturbance.kind) {
-    case 'killAtTime':
-      return `kill -9 after ${disturbance.ms} ms`;
-    case 'killAtWrite':
-      return `kill -9 ${disturbance.when} write ${disturbance.write}`;
-    case 'signalAtTime':
-      return `${kindOf(disturbance)} after ${disturbance.ms} ms`;
-    case 'signalAtWrite':
-      return `${kindOf(disturbance)} at write ${disturbance.write}`;
-  }
 }
 
 function tellRecorded({ atMs: _, type, ...rest }: Recorded): string {
@@ -372,6 +455,8 @@ function tellPlant(event: PlantEvent): string {
       return `    fault ${event.active ? 'strikes' : 'ends'}: ${event.fault}`;
     case 'hazard':
       return `    HAZARD ${event.kind}: ${event.text}`;
+    case 'drive':
+      return `    ${event.role} ${event.rail ?? event.line} driven ${event.asserted ? 'on' : 'off'}`;
     default:
       return `    ${type} ${JSON.stringify(rest)}`;
   }

@@ -1,0 +1,40 @@
+import type { Fault } from '../../mocks/faults.ts';
+import type { ChassisBoard } from '../../src/board/schema.ts';
+
+/** What a power-on from off may say of a fault that was there before it; null where several answers are right. */
+export function diagnosisOf({ effect }: Fault, { rails, evidence }: ChassisBoard): readonly string[] | null {
+  const seen = (rail: string) => rails[rail]?.good !== undefined;
+  const inTime = (rail: string, extraMs: number) => {
+    const limitMs = rails[rail]?.onTimeoutMs ?? 0;
+    // Close to the limit either answer is right.
+    if (extraMs < limitMs * 0.7) return ['pgood'];
+    return extraMs > limitMs ? [`railTimeout ${rail}`] : null;
+  };
+  switch (effect.on) {
+    case 'rail':
+      if (effect.does === 'slowFall') return ['pgood'];
+      if (!seen(effect.rail)) return null;
+      if (effect.does === 'slowRise') return inTime(effect.rail, effect.extraMs);
+      return [`railTimeout ${effect.rail}`];
+    case 'enable':
+      return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : null;
+    case 'good':
+      return effect.does === 'stuckOff' ? [`railTimeout ${effect.rail}`] : null;
+    case 'pgood':
+      return effect.does === 'stuckOff' ? ['pgoodTimeout'] : null;
+    case 'i2c': {
+      if (effect.times !== null) return null;
+      const used = Object.values(rails).some(({ enable, good }) =>
+        [enable, good].some((part) => part && 'pmbus' in part && part.pmbus === effect.device),
+      );
+      if (!used) return evidence.includes(effect.device) ? ['pgood'] : null;
+      return [{ nack: 'I2C_NO_DEVICE', hang: 'I2C_TIMEOUT', busy: 'I2C_BUSY' }[effect.does]];
+    }
+    case 'line':
+      // The latch is not read before it is pulsed.
+      if (effect.line.of === 'latch' && effect.does === 'readError') return null;
+      return [effect.does === 'busy' ? 'GPIO_BUSY' : 'GPIO_FAILED'];
+    case 'gpio':
+      return ['GPIO_FAILED'];
+  }
+}

@@ -1,0 +1,330 @@
+import fc from 'fast-check';
+import { chassisOf } from '../../mocks/faults.ts';
+import type { Board } from '../../src/board/schema.ts';
+import { type BoardDraw, boardDraws, boardNameOf, boardOf, type ShippedBoards } from './boards.ts';
+
+/** What somebody asks of a chassis: systemd's two oneshots, or a person with one verb. */
+export type Request = 'startOn' | 'stopOff' | 'on' | 'off' | 'cycle' | 'status' | 'clear';
+
+/** How the state file of the chassis behaves. */
+export const STORES = ['kept', 'full', 'fullLater', 'lost', 'torn', 'otherBoot'] as const;
+export type StoreKind = (typeof STORES)[number];
+
+/** How a process is disturbed from outside. Times count from its start, calls and writes from 1. */
+export type Disturbance =
+  /** kill -9 at its n-th write to a line or device, before or after the write took effect. */
+  | { readonly kind: 'killAtWrite'; readonly write: number; readonly when: 'before' | 'after' }
+  | { readonly kind: 'killAtTime'; readonly atMs: number }
+  | (Signal & { readonly kind: 'signalAtWrite'; readonly write: number })
+  | (Signal & { readonly kind: 'signalAtTime'; readonly atMs: number })
+  /** It stands still: stopped, blocked, or on a machine that has no time for it. */
+  | {
+      readonly kind: 'stallAtCall';
+      readonly call: number;
+      readonly when: 'before' | 'after';
+      readonly ms: number;
+    }
+  | { readonly kind: 'stallAtTime'; readonly atMs: number; readonly ms: number }
+  /** Every watcher is woken though nothing has changed, over and over. */
+  | { readonly kind: 'spuriousWakes'; readonly everyMs: number };
+
+export interface Signal {
+  readonly signal: 'SIGTERM' | 'SIGINT';
+  /** A second one follows after so long; null: it is left to end by itself. */
+  readonly againMs: number | null;
+}
+
+export interface InjectedFault {
+  readonly text: string;
+  /** Put in when this process of the chassis under test starts, counted from 0. */
+  readonly process: number;
+  /** Put in only when that process makes its n-th write: between what it read and what it drives. */
+  readonly write: number | null;
+}
+
+/** One case of the campaign. */
+export interface Case {
+  readonly boardName: string;
+  readonly board: Board;
+  /** The chassis under test; others of the board are used in a quiet way at the same time. */
+  readonly chassis: number;
+  readonly initially: 'off' | 'on';
+  readonly requests: readonly Request[];
+  readonly faults: readonly InjectedFault[];
+  readonly disturbances: readonly { readonly process: number; readonly disturbance: Disturbance }[];
+  readonly store: StoreKind;
+  /** The resident service watches the chassis whenever it is on. */
+  readonly watched: boolean;
+  /** Somebody else asks for something, so long after the begin. */
+  readonly rival: { readonly asks: Request; readonly atMs: number } | null;
+  /** For what else has to be decided while the case runs, such as pauses: numbers from 0 to 99, used in turn. */
+  readonly dice: readonly number[];
+}
+
+interface FaultDraw {
+  readonly form: number;
+  readonly part: number;
+  readonly onset: { readonly kind: 'start' | 'at' | 'afterGood' | 'write'; readonly value: number };
+  readonly forMs: number | null;
+  /** Comes back so often after it went, each time after as long as it lasted. */
+  readonly returns: number;
+  readonly process: number;
+}
+
+/** A case as it was drawn: plain data, which fast-check can make smaller piece by piece. */
+export interface CaseDraw {
+  readonly board: BoardDraw;
+  readonly chassis: number;
+  readonly initially: 'off' | 'on';
+  readonly requests: readonly Request[];
+  readonly faults: readonly FaultDraw[];
+  readonly disturbances: readonly { readonly process: number; readonly disturbance: Disturbance }[];
+  readonly store: StoreKind;
+  readonly watched: boolean;
+  readonly rival: { readonly asks: Request; readonly atMs: number } | null;
+  readonly dice: readonly number[];
+}
+
+/** Every form of the fault grammar, with what it hits. */
+const FORMS = [
+  ['rail', 'never good'],
+  ['rail', 'slow 30ms'],
+  ['rail', 'slow 900ms'],
+  ['rail', 'slow off 50ms'],
+  ['rail', 'slow off 3s'],
+  ['rail', 'droops'],
+  ['rail', 'droops'],
+  ['rail', 'shorts'],
+  ['rail', 'shorts'],
+  ['enable', 'stuck on'],
+  ['enable', 'stuck off'],
+  ['enable', 'stuck off'],
+  ['good', 'stuck on'],
+  ['good', 'stuck off'],
+  ['pgood', 'never'],
+  ['pgood', 'stuck on'],
+  ['pgood', 'glitch 3ms'],
+  ['pgood', 'glitch 60ms'],
+  ['i2c', 'nack'],
+  ['i2c', 'nack 2 times'],
+  ['i2c', 'hang'],
+  ['i2c', 'hang 1 times'],
+  ['i2c', 'busy'],
+  ['line', 'busy'],
+  ['line', 'read error'],
+  ['gpio', 'read error'],
+] as const;
+
+/** A power-on or -off of a healthy board is over by then, its minOffMs aside. */
+const BUSY_MS = 350;
+/** Writes of a power-on; later ones do not happen on most boards. */
+const WRITES = 24;
+/** Calls of a power-on or -off into lines and devices. */
+const CALLS = 150;
+
+const process = fc.oneof(
+  { weight: 3, arbitrary: fc.constant(0) },
+  { weight: 2, arbitrary: fc.integer({ min: 1, max: 4 }) },
+);
+const momentMs = fc.oneof({ weight: 4, arbitrary: fc.nat(BUSY_MS) }, { weight: 1, arbitrary: fc.nat(3000) });
+
+const faultDraw: fc.Arbitrary<FaultDraw> = fc.record({
+  form: fc.nat(FORMS.length - 1),
+  part: fc.nat(15),
+  onset: fc.oneof(
+    { weight: 2, arbitrary: fc.record({ kind: fc.constant('start' as const), value: fc.constant(0) }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant('at' as const), value: momentMs }) },
+    { weight: 3, arbitrary: fc.record({ kind: fc.constant('afterGood' as const), value: fc.nat(120) }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        kind: fc.constant('write' as const),
+        value: fc.integer({ min: 1, max: WRITES }),
+      }),
+    },
+  ),
+  forMs: fc.oneof(
+    { weight: 3, arbitrary: fc.constant(null) },
+    { weight: 2, arbitrary: fc.integer({ min: 1, max: 400 }) },
+  ),
+  returns: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(6) }),
+  process,
+});
+
+const signal = {
+  signal: fc.constantFrom('SIGTERM' as const, 'SIGINT' as const),
+  // With nothing between, in the middle of what the first one began, or when that is over.
+  againMs: fc.oneof(
+    { weight: 3, arbitrary: fc.constant(null) },
+    { weight: 2, arbitrary: fc.oneof(fc.constant(0), fc.nat(600)) },
+  ),
+};
+const write = fc.integer({ min: 1, max: WRITES });
+const when = fc.constantFrom('before' as const, 'after' as const);
+const stallMs = fc.oneof(
+  fc.integer({ min: 1, max: 60 }),
+  fc.integer({ min: 60, max: 2000 }),
+  fc.integer({ min: 2000, max: 30_000 }),
+);
+const kind = <const Kind extends Disturbance['kind']>(name: Kind) => fc.constant(name);
+
+const disturbance: fc.Arbitrary<Disturbance> = fc.oneof(
+  { weight: 3, arbitrary: fc.record({ kind: kind('killAtWrite'), write, when }) },
+  { weight: 1, arbitrary: fc.record({ kind: kind('killAtTime'), atMs: momentMs }) },
+  { weight: 2, arbitrary: fc.record({ kind: kind('signalAtWrite'), write, ...signal }) },
+  { weight: 1, arbitrary: fc.record({ kind: kind('signalAtTime'), atMs: momentMs, ...signal }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: kind('stallAtCall'),
+      call: fc.integer({ min: 1, max: CALLS }),
+      when,
+      ms: stallMs,
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: kind('stallAtTime'), atMs: momentMs, ms: stallMs }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: kind('spuriousWakes'), everyMs: fc.integer({ min: 1, max: 50 }) }),
+  },
+);
+
+const request = fc.constantFrom<Request>(
+  'startOn',
+  'startOn',
+  'stopOff',
+  'stopOff',
+  'on',
+  'off',
+  'cycle',
+  'status',
+  'clear',
+);
+
+export const caseDraws: fc.Arbitrary<CaseDraw> = fc.record({
+  board: boardDraws,
+  chassis: fc.nat(1),
+  initially: fc.constantFrom('off', 'on'),
+  requests: fc.array(request, { minLength: 1, maxLength: 3, size: 'max' }),
+  faults: fc.oneof(
+    { weight: 3, arbitrary: fc.array(faultDraw, { maxLength: 3, size: 'max' }) },
+    { weight: 1, arbitrary: fc.constant([]) },
+  ),
+  disturbances: fc.array(fc.record({ process, disturbance }), { maxLength: 2, size: 'max' }),
+  store: fc.oneof(
+    { weight: 5, arbitrary: fc.constant('kept' as const) },
+    { weight: 4, arbitrary: fc.constantFrom(...STORES) },
+  ),
+  watched: fc.boolean(),
+  rival: fc.option(fc.record({ asks: request, atMs: momentMs }), { freq: 3 }),
+  dice: fc.array(fc.nat(99), { minLength: 12, maxLength: 12 }),
+});
+
+/** Parts of a chassis that a form can hit, as the grammar names them. */
+function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number): string[] {
+  const described = board.chassis[chassis];
+  if (!described) throw new RangeError(`no chassis ${chassis}`);
+  const rails = Object.entries(described.rails);
+  switch (what) {
+    case 'rail':
+    case 'enable':
+      return rails.map(([rail]) => `${what} ${rail}`);
+    case 'good':
+      return rails.filter(([, { good }]) => good !== undefined).map(([rail]) => `good ${rail}`);
+    case 'i2c':
+      return Object.keys(board.devices).map((device) => `i2c ${device}`);
+    case 'line':
+      return [
+        ...rails.flatMap(([rail, { enable, good }]) => [
+          ...('pmbus' in enable ? [] : [`line rail ${rail} enable`]),
+          ...(good === undefined || 'pmbus' in good ? [] : [`line rail ${rail} good`]),
+        ]),
+        ...Object.keys(described.resets).map((reset) => `line reset ${reset}`),
+        'line pgood',
+        ...(described.latch === undefined ? [] : ['line latch']),
+      ];
+    case 'pgood':
+    case 'gpio':
+      return [what];
+  }
+}
+
+/** The faults of a draw: one for each time that it comes. */
+function faultsOf(draw: FaultDraw, board: Board, chassis: number): InjectedFault[] {
+  const [what, does] = FORMS[draw.form] ?? ['pgood', 'never'];
+  const parts = partsOf(what, board, chassis);
+  const part = parts[draw.part % parts.length];
+  // A chassis without any signal of that kind: the case goes without this fault.
+  if (part === undefined) return [];
+  const { onset, process } = draw;
+  const isGlitch = does.startsWith('glitch');
+  const forMs = isGlitch ? null : draw.forMs;
+  const lasting = forMs === null ? '' : ` for ${forMs}ms`;
+  const form = `chassis ${chassis} ${part} ${does}${lasting}`;
+  const put = (text: string): InjectedFault => ({
+    text,
+    process,
+    write: onset.kind === 'write' ? onset.value : null,
+  });
+  if (onset.kind === 'afterGood') return [put(`${form} ${onset.value}ms after good`)];
+  const firstMs = onset.kind === 'at' ? onset.value : 0;
+  const lastsMs = isGlitch ? Number.parseInt(does.slice('glitch '.length), 10) : forMs;
+  const times = lastsMs === null ? 1 : 1 + draw.returns;
+  return Array.from({ length: times }, (_, index) => {
+    const atMs = firstMs + index * 2 * (lastsMs ?? 0);
+    return put(atMs === 0 ? form : `${form} at ${atMs}ms`);
+  });
+}
+
+/** The case of a draw. */
+export function caseOf(draw: CaseDraw, shipped: ShippedBoards): Case {
+  const board = boardOf(draw.board, shipped);
+  const numbers = chassisOf(board);
+  const chassis = numbers[draw.chassis % numbers.length] ?? 0;
+  return {
+    ...draw,
+    board,
+    boardName: boardNameOf(draw.board),
+    chassis,
+    faults: draw.faults.flatMap((fault) => faultsOf(fault, board, chassis)),
+  };
+}
+
+export function titleOf(played: Case): string {
+  const { boardName, chassis, initially, requests, faults, disturbances, store, watched, rival } = played;
+  return [
+    `${boardName} ${chassis}, ${initially}, ${requests.join(' ')}${watched ? ', watched' : ''}`,
+    ...(rival === null ? [] : [`beside ${rival.asks} at ${rival.atMs} ms`]),
+    ...faults.map(
+      ({ text, process, write: at }) =>
+        `"${text}" in process ${process}${at === null ? '' : ` from its write ${at}`}`,
+    ),
+    ...disturbances.map(
+      ({ process, disturbance }) => `${tellDisturbance(disturbance)} in process ${process}`,
+    ),
+    ...(store === 'kept' ? [] : [`state ${store}`]),
+  ].join('; ');
+}
+
+export function tellDisturbance(disturbance: Disturbance): string {
+  switch (disturbance.kind) {
+    case 'killAtTime':
+      return `kill -9 after ${disturbance.atMs} ms`;
+    case 'killAtWrite':
+      return `kill -9 ${disturbance.when} write ${disturbance.write}`;
+    case 'signalAtTime':
+      return `${tellSignal(disturbance)} after ${disturbance.atMs} ms`;
+    case 'signalAtWrite':
+      return `${tellSignal(disturbance)} at write ${disturbance.write}`;
+    case 'stallAtCall':
+      return `stall of ${disturbance.ms} ms ${disturbance.when} call ${disturbance.call}`;
+    case 'stallAtTime':
+      return `stall of ${disturbance.ms} ms after ${disturbance.atMs} ms`;
+    case 'spuriousWakes':
+      return `spurious wakes every ${disturbance.everyMs} ms`;
+  }
+}
+
+export function tellSignal({ signal: name, againMs }: Signal): string {
+  return againMs === null ? name : `${name} twice (${againMs} ms apart)`;
+}

@@ -1,0 +1,672 @@
+import { CodedError, errorText, HardwareError } from '../../hw/errors.ts';
+import type { Fault } from '../../mocks/faults.ts';
+import { TRANSFER_DEADLINE_MS } from '../../mocks/i2c.ts';
+import { lineKey } from '../../mocks/line-key.ts';
+import type { Hazard, HazardKind, Plant, PlantEvent, PlantLine, PlantRail } from '../../mocks/plant.ts';
+import type { Board, ChassisBoard, LineBoard } from '../../src/board/schema.ts';
+import { PowerError } from '../../src/errors.ts';
+import type { Hint } from '../../src/sequence/state.ts';
+import { diagnosisOf } from './diagnosis.ts';
+import { LOOKING, type Process, type Verb } from './process.ts';
+
+/**
+ * What may never be, from the design and told from the board file and the simulated chassis alone: nothing of `src/`
+ * decides here, so that a mistake there cannot excuse itself. Each one sentence for whoever builds the board.
+ */
+export const INVARIANTS = {
+  needsFirst: 'A rail is enabled only while every rail that it needs is good.',
+  needsOutlive: 'A rail is disabled only after everything that needs it.',
+  noPulse: 'No enable is switched over and back faster than a regulator can follow.',
+  resetsHeld: 'A reset is released only while pgood stands, and held before the power goes down.',
+  drivenOff:
+    'After a power-off, a failure or a withdrawn power-on every enable is driven off, whatever it reads.',
+  powerTold: 'A failure that leaves power applied says so.',
+  honestOn: 'Nobody is told "on" of a chassis that is not on.',
+  honestOff: 'Nobody is told "off" of a chassis that has power.',
+  snapshotTrue: 'The state file never says off, or on, of a chassis that is not.',
+  noMove: 'Asking for what is so moves no line, and looking never does.',
+  healthyStays: 'A chassis that is on and sound is not switched off unless somebody asks for it.',
+  lossActedOn: 'A chassis that is watched and loses its power is switched off at once.',
+  obeys: 'Where nothing is broken, what is asked for is done.',
+  noLoop: 'No command switches a rail on twice, and no power-off switches one on.',
+  latched: 'The latch is pulsed after the enables changed, and not left open.',
+  named: 'A fault is called what it is.',
+  ends: 'Every command ends within the times of its board file.',
+  ownErrors: 'What goes wrong is told as an error of this program, and has a reason.',
+  port: 'Lines and buses are used as their contracts say.',
+} as const;
+export type Invariant = keyof typeof INVARIANTS;
+
+/** What broke an invariant, for people. */
+export interface Violation {
+  readonly invariant: Invariant;
+  readonly text: string;
+}
+
+/** The plant at one moment, of one chassis. */
+export interface Scene {
+  readonly lines: readonly PlantLine[];
+  readonly rails: readonly PlantRail[];
+}
+
+export function sceneOf(plant: Plant, chassis: number): Scene {
+  return {
+    lines: plant.lines().filter((line) => line.chassis === chassis),
+    rails: plant.rails().filter((rail) => rail.chassis === chassis),
+  };
+}
+
+/** A process that ran, and the chassis around it. */
+export interface Act {
+  readonly board: Board;
+  readonly chassis: number;
+  readonly verb: Verb;
+  readonly toMs: number;
+  readonly before: Scene;
+  readonly after: Scene;
+  readonly process: Process;
+  /** Hazards and misuses of this chassis that came meanwhile. */
+  readonly hazards: readonly Hazard[];
+  readonly misuses: readonly string[];
+  readonly history: readonly PlantEvent[];
+  /** Place of the first event of this process in `history`. */
+  readonly historyFrom: number;
+  /** Faults that were active while the process ran. */
+  readonly faults: readonly Fault[];
+  /** No fault that this chassis can feel was active since its last repair. */
+  readonly healthy: boolean;
+  /** No process of this chassis was killed or told to end, this one included. */
+  readonly undisturbed: boolean;
+  /** When other processes drove the chassis meanwhile, or since the stage before this one. */
+  readonly others: readonly { readonly fromMs: number; readonly toMs: number }[];
+  /** What a process saves, the next one finds. */
+  readonly stateKept: boolean;
+  /** The state file before and after. */
+  readonly hintBefore: Hint | null;
+  readonly hintAfter: Hint | null;
+  /** One lasting fault from before the first command, and nothing else; null otherwise. */
+  readonly only: Fault | null;
+}
+
+const TO_ON: readonly Verb[] = ['start', 'wait-on', 'on'];
+const TO_OFF: readonly Verb[] = ['stop', 'wait-off', 'off'];
+
+/** Changes at the very moment at which a process ends cannot have been seen by it. */
+const SAME_MOMENT_MS = 0.01;
+/** PMBus signals are polled. */
+const POLL_MS = 10;
+/** From a loss that is believed to the last enable, where no bus is slow. */
+const REACTION_MS = 5;
+
+function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
+  const found = board.chassis[chassis];
+  if (!found) throw new RangeError(`no chassis ${chassis}`);
+  return found;
+}
+
+/** Signals of a chassis that are read over PMBus. */
+function pmbusSignals({ rails }: ChassisBoard): number {
+  return Object.values(rails).filter(({ enable, good }) => 'pmbus' in enable || (good && 'pmbus' in good))
+    .length;
+}
+
+/** The longest way through the needs of a chassis, each rail weighing `weight`. */
+function longestChain(
+  { rails }: ChassisBoard,
+  weight: (rail: ChassisBoard['rails'][string]) => number,
+): number {
+  const known = new Map<string, number>();
+  const to = (name: string): number => {
+    const rail = rails[name];
+    if (!rail) return 0;
+    const found = known.get(name) ?? weight(rail) + Math.max(0, ...rail.needs.map(to));
+    known.set(name, found);
+    return found;
+  };
+  return Math.max(...Object.keys(rails).map(to));
+}
+
+/**
+ * Latest end of a process, by the board's own times: a power-off that was left behind, the minimum off time,
+ * a power-on that fails at its very end, the power-off after it; and each PMBus signal may run into the
+ * deadline of a transfer several times on each of these ways.
+ */
+export function worstCaseMs(board: Board, chassis: number): number {
+  const described = chassisOfBoard(board, chassis);
+  const { pgood, minOffMs, resets, latch } = described;
+  const downMs = longestChain(described, ({ offTimeoutMs }) => offTimeoutMs) + pgood.offTimeoutMs;
+  const upMs =
+    longestChain(described, ({ onTimeoutMs, settleMs }) => onTimeoutMs + settleMs) + pgood.onTimeoutMs;
+  const resetsMs = Math.max(0, ...Object.values(resets).map(({ releaseDelayMs }) => releaseDelayMs));
+  const transfersMs = TRANSFER_DEADLINE_MS * (1 + 8 * pmbusSignals(described));
+  return (
+    3 * downMs +
+    minOffMs +
+    upMs +
+    resetsMs +
+    4 * (pgood.deglitchMs + (latch?.pulseMs ?? 0)) +
+    transfersMs +
+    100
+  );
+}
+
+/** Latest end of a process that was told twice to end: what it is just doing ends, nothing new begins. */
+function leaveMs({ board, chassis }: Act): number {
+  const described = chassisOfBoard(board, chassis);
+  return TRANSFER_DEADLINE_MS * (1 + 2 * pmbusSignals(described)) + (described.latch?.pulseMs ?? 0) + 1;
+}
+
+/** What the rules ask of an act again and again. */
+function lookAt(act: Act) {
+  const { board, chassis, process, faults, after, before } = act;
+  const described = chassisOfBoard(board, chassis);
+  const { ending } = process;
+  const line = (scene: Scene, role: PlantLine['role'], rail: string | null = null) =>
+    scene.lines.find((each) => each.role === role && each.rail === rail);
+  const hitsLine = (fault: Fault, ref: LineBoard): boolean => {
+    const { effect } = fault;
+    if (effect.on === 'gpio') return true;
+    if (effect.on !== 'line') return false;
+    const part = effect.line;
+    const hit =
+      part.of === 'enable' || part.of === 'good'
+        ? described.rails[part.rail]?.[part.of]
+        : part.of === 'reset'
+          ? described.resets[part.reset]
+          : part.of === 'pgood' || part.of === 'latch'
+            ? described[part.of]
+            : undefined;
+    return hit !== undefined && !('pmbus' in hit) && lineKey(hit) === lineKey(ref);
+  };
+  const enableFaults = (rail: string): Fault[] => {
+    const enable = described.rails[rail]?.enable;
+    return faults.filter((fault) => {
+      const { effect } = fault;
+      if (effect.on === 'enable') return effect.rail === rail;
+      if (enable === undefined) return false;
+      return 'pmbus' in enable
+        ? effect.on === 'i2c' && effect.device === enable.pmbus
+        : hitsLine(fault, enable);
+    });
+  };
+  const happened = act.history.slice(act.historyFrom);
+  const failure =
+    ending.kind === 'rejected' ? ending.error : ending.kind === 'ended' ? ending.failure : undefined;
+  return {
+    described,
+    ending,
+    /** How often a rail was driven on. */
+    ups: (rail: string): number =>
+      happened.filter(
+        (event) =>
+          event.type === 'drive' &&
+          event.role === 'enable' &&
+          event.chassis === chassis &&
+          event.rail === rail &&
+          event.asserted,
+      ).length,
+    rails: Object.keys(described.rails),
+    happened,
+    hitsLine,
+    line,
+    /** Why the command failed; null when it ended with 0, undefined when it did not end by itself. */
+    failure,
+    isDone: failure === null,
+    enabledIn: (scene: Scene, rail: string): boolean => line(scene, 'enable', rail)?.asserted ?? false,
+    /** Something but the program moves the enable, or moved it. */
+    moved: (rail: string): boolean => enableFaults(rail).some(({ effect }) => effect.on === 'enable'),
+    /** The program cannot reach what switches the rail. */
+    outOfReach: (rail: string): boolean =>
+      enableFaults(rail).some(
+        ({ effect }) => effect.on === 'i2c' || ('does' in effect && effect.does === 'busy'),
+      ),
+    enableFaulty: (rail: string): boolean => enableFaults(rail).length > 0,
+    /** Nothing tells the truth about the voltage of the rail. */
+    goodFaulty: (rail: string): boolean => {
+      const good = described.rails[rail]?.good;
+      if (good === undefined) return true;
+      return faults.some((fault) => {
+        const { effect } = fault;
+        if (effect.on === 'good') return effect.rail === rail;
+        return 'pmbus' in good ? effect.on === 'i2c' && effect.device === good.pmbus : hitsLine(fault, good);
+      });
+    },
+    pgoodFaulty: faults.some((fault) => fault.effect.on === 'pgood' || hitsLine(fault, described.pgood)),
+    resetsOf: (scene: Scene) => scene.lines.filter(({ role }) => role === 'reset'),
+    /** The line changed so shortly before the end that nobody can have seen it. */
+    changedNow: (key: string | undefined, withinMs = SAME_MOMENT_MS): boolean =>
+      act.history.some(
+        (event) => event.type === 'line' && event.line === key && event.atMs >= act.toMs - withinMs,
+      ),
+    lostNow: (rail: string): boolean =>
+      act.history.some(
+        (event) =>
+          event.type === 'rail' &&
+          event.rail === rail &&
+          event.chassis === chassis &&
+          !event.good &&
+          event.atMs >=
+            act.toMs - SAME_MOMENT_MS - ('pmbus' in (described.rails[rail]?.good ?? {}) ? POLL_MS : 0),
+      ),
+    /** Told once to end, a process leaves no power that it raised: nobody may come to finish it. */
+    withdrew:
+      ending.kind === 'rejected' &&
+      ending.error instanceof PowerError &&
+      ending.error.code === 'INTERRUPTED' &&
+      process.disturbedAtMs !== null &&
+      process.abandonedAtMs === null &&
+      happened.some(({ type, ...event }) => type === 'drive' && 'role' in event && event.role === 'enable'),
+    wasOn:
+      line(before, 'pgood')?.asserted === true &&
+      before.rails.every(({ enabled, good }) => enabled && good) &&
+      before.lines.every(({ role, asserted }) => role !== 'reset' || !asserted),
+    wasOff:
+      line(before, 'pgood')?.asserted === false &&
+      before.rails.every(({ enabled, volts }) => !enabled && volts === 0) &&
+      before.lines.every(({ role, asserted }) => role !== 'reset' || asserted),
+    isOnAfter: line(after, 'pgood')?.asserted === true,
+    /** Where the sequence came to rest; null when it did not. */
+    rest: ending.kind === 'ended' ? ending.result.state : null,
+  };
+}
+type Look = ReturnType<typeof lookAt>;
+type Rule = (act: Act, look: Look) => string[];
+
+const hazards =
+  (kind: HazardKind, isExcused: (hazard: Hazard, act: Act, look: Look) => boolean): Rule =>
+  (act, look) =>
+    act.hazards
+      .filter((hazard) => hazard.kind === kind && !isExcused(hazard, act, look))
+      .map(({ text }) => text);
+
+const needsFirst = hazards('enabledTooEarly', ({ name, atMs }, act, { described }) => {
+  const needs = described.rails[name]?.needs ?? [];
+  // A need that nothing shows counts as good; what breaks it further up cannot be seen either.
+  const unseen = needs.some((need) => described.rails[need]?.good === undefined);
+  if (unseen && act.faults.length > 0) return true;
+  // What is lost while the write is under way comes too late for anybody.
+  const slow = act.process.slowWrites.find(({ askedMs, doneMs }) => atMs > askedMs && atMs <= doneMs);
+  return (
+    slow !== undefined &&
+    act.history.some(
+      (event) =>
+        event.type === 'rail' &&
+        !event.good &&
+        event.chassis === act.chassis &&
+        needs.includes(event.rail) &&
+        event.atMs >= slow.askedMs - SAME_MOMENT_MS,
+    )
+  );
+});
+
+const noPulse = hazards('enableGlitch', ({ text, name }, { faults, process }, { described, ups }) => {
+  // A rail that was just enabled when another one broke, or when the process was told to end, goes off at once, and a
+  // rail that never came may be tried again at once where the board asks for no minOffMs: the short pulse is what
+  // safety costs.
+  if (text.includes('off and on')) return described.minOffMs === 0;
+  // Another process enabled it, and this one was asked for off.
+  return faults.length > 0 || process.disturbedAtMs !== null || ups(name) === 0;
+});
+
+/** It came to rest with the power down, or as far down as it goes. */
+function mustBeDown({ verb }: Act, { ending, rest, withdrew }: Look): boolean {
+  if (verb === 'status') return false;
+  const gaveUpOff =
+    ending.kind === 'rejected' &&
+    ending.error instanceof HardwareError &&
+    (verb === 'off' || verb === 'stop');
+  return rest === 'failed' || (rest === 'off' && verb !== 'watch') || gaveUpOff || withdrew;
+}
+
+const resetsHeld: Rule = (act, look) => {
+  const { described, line, hitsLine } = look;
+  const texts = act.hazards.filter(({ kind }) => kind === 'resetWithoutPgood').map(({ text }) => text);
+  for (const reset of look.resetsOf(act.after)) {
+    const [name, ref] =
+      Object.entries(described.resets).find(([, each]) => lineKey(each) === reset.line) ?? [];
+    if (reset.asserted || ref === undefined || act.faults.some((fault) => hitsLine(fault, ref))) continue;
+    // Where no power was found nothing is driven; the next power-on holds the resets before it does anything.
+    const wasReleased = act.before.lines.some((each) => each.line === reset.line && !each.asserted);
+    const found = line(act.before, 'pgood')?.asserted || act.before.rails.some(({ enabled }) => enabled);
+    if (wasReleased && !found) continue;
+    if (mustBeDown(act, look))
+      texts.push(`${name} is released after it ended ${describeEnding(act.process)}`);
+    else if (act.healthy && act.verb !== 'status' && !look.pgoodFaulty && !look.isOnAfter)
+      texts.push(`${name} is released without pgood`);
+  }
+  return texts;
+};
+
+const drivenOff: Rule = (act, look) => {
+  // wait-off looks whether the power is gone; the stage before it has driven.
+  const asked = look.isDone && (act.verb === 'off' || act.verb === 'stop');
+  if (!asked && !(mustBeDown(act, look) && !(act.verb === 'wait-off' && look.isDone))) return [];
+  return act.after.lines.flatMap(({ role, rail, driven }) =>
+    role === 'enable' && driven && rail !== null && !look.outOfReach(rail)
+      ? [`the enable of ${rail} is driven on after it ended ${describeEnding(act.process)}`]
+      : [],
+  );
+};
+
+const powerTold: Rule = (act, look) => {
+  const { failure, rest } = look;
+  if (rest !== 'failed' || !(failure instanceof PowerError) || failure.details.powerStillApplied === true)
+    return [];
+  // Who is turned away is told so in the reason; nothing was done that could have failed.
+  if (failure.code === 'REQUEST_REJECTED') return [];
+  return act.after.rails.flatMap(({ rail, enabled }) =>
+    enabled && !look.moved(rail) ? [`${rail} is enabled, and the failure says that power is down`] : [],
+  );
+};
+
+/** Why the chassis is not off. */
+function notOff(act: Act, look: Look): string[] {
+  const pgood = look.line(act.after, 'pgood');
+  return [
+    ...(pgood?.asserted && !look.changedNow(pgood.line) ? ['pgood stands'] : []),
+    ...act.after.rails.flatMap(({ rail, enabled, good }) => [
+      ...(good && !look.goodFaulty(rail) ? [`${rail} still delivers`] : []),
+      ...(enabled && !look.moved(rail) ? [`${rail} is still enabled`] : []),
+    ]),
+  ];
+}
+
+const honestOff: Rule = (act, look) => {
+  if (!look.isDone || !TO_OFF.includes(act.verb)) return [];
+  if (act.verb === 'stop') {
+    return look.rails.flatMap((rail) =>
+      look.enabledIn(act.after, rail) && !look.moved(rail) ? [`${rail} is still enabled`] : [],
+    );
+  }
+  return notOff(act, look);
+};
+
+/** Why the chassis is not on. */
+function notOn(act: Act, look: Look): string[] {
+  const { described, pgoodFaulty, goodFaulty, changedNow } = look;
+  const pgood = look.line(act.after, 'pgood');
+  const texts: string[] = [];
+  if (!pgood?.asserted && !changedNow(pgood?.line)) texts.push('pgood does not stand');
+  // A latch keeps a chassis on that the enables do not show: there pgood is all that tells, and a process that lost
+  // its state, or is lied to, has to take it for the truth.
+  if (described.latch !== undefined && (pgoodFaulty || !act.stateKept)) return texts;
+  for (const { rail, enabled, good } of act.after.rails) {
+    const masked =
+      goodFaulty(rail) &&
+      (pgoodFaulty || pgood === undefined || changedNow(pgood.line, described.pgood.deglitchMs));
+    if (!good && !look.lostNow(rail) && !masked) texts.push(`${rail} is not good`);
+    if (!enabled && !look.enableFaulty(rail) && !look.lostNow(rail)) texts.push(`${rail} is not enabled`);
+  }
+  for (const reset of look.resetsOf(act.after)) {
+    const hit = Object.values(described.resets).some(
+      (ref) => lineKey(ref) === reset.line && act.faults.some((fault) => look.hitsLine(fault, ref)),
+    );
+    if (reset.asserted && !hit) texts.push(`reset ${reset.line} is still held`);
+  }
+  return texts;
+}
+
+const honestOn: Rule = (act, look) => {
+  if (!look.isDone) return [];
+  if (act.verb === 'wait-on' || act.verb === 'on' || act.verb === 'cycle') return notOn(act, look);
+  if (act.verb !== 'start' || look.described.latch !== undefined) return [];
+  return act.after.lines.flatMap(({ role, rail, driven }) =>
+    role === 'enable' && rail !== null && !driven && !look.enableFaulty(rail)
+      ? [`the enable of ${rail} is not driven`]
+      : [],
+  );
+};
+
+const snapshotTrue: Rule = (act, look) => {
+  const { hintAfter, verb } = act;
+  if (!act.stateKept || hintAfter === null || LOOKING.includes(verb)) return [];
+  if (look.ending.kind === 'killed' || look.ending.kind === 'rejected') {
+    // Somewhere on its way: at least it must not be forgotten that something is on.
+    return hintAfter.state !== 'off'
+      ? []
+      : act.after.lines.flatMap(({ role, rail, driven }) =>
+          role === 'enable' &&
+          driven &&
+          rail !== null &&
+          !look.outOfReach(rail) &&
+          act.hintBefore?.state !== 'off'
+            ? [`it says off, and the enable of ${rail} is driven on`]
+            : [],
+        );
+  }
+  const said =
+    hintAfter.state === 'off' ? notOff(act, look) : hintAfter.state === 'pgood' ? notOn(act, look) : [];
+  return said.map((text) => `it says ${hintAfter.state}, and ${text}`);
+};
+
+/** Nobody left the chassis half done: there is nothing to finish. */
+function isSettled({ hintBefore }: Act, state: 'pgood' | 'off'): boolean {
+  return hintBefore === null || hintBefore.state === state;
+}
+
+const noMove: Rule = (act, look) => {
+  const { verb, before, after } = act;
+  if (act.others.length > 0) return [];
+  // A watch that ended without a loss has looked, too.
+  const looks = verb === 'status' || (verb === 'watch' && look.rest === 'pgood');
+  const wasSo =
+    act.healthy &&
+    ((look.wasOn && TO_ON.includes(verb) && isSettled(act, 'pgood')) ||
+      (look.wasOff && TO_OFF.includes(verb) && isSettled(act, 'off')));
+  if (looks) {
+    return look.happened.flatMap((event) =>
+      event.type === 'drive' && event.chassis === act.chassis ? [`${event.line} was driven by a look`] : [],
+    );
+  }
+  if (!wasSo) return [];
+  return after.lines.flatMap(({ line: key, role, changes, direction }) => {
+    const old = before.lines.find((each) => each.line === key);
+    // Power off drives every enable, also one that is off.
+    const isDriven = TO_ON.includes(verb) && old?.direction !== direction;
+    return old && (old.changes !== changes || isDriven)
+      ? [`${role} ${key} moved though it was so already`]
+      : [];
+  });
+};
+
+const healthyStays: Rule = (act, look) => {
+  const { verb, process } = act;
+  if (!act.healthy || TO_OFF.includes(verb) || verb === 'cycle') return [];
+  if (verb === 'watch' && look.rest === 'failed' && act.others.length === 0) {
+    return [`the watch took the power away: ${describeEnding(process)}`];
+  }
+  if (!look.wasOn || act.others.length > 0 || !isSettled(act, 'pgood')) return [];
+  return look.happened.flatMap((event) =>
+    event.type === 'drive' && event.chassis === act.chassis && event.role === 'enable' && !event.asserted
+      ? [`${event.rail} was switched off`]
+      : [],
+  );
+};
+
+const lossActedOn: Rule = (act, look) => {
+  const { described } = look;
+  const { process, chassis } = act;
+  // Who cannot see the loss cannot act on it.
+  const unseen = act.faults.some((fault) => look.hitsLine(fault, described.pgood));
+  if (act.verb !== 'watch' || unseen || !look.wasOn || process.disturbedAtMs !== null) return [];
+  const slow = act.faults.some(({ effect }) => effect.on === 'i2c');
+  const reactionMs = REACTION_MS + (slow ? TRANSFER_DEADLINE_MS * (2 + 3 * pmbusSignals(described)) : 0);
+  const pgood = look.happened.filter(
+    (event) => event.type === 'line' && event.chassis === chassis && event.role === 'pgood',
+  );
+  for (const [index, event] of pgood.entries()) {
+    if (event.type !== 'line' || event.asserted) continue;
+    const backMs = pgood[index + 1]?.atMs ?? Number.POSITIVE_INFINITY;
+    // A process that stood still looks anew when it goes on.
+    const sinceMs = process.stalls.reduce(
+      (latest, { fromMs, toMs }) =>
+        fromMs <= latest + described.pgood.deglitchMs + reactionMs && toMs > latest ? toMs : latest,
+      event.atMs,
+    );
+    const dueMs = sinceMs + described.pgood.deglitchMs + reactionMs;
+    if (backMs <= dueMs || act.toMs < dueMs) continue;
+    // Somebody else drives: then it is his.
+    if (act.others.some(({ fromMs, toMs }) => fromMs <= dueMs && toMs >= event.atMs)) continue;
+    return look.rails.flatMap((rail) => {
+      const drives = look.happened.filter(
+        (each) =>
+          each.type === 'drive' && each.role === 'enable' && each.chassis === chassis && each.rail === rail,
+      );
+      const off = drives.some((each) => each.type === 'drive' && !each.asserted && each.atMs <= dueMs);
+      return off || look.outOfReach(rail)
+        ? []
+        : [
+            `${rail} is driven on ${reactionMs + described.pgood.deglitchMs} ms after pgood was lost at ${event.atMs}`,
+          ];
+    });
+  }
+  return [];
+};
+
+const obeys: Rule = (act, look) => {
+  const { verb, process, healthy } = act;
+  if (!healthy || process.disturbedAtMs !== null || look.isDone || LOOKING.includes(verb) || verb === 'clear')
+    return [];
+  // Somebody else asked for something between the two stages, or drives for longer than he is waited for.
+  if (act.others.length > 0 && (verb === 'wait-on' || verb === 'wait-off')) return [];
+  if (look.failure instanceof PowerError && look.failure.code === 'CHASSIS_LOCKED') return [];
+  // Power that falls behind disabled enables contradicts them for whoever was not told that somebody asked for it.
+  if (!act.stateKept && act.before.rails.some(({ enabled, good }) => good && !enabled)) return [];
+  // On a latched board a process without its state cannot tell power that falls from power that stands.
+  if (
+    look.described.latch !== undefined &&
+    (!act.stateKept || !act.undisturbed) &&
+    (verb === 'wait-off' || !act.undisturbed)
+  )
+    return [];
+  return [`nothing is broken, and it ended ${describeEnding(process)}`];
+};
+
+const noLoop: Rule = (act, look) =>
+  look.rails.flatMap((rail) => {
+    const ups = look.ups(rail);
+    if (ups > 0 && (TO_OFF.includes(act.verb) || act.verb === 'watch') && act.others.length === 0)
+      return [`${rail} was enabled by it`];
+    return ups > 1 ? [`${rail} was enabled ${ups} times`] : [];
+  });
+
+const latched: Rule = (act, look) => {
+  // What a fault moves without the program, or keeps from being latched, shows at pgood and is judged there.
+  const soundSoFar = act.history.every(({ type }) => type !== 'fault');
+  if (
+    look.rest === null ||
+    !look.described.latch ||
+    !act.stateKept ||
+    !soundSoFar ||
+    LOOKING.includes(act.verb)
+  )
+    return [];
+  const last = act.history.findLast(
+    (event) =>
+      event.type === 'line' &&
+      event.chassis === act.chassis &&
+      (event.role === 'enable' || event.role === 'latch'),
+  );
+  // Simulated enables act without the latch: power that a killed process left to fall needs no pulse any more, and a
+  // latch that it left open closes with the next power-on.
+  if (look.rest === 'off' && act.before.rails.every(({ enabled }) => !enabled)) return [];
+  const onItsWay = look.rest === 'opPowerStart' || look.rest === 'opPowerStop';
+  return [
+    ...(look.line(act.after, 'latch')?.asserted ? ['the latch is left asserted'] : []),
+    ...(last?.type === 'line' && last.role === 'enable' && !onItsWay
+      ? [`${last.rail} was switched and the latch not pulsed: ${describeEnding(act.process)}`]
+      : []),
+  ];
+};
+
+const named: Rule = ({ only, verb, process }, { described, ending }) => {
+  if (only === null || verb !== 'on' || process.disturbedAtMs !== null) return [];
+  const expected = diagnosisOf(only, described);
+  if (expected === null) return [];
+  const found =
+    ending.kind === 'ended'
+      ? ending.result.state === 'pgood'
+        ? 'pgood'
+        : `${ending.result.sequence.fault?.kind} ${ending.result.sequence.fault?.rail ?? ''}`.trim()
+      : ending.kind === 'rejected' && ending.error instanceof CodedError
+        ? ending.error.code
+        : ending.kind;
+  if (expected.includes(found)) return [];
+  return [`"${only.text}" was called ${found}, not ${expected.join(' or ')}`];
+};
+
+const ends: Rule = (act, { ending }) => {
+  const { abandonedAtMs, stalls } = act.process;
+  if (ending.kind === 'hung') return [`did not end within ${ending.limitMs} ms`];
+  if (abandonedAtMs === null) return [];
+  const stalledMs = stalls.reduce((sum, { fromMs, toMs }) => sum + toMs - fromMs, 0);
+  const tookMs = act.toMs - abandonedAtMs;
+  return tookMs > leaveMs(act) + stalledMs ? [`went on for ${tookMs} ms after it was told twice to end`] : [];
+};
+
+const ownErrors: Rule = ({ process, faults }, { ending }) => {
+  if (ending.kind === 'ended' && ending.failure !== null && !(ending.failure instanceof PowerError)) {
+    return [errorText(ending.failure)];
+  }
+  if (ending.kind !== 'rejected') return [];
+  const { error } = ending;
+  if (!(error instanceof CodedError))
+    return [error instanceof Error ? (error.stack ?? error.message) : String(error)];
+  const isExplained =
+    error instanceof HardwareError
+      ? faults.length > 0
+      : error.code === 'CHASSIS_LOCKED' || (error.code === 'INTERRUPTED' && process.disturbedAtMs !== null);
+  return isExplained ? [] : [`${error.code} though nothing is broken: ${errorText(error)}`];
+};
+
+const RULES: Readonly<Record<Invariant, Rule>> = {
+  needsFirst,
+  needsOutlive: hazards('needRemoved', () => false),
+  noPulse,
+  resetsHeld,
+  drivenOff,
+  powerTold,
+  honestOn,
+  honestOff,
+  snapshotTrue,
+  noMove,
+  healthyStays,
+  lossActedOn,
+  obeys,
+  noLoop,
+  latched,
+  named,
+  ends,
+  ownErrors,
+  port: ({ misuses }) => [...misuses],
+};
+
+export function judge(act: Act): Violation[] {
+  const look = lookAt(act);
+  return (Object.entries(RULES) as [Invariant, Rule][]).flatMap(([invariant, rule]) =>
+    // Of a process that hangs, or was turned away by the lock, nothing else can be told.
+    (look.ending.kind === 'hung' && invariant !== 'ends') ||
+    (act.process.beganMs === null && invariant !== 'ownErrors')
+      ? []
+      : rule(act, look).map((text) => ({ invariant, text: `chassis ${act.chassis}, ${act.verb}: ${text}` })),
+  );
+}
+
+export function describeEnding({ ending }: Process): string {
+  switch (ending.kind) {
+    case 'ended': {
+      const { state, sequence, answer } = ending.result;
+      const fault = sequence.fault ? ` (${sequence.fault.kind}: ${sequence.fault.reason})` : '';
+      const refused = answer?.outcome === 'rejected' ? ` (rejected: ${answer.reason})` : '';
+      return `${state}${fault}${refused}`;
+    }
+    case 'rejected':
+      return ending.error instanceof CodedError
+        ? `${ending.error.code} (${ending.error.message})`
+        : `with ${errorText(ending.error)}`;
+    case 'killed':
+      return 'killed';
+    case 'hung':
+      return `hung for ${ending.limitMs} ms`;
+  }
+}
