@@ -18,7 +18,7 @@ const ERROR_OF: Readonly<Record<FaultKind, PowerErrorCode>> = {
  * @param asked what the job is called by whoever asked for it
  */
 export function expectDone(chassis: number, asked: string, job: Job, result: RunResult): void {
-  const { state, sequence, answer } = result;
+  const { state, sequence, answer, isFaultOfThisRun } = result;
   if (answer?.outcome === 'rejected') {
     throw new PowerError('REQUEST_REJECTED', `chassis ${chassis}: ${asked} rejected: ${answer.reason}`, {
       chassis,
@@ -26,8 +26,10 @@ export function expectDone(chassis: number, asked: string, job: Job, result: Run
     });
   }
   if (job.until.includes(state)) return;
-  // Power is off as asked; that an earlier power-on failed is no failure of this request.
-  if (state === 'failed' && job.until.includes('off') && stillOn(sequence).length === 0) return;
+  // Power is off as asked; that an earlier power-on failed is no failure of this request. One that failed itself has
+  // not seen all that it must see to say so.
+  const isDown = state === 'failed' && stillOn(sequence).length === 0;
+  if (isDown && job.until.includes('off') && !isFaultOfThisRun) return;
   if (state === 'failed') throw faultError(chassis, sequence);
   throw new PowerError(
     'REQUEST_REJECTED',

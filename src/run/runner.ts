@@ -71,6 +71,8 @@ export interface RunResult {
   readonly sequence: SequenceState;
   /** How the request was taken, null where the job had none or ended before it. */
   readonly answer: Answer | null;
+  /** What went wrong did so in this run, and not before it. */
+  readonly isFaultOfThisRun: boolean;
 }
 
 /** States in which something is still going on by itself. */
@@ -284,7 +286,8 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     if (sequence.fault !== null && taken.state !== 'failed') {
       record({ type: 'evidence', evidence: await hardware.evidence() });
     }
-    return { state, sequence, answer };
+    const isFaultOfThisRun = sequence.fault !== null && sequence.fault !== taken.sequence.fault;
+    return { state, sequence, answer, isFaultOfThisRun };
   }
 }
 

@@ -544,9 +544,10 @@ const obeys: Rule = (act, look) => {
 
 const noLoop: Rule = (act, look) =>
   look.rails.flatMap((rail) => {
+    // Beside a watch others may drive.
+    if (act.others.length > 0 && act.verb === 'watch') return [];
     const ups = look.ups(rail);
-    if (ups > 0 && (TO_OFF.includes(act.verb) || act.verb === 'watch') && act.others.length === 0)
-      return [`${rail} was enabled by it`];
+    if (ups > 0 && (TO_OFF.includes(act.verb) || act.verb === 'watch')) return [`${rail} was enabled by it`];
     return ups > 1 ? [`${rail} was enabled ${ups} times`] : [];
   });
 

@@ -73,7 +73,7 @@ export interface ProcessOptions {
   /** Waits until nobody else drives the chassis; rejects as the lock does. Null: it takes none. */
   readonly lock: ((clock: Clock, signal: AbortSignal) => Promise<() => void>) | null;
   /** For a watch: whether another process drives the chassis now. */
-  readonly superseded: () => boolean;
+  readonly superseded: () => Promise<boolean>;
   /** Asks a watch to end. */
   readonly leave?: AbortSignal;
   /** Told when it has the lock, before it does anything else. */
@@ -349,7 +349,12 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
           const { observation, unreadable } = await hardware.observe();
           if (unreadable[0]) throw unreadable[0].error;
           const seen = reconcile(plan, observation, hint, clock.nowMs());
-          return { kind: 'ended', job: null, result: { ...seen, answer: null }, failure: null };
+          return {
+            kind: 'ended',
+            job: null,
+            result: { ...seen, answer: null, isFaultOfThisRun: false },
+            failure: null,
+          };
         }
         let ended: Ending | null = null;
         for (const job of JOBS_OF[verb]) {

@@ -147,7 +147,7 @@ export async function play(plan: Case): Promise<Told> {
         record: (entry) =>
           notes.push({ atMs: entry.atMs, text: () => `  ${chassis}  ${tellRecorded(entry)}` }),
         lock: takesLock ? lock(PATIENT.includes(verb)) : null,
-        superseded: () => {
+        superseded: async () => {
           const state = disk.open().load().hint?.state;
           return state === undefined ? isDriven : state !== 'pgood';
         },

@@ -77,6 +77,25 @@ describe('power that could not be taken down is told as far as it is known', () 
   });
 });
 
+describe('a power-off that could not look is no power-off', () => {
+  it.each(['line pgood busy', 'line pgood read error', 'line rail P12V good read error', 'i2c vr_ddr nack'])(
+    '%s',
+    async (fault) => {
+      const bench = createBench('reference', { initially: 'on' });
+      bench.plant.addFault(bench.fault(fault));
+      expect((await failedOff(bench)).code).toBe('HARDWARE_FAULT');
+    },
+  );
+
+  it('unlike one that finds the power down after an earlier failure', async () => {
+    const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
+    await bench.run(JOBS.on);
+    const result = await bench.run(JOBS.off);
+    expect(result.state).toBe('failed');
+    expectDone(0, 'off', JOBS.off, result);
+  });
+});
+
 it.each([
   [[], 'lines read: off, pgood not asserted'],
   [['line pgood read error'], 'lines read: off, pgood could not be read'],

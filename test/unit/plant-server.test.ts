@@ -76,9 +76,10 @@ it('lets several clients share one chassis', async () => {
     direction: 'out',
     level: 1,
     asserted: true,
+    driven: true,
     changes: 1,
   });
-  expect((await other.history()).map(({ type }) => type)).toEqual(['line', 'ramp', 'rail', 'line']);
+  expect((await other.history()).map(({ type }) => type)).toEqual(['drive', 'line', 'ramp', 'rail', 'line']);
 });
 
 it('takes faults and forced levels, and tells hazards and misuses', async () => {

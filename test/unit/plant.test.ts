@@ -706,9 +706,23 @@ it('records the pulses of a latch', async () => {
   latch?.drive(0);
   expect(plant.lines().find(({ role }) => role === 'latch')).toMatchObject({ changes: 2, level: 0 });
   expect(plant.history).toMatchObject([
-    { atMs: 0, role: 'latch', level: 1 },
-    { atMs: 1, role: 'latch', level: 0 },
+    { type: 'drive', atMs: 0, role: 'latch', asserted: true },
+    { type: 'line', atMs: 0, role: 'latch', level: 1 },
+    { type: 'drive', atMs: 1, role: 'latch', asserted: false },
+    { type: 'line', atMs: 1, role: 'latch', level: 0 },
   ]);
+});
+
+it('tells what is driven apart from what it reads', async () => {
+  const board = v.parse(boardSchema, openpower);
+  const plant = createPlant({ board, clock: createVirtualClock(0) });
+  const [enable] = plant.lines().filter(({ role }) => role === 'enable');
+  const pin = plant.pins.get(enable?.line ?? '');
+  expect(enable?.driven).toBe(null);
+  plant.addFault(parseFault(`enable ${enable?.rail} stuck off`, board));
+  pin?.drive(1);
+  const [clamped] = plant.lines().filter(({ role }) => role === 'enable');
+  expect(clamped).toMatchObject({ asserted: false, driven: true });
 });
 
 it('stands still once it is closed', async () => {
