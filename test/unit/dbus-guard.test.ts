@@ -62,6 +62,16 @@ const publication = (): Publication => ({
                 return [];
               },
             },
+            // Takes about as long as a busy object needs for an answer.
+            work: {
+              in: [],
+              out: [],
+              call() {
+                for (const endMs = performance.now() + 1; performance.now() < endMs; );
+                done.push('work');
+                return [];
+              },
+            },
           },
           properties: {
             any: {
@@ -247,6 +257,24 @@ describe('on a bus that lets everything through', () => {
     bus.send(chunk);
     expect(await answered(huge)).toMatchObject({ type: ERROR });
     await expectAlive();
+  });
+
+  it('whatever else waits has its turn between two calls of a flood', async () => {
+    const calls = 200;
+    const flood = Array.from({ length: calls }, () => from(call('work', [])));
+    let turns = 0;
+    let isOver = false;
+    const takeTurn = () => {
+      turns += 1;
+      if (!isOver) setImmediate(takeTurn);
+    };
+    await bus.sendAll(Buffer.concat([...flood, from(call('setPowerState', [int32(1)]))].map(encode)));
+    await until('the first call', () => done.length > 0);
+    takeTurn();
+    await until('the last call', () => done.at(-1) === 1);
+    isOver = true;
+    expect(done).toHaveLength(calls + 1);
+    expect(turns).toBeGreaterThan(calls / 2);
   });
 
   it('messages arrive whole, wherever the stream is cut', async () => {

@@ -10,6 +10,7 @@ export interface Answer {
   readonly errorName: string | undefined;
   readonly sender: string | undefined;
   readonly member: string | undefined;
+  readonly destination: string | undefined;
   readonly body: Buffer;
 }
 
@@ -50,6 +51,7 @@ function createCutter(onMessage: (message: Answer) => void): (chunk: Buffer) => 
         errorName: fields.errorName as string | undefined,
         sender: fields.sender as string | undefined,
         member: fields.member as string | undefined,
+        destination: fields.destination as string | undefined,
         body: message.subarray(bodyStart),
       });
     }
@@ -135,7 +137,20 @@ export interface ScriptedBus {
   send(bytes: Uint8Array): void;
   /** The same, and resolves once the socket has taken them. */
   sendAll(bytes: Uint8Array): Promise<void>;
+  /** Answers what was left silent, with more bytes right behind; all members are answered from then on. */
+  answerSilent(behind?: Uint8Array): void;
+  /** The match rules that the last one who connected has. */
+  rules(): readonly string[];
   close(): void;
+}
+
+export interface ScriptedBusOptions {
+  /** Who owns which well-known name. What one of these is called for is answered in his name, with nothing. */
+  readonly owners?: Readonly<Record<string, string>>;
+  /** Members that are not answered. */
+  readonly silent?: readonly string[];
+  /** Members that are answered with an error. */
+  readonly refused?: readonly string[];
 }
 
 export const BUS_NAME = 'org.freedesktop.DBus';
@@ -151,42 +166,63 @@ export const oneString = (value: string): Buffer => {
   return Buffer.concat([length, Buffer.from(`${value}\0`)]);
 };
 
-/** @param owners who owns which well-known name; the bus answers everything else that it is asked with nothing */
+const textOf = ({ body }: Answer): string =>
+  body.toString('utf8', 4, 4 + (body.length > 3 ? body.readUInt32LE(0) : 0));
+
 export async function startScriptedBus(
   path: string,
-  owners: Readonly<Record<string, string>> = {},
+  { owners = {}, silent = [], refused = [] }: ScriptedBusOptions = {},
 ): Promise<ScriptedBus> {
   const sockets: Socket[] = [];
   let heard: Answer[] = [];
+  let rules: string[] = [];
+  let unanswered: (() => Buffer)[] = [];
+  let isSilent = true;
   let greeted = 0;
+  let serial = 1_000;
+
+  const answerTo = (call: Answer): Buffer => {
+    const { member = '', destination = BUS_NAME } = call;
+    const answer = (signature: string, body: Buffer, errorName?: string) => {
+      serial += 1;
+      const type = errorName === undefined ? RETURN : ERROR;
+      const sender = owners[destination] ?? BUS_NAME;
+      const frame = { type, serial, replySerial: call.serial, sender, destination: GUEST, signature, body };
+      return encode({ ...frame, ...(errorName ? { errorName } : {}) });
+    };
+    if (refused.includes(member)) return answer('s', oneString('no'), 'org.example.Error.Refused');
+    switch (member) {
+      case 'Hello':
+        return answer('s', oneString(GUEST));
+      case 'RequestName':
+        return answer('u', Buffer.from([1, 0, 0, 0]));
+      case 'GetNameOwner': {
+        const owner = owners[textOf(call)];
+        if (owner !== undefined) return answer('s', oneString(owner));
+        return answer('s', oneString('nobody'), 'org.freedesktop.DBus.Error.NameHasNoOwner');
+      }
+      default:
+        return answer('', nothing);
+    }
+  };
+  const onCall = (socket: Socket, call: Answer) => {
+    const { member = '' } = call;
+    // A bus that answers late has done it all the same.
+    if (member === 'AddMatch' && !refused.includes(member)) rules.push(textOf(call));
+    if (member === 'RemoveMatch') {
+      const at = rules.indexOf(textOf(call));
+      if (at >= 0) rules.splice(at, 1);
+    }
+    if (isSilent && silent.includes(member)) unanswered.push(() => answerTo(call));
+    else socket.write(answerTo(call));
+  };
+
   const server = createServer((socket) => {
     sockets.push(socket);
     socket.on('error', () => undefined);
-    let serial = 1_000;
-    const answer = (call: Answer, signature: string, body: Buffer, errorName?: string) => {
-      serial += 1;
-      const type = errorName === undefined ? RETURN : ERROR;
-      const frame = {
-        type,
-        serial,
-        replySerial: call.serial,
-        sender: BUS_NAME,
-        destination: GUEST,
-        signature,
-      };
-      socket.write(encode({ ...frame, body, ...(errorName ? { errorName } : {}) }));
-    };
     const cut = createCutter((message) => {
       heard.push(message);
-      if (message.type !== CALL) return;
-      if (message.member === 'Hello') answer(message, 's', oneString(GUEST));
-      else if (message.member === 'RequestName') answer(message, 'u', Buffer.from([1, 0, 0, 0]));
-      else if (message.member === 'GetNameOwner') {
-        const owner = owners[message.body.toString('utf8', 4, message.body.length - 1)];
-        if (owner === undefined) answer(message, '', nothing, 'org.freedesktop.DBus.Error.NameHasNoOwner');
-        else answer(message, 's', oneString(owner));
-      } else if (message.member === 'AddMatch' || message.member === 'RemoveMatch')
-        answer(message, '', nothing);
+      if (message.type === CALL) onCall(socket, message);
     });
     let begun = false;
     socket.on('data', (data: Buffer) => {
@@ -200,6 +236,7 @@ export async function startScriptedBus(
       begun = true;
       greeted += 1;
       heard = [];
+      rules = [];
       cut(data.subarray(begin + 'BEGIN\r\n'.length));
     });
   });
@@ -212,8 +249,15 @@ export async function startScriptedBus(
     get heard() {
       return heard;
     },
+    rules: () => rules,
     send: (bytes) => sockets.at(-1)?.write(bytes),
     sendAll: (bytes) => new Promise((resolve) => sockets.at(-1)?.write(bytes, () => resolve())),
+    answerSilent(behind = nothing) {
+      isSilent = false;
+      const answers = unanswered.map((answer) => answer());
+      unanswered = [];
+      sockets.at(-1)?.write(Buffer.concat([...answers, behind]));
+    },
     close() {
       for (const socket of sockets) socket.destroy();
       server.close();

@@ -81,6 +81,8 @@ export interface FakeSystemd {
     signalFirst: boolean;
     /** Members that are not answered. */
     hanging: Set<string>;
+    /** Members that are answered with an error. */
+    failing: Set<string>;
     /** Jobs do not end. */
     jobsHang: boolean;
     /** JobRemoved goes to everyone, also before Subscribe. */
@@ -121,6 +123,7 @@ export async function startFakeSystemd(
   const options: FakeSystemd['options'] = {
     signalFirst: true,
     hanging: new Set(),
+    failing: new Set(),
     jobsHang: false,
     alwaysSignals: false,
   };
@@ -154,6 +157,10 @@ export async function startFakeSystemd(
   };
 
   const answer = (message: DbusMessage) => {
+    if (options.failing.has(message.member)) {
+      bus.send(errorReply(message, 'org.freedesktop.DBus.Error.Failed', 'not now'));
+      return;
+    }
     switch (message.member) {
       case 'Subscribe':
         if (subscribers.has(message.sender)) {
