@@ -10,4 +10,10 @@ await buildAll();
 const dir = join(root, 'build', 'bench');
 await bundle('test/bench/main.ts', join(dir, 'main'), 'main');
 await bundle('test/bench/poller.ts', join(dir, 'poller'), 'poller');
-run(process.execPath, [join(dir, 'main', 'main.mjs'), root, join(dir, 'poller', 'poller.mjs')]);
+await bundle('test/systemd/hostile-client.ts', join(dir, 'hostile'), 'hostile');
+run(process.execPath, [
+  join(dir, 'main', 'main.mjs'),
+  root,
+  join(dir, 'poller', 'poller.mjs'),
+  join(dir, 'hostile', 'hostile.mjs'),
+]);

@@ -16,7 +16,7 @@ import { startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 
-const [root = '', pollerPath = ''] = process.argv.slice(2);
+const [root = '', pollerPath = '', hostilePath = ''] = process.argv.slice(2);
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
 const TRIALS = 200;
 /** Each is three processes of their own. */
@@ -156,16 +156,28 @@ async function serveOn(stage: Stage, address: string): Promise<ChildProcess> {
   return start(args, { DBUS_SYSTEM_BUS_ADDRESS: address });
 }
 
-async function measureService(
-  address: string,
-  loaded: boolean,
-): Promise<{ off: number[]; signal: number[] }> {
+/** What else goes on: processes that take every core, or one on the bus that sends what nobody wants. */
+type Beside = 'nothing' | 'load' | 'huge' | 'many';
+
+/** Just below what a system bus takes, and as many at once as the limits of a system bus allow a client. */
+const HOSTILE: Readonly<Record<'huge' | 'many', string>> = { huge: String(30 * 1024 * 1024), many: '100' };
+
+function startBeside(beside: Beside, address: string): ChildProcess[] {
+  switch (beside) {
+    case 'nothing':
+      return [];
+    case 'load':
+      return Array.from({ length: availableParallelism() }, () => start(['--eval', 'for (;;);']));
+    case 'huge':
+    case 'many':
+      return [start([hostilePath, beside, HOSTILE[beside]], { DBUS_SYSTEM_BUS_ADDRESS: address })];
+  }
+}
+
+async function measureService(address: string, beside: Beside): Promise<{ off: number[]; signal: number[] }> {
   const stage = await stageOf(1, 'off');
   const service = await serveOn(stage, address);
   const dbus = await connectDbus({ clock, address });
-  const busy = loaded
-    ? Array.from({ length: availableParallelism() }, () => start(['--eval', 'for (;;);']))
-    : [];
   const off: number[] = [];
   const signal: number[] = [];
   let heardMs: number | null = null;
@@ -187,6 +199,7 @@ async function measureService(
       () => false,
     ),
   );
+  const busy = startBeside(beside, address);
   while (off.length < TRIALS) {
     await power(dbus, 0, 1);
     await until('pgood stands', () => isOn(stage.plant, 0));
@@ -354,8 +367,10 @@ async function main(address: string): Promise<void> {
     `${HEAD.padEnd(46)} ${'median'.padStart(9)} ${'p99'.padStart(9)} ${'ratio'.padStart(8)} ${'n'.padStart(5)}`,
   );
   for (const [load, name] of [
-    [false, 'idle'],
-    [true, `${cores} cores loaded`],
+    ['nothing', 'idle'],
+    ['load', `${cores} cores loaded`],
+    ['huge', 'messages of 30 MB'],
+    ['many', 'a flood of calls'],
   ] as const) {
     await measured(
       `service, ${name}`,

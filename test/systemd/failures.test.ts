@@ -408,6 +408,26 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
         await command('on');
       },
     },
+    'messages on the bus that are far too large': {
+      given: async () => {
+        await isOn();
+        expect(await start(SERVICE)).toMatchObject({ code: 0 });
+      },
+      run: async () => {
+        const call = [
+          ...['dbus-send', '--system', '--print-reply', '--dest=org.openbmc.control.Power'],
+          ...['/org/openbmc/control/power0', 'org.freedesktop.DBus.Properties.GetAll'],
+        ];
+        const nobody = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups'];
+        for (let time = 0; time < 3; time += 1) {
+          const answer = await machine.exec([...nobody, ...call, `string:${'x'.repeat(100_000)}`]);
+          expect(answer.stderr).toMatch(/LimitsExceeded: GetAll takes at most/);
+        }
+        await saysSoon('which was refused');
+        await command('status');
+      },
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
 
     // Power off
     'a power off that fails': {

@@ -10,6 +10,7 @@ import { createSystemClock } from '../../hw/clock.ts';
 import type { ObjectBus, Publication } from '../../hw/ports.ts';
 import { createFrameReader } from '../../hw/systemd/dbus-frames.ts';
 import { createObjectBus } from '../../hw/systemd/object-bus.ts';
+import { typed } from './dbus-arbitraries.ts';
 import {
   array,
   CALL,
@@ -25,7 +26,6 @@ import {
   signatureOf,
   type Typed,
   text,
-  typed,
   variant,
 } from './dbus-frames.ts';
 import {
