@@ -24,7 +24,7 @@ import {
   type State,
 } from '../sequence/state.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
-import type { Happening, Recorder } from './record.ts';
+import type { Happening, Recorded, Recorder } from './record.ts';
 import type { SnapshotStore } from './snapshot.ts';
 
 /** What a verb asks of the sequence. */
@@ -91,7 +91,18 @@ const UNFINISHED_DOWN: readonly State[] = [...FALLING, 'fault'];
  */
 export async function runSequence(job: Job, options: RunOptions): Promise<RunResult> {
   const { plan, hardware, clock, store, signal, abandon } = options;
-  const record = (entry: Happening): void => options.record({ ...entry, atMs: clock.nowMs() });
+  /** What happened while an event is acted on, told once it was: switch first, then speak. */
+  let untold: Recorded[] | null = null;
+  const record = (entry: Happening): void => {
+    const recorded = { ...entry, atMs: clock.nowMs() };
+    if (untold === null) options.record(recorded);
+    else untold.push(recorded);
+  };
+  const tell = (): void => {
+    const entries = untold ?? [];
+    untold = null;
+    for (const entry of entries) options.record(entry);
+  };
 
   const { hint, warning } = store.load();
   if (warning !== null) record({ type: 'warning', message: warning });
@@ -137,6 +148,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       let entered = state;
       const next = step(snapshot, event);
       ({ snapshot, state, sequence } = next);
+      untold ??= [];
       const switched = recordLevels(plan, before.sequence, sequence, record);
       if (state !== before.state || next.actions.length > 0) save();
       let driveFailed = false;
@@ -160,6 +172,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
         // Power that is coming up comes no further once a line failed; power goes down all the same.
         if (RISING.includes(state) && failed) break;
       }
+      tell();
     }
   };
 
@@ -261,6 +274,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     }
     return await finish();
   } finally {
+    tell();
     unwatch();
     signal?.removeEventListener('abort', onAbort);
     abandon?.removeEventListener('abort', onAbort);

@@ -52,6 +52,7 @@ export interface RunVariant {
   readonly store?: SnapshotStore;
   readonly signal?: AbortSignal;
   readonly abandon?: AbortSignal;
+  readonly record?: (entry: Recorded) => void;
 }
 
 export function createBench(

@@ -116,6 +116,33 @@ describe.each(BOARDS)('board %s', (board) => {
   });
 });
 
+describe('switch first, then speak', () => {
+  it('of a loss nothing is told before every enable is off', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    bench.clock.after(100, () => bench.plant.addFault(bench.fault('pgood never')));
+    const told: { type: string; enabled: number }[] = [];
+    const { state } = await bench.run(JOBS.watch, {
+      record: ({ type }) => told.push({ type, enabled: bench.enabled().length }),
+    });
+    expect(state).toBe('failed');
+    const since = told.findIndex(({ type }) => type === 'fault');
+    expect(since).toBeGreaterThan(0);
+    expect(told.slice(since).filter(({ enabled }) => enabled > 0)).toEqual([]);
+  });
+
+  it('in the order and with the times in which it happened', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    bench.clock.after(100, () => bench.plant.addFault(bench.fault('pgood never')));
+    await bench.run(JOBS.watch);
+    const times = bench.recording.map(({ atMs }) => atMs);
+    expect(times).toEqual([...times].sort((a, b) => a - b));
+    const fault = bench.recording.findIndex(({ type }) => type === 'fault');
+    const off = bench.recording.findIndex((entry) => entry.type === 'enable' && !entry.asserted);
+    expect(fault).toBeGreaterThan(0);
+    expect(off).toBeGreaterThan(fault);
+  });
+});
+
 describe('the reference board', () => {
   it('raises each rail as soon as what it needs is good, and lowers it in reverse', async () => {
     const bench = createBench('reference');

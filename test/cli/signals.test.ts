@@ -1,0 +1,228 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createSystemClock } from '../../hw/clock.ts';
+import { parseFault } from '../../mocks/faults.ts';
+import { createPlant, type Plant } from '../../mocks/plant.ts';
+import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
+import { checkBoard } from '../../src/board/check-board.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+/** What the kernel ends a process for by default, and a program may catch (signal(7)). */
+const ENDING = [
+  ...(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGTERM'] as const),
+  ...(['SIGSTKFLT', 'SIGXCPU', 'SIGVTALRM', 'SIGPROF', 'SIGIO', 'SIGPWR'] as const),
+];
+
+let dir = '';
+let boardPath = '';
+let plant: Plant;
+let server: PlantServer | undefined;
+let count = 0;
+const children: ChildProcess[] = [];
+
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), 'chassis-power-signals-'));
+  const board = JSON.parse(readFileSync(join(root, 'hw', 'boards', 'reference.json'), 'utf8'));
+  // Time for somebody to come in the middle, also on a machine with other work to do.
+  for (const rail of Object.values<object>(board.chassis['0'].rails)) {
+    Object.assign(rail, { onTimeoutMs: 15_000, offTimeoutMs: 15_000 });
+  }
+  boardPath = join(dir, 'board.json');
+  writeFileSync(boardPath, JSON.stringify(board));
+});
+afterEach(async () => {
+  for (const child of children.splice(0)) child.kill('SIGKILL');
+  await server?.close();
+  server = undefined;
+  plant.close();
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+/** A chassis whose first rail to move takes long. */
+async function plug(initially: 'on' | 'off'): Promise<string[]> {
+  const { board } = checkBoard(JSON.parse(readFileSync(boardPath, 'utf8')));
+  if (!board) throw new TypeError('the board of this test has problems');
+  count += 1;
+  const socketPath = join(dir, `${count}.sock`);
+  const fault = initially === 'on' ? 'rail PVCORE slow off 10s' : 'rail P5V slow 10s';
+  plant = createPlant({ board, clock: createSystemClock(), initially, faults: [parseFault(fault, board)] });
+  server = await startPlantServer({ plant, socketPath });
+  return [SIM, '--plant', socketPath, '--board', boardPath];
+}
+
+const enables = () => plant.lines().filter(({ role, asserted }) => role === 'enable' && asserted).length;
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (const end = Date.now() + 15_000; !holds(); await delay(5)) {
+    if (Date.now() > end) throw new Error(`${what}: not within 15 s`);
+  }
+}
+
+interface Running {
+  readonly child: ChildProcess;
+  readonly ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  readonly printed: () => string;
+}
+
+function start(args: readonly string[], env: Record<string, string> = {}): Running {
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...env },
+  });
+  children.push(child);
+  let printed = '';
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk) => {
+      printed += chunk;
+    });
+  }
+  const ended = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.once('exit', (code, signal) => resolve({ code, signal }));
+  });
+  return { child, ended, printed: () => printed };
+}
+
+describe('a signal that ends a process lets power come to rest', () => {
+  it.each(ENDING)(
+    '%s during on takes down what was raised, and the code is 128 and its number',
+    async (name) => {
+      const run = start([...(await plug('off')), 'on']);
+      await until('P12V is up and P5V rises', () => enables() >= 2);
+      run.child.kill(name);
+      expect(await run.ended).toEqual({ code: 128 + constants.signals[name], signal: null });
+      expect(run.printed()).toContain(`${name} in opPowerStart: the power was taken down`);
+      expect(enables()).toBe(0);
+      expect(plant.hazards).toEqual([]);
+    },
+  );
+
+  it.each(['SIGHUP', 'SIGUSR1', 'SIGQUIT', 'SIGTERM'] as const)(
+    '%s during off does not leave the board half lowered',
+    async (name) => {
+      const run = start([...(await plug('on')), 'off']);
+      await until('PVCORE falls', () => enables() < 6);
+      run.child.kill(name);
+      await until('it is told', () =>
+        run.printed().includes(`${name} in opPowerStop: power goes down first`),
+      );
+      plant.clearFaults();
+      expect(await run.ended).toEqual({ code: 0, signal: null });
+      expect(enables()).toBe(0);
+    },
+  );
+
+  it('one cause that sends several signals asks once', async () => {
+    const run = start([...(await plug('on')), 'off']);
+    await until('PVCORE falls', () => enables() < 6);
+    // A session that ends: a hangup from the kernel and one from the shell, and SIGTERM from systemd.
+    for (const name of ['SIGHUP', 'SIGHUP', 'SIGTERM', 'SIGHUP', 'SIGTERM'] as const) run.child.kill(name);
+    await until('it is told', () => run.printed().includes('power goes down first'));
+    await delay(150);
+    run.child.kill('SIGHUP');
+    await delay(150);
+    plant.clearFaults();
+    expect(await run.ended).toEqual({ code: 0, signal: null });
+    expect(enables()).toBe(0);
+  });
+
+  it('SIGTERM again leaves at once, with the lines as they are', async () => {
+    const run = start([...(await plug('on')), 'off']);
+    await until('PVCORE falls', () => enables() < 6);
+    const before = enables();
+    run.child.kill('SIGHUP');
+    await until('it is told', () => run.printed().includes('power goes down first'));
+    run.child.kill('SIGTERM');
+    await delay(300);
+    run.child.kill('SIGTERM');
+    expect(await run.ended).toEqual({ code: 143, signal: null });
+    expect(enables()).toBe(before);
+  });
+
+  it('SIGUSR1 opens no debugger', async () => {
+    const run = start([...(await plug('off')), 'on']);
+    await until('P12V is up', () => enables() >= 2);
+    run.child.kill('SIGUSR1');
+    await run.ended;
+    expect(run.printed()).not.toMatch(/Debugger listening/);
+  });
+
+  it.each(['SIGTSTP', 'SIGTTIN'] as const)('%s does not stop a sequence half way', async (name) => {
+    const run = start([...(await plug('off')), 'on']);
+    await until('P12V is up', () => enables() >= 2);
+    run.child.kill(name);
+    await until('it is told', () => run.printed().includes('a power sequence cannot be suspended'));
+    plant.clearFaults();
+    expect(await run.ended).toEqual({ code: 0, signal: null });
+    expect(enables()).toBe(6);
+  });
+
+  it('an error of the program itself is no success, and leaves no power in motion', async () => {
+    const broken = join(dir, 'broken.cjs');
+    writeFileSync(broken, "process.on('SIGWINCH', () => { throw new TypeError('seeded'); });");
+    const run = start(['--require', broken, ...(await plug('off')), 'on']);
+    await until('P12V is up', () => enables() >= 2);
+    run.child.kill('SIGWINCH');
+    expect(await run.ended).toEqual({ code: 70, signal: null });
+    expect(run.printed()).toContain('internal error, please report it: TypeError: seeded');
+    expect(run.printed()).toContain('an internal error in opPowerStart: the power was taken down');
+    expect(enables()).toBe(0);
+  });
+});
+
+describe('a terminal that is lost', () => {
+  const shellWords = (command: readonly string[]) =>
+    [process.execPath, ...command].map((word) => `'${word}'`).join(' ');
+  /** A terminal window of its own with a shell that runs a script. */
+  const window = (script: string) => {
+    // With job control, as at a prompt: what the terminal sends goes to the job.
+    const child = spawn('script', ['-qec', `set -m; ${script}`, '/dev/null'], {
+      stdio: ['pipe', 'pipe', 'ignore'],
+      env: { ...process.env, SHELL: '/bin/sh' },
+    });
+    children.push(child);
+    let printed = '';
+    child.stdout?.on('data', (chunk) => {
+      printed += chunk;
+    });
+    return { child, printed: () => printed };
+  };
+
+  it('closing the window during on takes down what was raised', async () => {
+    const { child } = window(shellWords([...(await plug('off')), 'on']));
+    await until('P12V is up', () => enables() >= 2);
+    child.kill('SIGKILL');
+    await until('everything is off', () => enables() === 0);
+    expect(plant.hazards).toEqual([]);
+  });
+
+  it('closing the window during off does not leave the board half lowered', async () => {
+    const { child } = window(shellWords([...(await plug('on')), 'off']));
+    await until('PVCORE falls', () => enables() < 6);
+    child.kill('SIGKILL');
+    await delay(300);
+    plant.clearFaults();
+    await until('everything is off', () => enables() === 0);
+  });
+
+  it('Ctrl-Z does not suspend it half way, and Ctrl-C takes back what was raised', async () => {
+    const { child, printed } = window(shellWords([...(await plug('off')), 'on']));
+    await until('P12V is up', () => enables() >= 2);
+    child.stdin?.write('\u001a');
+    await until('it is told', () => printed().includes('cannot be suspended'));
+    child.stdin?.write('\u0003');
+    await until('everything is off', () => enables() === 0);
+  });
+
+  it('one that stops background writers does not stop a job half way', async () => {
+    const { child } = window(`stty tostop; ${shellWords([...(await plug('off')), 'on'])} & sleep 30`);
+    await until('P12V is up', () => enables() >= 2);
+    plant.clearFaults();
+    await until('everything is on', () => enables() === 6);
+    child.kill('SIGKILL');
+  });
+});
