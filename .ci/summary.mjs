@@ -1,27 +1,45 @@
-// Adds up the results of the tiers. A tier without results, and a skipped test, count as failures.
+// Adds up the results of the tiers, and says why what did not run did not. A tier without results, and a skipped test,
+// count as failures.
 import { existsSync, readFileSync } from 'node:fs';
 
 let passed = 0;
 let failed = 0;
+const read = (path) => (existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : null);
+const indented = (text) => text.trim().replaceAll('\n', '\n    ');
+
 for (const tier of ['unit', 'faults', 'cli', 'systemd', 'bmc']) {
-  const path = `build/results-${tier}.json`;
-  if (!existsSync(path)) {
-    console.log(`no results of the ${tier} tier`);
+  const results = read(`build/results-${tier}.json`);
+  const reasons = read(`build/reasons-${tier}.json`) ?? { failed: [], skipped: [], unhandled: [] };
+  for (const reason of reasons.unhandled) {
+    console.log(`error outside of the tests of the ${tier} tier:\n    ${indented(reason)}`);
+  }
+  if (results === null || results.testResults.length === 0) {
+    console.log(results === null ? `no results of the ${tier} tier` : `no test of the ${tier} tier ran`);
     failed += 1;
     continue;
   }
-  const results = JSON.parse(readFileSync(path, 'utf8'));
   passed += results.numPassedTests;
   failed += results.numFailedTests;
   // A suite that failed before its tests has none that failed.
   for (const suite of results.testResults) {
+    const ofSuite = reasons.failed.filter(({ file }) => file === suite.name);
+    for (const { suite: name, reason } of ofSuite) {
+      console.log(
+        `failed before or after its tests: ${suite.name}${name ? ` > ${name}` : ''}\n    ${indented(reason)}`,
+      );
+    }
     if (suite.status === 'failed' && suite.assertionResults.every(({ status }) => status !== 'failed')) {
-      console.log(`failed before its tests: ${suite.name}`);
+      if (ofSuite.length === 0) {
+        console.log(
+          `failed before its tests: ${suite.name}\n    ${indented(suite.message || 'no reason given')}`,
+        );
+      }
       failed += 1;
     }
     for (const { status, fullName } of suite.assertionResults) {
       if (status === 'passed' || status === 'failed') continue;
-      console.log(`not run (${status}): ${fullName}`);
+      const why = reasons.skipped.find(({ test }) => test.replaceAll(' > ', ' ') === fullName)?.reason;
+      console.log(`not run (${status}): ${fullName}${why ? `: ${why}` : ''}`);
       failed += 1;
     }
   }

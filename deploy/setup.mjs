@@ -45,12 +45,7 @@ export function ensurePrograms(programs) {
   const install = `apt-get install ${packages.join(' ')}`;
   if (process.getuid?.() !== 0 || !has('apt-get')) fail(`needed and not installed: run "${install}" as root`);
   process.stderr.write(`installing ${packages.join(', ')}\n`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  run('apt-get', ['-q', 'update'], { timeoutMs: 300_000, env });
-  run('apt-get', ['-q', '-y', '--no-install-recommends', 'install', ...packages], {
-    timeoutMs: 600_000,
-    env,
-  });
+  run(process.execPath, [join(root, 'deploy', 'apt.mjs'), ...packages]);
 }
 
 /** Makes node_modules what package-lock.json says, unless it already is. */

@@ -35,13 +35,16 @@ if (tiers.includes('systemd') && process.getuid?.() === 0) {
 mkdirSync(join(root, 'build'), { recursive: true });
 // One after the other: tiers that keep real time must not share the machine with each other.
 const failed = tiers.filter((tier) => {
-  const report = [`--outputFile.json=build/results-${tier}.json`, '--reporter=default', '--reporter=json'];
+  const report = [
+    `--outputFile.json=build/results-${tier}.json`,
+    ...['default', 'json', './deploy/reasons.mjs'].map((reporter) => `--reporter=${reporter}`),
+  ];
   const { status } = spawnSync(
     join(root, 'node_modules', '.bin', 'vitest'),
     ['run', '--project', tier, ...report, ...rest],
     {
       cwd: root,
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...env, REASONS_FILE: join(root, 'build', `reasons-${tier}.json`) },
       stdio: ['ignore', 'inherit', 'inherit'],
       timeout: TIER_TIMEOUT_MS,
     },

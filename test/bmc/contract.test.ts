@@ -443,6 +443,7 @@ describeUnitManager('the systemd of the BMC', systemdOfBmc, { watch: NO_WATCH })
 
 describe('the clock of the BMC', () => {
   test('is one for all processes, and counts from the boot', async () => {
+    // Both by the guest's clock, which is slow against real time.
     const uptimeMs = async () => Number((await bmc.sh('cut -d " " -f 1 /proc/uptime')).trim()) * 1_000;
     const times = [
       (await uptimeMs()) - 10,
@@ -454,6 +455,7 @@ describe('the clock of the BMC', () => {
     expect(times).toEqual([...times].sort((one, other) => one - other));
   });
 
+  // By the guest's clock on both sides: in real time it is about an eighth longer.
   test.each([1, 5, 20, 100])('runs %i ms later and not before', async (delayMs) => {
     const ranAfterMs = await Promise.all(
       Array.from({ length: 20 }, () => agent.call<number>('ranAfterMs', delayMs)),

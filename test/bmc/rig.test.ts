@@ -213,7 +213,7 @@ describe('QMP', () => {
   });
 
   test('a connection that ends rejects what is asked of it', async () => {
-    const qmp = await connectQmp(inject('bmc').qmpSockets.plant);
+    const qmp = await connectQmp(bmc.handle.qmpSockets.plant);
     const pending = qmp.execute('query-status');
     qmp.close();
     await expect(pending).rejects.toThrow(/is lost/);
@@ -246,7 +246,7 @@ describe('plant', () => {
 
   test('rails rise in order, pgood follows, a broken rail takes it away', async () => {
     await gpio('out C0 0; out C1 1');
-    const qmp = await connectQmp(inject('bmc').qmpSockets.plant);
+    const qmp = await connectQmp(bmc.handle.qmpSockets.plant);
     const plant = await startQmpPlant(qmp, wiring);
     try {
       expect(plant.level('B0')).toBe(0);
@@ -312,7 +312,7 @@ describe('plant', () => {
 
   test('a reset of the BMC leaves a held chassis on, and the BMC finds the levels on its pins', async () => {
     await gpio('out C0 1; out C1 0');
-    const qmp = await connectQmp(inject('bmc').qmpSockets.plant);
+    const qmp = await connectQmp(bmc.handle.qmpSockets.plant);
     const plant = await startQmpPlant(qmp, wiring);
     try {
       expect(plant.level('B0')).toBe(1);

@@ -13,6 +13,9 @@
  * - QEMU drops a level written while the line is still an input. The kernel writes the level first and the direction
  *   second, so `echo high >direction` on a fresh line gives an output that is LOW, until a level is written again, to it
  *   or to any line of the same four ports (the chip itself keeps it). A line that has level 1 as an input, by a pull or by the rig, does become a high output.
+ * - The guest's clock runs about 11 % slow. What is measured in the guest (uptime, timestamps of systemd and of the
+ *   journal, `performance.now()` of a program) orders events, and is no real time. Durations that matter are taken outside,
+ *   as `plant.history` does.
  * - I2C adapters in /sys/class/i2c-dev/i2c-<n>/name: `1e78a080.i2c-bus` (0) to `1e78a800.i2c-bus` (15), without 10 and 11.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -23,9 +26,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { connectAgent, GuestError, type GuestProcess, shorten } from './command.ts';
+import { consoleFailure } from './console.ts';
 import { type BmcImage, prepareImage } from './image.ts';
 import { connectQmp, type Qmp } from './qmp.ts';
-import { progress } from './subprocess.ts';
+import { type Progress, progress } from './subprocess.ts';
 
 /** A board that QEMU can be: its machine name, its device tree in the kernel package, and the NIC to use. */
 export interface BmcMachine {
@@ -89,6 +93,12 @@ export interface BmcHandle {
   serialLog: string;
 }
 
+/**
+ * Longest time of a command that names none. A guest beside other work takes minutes for what it does in seconds alone;
+ * a test is given up after 300 s, and the command that took them is to be named.
+ */
+export const COMMAND_LIMIT_MS = 240_000;
+
 export interface ExecResult {
   /** The exit code, 128 + n when signal n ended the command. */
   code: number;
@@ -97,7 +107,7 @@ export interface ExecResult {
 }
 
 export interface ExecOptions {
-  /** When it is over the command and its process group are killed, and the call rejects. Default 60,000. */
+  /** When it is over the command and its process group are killed, and the call rejects. Default COMMAND_LIMIT_MS. */
   timeoutMs?: number;
   stdin?: string | Uint8Array;
 }
@@ -148,7 +158,7 @@ export async function bootBmc(options: BootOptions = {}): Promise<Bmc> {
   const image = options.image ?? (await prepareImage());
   const machine = options.machine ?? AST2600_EVB;
   const timeoutMs = options.timeoutMs ?? 400_000;
-  const say = progress('bmc');
+  const working = progress('bmc');
   const folder = mkdtempSync(join(tmpdir(), 'bmc-'));
   const qmpSockets = { boot: join(folder, 'boot'), test: join(folder, 'test'), plant: join(folder, 'plant') };
   const qtestSocket = join(folder, 'qtest');
@@ -217,6 +227,7 @@ export async function bootBmc(options: BootOptions = {}): Promise<Bmc> {
   };
 
   try {
+    working.step('starting QEMU');
     const deadline = Date.now() + timeoutMs;
     const qmp = await connectQmpWhenThere(qmpSockets.boot, alive, deadline);
     const handle: BmcHandle = {
@@ -226,29 +237,40 @@ export async function bootBmc(options: BootOptions = {}): Promise<Bmc> {
       qtestSocket,
       serialLog,
     };
-    say(`QEMU runs (pid ${handle.pid}), waiting for the guest`);
+    working.step(`QEMU runs (pid ${handle.pid}), waiting for the guest`);
     const bmc = new RunningBmc(handle, qmp, async () => {
       process.removeListener('exit', cleanUp);
       await ending(qemu);
       cleanUp();
     });
-    await bmc.waitUntilUp({ deadline, alive, say });
+    await bmc.waitUntilUp({ deadline, alive, working });
     return bmc;
   } catch (error) {
     const said = tail(serialLog);
+    // Its connection may have been lost before its end was known.
+    const why =
+      ended !== undefined && !message(error).includes('QEMU is gone') ? `; QEMU is gone (${ended})` : '';
     process.removeListener('exit', cleanUp);
     cleanUp();
     throw new GuestError(
-      `the BMC did not boot: ${message(error)}${said && `\nIts console ends with:\n${said}`}`,
+      `the BMC did not boot: ${message(error)}${why}${said && `\nIts console ends with:\n${said}`}`,
     );
+  } finally {
+    working.end();
   }
 }
 
-/** Uses a guest that another process booted. */
+/** Why there is no guest, for the processes of the tests. */
+export interface NoBmc {
+  reason: string;
+}
+
+/** Uses a guest that another process booted. Rejects with the reason where there is none. */
 export async function attachBmc(
-  handle: BmcHandle,
+  handle: BmcHandle | NoBmc,
   options: { qmpSocket?: 'test' | 'plant' } = {},
 ): Promise<Bmc> {
+  if ('reason' in handle) throw new GuestError(handle.reason);
   const qmp = await connectQmp(handle.qmpSockets[options.qmpSocket ?? 'test']);
   return new RunningBmc(handle, qmp, async () => undefined);
 }
@@ -270,7 +292,7 @@ class RunningBmc implements Bmc {
   }
 
   async execBytes(command: string, options: ExecOptions = {}) {
-    const child = await this.spawnStream(command, { timeoutMs: options.timeoutMs ?? 60_000 });
+    const child = await this.spawnStream(command, { timeoutMs: options.timeoutMs ?? COMMAND_LIMIT_MS });
     const stdout: Buffer[] = [];
     const stderr: Buffer[] = [];
     child.on('data', (data: Buffer) => stdout.push(data));
@@ -304,7 +326,7 @@ class RunningBmc implements Bmc {
     const [to, part] = [quote(guestPath), quote(`${guestPath}.part-${randomBytes(4).toString('hex')}`)];
     const child = await this.spawnStream(
       `mkdir -p ${quote(dirname(guestPath))} && cat >${part} && chmod ${mode} ${part} && mv -f ${part} ${to}`,
-      { timeoutMs: options.timeoutMs ?? 120_000 },
+      { timeoutMs: options.timeoutMs ?? COMMAND_LIMIT_MS },
     );
     child.resume();
     await pipeline(createReadStream(hostFile), child);
@@ -321,10 +343,12 @@ class RunningBmc implements Bmc {
   async reboot(options: { timeoutMs?: number } = {}): Promise<void> {
     const before = await connectAgent(this.handle.agentPort, 15_000);
     before.close();
+    const consoleFrom = statSync(this.handle.serialLog).size;
     await this.qmp.systemReset();
     await this.waitUntilUp({
       deadline: Date.now() + (options.timeoutMs ?? 400_000),
       notBootId: before.bootId,
+      consoleFrom,
     });
   }
 
@@ -332,11 +356,15 @@ class RunningBmc implements Bmc {
   async waitUntilUp(wait: {
     deadline: number;
     notBootId?: string;
+    /** Where in the log of the console this boot begins. */
+    consoleFrom?: number;
     alive?: () => void;
-    say?: (line: string) => void;
+    working?: Progress;
   }): Promise<void> {
     for (;;) {
-      wait.alive?.();
+      (wait.alive ?? (() => this.#alive()))();
+      const failure = consoleFailure(readFrom(this.handle.serialLog, wait.consoleFrom ?? 0));
+      if (failure !== null) throw new GuestError(`the guest will not come up: ${failure}`);
       try {
         const agent = await connectAgent(this.handle.agentPort, 3_000);
         agent.close();
@@ -346,11 +374,20 @@ class RunningBmc implements Bmc {
       }
       await sleep(200);
     }
-    wait.say?.('the agent answers, waiting for systemd');
+    wait.working?.step('the agent answers, waiting for systemd');
     const { stdout } = await this.exec('systemctl is-system-running --wait', {
       timeoutMs: Math.max(1_000, wait.deadline - Date.now()),
     });
-    wait.say?.(`the guest is up (${stdout.trim()})`);
+    wait.working?.end(`the guest is up (${stdout.trim()})`);
+  }
+
+  #alive(): void {
+    try {
+      process.kill(this.handle.pid, 0);
+    } catch {
+      // Whoever booted it has its exit code and what it said.
+      throw new GuestError(`QEMU is gone (pid ${this.handle.pid})`);
+    }
   }
 
   async shutdown(): Promise<void> {
@@ -389,6 +426,10 @@ async function ending(qemu: ChildProcess): Promise<void> {
   const timer = setTimeout(() => qemu.kill('SIGKILL'), 5_000);
   await once(qemu, 'exit');
   clearTimeout(timer);
+}
+
+function readFrom(file: string, offset: number): string {
+  return readFileSync(file).subarray(offset).toString('latin1');
 }
 
 function tail(file: string): string {

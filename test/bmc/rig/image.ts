@@ -20,7 +20,7 @@ import {
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { progress, run, tryRun } from './subprocess.ts';
+import { type Progress, progress, run, tryRun } from './subprocess.ts';
 
 /** Files of a finished image, none of which is ever written again. */
 export interface BmcImage {
@@ -93,37 +93,31 @@ const MASKED_UNITS = [
   'systemd-random-seed.service',
 ];
 
+/** How often `makeImage` and what goes before it say what they do. */
+const STEPS = 7;
+
 /** QEMU wants a power of two for an SD card. */
 const DISK_BYTES = 2 ** 30;
 
+const APT = join(dirname(fileURLToPath(import.meta.url)), '../../../deploy/apt.mjs');
 const GUEST_FILES = join(dirname(fileURLToPath(import.meta.url)), 'guest');
 
 /**
- * Returns the image, and makes it first when the cache does not have it (about four minutes, as root, with Debian's and
+ * Returns the image, and makes it first when the cache does not have it (four to ten minutes, as root, with Debian's and
  * npm's registries within reach). A call that is killed leaves nothing that a later one takes for an image.
  */
 export async function prepareImage(): Promise<BmcImage> {
-  const say = progress('bmc image');
   const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'chassis-power');
   const recipe = recipeHash();
   const folder = join(cache, `bmc-${recipe}`);
   const ready = existsSync(folder);
-  // Another process may run the cached image on a machine that is new to QEMU: the packages are looked at every time.
-  await installHostPackages(say, ready ? ['qemu-system-arm'] : HOST_PACKAGES);
-  if (!ready) {
-    if (process.getuid?.() !== 0)
-      throw new Error('making the BMC image needs root: run the bmc tests as root');
-    mkdirSync(cache, { recursive: true });
-    removeLeftovers(cache);
-    const part = `${folder}.part-${process.pid}`;
-    try {
-      await makeImage(part, recipe, say);
-      // Whoever comes second finds the same image there already.
-      if (!existsSync(folder)) renameSync(part, folder);
-    } finally {
-      rmSync(part, { recursive: true, force: true });
-    }
-    say('done');
+  const working = progress('bmc image', ready ? {} : { steps: STEPS });
+  try {
+    // Another process may run the cached image on a machine that is new to QEMU: the packages are looked at every time.
+    await installHostPackages(working, ready ? ['qemu-system-arm'] : HOST_PACKAGES);
+    if (!ready) await makeInCache(cache, folder, recipe, working);
+  } finally {
+    working.end();
   }
   return {
     kernel: join(folder, 'vmlinuz'),
@@ -131,6 +125,21 @@ export async function prepareImage(): Promise<BmcImage> {
     deviceTrees: join(folder, 'dtb'),
     disk: join(folder, 'disk.ext4'),
   };
+}
+
+async function makeInCache(cache: string, folder: string, recipe: string, working: Progress): Promise<void> {
+  if (process.getuid?.() !== 0) throw new Error('making the BMC image needs root: run the bmc tests as root');
+  mkdirSync(cache, { recursive: true });
+  removeLeftovers(cache);
+  const part = `${folder}.part-${process.pid}`;
+  try {
+    await makeImage(part, recipe, working);
+    // Whoever comes second finds the same image there already.
+    if (!existsSync(folder)) renameSync(part, folder);
+  } finally {
+    rmSync(part, { recursive: true, force: true });
+  }
+  working.end('done');
 }
 
 function recipeHash(): string {
@@ -150,7 +159,13 @@ function removeLeftovers(cache: string): void {
   }
 }
 
-async function installHostPackages(say: (line: string) => void, packages: readonly string[]): Promise<void> {
+/** Fetches apt's lists and installs packages, after another apt that is at work. */
+async function apt(packages: readonly string[]): Promise<void> {
+  await run(process.execPath, [APT, ...packages], { timeoutMs: 3_000_000, echo: true });
+}
+
+async function installHostPackages(working: Progress, packages: readonly string[]): Promise<void> {
+  working.step('packages of this host');
   const missing: string[] = [];
   for (const name of packages) {
     const { stdout } = await tryRun('dpkg-query', ['-s', name], { timeoutMs: 30_000 });
@@ -159,36 +174,32 @@ async function installHostPackages(say: (line: string) => void, packages: readon
   if (missing.length === 0) return;
   if (process.getuid?.() !== 0)
     throw new Error(`the BMC rig needs packages. Run: apt-get install ${missing.join(' ')}`);
-  say(`installing ${missing.join(' ')}`);
-  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  await run('apt-get', ['-q', 'update'], { timeoutMs: 300_000, env });
-  await run('apt-get', ['-q', 'install', '-y', '--no-install-recommends', ...missing], {
-    timeoutMs: 900_000,
-    env,
-  });
+  working.note(`installing ${missing.join(' ')}`);
+  await apt(missing);
 }
 
-async function makeImage(folder: string, recipe: string, say: (line: string) => void): Promise<void> {
+async function makeImage(folder: string, recipe: string, working: Progress): Promise<void> {
   const root = join(folder, 'root');
   const work = join(folder, 'work');
   mkdirSync(work, { recursive: true });
 
+  working.step('where to get packages');
   const mirror = await debianMirror();
   await allowArmPrograms();
-  say(
+  working.step(
     `root file system: ${GUEST_PACKAGES.length} packages of Debian ${mirror.suite} for armhf and what they need`,
   );
   await makeRoot(root, work, mirror);
 
-  say('kernel, modules and device trees');
+  working.step('kernel, modules and device trees');
   const release = await unpackKernel(folder, work);
   const modules = join(work, 'kernel/lib/modules', release);
   const modulesOf = (names: readonly string[]) => modulesInOrder(names, join(work, 'kernel'), release);
 
-  say(`Node from ${NODE_PACKAGE}`);
+  working.step(`Node from ${NODE_PACKAGE}`);
   await unpackNode(root, work);
 
-  say('initramfs');
+  working.step('initramfs');
   const agent = join(root, 'usr/sbin/rig-agent');
   await run('arm-linux-gnueabihf-gcc', ['-O2', '-static', '-o', agent, join(GUEST_FILES, 'agent.c')], {
     timeoutMs: 60_000,
@@ -209,7 +220,7 @@ async function makeImage(folder: string, recipe: string, say: (line: string) => 
     cwd: ramfs,
   });
 
-  say('disk');
+  working.step('disk');
   for (const module of await modulesOf(DISK_MODULES)) {
     const to = join(root, 'lib/modules', release, module.slice(modules.length + 1));
     mkdirSync(dirname(to), { recursive: true });
@@ -240,7 +251,7 @@ async function debianMirror(): Promise<Mirror> {
   const format = '$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)';
   for (const update of [false, true]) {
     // Who issued a repository is known only after its Release file was fetched.
-    if (update) await run('apt-get', ['-q', 'update'], { timeoutMs: 300_000 });
+    if (update) await apt([]);
     const targets = await run('apt-get', ['indextargets', '--format', format, 'Created-By: Packages'], {
       timeoutMs: 60_000,
     });

@@ -59,6 +59,11 @@ export interface Plant {
   readonly history: readonly PlantEvent[];
   /** The level that a line of the wiring has, as the plant last saw or set it. */
   level(gpio: string): Level;
+  /**
+   * Resolves when the plant has looked at every enable, and put its levels out, after this was called: what a test did
+   * before is in `level` and `history` then. Rejects when the plant has ended.
+   */
+  looked(): Promise<void>;
   /** The rail's part of its voltage, 0 to 1. It is good at 1, and stays so until it is at 0. */
   charge(rail: string): number;
   /** Breaks or mends a rail from now on. */
@@ -71,6 +76,11 @@ export interface Plant {
   release(): void;
   /** Ends the polling and leaves all lines as they are. Rejects when the plant had ended before because of an error. */
   stop(): Promise<void>;
+}
+
+interface Awaiting {
+  resolve(): void;
+  reject(error: unknown): void;
 }
 
 interface RailState extends PlantRail {
@@ -106,6 +116,8 @@ class QmpPlant implements Plant {
   #wasReset = false;
   #stopListening: () => void = () => undefined;
   #loop: Promise<void> = Promise.resolve();
+  /** Who waits for a look that has not begun yet. */
+  #awaiting: Awaiting[] = [];
   #failure: unknown;
 
   constructor(qmp: Qmp, wiring: PlantWiring) {
@@ -153,15 +165,31 @@ class QmpPlant implements Plant {
     this.#stopListening = this.#qmp.onEvent((name) => {
       if (name === 'RESET') this.#wasReset = true;
     });
-    this.#loop = this.#run().catch((error: unknown) => {
-      this.#failure = error;
-    });
+    this.#loop = this.#run()
+      .catch((error: unknown) => {
+        this.#failure = error;
+      })
+      .finally(() => {
+        this.#stopped = true;
+        for (const { reject } of this.#awaiting.splice(0)) reject(this.#ended());
+      });
   }
 
   level(gpio: string): Level {
     const level = this.#levels.get(gpio);
     if (level === undefined) throw new Error(`the plant's wiring has no line ${gpio}`);
     return level;
+  }
+
+  looked(): Promise<void> {
+    if (this.#stopped) return Promise.reject(this.#ended());
+    return new Promise((resolve, reject) => {
+      this.#awaiting.push({ resolve, reject });
+    });
+  }
+
+  #ended(): Error {
+    return new Error('the plant has ended', { cause: this.#failure });
   }
 
   charge(rail: string): number {
@@ -191,12 +219,19 @@ class QmpPlant implements Plant {
     let lastMs = performance.now();
     while (!this.#stopped) {
       await new Promise((resolve) => setTimeout(resolve, this.#pollMs));
-      if (this.#wasReset) await this.#restoreLevels();
-      if (!this.#held) await this.#readEnables();
-      const nowMs = performance.now();
-      this.#move(nowMs - lastMs);
-      lastMs = nowMs;
-      await this.#show();
+      const awaiting = this.#awaiting.splice(0);
+      try {
+        if (this.#wasReset) await this.#restoreLevels();
+        if (!this.#held) await this.#readEnables();
+        const nowMs = performance.now();
+        this.#move(nowMs - lastMs);
+        lastMs = nowMs;
+        await this.#show();
+      } catch (error) {
+        for (const { reject } of awaiting) reject(error);
+        throw error;
+      }
+      for (const { resolve } of awaiting) resolve();
     }
   }
 

@@ -6,6 +6,8 @@ export interface RunOptions {
   cwd?: string;
   env?: NodeJS.ProcessEnv;
   stdin?: string;
+  /** Passes on what it says on stderr as it comes. */
+  echo?: boolean;
 }
 
 export interface RunResult {
@@ -46,6 +48,7 @@ export async function tryRun(
   });
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     stderr += text;
+    if (options.echo) process.stderr.write(text);
   });
   let late = false;
   const timer = setTimeout(() => {
@@ -66,11 +69,53 @@ export async function tryRun(
   }
 }
 
-/** Lines on stderr that say what goes on and how many seconds it has taken so far. */
-export function progress(who: string): (line: string) => void {
+/** How often a step that goes on is told of: short enough that nobody takes it for one that hangs. */
+const STILL_MS = 15_000;
+
+export interface Progress {
+  /** What goes on from now on; counted where the number of steps is known. */
+  step(what: string): void;
+  /** More about what goes on. */
+  note(line: string): void;
+  /** Nothing goes on any more. Without it the lines would go on for ever. */
+  end(what?: string): void;
+}
+
+/**
+ * Whole lines on stderr that say what goes on, which of how many steps it is and how long it has taken so far, and
+ * again while it goes on. They are for people and for the log of a CI, and leave stdout to the reporter.
+ */
+export function progress(
+  who: string,
+  {
+    steps,
+    write = (line) => process.stderr.write(line),
+  }: { steps?: number; write?: (line: string) => void } = {},
+): Progress {
   const startMs = performance.now();
-  return (line) => {
-    const seconds = ((performance.now() - startMs) / 1000).toFixed(1);
-    process.stderr.write(`${who} ${seconds.padStart(6)} s  ${line}\n`);
+  let count = 0;
+  let timer: NodeJS.Timeout | undefined;
+  const say = (line: string) => {
+    const seconds = Math.round((performance.now() - startMs) / 1000);
+    const place = steps === undefined || count === 0 ? '' : ` ${count}/${steps}`;
+    write(`${who}${place} ${String(seconds).padStart(4)} s  ${line}\n`);
+  };
+  return {
+    step(what) {
+      clearInterval(timer);
+      count += 1;
+      say(what);
+      const stepMs = performance.now();
+      timer = setInterval(() => {
+        say(`still at it: ${what} (${Math.round((performance.now() - stepMs) / 1000)} s)`);
+      }, STILL_MS);
+      // A process that has nothing else to do ends.
+      timer.unref();
+    },
+    note: say,
+    end(what) {
+      clearInterval(timer);
+      if (what !== undefined) say(what);
+    },
   };
 }
