@@ -256,7 +256,7 @@ class Walk {
   ): unknown {
     if (node.kind !== 'object') return this.#wrongKind(schema, node, keys);
     const part = Object.create(null) as Part;
-    const given = new Set(node.members.map(({ key }) => key));
+    const given = new Set(node.members.map(({ key }) => key).filter((key) => Object.hasOwn(entries, key)));
     const absent = new Set(Object.keys(entries).filter((key) => !given.has(key)));
     for (const { key, keySpan, value } of node.members) {
       const at = [...keys, key];
@@ -274,11 +274,7 @@ class Walk {
           message: beside ? `"${key}" beside "${chosen?.by}"` : `unknown key ${shorten(JSON.stringify(key))}`,
           suggestion: beside
             ? 'remove one of the two: a line is named in one way'
-            : meant !== undefined
-              ? `did you mean "${meant}"?`
-              : absent.size === 0
-                ? 'remove it: every key that belongs here is there'
-                : suggestName(key, [...absent], 'keys here'),
+            : this.#instead(key, meant, absent, given),
         });
       }
       if (meant === undefined) continue;
@@ -293,6 +289,20 @@ class Walk {
       } else if (!this.#torn) this.#missing(key, entry, node, keys);
     }
     return part;
+  }
+
+  /** What to do about a key that nobody knows. */
+  #instead(
+    key: string,
+    meant: string | undefined,
+    absent: ReadonlySet<string>,
+    given: ReadonlySet<string>,
+  ): string {
+    if (meant !== undefined) return `did you mean "${meant}"?`;
+    const [there] = nearest(key, [...given]);
+    if (there !== undefined) return `remove it: "${there}" is there already`;
+    if (absent.size === 0) return 'remove it: every key that belongs here is there';
+    return suggestName(key, [...absent], 'keys here');
   }
 
   #missing(key: string, schema: unknown, node: Node, keys: readonly string[]): void {

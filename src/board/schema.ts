@@ -314,7 +314,11 @@ const deviceEntries = v.strictObject({
       'bus',
       'a bus number such as 3, or the name of an adapter',
       '3',
-      v.union([v.pipe(v.number(), v.integer(), v.minValue(0)), v.pipe(v.string(), v.minLength(1))]),
+      v.union([
+        v.pipe(v.number(), v.integer(), v.minValue(0)),
+        // No adapter has a number for its name: that is a number in quotes.
+        v.pipe(v.string(), v.regex(/\D/)),
+      ]),
     ),
     v.description('I2C bus: number, or adapter name as in /sys/class/i2c-dev/i2c-*/name'),
   ),

@@ -75,7 +75,7 @@ const printed = (entries: [string, Json][], print: (value: Json) => string) =>
 
 const MISTAKES = {
   numberInQuotes: {
-    fits: (value, path) => typeof value === 'number' && keyOf(path) !== 'bus' && keyOf(path) !== 'line',
+    fits: (value, path) => typeof value === 'number' && keyOf(path) !== 'line',
     kind: 'value',
     write: (value, mark) => `${mark}"${value}"`,
     below: [],
@@ -659,6 +659,7 @@ describe('values: what was found, what to write, an example', () => {
       /^write "low"$/,
     ],
     ['a level in capitals', '"active": "low" }', '"active": "ActiveLow" }', /neither/, /^write "low"$/],
+    ['a bus in quotes', '"bus": 3', '"bus": "3"', '"3" is no bus', /^write 3 without quotes$/],
     ['an address without quotes', '"0x60"', '96', '96 is no address', /^write "0x60"$/],
     [
       'an address in decimal',
