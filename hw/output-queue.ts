@@ -19,6 +19,8 @@ export interface OutputQueue {
   write(text: string): void;
   /** Resolves when nothing waits any more, and drops what still waits after `withinMs`. */
   drain(withinMs: number): Promise<void>;
+  /** Lines that were dropped and not told of yet, and what the last of them met; null where there are none. */
+  readonly untold: { readonly lines: number; readonly errno: string } | null;
 }
 
 interface Entry {
@@ -43,6 +45,8 @@ export function createOutputQueue(
   let lost = 0;
   let lostTo = '';
   let atLineStart = true;
+  /** What was sent last ends within a line whose rest was dropped. */
+  let isCut = false;
   let retryMs = FIRST_RETRY_MS;
   let cancelRetry: (() => void) | null = null;
   let onEmpty: () => void = () => undefined;
@@ -58,12 +62,13 @@ export function createOutputQueue(
     // A line of which only the end is missing is there.
     const [first] = queue;
     if (first?.noticeBytes === 0 && first.data[0] === NEWLINE && !atLineStart) lost -= 1;
+    isCut = !atLineStart;
     queue = [];
     queuedBytes = 0;
   };
   const enqueue = (text: string): void => {
-    const endsLine = queue.length === 0 && !atLineStart && lost > 0 ? '\n' : '';
-    const notice = lost > 0 ? `${endsLine}${lossNotice(lost, lostTo)}\n` : '';
+    const endsLine = queue.length === 0 && isCut ? '\n' : '';
+    const notice = endsLine + (lost > 0 ? `${lossNotice(lost, lostTo)}\n` : '');
     const data = Buffer.from(notice + text);
     queue.push({ data, tellsOf: lost, noticeBytes: Buffer.byteLength(notice) });
     queuedBytes += data.length;
@@ -91,7 +96,10 @@ export function createOutputQueue(
         break;
       }
       retryMs = FIRST_RETRY_MS;
-      if (sent > 0) atLineStart = data[sent - 1] === NEWLINE;
+      if (sent > 0) {
+        atLineStart = data[sent - 1] === NEWLINE;
+        isCut = false;
+      }
       queuedBytes -= sent;
       if (sent < data.length) queue[0] = restOf(entry, sent);
       else queue.shift();
@@ -102,6 +110,9 @@ export function createOutputQueue(
   };
 
   return {
+    get untold() {
+      return lost === 0 ? null : { lines: lost, errno: lostTo };
+    },
     write(text) {
       if (text === '') return;
       if (queuedBytes > QUEUE_LIMIT_BYTES) {

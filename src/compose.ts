@@ -19,7 +19,24 @@ const READING_MS = 86_400_000;
 const ABANDON_MS = 2_000;
 
 interface ProcessOutput extends Output {
-  readonly drain: OutputQueue['drain'];
+  readonly queue: OutputQueue;
+}
+
+/** How wide the terminal is now, 0 where it does not say. That is all that Node's own stream is used for. */
+function widthOf(fd: 1 | 2): () => number {
+  try {
+    const stream = fd === 1 ? process.stdout : process.stderr;
+    // A terminal that is gone tells so when it is asked for its size again.
+    stream.on('error', () => undefined);
+    return () => stream.columns ?? 0;
+  } catch {
+    // It is gone already.
+    return () => 0;
+  }
+}
+
+function linesText(lines: number): string {
+  return lines === 1 ? '1 line' : `${lines} lines`;
 }
 
 /** Standard output (1) or standard error (2) of the process. */
@@ -28,17 +45,16 @@ function outputOf(fd: 1 | 2, clock: Clock, json: boolean, programName: string): 
   const notice = (lines: number, errno: string): string =>
     json && fd === 1
       ? JSON.stringify({ type: 'outputLost', lines, errno })
-      : `${journal ? '<4>' : ''}${programName}: ${lines} ${lines === 1 ? 'line' : 'lines'} could not be written here (${errno})`;
+      : `${journal ? '<4>' : ''}${programName}: ${linesText(lines)} could not be written here (${errno})`;
   const send = journal ? sendToJournal(fd, 'chassis-power') : sendTo(fd);
-  const { write, drain } = createOutputQueue(clock, send, notice);
-  const isTerminal = isatty(fd);
+  const queue = createOutputQueue(clock, send, notice);
+  const terminal = isatty(fd) ? widthOf(fd) : null;
   return {
-    write,
-    drain,
+    write: queue.write,
+    queue,
     journal,
     get columns() {
-      // Node's stream is asked only how wide the terminal is.
-      return isTerminal ? (fd === 1 ? process.stdout : process.stderr).columns : null;
+      return terminal === null ? null : terminal();
     },
   };
 }
@@ -147,6 +163,11 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
   const leaving = mayDrive(args) || ends.signal.aborted ? LEAVING_MS : READING_MS;
   cancelLeaving();
   ends.signal.addEventListener('abort', () => process.exit(code));
-  await Promise.all([stdout.drain(leaving), stderr.drain(leaving)]);
+  await stdout.queue.drain(leaving);
+  const { untold } = stdout.queue;
+  // A reader who left, as head does, wanted no more.
+  if (untold !== null && untold.errno !== 'EPIPE')
+    say(4, `${linesText(untold.lines)} could not be written to standard output (${untold.errno})`);
+  await stderr.queue.drain(leaving);
   process.exitCode = isBroken ? INTERNAL_EXIT : code;
 }

@@ -129,7 +129,26 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
       severity <= 4 && entry.type !== 'state' ? [severity <= 3 ? pc.red(text) : pc.yellow(text)] : [];
     const lines = draw(entry.atMs);
     const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
-    out.write(up + [...notes, ...lines].map((line) => `\u001b[2K${line}\n`).join(''));
+    // A line that the terminal breaks in two would not be drawn over as a whole.
+    const rows = lines.map((line) => cut(line, out.columns || Number.POSITIVE_INFINITY));
+    out.write(up + [...notes, ...rows].map((line) => `\u001b[2K${line}\n`).join(''));
     drawnLines = lines.length;
   };
+}
+
+/** The begin of a line that fits into so many columns; colours take none. */
+function cut(line: string, columns: number): string {
+  let left = columns;
+  const take = (text: string): string => {
+    const letters = [...text].slice(0, left);
+    left -= letters.length;
+    return letters.join('');
+  };
+  const [first = '', ...coloured] = line.split('\u001b[');
+  const head = take(first);
+  const parts = coloured.map((part) => {
+    const end = part.indexOf('m') + 1;
+    return `\u001b[${part.slice(0, end)}${take(part.slice(end))}`;
+  });
+  return [head, ...parts].join('');
 }

@@ -155,7 +155,7 @@ describe('an output queue', () => {
         expect(whole.at(-1)).toBe(written - 1);
         expect(whole.length + lost).toBe(written);
       }),
-      { numRuns: 500 },
+      { numRuns: 1000 },
     );
   });
 });
