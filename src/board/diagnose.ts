@@ -28,25 +28,33 @@ export function diagnose(bytes: Uint8Array): Problem[] {
     const start = notUtf8 - (marked ? 1 : 0);
     found.push({ ...NOT_UTF8, kind: 'syntax', keys: [], start, end: start + 1 });
   }
-  const walk = new Walk(text, torn);
-  if (root !== null) walk.duplicates(root, []);
-  const board = root === null ? undefined : walk.value(boardSchema, root, []);
-  found.push(...walk.found);
-  if (board !== undefined) {
-    for (const { at, other, absent, ...said } of crossCheck(board as BoardPart)) {
-      // What a name means cannot be said while a part of the file is unread.
-      if (torn && absent) continue;
-      found.push({
-        kind: 'conflict',
-        keys: at,
-        ...walk.spanOf(at),
-        ...said,
-        ...(other ? { other: walk.spanOf(other) } : {}),
-      });
+  if (root !== null) {
+    const walk = new Walk(text, torn, 'first');
+    walk.duplicates(root, []);
+    const conflicts = conflictsIn(walk, root, torn);
+    found.push(...walk.found);
+    // Of two equal keys either may be the one that stays.
+    if (walk.found.some(({ kind }) => kind === 'duplicateKey')) {
+      const known = new Set(conflicts.map(({ message }) => message));
+      const others = conflictsIn(new Walk(text, torn, 'last'), root, torn);
+      conflicts.push(...others.filter(({ message }) => !known.has(message)));
     }
+    found.push(...conflicts);
   }
   found.sort((one, two) => one.start - two.start);
   return found.map((each) => problemOf(each, text));
+}
+
+/** What the cross checks find in what `walk` could read. */
+function conflictsIn(walk: Walk, root: Node, torn: boolean): Found[] {
+  const board = walk.value(boardSchema, root, []);
+  if (board === undefined) return [];
+  return crossCheck(board as BoardPart).flatMap(({ at, other, absent, ...said }) => {
+    // What a name means cannot be said while a part of the file is unread.
+    if (torn && absent) return [];
+    const where = other ? { other: walk.spanOf(other) } : {};
+    return [{ kind: 'conflict', keys: at, ...walk.spanOf(at), ...said, ...where }];
+  });
 }
 
 const MARK = {
@@ -128,11 +136,14 @@ class Walk {
   readonly found: Found[] = [];
   readonly #text: string;
   readonly #torn: boolean;
+  readonly #keepsLast: boolean;
   readonly #spans = new Map<string, Span>();
 
-  constructor(text: string, torn: boolean) {
+  /** @param keeps which of two equal keys counts for what is kept */
+  constructor(text: string, torn: boolean, keeps: 'first' | 'last') {
     this.#text = text;
     this.#torn = torn;
+    this.#keepsLast = keeps === 'last';
   }
 
   /** Where the value at `keys` stands, or the nearest one around it. */
@@ -172,7 +183,7 @@ class Walk {
 
   /** The value as far as it is what the schema says, with its defaults; undefined where nothing of it is. */
   value(schema: unknown, node: Node, keys: readonly string[]): unknown {
-    if (!this.#spans.has(JSON.stringify(keys))) {
+    if (this.#keepsLast || !this.#spans.has(JSON.stringify(keys))) {
       this.#spans.set(JSON.stringify(keys), { start: node.start, end: node.end });
     }
     if (node.kind === 'broken') return undefined;
@@ -280,7 +291,7 @@ class Walk {
       if (meant === undefined) continue;
       absent.delete(meant);
       const read = this.value(entries[meant], value, at);
-      if (!(meant in part)) part[meant] = read;
+      if (this.#keepsLast || !(meant in part)) part[meant] = read;
     }
     for (const key of absent) {
       const entry = entries[key] as Record<string, unknown>;
@@ -335,7 +346,7 @@ class Walk {
         });
       }
       const read = this.value(schema.value, value, at);
-      if (!(key in part)) part[key] = read;
+      if (this.#keepsLast || !(key in part)) part[key] = read;
     }
     this.#whole(schema, part, node, keys);
     return part;

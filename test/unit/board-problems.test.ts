@@ -419,6 +419,30 @@ describe('duplicate keys', () => {
     },
   );
 
+  const PGOOD = '"pgood": { "chip": "1e780000.gpio", "line": "A7" }';
+  const PVCORE = '"PVCORE": { "enable": { "chip": "1e780000.gpio", "line": "E0" } }';
+  it.each([
+    ['a number', '"minOffMs": 200', '"minOffMs": 300, "minOffMs": 200'],
+    ['a pgood', '"pgood": {', `${PGOOD}, "pgood": {`],
+    ['a rail', '"PVCORE": {', `${PVCORE}, "PVCORE": {`],
+    ['a chassis', '"0": {', `"0": { "rails": { ${PVCORE} }, ${PGOOD} }, "0": {`],
+    ['an escaped name', '"PVCORE": {', `${PVCORE.replace('P', '\\u0050')}, "PVCORE": {`],
+  ])('%s that is there twice is the only thing wrong with a board, and enough', (_, from, to) => {
+    const text = REFERENCE.replace(from, to);
+    expect(parseBoard(text)).toBeUndefined();
+    expect(problemsOf(text)).toMatchObject([{ kind: 'duplicateKey' }]);
+  });
+
+  it('hide nothing of what is wrong with either of the two', () => {
+    const needs = (rail: string) => PVCORE.replace('} }', `}, "needs": ["${rail}"] }`);
+    const text = REFERENCE.replace('"PVCORE": {', `${needs('ONE')}, ${needs('TWO')}, "PVCOREX": {`);
+    expect(problemsOf(text).map(({ kind, message }) => [kind, message])).toEqual([
+      ['conflict', expect.stringContaining('"ONE"')],
+      ['duplicateKey', expect.stringContaining('"PVCORE"')],
+      ['conflict', expect.stringContaining('"TWO"')],
+    ]);
+  });
+
   it('are found at any depth, and nothing else is taken for one', () => {
     const keys = fc.constantFrom('a', 'b', 'c', 'a"', 'a\\', '{', ':');
     const tree = fc.letrec<{ node: { text: string; duplicate: boolean } }>((tie) => ({
