@@ -108,6 +108,8 @@ const CLOSE_DEADLINE_MS = 500;
 const MAX_ERROR_TEXT_CHARACTERS = 500;
 /** Somewhat arbitrary: time for messages in a row, before whatever else waits has its turn. */
 const TURN_MS = 0.5;
+/** What Node reads at once; where it is as much, more is waiting, and would be read up to 32 times in a row. */
+const FULL_READ_BYTES = 64 * 1024;
 /** Somewhat arbitrary: far above what waits at a bus that is only busy. */
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 
@@ -367,7 +369,7 @@ function readMessages(
   onBroken: (error: unknown) => void,
 ): void {
   let cancelTurn: () => void = () => undefined;
-  const work = (chunk: Buffer) => {
+  const work = (chunk: Buffer, isFull = false) => {
     const untilMs = clock.nowMs() + TURN_MS;
     let rest = chunk;
     try {
@@ -376,7 +378,7 @@ function readMessages(
       onBroken(error);
       stream.destroy();
     }
-    if (stream.destroyed || (rest.length === 0 && clock.nowMs() < untilMs)) return;
+    if (stream.destroyed || (rest.length === 0 && !isFull && clock.nowMs() < untilMs)) return;
     stream.pause();
     cancelTurn = clock.after(0, () => {
       // In this order: what is read in the turn may pause it again.
@@ -384,7 +386,7 @@ function readMessages(
       work(rest);
     });
   };
-  stream.on('data', work);
+  stream.on('data', (chunk: Buffer) => work(chunk, chunk.length >= FULL_READ_BYTES));
   stream.on('close', () => cancelTurn());
 }
 
