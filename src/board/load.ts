@@ -1,11 +1,14 @@
 import { isUtf8 } from 'node:buffer';
 import { createHash } from 'node:crypto';
-import { readFileSync } from 'node:fs';
-import { errnoCode, errorText } from '../../hw/errors.ts';
+import { errnoCode } from '../../hw/errors.ts';
+import { fileProblem, readRegularFile } from '../../hw/files.ts';
 import { PowerError } from '../errors.ts';
 import { parseBoard } from './parse.ts';
 import type { Problem } from './problem.ts';
 import type { Board, ChassisBoard } from './schema.ts';
+
+/** Far above any board; what is longer is another file. */
+const MOST_BYTES = 1024 * 1024;
 
 export interface LoadedBoard {
   readonly board: Board;
@@ -21,7 +24,7 @@ export interface LoadedBoard {
 export async function loadBoard(path: string): Promise<LoadedBoard> {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(path);
+    bytes = readRegularFile(path, { maxBytes: MOST_BYTES, followsLink: true });
   } catch (error) {
     if (errnoCode(error) === 'ENOENT') {
       throw new PowerError(
@@ -33,7 +36,7 @@ export async function loadBoard(path: string): Promise<LoadedBoard> {
     }
     throw new PowerError(
       'BOARD_UNREADABLE',
-      `cannot read board file ${path} (${errnoCode(error) ?? errorText(error)}): check that it is a file and readable`,
+      `cannot read board file ${path} (${fileProblem(error)}): check that it is a file and readable`,
       { path },
       { cause: error },
     );

@@ -5,7 +5,8 @@ import { createFile, ensureDirectory } from '../../hw/files.ts';
 
 /**
  * Writes a file so that whoever reads it finds the whole old content or the whole new one, whatever ends in between.
- * Makes its folder. A link in its place is replaced, not followed. Throws a StrangeFile where others could put it away, or what the file system says, with the old content left as it was.
+ * Makes its folder. A link in its place is replaced, not followed. Throws a StrangeFile where others could put it away,
+ * or what the file system says, with the old content left as it was.
  */
 export function writeDurably(path: string, text: string): void {
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString('hex')}`;

@@ -1,11 +1,15 @@
-import { readFileSync, renameSync } from 'node:fs';
+import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
+import { fileProblem, readRegularFile, StrangeFile } from '../../hw/files.ts';
 import { remove, writeDurably } from './durable.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
 const SCHEMA_VERSION = 1;
+
+/** It has a dozen short values. */
+const MOST_BYTES = 64 * 1024;
 
 /** phosphor-dbus-interfaces, Control/Power/RestorePolicy.interface.yaml. */
 export const RESTORE_POLICIES = ['None', 'AlwaysOn', 'AlwaysOff', 'Restore'] as const;
@@ -99,10 +103,11 @@ export function createLastingFile(stateDir: string, chassis: number): LastingSto
     load() {
       let text: string;
       try {
-        text = readFileSync(path, 'utf8');
+        text = readRegularFile(path, { maxBytes: MOST_BYTES, onlyOwn: true }).toString('utf8');
       } catch (error) {
         if (errnoCode(error) === 'ENOENT') return { state: null, warning: null };
-        return { state: null, warning: `${path} cannot be read: ${errorText(error)}` };
+        if (error instanceof StrangeFile) return setAside(error.message);
+        return { state: null, warning: `${path} cannot be read: ${fileProblem(error)}` };
       }
       let parsed: unknown;
       try {

@@ -1,6 +1,7 @@
-import { closeSync, existsSync, openSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { errorText } from '../../hw/errors.ts';
+import { errnoCode, errorText } from '../../hw/errors.ts';
+import { createFile } from '../../hw/files.ts';
 
 /**
  * `/run/openbmc/chassis@N-on`, by which units of an OpenBMC image know that the BMC restarted under a chassis
@@ -19,7 +20,13 @@ export function hasOnMarker(openbmcRunDir: string, chassis: number): boolean {
 
 /** Only on an image that has the folder: elsewhere nobody looks for it. Throws what the file system says. */
 export function setOnMarker(openbmcRunDir: string, chassis: number): void {
-  if (existsSync(openbmcRunDir)) closeSync(openSync(markerPath(openbmcRunDir, chassis), 'a', 0o644));
+  if (!existsSync(openbmcRunDir)) return;
+  try {
+    closeSync(createFile(markerPath(openbmcRunDir, chassis), 0o644));
+  } catch (error) {
+    // Whatever is there is a marker to who only looks whether there is one.
+    if (errnoCode(error) !== 'EEXIST') throw error;
+  }
 }
 
 /** Like `clearOnMarker`, for what goes on without: returns what to say of a marker that stays, else null. */

@@ -1,5 +1,3 @@
-import { mkdirSync, watch as watchFolder } from 'node:fs';
-import { basename } from 'node:path';
 import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
@@ -14,6 +12,7 @@ import { pause } from './pause.ts';
 import type { Recorded, Recorder } from './record.ts';
 import { type Job, type RunResult, runSequence } from './runner.ts';
 import { createSnapshotFile, snapshotPath } from './snapshot.ts';
+import { watchFile } from './watch-file.ts';
 
 export type Wanted = 'on' | 'off';
 
@@ -117,7 +116,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
   let watching: { readonly controller: AbortController; readonly ended: Promise<void> } | null = null;
 
   // A new one for each use: a store goes by what it could not write itself, and others write here too.
-  const openStore = () => createSnapshotFile(runDir, chassis, { ...identity, plan });
+  const openStore = () => createSnapshotFile(runDir, chassis, { ...identity, plan, clock });
   const lock = (signal: AbortSignal, asked: Wanted): Promise<ChassisLock> =>
     lockChassis(runDir, chassis, HOLDER, {
       clock,
@@ -319,13 +318,14 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     (level) => {
       pgood = level;
       publish();
+      // Whoever made it so has written it, where it was not seen.
+      if (level !== (state === 'pgood')) takeNotice().catch(warnOf);
     },
   );
-  mkdirSync(runDir, { recursive: true });
-  const fileName = basename(snapshotPath(runDir, chassis));
-  const files = watchFolder(runDir, { persistent: false }, (_, name) => {
-    if (name !== fileName) return;
-    takeNotice().catch(warnOf);
+  const endFileWatch = watchFile(snapshotPath(runDir, chassis), {
+    clock,
+    changed: () => void takeNotice().catch(warnOf),
+    warn,
   });
   if (state === 'pgood') watchOver();
 
@@ -371,7 +371,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     },
     async stop(reason) {
       stopped = true;
-      files.close();
+      endFileWatch();
       stopTracking();
       watching?.controller.abort(reason);
       running?.controller.abort(reason);

@@ -1,13 +1,17 @@
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
+import { fileProblem, readRegularFile } from '../../hw/files.ts';
+import type { Clock } from '../../hw/ports.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { type Hint, type SequenceState, STATES, type State } from '../sequence/state.ts';
 import { remove, writeDurably } from './durable.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
 const SCHEMA_VERSION = 2;
+
+/** A hundred rails do not fill it. */
+const MOST_BYTES = 256 * 1024;
 
 /** Where the state of a chassis outlives the process that made it. */
 export interface SnapshotStore {
@@ -20,14 +24,15 @@ export interface SnapshotStore {
   save(state: State, sequence: SequenceState): string | null;
 }
 
-const time = v.nullable(v.number());
+const moment = v.pipe(v.number(), v.finite());
+const time = v.nullable(moment);
 const snapshotSchema = v.object({
   schema: v.literal(SCHEMA_VERSION),
   bootId: v.string(),
   boardHash: v.string(),
   state: v.picklist(STATES),
   sequence: v.object({
-    nowMs: v.number(),
+    nowMs: moment,
     rails: v.record(
       v.string(),
       v.object({
@@ -36,11 +41,11 @@ const snapshotSchema = v.object({
         enableDoubt: v.nullable(v.picklist(['unread', 'undriven'])),
         good: v.boolean(),
         goodUnread: v.boolean(),
-        sinceMs: v.number(),
+        sinceMs: moment,
         deadlineMs: time,
       }),
     ),
-    pgood: v.object({ level: v.boolean(), good: v.boolean(), unread: v.boolean(), sinceMs: v.number() }),
+    pgood: v.object({ level: v.boolean(), good: v.boolean(), unread: v.boolean(), sinceMs: moment }),
     resetsAsserted: v.record(v.string(), v.boolean()),
     stageDeadlineMs: time,
     readyMs: time,
@@ -59,7 +64,7 @@ const snapshotSchema = v.object({
         ]),
         rail: v.nullable(v.string()),
         state: v.picklist(STATES),
-        atMs: v.number(),
+        atMs: moment,
         reason: v.string(),
         errorCode: v.nullable(v.string()),
       }),
@@ -72,6 +77,7 @@ export interface SnapshotIdentity {
   readonly bootId: string;
   readonly boardHash: string;
   readonly plan: Plan;
+  readonly clock: Pick<Clock, 'nowMs'>;
 }
 
 export function snapshotPath(runDir: string, chassis: number): string {
@@ -82,7 +88,7 @@ export function snapshotPath(runDir: string, chassis: number): string {
 export function createSnapshotFile(
   runDir: string,
   chassis: number,
-  { bootId, boardHash, plan }: SnapshotIdentity,
+  { bootId, boardHash, plan, clock }: SnapshotIdentity,
 ): SnapshotStore {
   const path = snapshotPath(runDir, chassis);
 
@@ -96,10 +102,10 @@ export function createSnapshotFile(
       if (unwritten !== null) return { hint: unwritten, warning: null };
       let text: string;
       try {
-        text = readFileSync(path, 'utf8');
+        text = readRegularFile(path, { maxBytes: MOST_BYTES, onlyOwn: true }).toString('utf8');
       } catch (error) {
         if (errnoCode(error) === 'ENOENT') return { hint: null, warning: null };
-        return setAside(errorText(error));
+        return setAside(fileProblem(error));
       }
       let parsed: unknown;
       try {
@@ -116,7 +122,10 @@ export function createSnapshotFile(
       if (rails.length !== plan.rails.length || plan.rails.some(({ name }) => !rails.includes(name))) {
         return setAside('it names other rails than the board file');
       }
-      return { hint: { state: output.state, sequence: output.sequence }, warning: null };
+      const { state, sequence } = output;
+      const { possible, isAhead } = withinTime(sequence, plan, clock.nowMs());
+      const warning = isAhead ? `${path} tells of times that have not come yet: taken for now` : null;
+      return { hint: { state, sequence: possible }, warning };
     },
 
     save(state, sequence) {
@@ -134,4 +143,41 @@ export function createSnapshotFile(
       }
     },
   };
+}
+
+/**
+ * What was written of the past is not after now, and no deadline is further away than the plan lets one be: a file that
+ * says otherwise must not hold up a chassis for ever.
+ */
+function withinTime(
+  sequence: SequenceState,
+  plan: Plan,
+  nowMs: number,
+): { readonly possible: SequenceState; readonly isAhead: boolean } {
+  let isAhead = false;
+  const past = (atMs: number) => {
+    isAhead ||= atMs > nowMs;
+    return Math.min(atMs, nowMs);
+  };
+  const pastOrNull = (atMs: number | null) => (atMs === null ? null : past(atMs));
+  const within = (deadlineMs: number | null, limitMs: number) =>
+    deadlineMs === null ? null : Math.min(deadlineMs, nowMs + limitMs);
+  const stageMs = Math.max(plan.pgood.onTimeoutMs, plan.pgood.offTimeoutMs);
+  const rails = Object.entries(sequence.rails).map(([name, rail]) => {
+    const { onTimeoutMs, offTimeoutMs } = plan.rails.find((each) => each.name === name) ?? plan.pgood;
+    const deadlineMs = within(rail.deadlineMs, Math.max(onTimeoutMs, offTimeoutMs));
+    return [name, { ...rail, sinceMs: past(rail.sinceMs), deadlineMs }] as const;
+  });
+  const { fault, pgood } = sequence;
+  const possible = {
+    ...sequence,
+    nowMs: past(sequence.nowMs),
+    rails: Object.fromEntries(rails),
+    pgood: { ...pgood, sinceMs: past(pgood.sinceMs) },
+    stageDeadlineMs: within(sequence.stageDeadlineMs, stageMs),
+    readyMs: pastOrNull(sequence.readyMs),
+    offSinceMs: pastOrNull(sequence.offSinceMs),
+    fault: fault === null ? null : { ...fault, atMs: past(fault.atMs) },
+  };
+  return { possible, isAhead };
 }

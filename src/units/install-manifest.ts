@@ -1,11 +1,14 @@
-import { readFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
-import { errnoCode, errorText } from '../../hw/errors.ts';
+import { errnoCode } from '../../hw/errors.ts';
+import { fileProblem, readRegularFile } from '../../hw/files.ts';
 import { PowerError } from '../errors.ts';
 import { writeItem } from './install-files.ts';
 
 /** What was installed below a root, always with `/`, for `uninstallUnits` and for the next `installUnits`. */
 export const MANIFEST_PATH = 'usr/lib/chassis-power/units.json';
+
+/** A few hundred paths with their fingerprints. */
+const MOST_BYTES = 4 * 1024 * 1024;
 
 export interface ManifestEntry {
   readonly path: string;
@@ -48,12 +51,12 @@ export async function readManifest(root: string): Promise<Manifest | null> {
   const full = join(root, MANIFEST_PATH);
   let text: string;
   try {
-    text = await readFile(full, 'utf8');
+    text = readRegularFile(full, { maxBytes: MOST_BYTES }).toString('utf8');
   } catch (error) {
     if (errnoCode(error) === 'ENOENT') return null;
     throw new PowerError(
       'UNITS_NOT_WRITABLE',
-      `Cannot read ${full}: ${errorText(error)}. Put that right first; nothing was changed.`,
+      `Cannot read ${full} (${fileProblem(error)}). Put that right first; nothing was changed.`,
       { path: full },
       { cause: error },
     );

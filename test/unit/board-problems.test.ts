@@ -523,7 +523,7 @@ describe('names', () => {
           i2c: async () => createMockI2c(plant),
           clock,
         };
-        const store = createSnapshotFile(folder, 0, { bootId: 'boot', boardHash: 'hash', plan });
+        const store = createSnapshotFile(folder, 0, { bootId: 'boot', boardHash: 'hash', plan, clock });
         const result = await clock.runUntil(
           (async () => {
             const hardware = await openChassis(board, 0, ports);
@@ -535,7 +535,12 @@ describe('names', () => {
           })(),
         );
         expect(result.state).toBe('pgood');
-        const again = createSnapshotFile(folder, 0, { bootId: 'boot', boardHash: 'hash', plan }).load();
+        const again = createSnapshotFile(folder, 0, {
+          bootId: 'boot',
+          boardHash: 'hash',
+          plan,
+          clock,
+        }).load();
         expect(again.warning).toBeNull();
         expect(Object.keys(again.hint?.sequence.rails ?? {}).sort()).toEqual(sorted);
         plant.close();

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -78,7 +78,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
         clock.after(ms, resolve);
       }),
     );
-  const openStore = () => createSnapshotFile(runDir, 0, { ...IDENTITY, plan });
+  const openStore = () => createSnapshotFile(runDir, 0, { ...IDENTITY, plan, clock });
   if (dead !== undefined) {
     const killed = new AbortController();
     const signal = new AbortController().signal;
@@ -146,6 +146,18 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     },
     recording,
     store: openStore(),
+    /** As another process does it. */
+    runBeside: async (job: 'on' | 'off') => {
+      const run = async () => {
+        const hardware = await openChassis(board, 0, ports);
+        const options = { clock, waitMs: 0, signal: new AbortController().signal, onWait: () => undefined };
+        const lock = await lockChassis(runDir, 0, job, options);
+        await runSequence(JOBS[job], { plan, hardware, clock, store: openStore(), record: () => undefined });
+        lock.release();
+        await hardware.close();
+      };
+      await clock.runUntil(run());
+    },
     pass,
     breakIt: (fault: string) => plant.addFault(parseFault(fault, board)),
     driven: () =>
@@ -321,6 +333,26 @@ describe('a loss of power', () => {
     care.breakIt('pgood stuck off');
     await care.pass(10_000);
     expect(care.losses).toHaveLength(2);
+  });
+});
+
+describe('a run directory that is replaced', () => {
+  it.each([
+    ['moved away', () => renameSync(runDir, `${runDir}.old`)],
+    ['removed', () => rmSync(runDir, { recursive: true })],
+  ])('(%s) leaves the service not blind: it shows what others do, and acts on a loss', async (_, replace) => {
+    const care = await createCare('off');
+    await care.pass(100);
+    replace();
+    mkdirSync(runDir);
+    await care.runBeside('on');
+    await care.pass(1_500);
+    expect(care.resident.view).toMatchObject({ state: 'pgood', pgood: true, wanted: 'on' });
+    care.breakIt('pgood stuck off');
+    await care.pass(1_000);
+    expect(care.losses).toMatchObject([{ isOfBefore: false }]);
+    expect(care.enabled()).toBe(0);
+    rmSync(`${runDir}.old`, { recursive: true, force: true });
   });
 });
 

@@ -400,7 +400,7 @@ describe('the state file', () => {
     const dir = mkdtempSync(join(tmpdir(), 'chassis-power-'));
     try {
       const bench = createBench('reference');
-      const open = () => createSnapshotFile(dir, 0, { ...identity, plan: bench.plan });
+      const open = () => createSnapshotFile(dir, 0, { ...identity, plan: bench.plan, clock: bench.clock });
       await bench.run(JOBS.on, { store: open() });
       expect(open().load().hint?.state).toBe('pgood');
       // Nothing is written to where others may put it away.

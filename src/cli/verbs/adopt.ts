@@ -81,6 +81,7 @@ async function look(
         bootId: world.bootId(),
         boardHash: loaded.hash,
         plan,
+        clock: world.clock,
       });
       const { hint } = store.load();
       const { observation, unreadable } = await hardware.observe();

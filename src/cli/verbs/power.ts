@@ -100,7 +100,12 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
           plan,
           hardware,
           clock: world.clock,
-          store: createSnapshotFile(runDir, number, { bootId: world.bootId(), boardHash: loaded.hash, plan }),
+          store: createSnapshotFile(runDir, number, {
+            bootId: world.bootId(),
+            boardHash: loaded.hash,
+            plan,
+            clock: world.clock,
+          }),
           record: (entry: Recorded) => {
             recording.push(entry);
             report(entry);

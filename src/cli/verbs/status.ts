@@ -38,6 +38,7 @@ export const status: Verb = {
       bootId: world.bootId(),
       boardHash: loaded.hash,
       plan,
+      clock: world.clock,
     });
     const hardware = await openChassis(loaded.board, number, world);
     try {

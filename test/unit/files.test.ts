@@ -1,0 +1,270 @@
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { loadBoard } from '../../src/board/load.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { createLastingFile, lastingPath, NOTHING_LASTING } from '../../src/run/lasting.ts';
+import { lockChassis } from '../../src/run/lock.ts';
+import { clearOnMarker, hasOnMarker, setOnMarker } from '../../src/run/marker.ts';
+import { createSnapshotFile, snapshotPath } from '../../src/run/snapshot.ts';
+import { watchFile } from '../../src/run/watch-file.ts';
+import { holdUntilMs, nextDeadlineMs } from '../../src/sequence/state.ts';
+import { MANIFEST_PATH, readManifest } from '../../src/units/install-manifest.ts';
+import { createBench } from './bench.ts';
+import { createManualClock } from './manual-clock.ts';
+
+let dir = '';
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'chassis-power-files-'));
+});
+afterEach(() => rmSync(dir, { recursive: true, force: true }));
+
+const SECRET = 'not ours to write';
+const victim = () => join(dir, 'victim');
+const isRoot = process.geteuid?.() === 0 || process.env.CI === 'true';
+
+/** What may stand in the place of a file; `path` is free, `victim` has the secret. */
+const STRANGE: Readonly<Record<string, (path: string) => void>> = {
+  'a link to a file': (path) => symlinkSync(victim(), path),
+  'a link to a directory': (path) => symlinkSync(dir, path),
+  'a link to nothing': (path) => symlinkSync(join(dir, 'created-by-a-link'), path),
+  'a link to itself': (path) => symlinkSync(path, path),
+  'a pipe': (path) => void spawnSync('mkfifo', [path]),
+  'a directory': (path) => mkdirSync(path),
+  'an empty file': (path) => writeFileSync(path, ''),
+  'a file of NUL bytes': (path) => writeFileSync(path, Buffer.alloc(100)),
+  'a file of no text': (path) => writeFileSync(path, Buffer.from([0x7b, 0xff, 0xfe, 0x80, 0x7d])),
+  'a file of a terabyte': (path) => {
+    writeFileSync(path, '{');
+    truncateSync(path, 2 ** 40);
+  },
+  'a file that anybody may write': (path) => {
+    writeFileSync(path, '{}');
+    chmodSync(path, 0o666);
+  },
+  ...(isRoot && {
+    'a device without end': (path: string) => void spawnSync('mknod', [path, 'c', '1', '5']),
+    'a device that is always full': (path: string) => void spawnSync('mknod', [path, 'c', '1', '7']),
+    "another user's file": (path: string) => {
+      writeFileSync(path, '{}');
+      chownSync(path, 65_534, 65_534);
+    },
+  }),
+};
+
+/** A file that the program opens, given what stands in its place. Throws what must not be. */
+const FILES: Readonly<Record<string, (put: (path: string) => void, thing: string) => Promise<void>>> = {
+  'the board file': async (put) => {
+    const path = join(dir, 'board.json');
+    put(path);
+    await expect(loadBoard(path)).rejects.toMatchObject({ code: expect.stringMatching(/^BOARD_/) });
+  },
+  'the state file': async (put, thing) => {
+    const bench = createBench('reference', { initially: 'on' });
+    const open = () =>
+      createSnapshotFile(dir, 0, { bootId: 'boot', boardHash: 'hash', plan: bench.plan, clock: bench.clock });
+    put(snapshotPath(dir, 0));
+    expect(open().load()).toMatchObject({ hint: null, warning: expect.stringMatching(/set aside/) });
+    // And off still switches off.
+    expect(await bench.run(JOBS.off, { store: open() })).toMatchObject({ state: 'off' });
+    expect(bench.enabled()).toEqual([]);
+    expect(open().load().hint?.state ?? null).toBe(thing === 'a directory' ? null : 'off');
+  },
+  'the lasting state': async (put, thing) => {
+    const store = createLastingFile(dir, 0);
+    put(lastingPath(dir, 0));
+    expect(store.load()).toMatchObject({ state: null, warning: expect.any(String) });
+    expect(store.save(NOTHING_LASTING), thing).toBeNull();
+    expect(store.load()).toEqual({ state: NOTHING_LASTING, warning: null });
+  },
+  'the marker of other units': async (put) => {
+    const path = join(dir, 'chassis@0-on');
+    put(path);
+    const before = readdirSync(dir);
+    setOnMarker(dir, 0);
+    expect(readdirSync(dir)).toEqual(before);
+    try {
+      clearOnMarker(dir, 0);
+      expect(hasOnMarker(dir, 0)).toBe(false);
+    } catch (error) {
+      // A directory is not ours to remove: that is said, and nothing waits for it.
+      expect(error).toMatchObject({ code: 'ERR_FS_EISDIR' });
+      expect(statSync(path).isDirectory()).toBe(true);
+    }
+  },
+  'the list of installed units': async (put) => {
+    const path = join(dir, MANIFEST_PATH);
+    mkdirSync(dirname(path), { recursive: true });
+    put(path);
+    await expect(readManifest(dir)).rejects.toMatchObject({ code: expect.stringMatching(/^UNITS_/) });
+  },
+  'the name of who has the lock': async (put) => {
+    mkdirSync(join(dir, 'chassis0.lock'), { mode: 0o700 });
+    put(join(dir, 'chassis0.lock', 'holder'));
+    const lock = () =>
+      lockChassis(dir, 0, 'on', {
+        clock: createVirtualClock(),
+        waitMs: 0,
+        signal: new AbortController().signal,
+        onWait: () => undefined,
+      });
+    const held = await lock();
+    await expect(lock()).rejects.toMatchObject({ code: 'CHASSIS_LOCKED' });
+    held.release();
+  },
+};
+
+describe.each(Object.keys(FILES))('%s never hangs and is never written through:', (name) => {
+  it.each(Object.keys(STRANGE))('%s', { timeout: 10_000 }, async (thing) => {
+    writeFileSync(victim(), SECRET);
+    await FILES[name]?.((path) => STRANGE[thing]?.(path), thing);
+    expect(readFileSync(victim(), 'utf8')).toBe(SECRET);
+    expect(existsSync(join(dir, 'created-by-a-link'))).toBe(false);
+  });
+
+  it('a socket', { timeout: 10_000 }, async () => {
+    let path = '';
+    const server = createServer();
+    await FILES[name]?.((at) => {
+      path = at;
+      server.listen(path);
+    }, 'a socket').finally(() => server.close());
+    expect(path).not.toBe('');
+  });
+});
+
+describe('a state file', () => {
+  it('of any bytes is set aside or believed, and never an error', () => {
+    const { plan } = createBench('reference');
+    const clock = createManualClock();
+    const store = createSnapshotFile(dir, 0, { bootId: 'boot', boardHash: 'hash', plan, clock });
+    fc.assert(
+      fc.property(fc.oneof(fc.uint8Array({ maxLength: 300 }), fc.json().map(Buffer.from)), (bytes) => {
+        writeFileSync(snapshotPath(dir, 0), bytes);
+        expect(store.load().hint).toBeNull();
+      }),
+    );
+  });
+
+  it('with times that have not come yet holds nothing longer than the board does: minOffMs and its deadlines', async () => {
+    const bench = createBench('reference');
+    const open = () =>
+      createSnapshotFile(dir, 0, { bootId: 'boot', boardHash: 'hash', plan: bench.plan, clock: bench.clock });
+    await bench.run(JOBS.on, { store: open() });
+    await bench.run(JOBS.off, { store: open() });
+    const written = readFileSync(snapshotPath(dir, 0), 'utf8');
+    const plan = { ...bench.plan, minOffMs: 1_000 };
+    const longestMs = Math.max(
+      plan.minOffMs,
+      plan.pgood.deglitchMs,
+      plan.pgood.onTimeoutMs,
+      plan.pgood.offTimeoutMs,
+      ...plan.rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [
+        settleMs,
+        onTimeoutMs,
+        offTimeoutMs,
+      ]),
+      ...plan.resets.map(({ releaseDelayMs }) => releaseDelayMs),
+    );
+    const nowMs = bench.clock.nowMs();
+    let ahead = 0;
+    fc.assert(
+      fc.property(
+        fc.double({ noNaN: true, min: -1e15, max: 1e15 }),
+        fc.constantFrom('opPowerStart', 'opWaitPowerOn', 'opWaitPowerOff', 'off'),
+        fc.nat(),
+        (timeMs, state, seed) => {
+          let place = seed;
+          const text = JSON.stringify({ ...JSON.parse(written), state }, (key, value) => {
+            if (!/Ms$/.test(key)) return value;
+            place += 1;
+            return place % 3 === 0 ? value : timeMs;
+          });
+          writeFileSync(snapshotPath(dir, 0), text);
+          const { hint, warning } = open().load();
+          if (hint === null) throw new TypeError(`set aside: ${warning}`);
+          if (warning !== null) ahead += 1;
+          const sequence = { ...hint.sequence, nowMs };
+          expect(holdUntilMs(plan, sequence)).toBeLessThanOrEqual(nowMs + plan.minOffMs);
+          expect(nextDeadlineMs(plan, hint.state, sequence) ?? nowMs).toBeLessThanOrEqual(nowMs + longestMs);
+        },
+      ),
+    );
+    expect(ahead).toBeGreaterThan(0);
+  });
+});
+
+describe('a watched file', () => {
+  const setUp = () => {
+    const folder = join(dir, 'run');
+    mkdirSync(folder);
+    const path = join(folder, 'state.json');
+    writeFileSync(path, 'first');
+    const clock = createManualClock();
+    let changes = 0;
+    const warnings: string[] = [];
+    const end = watchFile(path, {
+      clock,
+      changed: () => {
+        changes += 1;
+      },
+      warn: (message) => warnings.push(message),
+    });
+    /** Within a second, whatever the kernel told before. */
+    const changesSeen = async () => {
+      const before = changes;
+      await clock.advance(1_000);
+      return changes > before;
+    };
+    return { folder, path, clock, end, warnings, changesSeen };
+  };
+
+  it.each([
+    ['replaced by another folder', (folder: string) => renameSync(folder, `${folder}.old`)],
+    ['removed and made again', (folder: string) => rmSync(folder, { recursive: true })],
+  ])('in a folder that is %s is seen all the same, again and again', async (_, put) => {
+    const watch = setUp();
+    for (const content of ['second', 'third']) {
+      put(watch.folder);
+      mkdirSync(watch.folder);
+      writeFileSync(watch.path, content);
+      expect(await watch.changesSeen()).toBe(true);
+      // What is written there later as well.
+      writeFileSync(`${watch.path}.new`, `${content} later`);
+      renameSync(`${watch.path}.new`, watch.path);
+      expect(await watch.changesSeen()).toBe(true);
+      rmSync(`${watch.folder}.old`, { recursive: true, force: true });
+    }
+    expect(watch.warnings).toMatchObject([expect.stringMatching(/was replaced/)]);
+    watch.end();
+    expect(watch.clock.pendingCount).toBe(0);
+  });
+
+  it('whose folder goes away is gone, and the folder is made again', async () => {
+    const watch = setUp();
+    rmSync(watch.folder, { recursive: true });
+    expect(await watch.changesSeen()).toBe(true);
+    expect(existsSync(watch.folder)).toBe(true);
+    expect(await watch.changesSeen()).toBe(false);
+    watch.end();
+  });
+});
