@@ -73,16 +73,30 @@ export interface I2cDevice {
   writeByte(command: number, value: number): Promise<void>;
 }
 
+export interface TransactionOptions {
+  /**
+   * For what switches power off: another process that stands still with the bus held, or a hold that is not
+   * possible, delays it by a tenth of a second at most and does not keep it from being done.
+   */
+  readonly isUrgent?: boolean;
+}
+
 export interface I2cBus {
   /**
-   * Runs `steps` with the bus held, so that a PAGE and the command that needs it stay together.
-   * Transactions of one bus run one after the other in the order they were asked for.
+   * Runs `steps` with the bus held, against other processes of this program too, so that a PAGE and the
+   * command that needs it stay together. Transactions of one bus run one after the other in the order they
+   * were asked for. Rejects `I2C_BUSY` when another process does not let go of the bus within the driver's
+   * deadline.
    * Transfers reject `I2C_NO_DEVICE` (nothing acknowledges), `I2C_TIMEOUT` (no end within the
    * driver's deadline), `I2C_BUSY` (a kernel driver owns the address), `I2C_PERMISSION`,
    * `I2C_NO_BUS` or `I2C_FAILED`; transient failures were retried before.
    * @param address 7-bit, 0x03..0x77
    */
-  transaction<T>(address: number, steps: (device: I2cDevice) => Promise<T>): Promise<T>;
+  transaction<T>(
+    address: number,
+    steps: (device: I2cDevice) => Promise<T>,
+    options?: TransactionOptions,
+  ): Promise<T>;
   close(): Promise<void>;
 }
 

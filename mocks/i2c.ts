@@ -1,6 +1,7 @@
 import type { HardwareError } from '../hw/errors.ts';
 import {
   busClosed,
+  busHeld,
   cannotOpenBus,
   noAddress,
   noBusName,
@@ -17,16 +18,28 @@ import { systemError } from './system-error.ts';
 /** After so long a driver gives up a transfer that does not end. */
 export const TRANSFER_DEADLINE_MS = 1_000;
 
+/** How long a driver waits for a bus that another process holds, and for what switches power off. */
+const HOLD_LIMIT_MS = 1_000;
+const URGENT_HOLD_LIMIT_MS = 100;
+
 /** 7-bit addresses that are not reserved (UM10204, 3.1.12). */
 const LEAST_ADDRESS = 0x03;
 const MOST_ADDRESS = 0x77;
 
 /**
  * I2C on a plant. Stricter than hardware: what a correct caller never does rejects and is kept in
- * `plant.misuses`. Every call gives up the turn at least once. A bus is held across all backends of a
- * plant. What hardware does too rejects in the words of the driver.
+ * `plant.misuses`. Every call gives up the turn at least once. A bus is held across those backends of a plant that
+ * hold it; single transfers of the others go in between, as the kernel lets them. What hardware does too rejects in
+ * the words of the driver.
+ *
+ * @param holdsBus false for a program that knows nothing of the others
  */
-export function createMockI2c(plant: Plant): I2cBackend {
+export function createMockI2c(
+  plant: Plant,
+  { holdsBus = true }: { readonly holdsBus?: boolean } = {},
+): I2cBackend {
+  /** The last transaction of this process on each bus: its own wait in line, however long it takes. */
+  const lines = new Map<PlantBus, Promise<unknown>>();
   return {
     async openBus(bus) {
       await Promise.resolve();
@@ -34,36 +47,71 @@ export function createMockI2c(plant: Plant): I2cBackend {
         throw reportMisuse(plant, `openBus(${JSON.stringify(bus)}): a bus is a number or a name`);
       }
       const found = plant.buses.get(bus);
-      if (found !== undefined) return openBus(plant, found);
+      if (found !== undefined) return openBus(plant, found, holdsBus, lines);
       if (typeof bus === 'number') throw cannotOpenBus(systemError('ENOENT'), `/dev/i2c-${bus}`, bus);
       throw noBusName(bus, [...plant.buses.keys()].join(', '), {});
     },
   };
 }
 
-function openBus(plant: Plant, bus: PlantBus): I2cBus {
+function openBus(
+  plant: Plant,
+  bus: PlantBus,
+  holdsBus: boolean,
+  lines: Map<PlantBus, Promise<unknown>>,
+): I2cBus {
   let closed = false;
   const misused = (address: number, what: string, error: HardwareError): HardwareError => {
     plant.recordMisuse(`I2C bus ${bus.bus}, address ${address}: ${what}`);
     return error;
   };
 
+  /** Returns the function that lets go of the bus; null when another process does not in time. */
+  const hold = async (limitMs: number): Promise<(() => void) | null> => {
+    if (!holdsBus) return () => undefined;
+    let isLate = false;
+    const held = bus.hold().then((release) => {
+      if (isLate) release();
+      return release;
+    });
+    return new Promise((resolve) => {
+      const cancel = plant.clock.after(limitMs, () => {
+        isLate = true;
+        resolve(null);
+      });
+      held.then((release) => {
+        cancel();
+        resolve(release);
+      });
+    });
+  };
+
   return {
-    async transaction(address, steps) {
+    async transaction(address, steps, { isUrgent = false } = {}) {
       if (closed) {
         throw misused(address, 'transaction after the bus was closed', busClosed(bus.bus, address));
       }
       if (!Number.isInteger(address) || address < LEAST_ADDRESS || address > MOST_ADDRESS) {
         throw misused(address, 'not a 7-bit address from 0x03 to 0x77', noAddress(bus.bus, address));
       }
-      const release = await bus.hold();
-      const device = openDevice(plant, bus.devices.get(address), { bus: bus.bus, address });
-      try {
-        return await steps(device.transfers);
-      } finally {
-        device.end();
-        release();
-      }
+      const run = async () => {
+        const limitMs = isUrgent ? URGENT_HOLD_LIMIT_MS : HOLD_LIMIT_MS;
+        const release = await hold(limitMs);
+        if (release === null && !isUrgent) throw busHeld(bus.bus, address, limitMs);
+        const device = openDevice(plant, bus.devices.get(address), { bus: bus.bus, address });
+        try {
+          return await steps(device.transfers);
+        } finally {
+          device.end();
+          release?.();
+        }
+      };
+      const result = (lines.get(bus) ?? Promise.resolve()).then(run);
+      lines.set(
+        bus,
+        result.catch(() => undefined),
+      );
+      return result;
     },
 
     // What was asked for before holds its place already and goes on to its end.

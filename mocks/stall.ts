@@ -164,7 +164,8 @@ export function createStallingLoop(world: Clock): StallingLoop {
         call(async () => {
           const raw = await backend.openBus(bus);
           return {
-            transaction: (address, steps) => raw.transaction(address, (held) => steps(device(held))),
+            transaction: (address, steps, options) =>
+              raw.transaction(address, (held) => steps(device(held)), options),
             close: () => call(() => raw.close()),
           };
         }),

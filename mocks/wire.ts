@@ -12,6 +12,7 @@ import type {
   Level,
   LineRef,
   OutputLine,
+  TransactionOptions,
   WatchOptions,
 } from '../hw/ports.ts';
 import { FaultSyntaxError } from './faults.ts';
@@ -117,7 +118,7 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
     return running;
   };
 
-  const begin = (bus: I2cBus, address: number, id: number): Promise<void> =>
+  const begin = (bus: I2cBus, address: number, id: number, options: TransactionOptions): Promise<void> =>
     new Promise((resolve, reject) => {
       const transaction: HeldTransaction = {
         device: undefined,
@@ -130,12 +131,13 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
       });
       transactions.set(id, transaction);
       if (gone) transaction.end();
-      transaction.ended = bus.transaction(address, async (device) => {
+      const steps = async (device: I2cDevice) => {
         transaction.device = device;
         resolve();
         await endAsked;
         await Promise.allSettled(transaction.transfers);
-      });
+      };
+      transaction.ended = bus.transaction(address, steps, options);
       transaction.ended.catch(reject);
     });
 
@@ -158,7 +160,8 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
     },
     openBus: async (bus: number | string) => keep(buses, await ports.i2c.openBus(bus)),
     closeBus: (handle: number) => held(buses, handle).close(),
-    begin: (handle: number, address: number, id: number) => begin(held(buses, handle), address, id),
+    begin: (handle: number, address: number, id: number, options: TransactionOptions) =>
+      begin(held(buses, handle), address, id, options),
     readByte: (id: number, command: number) => transfer(id, (device) => device.readByte(command)),
     readWord: (id: number, command: number) => transfer(id, (device) => device.readWord(command)),
     writeByte: (id: number, command: number, value: number) =>
@@ -298,7 +301,7 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
   };
 
   const openBus = (handle: number, bus: number | string): I2cBus => ({
-    async transaction(address, steps) {
+    async transaction(address, steps, options = {}) {
       // Chosen here, so that a transaction can be ended whose begin was never answered.
       const id = nextId++;
       let over = false;
@@ -312,7 +315,7 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
         writeByte: (command, value) => transfer('writeByte', command, value),
       };
       try {
-        await ask('I2C_FAILED', 'begin', handle, address, id);
+        await ask('I2C_FAILED', 'begin', handle, address, id, options);
       } catch (error) {
         giveBack('I2C_FAILED', 'end', id).catch(ignore);
         throw error;

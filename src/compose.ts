@@ -9,6 +9,8 @@ import type { Clock } from '../hw/ports.ts';
 import { catchSignals, type EndRequests } from '../hw/signals.ts';
 import type { Output, World } from './cli/world.ts';
 
+const RUN_DIR = '/run/chassis-power';
+
 /** EX_SOFTWARE of sysexits.h, as in `cli/exit.ts`. */
 const INTERNAL_EXIT = 70;
 /** Output of a driving verb that is still not read when it ends is waited for so long. */
@@ -79,6 +81,13 @@ function systemdAround(): World['systemd'] {
   return process.env.SYSTEMD_EXEC_PID === String(process.pid) ? 'startedThis' : 'present';
 }
 
+/** Where processes that share the buses hold them: all of root, and on a bench all of one user. */
+function holdDirectory(): string {
+  const { XDG_RUNTIME_DIR } = process.env;
+  if (process.geteuid?.() === 0 || XDG_RUNTIME_DIR === undefined) return RUN_DIR;
+  return join(XDG_RUNTIME_DIR, 'chassis-power');
+}
+
 /** The world as it is: real lines, real buses, real time. Drivers load when a verb first asks for them. */
 function composeWorld(
   clock: Clock,
@@ -90,7 +99,11 @@ function composeWorld(
   return {
     clock,
     gpio: async () => (await import('../hw/gpio/onoff.ts')).createOnoffGpio({ clock }),
-    i2c: async () => (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock }),
+    i2c: async () => {
+      const { createBusHolds } = await import('../hw/i2c/bus-hold.ts');
+      const holds = createBusHolds({ clock, directory: holdDirectory() });
+      return (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock, holds });
+    },
     units: async () => (await import('../hw/systemd/units.ts')).createUnitManager({ clock }),
     objectBus: async (publication) =>
       (await import('../hw/systemd/object-bus.ts')).createObjectBus({ ...publication, clock }),
@@ -105,7 +118,7 @@ function composeWorld(
     abandon,
     onHangup,
     systemd: systemdAround(),
-    defaultRunDir: '/run/chassis-power',
+    defaultRunDir: RUN_DIR,
     stateDir: '/var/lib/chassis-power',
     openbmcRunDir: '/run/openbmc',
     // In the bundle, the unit files lie beside the program.

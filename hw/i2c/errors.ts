@@ -1,4 +1,5 @@
 import { errnoCode, errorText, HardwareError, type HardwareErrorCode, systemFailure } from '../errors.ts';
+import { fileProblem } from '../files.ts';
 
 /* The errors of `I2cBackend` in ports.ts, worded once for the driver and for what stands in for it. */
 
@@ -51,6 +52,28 @@ export function transactionOver(place: TransferPlace): HardwareError {
 
 export function busClosed(bus: number | string, address: number): HardwareError {
   return new HardwareError('I2C_FAILED', `I2C bus ${bus} was closed`, { bus, address });
+}
+
+/** For a bus that another process has held for all of `limitMs`. */
+export function busHeld(bus: number | string, address: number, limitMs: number): HardwareError {
+  return new HardwareError(
+    'I2C_BUSY',
+    `I2C bus ${bus} is held by another process of this program for more than ${limitMs} ms: end the one that hangs`,
+    { bus, address },
+  );
+}
+
+/** For a bus that cannot be held against other processes. */
+export function cannotHold(error: unknown, bus: number | string, address: number): HardwareError {
+  const errno = errnoCode(error);
+  const refused = errno === 'EACCES' || errno === 'EPERM' || errno === 'EROFS';
+  const what = `I2C bus ${bus} cannot be held against other processes (${fileProblem(error)})`;
+  return new HardwareError(
+    refused ? 'I2C_PERMISSION' : 'I2C_FAILED',
+    `${what}: ${refused ? 'run as root' : 'check /run/chassis-power, and that flock(1) is there'}`,
+    { bus, address, ...(errno === undefined ? {} : { errno }) },
+    { cause: error },
+  );
 }
 
 /** For what is no address of a device. */

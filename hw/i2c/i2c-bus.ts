@@ -1,8 +1,11 @@
 import { open as openFile, readdir, readFile } from 'node:fs/promises';
 import { errnoCode, errorText, HardwareError } from '../errors.ts';
-import type { Clock, I2cBackend, I2cBus, I2cDevice } from '../ports.ts';
+import type { Clock, I2cBackend, I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
+import type { BusHolds } from './bus-hold.ts';
 import {
   busClosed,
+  busHeld,
+  cannotHold,
   cannotOpenBus,
   noAddress,
   noBusName,
@@ -21,6 +24,8 @@ export interface I2cBusObject {
 
 export interface I2cOptions {
   readonly clock: Clock;
+  /** Keeps other processes off a bus while a transaction has it. */
+  readonly holds: BusHolds;
   /** Where the bus devices are. Anything but the default needs an `open` of its own as well. */
   readonly devRoot?: string;
   readonly sysfsRoot?: string;
@@ -37,6 +42,10 @@ const I2C_BUS_ROOT = '/dev';
 /** The 7-bit addresses that are not reserved (I2C specification UM10204, 3.1.12; as `i2cdetect` scans). */
 const FIRST_ADDRESS = 0x03;
 const LAST_ADDRESS = 0x77;
+/** A transaction of another process is over in a few milliseconds; what takes longer than this hangs. */
+const HOLD_LIMIT_MS = 1_000;
+/** How long what switches power off waits for it: some transactions, and nothing that hangs. */
+const URGENT_HOLD_LIMIT_MS = 100;
 /** Half of libuv's four worker threads, so that files, and with them the GPIO lines, always go on. */
 const MAX_STUCK_TRANSFERS = 2;
 /**
@@ -49,19 +58,19 @@ const MAX_STUCK_TRANSFERS = 2;
 const TRANSIENT = new Set(['EAGAIN', 'ETIMEDOUT', 'ENXIO', 'EREMOTEIO']);
 
 /**
- * I2C over the kernel's `/dev/i2c-*` with i2c-bus.
+ * I2C over the kernel's `/dev/i2c-*` with i2c-bus. A transaction holds its bus against other processes of this program
+ * too; the kernel keeps only single transfers together, and i2c-bus has no call for several.
  *
  * A transfer that hangs sits in a thread that nobody can abort: its caller gets `I2C_TIMEOUT` and the
  * bus goes on with a new bus object, but the process cannot end, not even by `process.exit()`, before
  * the kernel gives the transfer up. The kernel does so after the adapter's timeout (about 1 s on most).
  * At most two such threads are let happen; after that a transfer waits for one of them to come free, and
  * rejects `I2C_TIMEOUT` without touching the bus when none does.
- *
- * The bus is held against everything in this process, not against other processes.
  */
 export function createI2c(options: I2cOptions): I2cBackend {
   const {
     clock,
+    holds,
     devRoot = I2C_BUS_ROOT,
     sysfsRoot = '/sys/class/i2c-dev',
     open = openWithLibrary,
@@ -184,21 +193,42 @@ export function createI2c(options: I2cOptions): I2cBackend {
     };
   };
 
+  /** Returns the function that lets go of it. */
+  const holdBus = async (adapter: Adapter, address: number, isUrgent: boolean): Promise<() => void> => {
+    const limitMs = isUrgent ? URGENT_HOLD_LIMIT_MS : HOLD_LIMIT_MS;
+    let letGo: (() => void) | null = null;
+    try {
+      letGo = await holds.hold(adapter.number, limitMs);
+    } catch (error) {
+      if (!isUrgent) throw cannotHold(error, adapter.number, address);
+    }
+    if (letGo !== null) return letGo;
+    // Power that stays on is worse than a page that another process moves in between.
+    if (isUrgent) return () => undefined;
+    throw busHeld(adapter.number, address, limitMs);
+  };
+
   const busOn = (adapter: Adapter): I2cBus => {
     let open = true;
     adapter.users += 1;
     return {
-      async transaction<T>(address: number, steps: (device: I2cDevice) => Promise<T>): Promise<T> {
+      async transaction<T>(
+        address: number,
+        steps: (device: I2cDevice) => Promise<T>,
+        { isUrgent = false }: TransactionOptions = {},
+      ): Promise<T> {
         if (!open) throw busClosed(adapter.number, address);
         if (!Number.isInteger(address) || address < FIRST_ADDRESS || address > LAST_ADDRESS) {
           throw noAddress(adapter.number, address);
         }
         const result = adapter.lastTransaction.then(async () => {
+          const letGo = await holdBus(adapter, address, isUrgent);
           const { device, release } = deviceAt(adapter, address);
           try {
             return await steps(device);
           } finally {
             release();
+            letGo();
           }
         });
         adapter.lastTransaction = result.catch(() => undefined);
@@ -215,6 +245,7 @@ export function createI2c(options: I2cOptions): I2cBackend {
         const { object } = adapter;
         adapter.object = undefined;
         await object?.close();
+        if (adapters.size === 0) await holds.close();
       },
     };
   };

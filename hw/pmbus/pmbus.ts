@@ -1,5 +1,5 @@
 import { HardwareError } from '../errors.ts';
-import type { I2cBus, I2cDevice } from '../ports.ts';
+import type { I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
 
 /** Sections are those of the PMBus specification 1.3.1, part II. */
 const PAGE = 0x00; // 11.10
@@ -60,11 +60,18 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
   const details = { address, page };
   const where = `page ${page} of the PMBus device at 0x${hex(address)}`;
 
-  const onPage = <T>(steps: (device: I2cDevice) => Promise<T>): Promise<T> =>
-    bus.transaction(address, async (device) => {
-      await device.writeByte(PAGE, page);
-      return steps(device);
-    });
+  const onPage = <T>(
+    steps: (device: I2cDevice) => Promise<T>,
+    options: TransactionOptions = {},
+  ): Promise<T> =>
+    bus.transaction(
+      address,
+      async (device) => {
+        await device.writeByte(PAGE, page);
+        return steps(device);
+      },
+      options,
+    );
 
   let toVolts: ((raw: number) => number) | undefined;
   const readVolts = async (device: I2cDevice): Promise<number> => {
@@ -74,18 +81,21 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
 
   return {
     operation: (on) =>
-      onPage(async (device) => {
-        await device.writeByte(OPERATION, on ? OPERATION_ON : OPERATION_OFF);
-        // Devices refuse without a NACK: WRITE_PROTECT only sets a fault bit (11.1). The other bits are
-        // margin settings, of which a device may keep some (12.1).
-        const value = await device.readByte(OPERATION);
-        if (isOn(value) === on) return;
-        throw new HardwareError(
-          'I2C_FAILED',
-          `${where} was switched ${on ? 'on' : 'off'} but its OPERATION reads 0x${hex(value)}: check WRITE_PROTECT and ON_OFF_CONFIG`,
-          { ...details, command: OPERATION, value, readBack: true },
-        );
-      }),
+      onPage(
+        async (device) => {
+          await device.writeByte(OPERATION, on ? OPERATION_ON : OPERATION_OFF);
+          // Devices refuse without a NACK: WRITE_PROTECT only sets a fault bit (11.1). The other bits are
+          // margin settings, of which a device may keep some (12.1).
+          const value = await device.readByte(OPERATION);
+          if (isOn(value) === on) return;
+          throw new HardwareError(
+            'I2C_FAILED',
+            `${where} was switched ${on ? 'on' : 'off'} but its OPERATION reads 0x${hex(value)}: check WRITE_PROTECT and ON_OFF_CONFIG`,
+            { ...details, command: OPERATION, value, readBack: true },
+          );
+        },
+        { isUrgent: !on },
+      ),
 
     readEnabled: () => onPage(async (device) => isOn(await device.readByte(OPERATION))),
 

@@ -306,6 +306,7 @@ describeI2cBackend(
     await setMillivolts(1, words[1]);
     return {
       backend: agent.i2c,
+      another: async () => nextAgent.i2c,
       world: {
         bus: BUS,
         busOtherwise: busName.value,

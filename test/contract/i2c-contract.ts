@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
-import { expectError, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
+import { eventually, expectError, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface I2cWorld extends SettlingWorld {
   readonly bus: number | string;
@@ -24,6 +24,8 @@ export interface I2cWorld extends SettlingWorld {
 
 export interface I2cSetup {
   readonly backend: I2cBackend;
+  /** The backend of another process. */
+  readonly another: () => Promise<I2cBackend>;
   readonly world: I2cWorld;
   teardown?(): Promise<void>;
 }
@@ -103,6 +105,49 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
         Promise.all(pages.map((page, index) => readPage(page, index % 2 === 0 ? bus : other))),
       );
       expect(words).toEqual(pages.map((page) => world.paged.words[page]));
+      await finish(world, other.close());
+    });
+
+    it('keeps them together for two processes that share a bus', async () => {
+      const other = await finish(world, (await given.another()).openBus(world.bus));
+      const run = async (on: I2cBus, pages: readonly number[]) => {
+        const words: number[] = [];
+        for (const page of pages) words.push(await readPage(page, on));
+        return words;
+      };
+      const ours = [0, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0];
+      const theirs = ours.map((page) => 1 - page);
+      const words = await finish(world, Promise.all([run(bus, ours), run(other, theirs)]));
+      expect(words).toEqual([ours, theirs].map((pages) => pages.map((page) => world.paged.words[page])));
+      await finish(world, other.close());
+    });
+
+    it('rejects I2C_BUSY while another process keeps the bus, but does what is urgent', async () => {
+      const other = await finish(world, (await given.another()).openBus(world.bus));
+      let letGo: () => void = () => undefined;
+      let isHeld = false;
+      const held = other.transaction(world.paged.address, async () => {
+        isHeld = true;
+        await new Promise<void>((resolve) => {
+          letGo = resolve;
+        });
+      });
+      await eventually(world, 'the other process has the bus', () => isHeld);
+      const words =
+        /^I2C bus \S+ is held by another process of this program for more than \d+ ms: end the one that hangs$/;
+      await expectError(world, readPage(0), 'I2C_BUSY', words);
+      const urgent = bus.transaction(
+        world.paged.address,
+        async (device) => {
+          await device.writeByte(PAGE, 1);
+          return device.readWord(world.paged.command);
+        },
+        { isUrgent: true },
+      );
+      expect(await finish(world, urgent)).toBe(world.paged.words[1]);
+      letGo();
+      await finish(world, held);
+      expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
       await finish(world, other.close());
     });
 

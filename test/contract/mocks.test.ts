@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { expect, it } from 'vitest';
 import type { GpioBackend, I2cBackend, Level, LineRef } from '../../hw/ports.ts';
 import { createDuplexPair } from '../../mocks/duplex-pair.ts';
 import { parseFault } from '../../mocks/faults.ts';
@@ -113,6 +114,7 @@ for (const [name, open] of [
     const plant = createPlant({ board, clock, initially: 'on', faults: [parseFault('i2c owned busy')] });
     return {
       backend: open(plant, clock).i2c,
+      another: async () => open(plant, clock).i2c,
       world: {
         bus: 3,
         unknownBus: 4,
@@ -128,6 +130,20 @@ for (const [name, open] of [
   };
   describeI2cBackend(name, setupI2c, { busOtherwise: 'a board file names a bus one way' });
 }
+
+it('two programs that do not hold the bus of a plant move each other the page, as on the kernel', async () => {
+  const clock = createVirtualClock();
+  const plant = createPlant({ board, clock, initially: 'on' });
+  const read = async (page: number): Promise<number> => {
+    const bus = await createMockI2c(plant, { holdsBus: false }).openBus(3);
+    return bus.transaction(0x60, async (device) => {
+      await device.writeByte(0x00, page);
+      return device.readWord(READ_VOUT);
+    });
+  };
+  expect(await clock.runUntil(Promise.all([read(0), read(1)]))).toEqual([0x400, 0x400]);
+  plant.close();
+});
 
 describeClock('virtual', async () => {
   const clock = createVirtualClock();

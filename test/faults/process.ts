@@ -305,10 +305,12 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
         const close = owned(raw);
         return {
           // The bus is let go when its holder dies, or the next process would wait for a dead one.
-          transaction: (address, steps) =>
+          transaction: (address, steps, options) =>
             read(() =>
-              raw.transaction(address, (held) =>
-                Promise.race([steps(device(held)), lifeEnd.then(() => undefined as never)]),
+              raw.transaction(
+                address,
+                (held) => Promise.race([steps(device(held)), lifeEnd.then(() => undefined as never)]),
+                options,
               ),
             ),
           close: () => read(close),

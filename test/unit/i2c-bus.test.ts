@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createBusHolds } from '../../hw/i2c/bus-hold.ts';
 import { createI2c, type I2cBusObject } from '../../hw/i2c/i2c-bus.ts';
 import type { I2cBackend, I2cBus } from '../../hw/ports.ts';
 import { describeI2cBackend } from '../contract/i2c-contract.ts';
@@ -134,9 +135,19 @@ beforeEach(() => {
   }
   clock = createManualClock();
   library = createLibrary(clock);
-  i2c = createI2c({ clock, devRoot: root, sysfsRoot: join(root, 'class'), open: library.open });
+  i2c = oneProcess();
 });
 afterEach(() => rmSync(root, { recursive: true }));
+
+/** The driver as one process has it. */
+const oneProcess = () =>
+  createI2c({
+    clock,
+    holds: createBusHolds({ clock, directory: join(root, 'run') }),
+    devRoot: root,
+    sysfsRoot: join(root, 'class'),
+    open: library.open,
+  });
 
 const openBus = (bus: number | string = 3) => i2c.openBus(bus);
 const readVout = (bus: I2cBus, address = VR) =>
@@ -319,7 +330,13 @@ describe('opening', () => {
   });
 
   it('says what to load when there is no i2c-dev', async () => {
-    const without = createI2c({ clock, devRoot: root, sysfsRoot: join(root, 'absent'), open: library.open });
+    const without = createI2c({
+      clock,
+      holds: createBusHolds({ clock, directory: root }),
+      devRoot: root,
+      sysfsRoot: join(root, 'absent'),
+      open: library.open,
+    });
     expect(await failure(without.openBus('any'))).toMatchObject({
       code: 'I2C_NO_BUS',
       message: expect.stringContaining('i2c-dev'),
@@ -337,12 +354,15 @@ describe('opening', () => {
   });
 
   it('refuses another device root with the real i2c-bus, which would work on the real one', () => {
-    expect(() => createI2c({ clock, devRoot: root })).toThrow(TypeError);
+    expect(() =>
+      createI2c({ clock, holds: createBusHolds({ clock, directory: root }), devRoot: root }),
+    ).toThrow(TypeError);
   });
 });
 
 describeI2cBackend('i2c-bus in memory', async () => ({
   backend: i2c,
+  another: async () => oneProcess(),
   world: {
     ...world,
     bus: 3,

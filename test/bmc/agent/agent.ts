@@ -6,6 +6,7 @@ import { writeFile } from 'node:fs/promises';
 import { Duplex } from 'node:stream';
 import { createSystemClock } from '../../../hw/clock.ts';
 import { createOnoffGpio } from '../../../hw/gpio/onoff.ts';
+import { createBusHolds } from '../../../hw/i2c/bus-hold.ts';
 import { createI2c } from '../../../hw/i2c/i2c-bus.ts';
 import type { UnitManager } from '../../../hw/ports.ts';
 import { createUnitManager } from '../../../hw/systemd/units.ts';
@@ -45,7 +46,7 @@ const extra = {
 
 const { closed } = servePorts(Duplex.from({ readable: process.stdin, writable: process.stdout }), {
   gpio: createOnoffGpio({ clock }),
-  i2c: createI2c({ clock }),
+  i2c: createI2c({ clock, holds: createBusHolds({ clock, directory: '/run/chassis-power' }) }),
   extra,
 });
 await closed;

@@ -1,0 +1,180 @@
+import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { chmodSync, closeSync, linkSync, lstatSync, unlinkSync } from 'node:fs';
+import { createServer, connect as openConnection, type Server, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { errnoCode } from '../errors.ts';
+import { ensureDirectory, openPrivateDirectory } from '../files.ts';
+import type { Clock } from '../ports.ts';
+
+export interface BusHoldOptions {
+  readonly clock: Clock;
+  /** The same for all processes that share buses; made where it is not. */
+  readonly directory: string;
+}
+
+/** Holds buses against other processes. */
+export interface BusHolds {
+  /**
+   * Waits for the bus and holds it until the returned function is called, or this process dies. Null where another
+   * process has had it for the whole of `limitMs`. Rejects what the file system or flock(1) says where a hold is not
+   * possible.
+   */
+  hold(bus: number, limitMs: number): Promise<(() => void) | null>;
+  close(): Promise<void>;
+}
+
+/** A look at a bus that another process has: it tells when it is done, and this is for one that does not. */
+const LOOK_AGAIN_MS = 20;
+/** What a process that comes back at once leaves to those that wait. */
+const GIVE_WAY_MS = 2;
+/** Names of sockets are at most 107 bytes long (unix(7)). */
+const LONGEST_PATH = 100;
+
+/**
+ * A bus is held by whoever has linked his own listening socket to `i2c-N.hold`. link(2) gives the name to one, costs as
+ * little as a transfer's system call, and a socket that nobody listens on any more (connect(2) is refused) tells that
+ * its holder died. A dead holder's name is taken away under flock(1), so that two that find it do not take away each
+ * other's: a process of its own, but only after a death. Who waits is connected to the holder, who hangs up when it
+ * is done.
+ */
+export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
+  let own: { readonly path: string; readonly server: Server } | null = null;
+  const waiting = new Set<Socket>();
+  let gaveWayAtMs = Number.NEGATIVE_INFINITY;
+
+  const wait = (ms: number) =>
+    new Promise<void>((resolve) => {
+      clock.after(ms, resolve);
+    });
+
+  const listen = async (): Promise<string> => {
+    if (own !== null) return own.path;
+    ensureDirectory(directory);
+    const path = join(directory, `i2c.${process.pid}.${randomBytes(4).toString('hex')}`);
+    if (Buffer.byteLength(path) > LONGEST_PATH) throw new RangeError(`${path} is too long for a socket`);
+    const server = createServer((socket) => {
+      waiting.add(socket);
+      socket.on('error', () => undefined);
+      socket.on('close', () => waiting.delete(socket));
+      socket.unref();
+      socket.resume();
+    });
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(path, resolve);
+    });
+    // One that cannot be accepted is one that waits all the same.
+    server.on('error', () => undefined);
+    // Neither keeps the process, nor lets anybody else in.
+    server.unref();
+    chmodSync(path, 0o600);
+    own = { path, server };
+    return path;
+  };
+
+  const release = (name: string): void => {
+    try {
+      // Where the directory was replaced meanwhile the name may be another one's.
+      if (own !== null && lstatSync(name).ino === lstatSync(own.path).ino) unlinkSync(name);
+    } catch {
+      // It is gone with its directory.
+    }
+    if (waiting.size > 0) gaveWayAtMs = clock.nowMs();
+    for (const socket of waiting) socket.destroy();
+  };
+
+  return {
+    async hold(bus, limitMs) {
+      const name = join(directory, `i2c-${bus}.hold`);
+      const deadlineMs = clock.nowMs() + limitMs;
+      if (clock.nowMs() < gaveWayAtMs + GIVE_WAY_MS) await wait(GIVE_WAY_MS);
+      for (;;) {
+        try {
+          linkSync(await listen(), name);
+          return () => release(name);
+        } catch (error) {
+          // The directory was replaced, and our socket went with it.
+          if (errnoCode(error) === 'ENOENT' && own !== null) {
+            own.server.close();
+            own = null;
+          } else if (errnoCode(error) !== 'EEXIST') throw error;
+        }
+        const leftMs = deadlineMs - clock.nowMs();
+        if (leftMs <= 0) return null;
+        if ((await look(name, clock, Math.min(leftMs, LOOK_AGAIN_MS))) === 'dead')
+          await clearAway(name, directory, clock, leftMs);
+      }
+    },
+    async close() {
+      const { server } = own ?? {};
+      own = null;
+      for (const socket of waiting) socket.destroy();
+      await new Promise<void>((resolve) => {
+        if (server === undefined) resolve();
+        else server.close(() => resolve());
+      });
+    },
+  };
+}
+
+/** Whether the holder is dead; a living one is waited for as long as `limitMs`. */
+function look(name: string, clock: Clock, limitMs: number): Promise<'dead' | 'alive'> {
+  return new Promise((resolve, reject) => {
+    const socket = openConnection({ path: name });
+    const end = (found: 'dead' | 'alive') => {
+      cancel();
+      socket.destroy();
+      resolve(found);
+    };
+    const cancel = clock.after(limitMs, () => end('alive'));
+    socket.on('close', () => end('alive'));
+    socket.on('error', (error) => {
+      const errno = errnoCode(error);
+      if (errno === 'ECONNREFUSED' || (errno === 'ENOENT' && isThere(name))) end('dead');
+      // Released meanwhile, hung up on, or with too many that wait for it.
+      else if (errno === 'ENOENT' || errno === 'ECONNRESET' || errno === 'EPIPE' || errno === 'EAGAIN')
+        end('alive');
+      else {
+        cancel();
+        reject(error);
+      }
+    });
+    socket.resume();
+  });
+}
+
+function isThere(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+}
+
+/** Takes away what a dead holder left. Only one process does so at a time, and looks again first. */
+async function clearAway(name: string, directory: string, clock: Clock, limitMs: number): Promise<void> {
+  const fd = openPrivateDirectory(join(directory, 'i2c.dead'));
+  try {
+    if (!(await lock(fd, clock, limitMs))) return;
+    if (isThere(name) && (await look(name, clock, LOOK_AGAIN_MS)) === 'dead') unlinkSync(name);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Whether this process has the flock of an open directory now (src/run/lock.ts does the same for a chassis). */
+function lock(fd: number, clock: Clock, limitMs: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
+    const cancel = clock.after(limitMs, () => {
+      child.kill('SIGKILL');
+      child.unref();
+      resolve(false);
+    });
+    child.once('error', (error) => {
+      cancel();
+      reject(error);
+    });
+    child.once('exit', (code) => {
+      cancel();
+      resolve(code === 0);
+    });
+  });
+}
