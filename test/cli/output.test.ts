@@ -1,3 +1,4 @@
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -102,5 +103,23 @@ describe('output is no reason to stop', () => {
     const { args, code, enables, pgood, resets } = run;
     const seen = await onPlant(run, (command) => runInto(kind, dir, command, lines), args);
     expect(seen).toEqual({ code, signal: null, enables, pgood, resets, hazards: [] });
+  });
+});
+
+describe('a timing diagram that cannot be written', () => {
+  it.each([
+    ['a full disk', '/dev/full', 'ENOSPC'],
+    ['a folder that is not there', '/nowhere/run.svg', 'ENOENT'],
+    ['a pipe that nobody reads', 'pipe.svg', 'ENXIO'],
+  ])("(%s) is told, and the exit code is the sequence's", (_, name, errno) => {
+    const path = name.startsWith('/') ? name : join(dir, name);
+    if (path.startsWith(dir)) execFileSync('mkfifo', [path]);
+    const args = [SIM, 'on', '--board', REFERENCE, '--svg', path];
+    const { status, stderr, signal } = spawnSync(process.execPath, args, {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    expect({ status, signal }).toEqual({ status: 0, signal: null });
+    expect(stderr).toContain(`no timing diagram: cannot write ${path} (${errno}`);
   });
 });
