@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
 import { shippedBoard } from '../unit/bench.ts';
+import { BREAKS } from './breaks.ts';
 import {
   BLOCK,
   caseAt,
@@ -26,6 +27,8 @@ import { play } from './story.ts';
  * FAULTS_CASES=N           plays so many cases, in whole blocks
  * FAULTS_SEED=N            begins with another seed than 0, to look where nobody has looked yet
  * FAULTS_REPLAY=SEED:PATH  plays that case alone and prints what happened
+ *
+ * FAULTS_BREAK=INVARIANT puts a deliberate defect into every process, to see it found.
  */
 
 const CASES = 10_240;
@@ -41,6 +44,14 @@ const MOST_WORKERS = 8;
 const BOARDS = Object.fromEntries(
   ['reference', 'openpower', 'ast2600-evb'].map((name) => [name, shippedBoard(name)]),
 );
+
+/** `FAULTS_BREAK=needsFirst`: every process has the deliberate defect that this invariant must see. */
+const BROKEN = process.env.FAULTS_BREAK ? invariantFrom(process.env.FAULTS_BREAK) : null;
+
+function invariantFrom(name: string): Invariant {
+  if (name in INVARIANTS) return name as Invariant;
+  throw new TypeError(`FAULTS_BREAK names an invariant, not "${name}"`);
+}
 
 function numberFrom(name: string, otherwise: number): number {
   const text = process.env[name];
@@ -74,7 +85,7 @@ async function playAll(firstSeed: number, cases: number): Promise<Report> {
   const shards = Math.min(availableParallelism(), MOST_WORKERS, blocks);
   const reports = await Promise.all(
     Array.from({ length: shards }, (_, shard) =>
-      playShard(code, { boards: BOARDS, firstSeed, blocks, shard, shards }),
+      playShard(code, { boards: BOARDS, firstSeed, blocks, shard, shards, broken: BROKEN }),
     ),
   );
   return reports.reduce(merge, emptyReport());
@@ -161,7 +172,7 @@ campaign?.('the fault campaign', () => {
           [
             `case ${seed}:${path}: ${title}`,
             ...violations.map((violation) => `  ${violation}`),
-            `  replay: npm run test:faults -- --replay ${seed}:${path}`,
+            `  replay: ${BROKEN === null ? '' : `FAULTS_BREAK=${BROKEN} `}npm run test:faults -- --replay ${seed}:${path}`,
           ].join('\n'),
         );
       }
@@ -192,7 +203,7 @@ oneCase?.('one case', () => {
     `${replay}`,
     async () => {
       const played = caseAt(placeFrom(replay ?? ''), BOARDS);
-      const { violations, story } = await play(played);
+      const { violations, story } = await play(played, BROKEN === null ? null : BREAKS[BROKEN]);
       console.log([titleOf(played), ...story()].join('\n'));
       expect(violations.map(({ invariant, text }) => `${invariant}: ${text}`)).toEqual([]);
     },

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import type { ShippedBoards } from './boards.ts';
+import { BREAKS, type Break } from './breaks.ts';
 import { type Case, type CaseDraw, caseDraws, caseOf, titleOf } from './draw.ts';
 import { isExcluded } from './exclusions.ts';
-import type { Violation } from './invariants.ts';
+import type { Invariant, Violation } from './invariants.ts';
 import { play, type Told } from './story.ts';
 
 /** Cases that are drawn from one seed, so that any of them is found again without those of other seeds. */
@@ -44,6 +45,8 @@ export interface Shard {
   readonly blocks: number;
   readonly shard: number;
   readonly shards: number;
+  /** A deliberate defect, by the invariant that is to see it; null in earnest. */
+  readonly broken: Invariant | null;
 }
 
 export function emptyReport(): Report {
@@ -89,13 +92,14 @@ function counted(played: Case, { violations }: Told): Violation[] {
 
 /** Every `shards`-th block: neighbouring ones go to different workers, so that all are busy to the end. */
 export async function runShard(
-  { boards, firstSeed, blocks, shard, shards }: Shard,
+  { boards, firstSeed, blocks, shard, shards, broken }: Shard,
   begins: (place: Place) => void,
 ): Promise<Report> {
   const report = structuredClone(emptyReport()) as {
     -readonly [Key in keyof Report]: Report[Key];
   };
   const failures: Failure[] = [];
+  const sabotage = broken === null ? null : BREAKS[broken];
   let shrinksLeft = SHRUNK_PER_WORKER;
   for (let block = shard; block < blocks; block += shards) {
     const seed = firstSeed + block;
@@ -105,7 +109,7 @@ export async function runShard(
         begins({ seed, path: String(index) });
         index += 1;
         const played = caseOf(draw, boards);
-        const told = await play(played);
+        const told = await play(played, sabotage);
         count(report.counts, played, told);
         report.cases += 1;
         report.processes += told.processes;
@@ -119,7 +123,7 @@ export async function runShard(
       });
       if (!outcome.failed) break;
       const drawn = { seed, path: String(index - 1) };
-      failures.push(await failureAt(drawn, boards, shrinksLeft > 0, begins));
+      failures.push(await failureAt(drawn, boards, sabotage, shrinksLeft > 0, begins));
       shrinksLeft -= 1;
       next = index;
     }
@@ -144,12 +148,13 @@ function count(counts: Report['counts'], played: Case, told: Told): void {
 async function failureAt(
   drawn: Place,
   boards: ShippedBoards,
+  sabotage: Break | null,
   shrinks: boolean,
   begins: (place: Place) => void,
 ): Promise<Failure> {
   const violationsOf = async (draw: CaseDraw) => {
     const played = caseOf(draw, boards);
-    return counted(played, await play(played));
+    return counted(played, await play(played, sabotage));
   };
   let place = drawn;
   if (shrinks) {
@@ -167,7 +172,7 @@ async function failureAt(
     if (counterexamplePath !== null) place = { seed: drawn.seed, path: counterexamplePath };
   }
   const played = caseAt(place, boards);
-  const violations = counted(played, await play(played));
+  const violations = counted(played, await play(played, sabotage));
   return {
     ...place,
     title: titleOf(played),

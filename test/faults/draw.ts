@@ -34,6 +34,13 @@ export interface Signal {
   readonly againMs: number | null;
 }
 
+/** What becomes of the output of every command: from its so manieth write on nobody takes it. */
+export interface BrokenOutput {
+  /** Closed by the reader; a full disk; a reader that stands still. */
+  readonly errno: 'EPIPE' | 'ENOSPC' | 'EAGAIN';
+  readonly from: number;
+}
+
 export interface InjectedFault {
   readonly text: string;
   /** Put in when this process of the chassis under test starts, counted from 0. */
@@ -53,6 +60,7 @@ export interface Case {
   readonly faults: readonly InjectedFault[];
   readonly disturbances: readonly { readonly process: number; readonly disturbance: Disturbance }[];
   readonly store: StoreKind;
+  readonly output: BrokenOutput | null;
   /** The resident service watches the chassis whenever it is on. */
   readonly watched: boolean;
   /** Somebody else asks for something, so long after the begin. */
@@ -80,6 +88,7 @@ export interface CaseDraw {
   readonly faults: readonly FaultDraw[];
   readonly disturbances: readonly { readonly process: number; readonly disturbance: Disturbance }[];
   readonly store: StoreKind;
+  readonly output: BrokenOutput | null;
   readonly watched: boolean;
   readonly rival: { readonly asks: Request; readonly atMs: number } | null;
   readonly dice: readonly number[];
@@ -201,7 +210,7 @@ const request = fc.constantFrom<Request>(
   'clear',
 );
 
-export const caseDraws: fc.Arbitrary<CaseDraw> = fc.record({
+const anything = {
   board: boardDraws,
   chassis: fc.nat(1),
   initially: fc.constantFrom('off', 'on'),
@@ -215,10 +224,54 @@ export const caseDraws: fc.Arbitrary<CaseDraw> = fc.record({
     { weight: 5, arbitrary: fc.constant('kept' as const) },
     { weight: 4, arbitrary: fc.constantFrom(...STORES) },
   ),
+  output: fc.option(
+    fc.record({
+      errno: fc.constantFrom('EPIPE' as const, 'ENOSPC' as const, 'EAGAIN' as const),
+      from: fc.nat(30),
+    }),
+    { freq: 12 },
+  ),
   watched: fc.boolean(),
   rival: fc.option(fc.record({ asks: request, atMs: momentMs }), { freq: 3 }),
   dice: fc.array(fc.nat(99), { minLength: 12, maxLength: 12 }),
-});
+};
+
+/** One lasting fault under a plain power-on: what it is called has to be right. */
+const onePlainFault = {
+  ...anything,
+  initially: fc.constant('off' as const),
+  requests: fc.constant(['on'] as const),
+  faults: fc.tuple(
+    faultDraw.map((fault) => ({
+      ...fault,
+      onset: { kind: 'start' as const, value: 0 },
+      forMs: null,
+      process: 0,
+    })),
+  ),
+  disturbances: fc.constant([]),
+  rival: fc.constant(null),
+};
+
+/** A chassis under the service's eyes that breaks while it is on. */
+const watchedLoss = {
+  ...anything,
+  requests: fc.constant(['on', 'status'] as const),
+  faults: fc.tuple(
+    faultDraw.map((fault) => ({
+      ...fault,
+      onset: { kind: 'at' as const, value: fault.onset.value },
+      process: 1,
+    })),
+  ),
+  watched: fc.constant(true),
+};
+
+export const caseDraws: fc.Arbitrary<CaseDraw> = fc.oneof(
+  { weight: 14, arbitrary: fc.record(anything) },
+  { weight: 1, arbitrary: fc.record(onePlainFault) },
+  { weight: 1, arbitrary: fc.record(watchedLoss) },
+);
 
 /** Parts of a chassis that a form can hit, as the grammar names them. */
 function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number): string[] {
@@ -291,7 +344,8 @@ export function caseOf(draw: CaseDraw, shipped: ShippedBoards): Case {
 }
 
 export function titleOf(played: Case): string {
-  const { boardName, chassis, initially, requests, faults, disturbances, store, watched, rival } = played;
+  const { boardName, chassis, initially, requests, faults, disturbances, store, output, watched, rival } =
+    played;
   return [
     `${boardName} ${chassis}, ${initially}, ${requests.join(' ')}${watched ? ', watched' : ''}`,
     ...(rival === null ? [] : [`beside ${rival.asks} at ${rival.atMs} ms`]),
@@ -303,6 +357,7 @@ export function titleOf(played: Case): string {
       ({ process, disturbance }) => `${tellDisturbance(disturbance)} in process ${process}`,
     ),
     ...(store === 'kept' ? [] : [`state ${store}`]),
+    ...(output === null ? [] : [`output ${output.errno} from write ${output.from}`]),
   ].join('; ');
 }
 

@@ -1,19 +1,23 @@
+import { createOutputQueue } from '../../hw/output-queue.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cDevice } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import type { Plant } from '../../mocks/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
+import { systemError } from '../../mocks/system-error.ts';
 import type { Board } from '../../src/board/schema.ts';
+import { lineReporter } from '../../src/cli/report.ts';
 import type { PowerError } from '../../src/errors.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone } from '../../src/run/outcome.ts';
-import type { Recorded } from '../../src/run/record.ts';
+import type { Recorded, Recorder } from '../../src/run/record.ts';
 import { type Job, type RunResult, runSequence } from '../../src/run/runner.ts';
 import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import type { Plan } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
-import type { Disturbance, Signal } from './draw.ts';
+import type { Break, ProcessWorld } from './breaks.ts';
+import type { BrokenOutput, Disturbance, Signal } from './draw.ts';
 
 export type Verb =
   | 'start'
@@ -81,6 +85,8 @@ export interface ProcessOptions {
   /** Told before each of its writes to a line or device, counted from 1. */
   readonly onWrite: (write: number) => void;
   readonly disturbances: readonly Disturbance[];
+  readonly output: BrokenOutput | null;
+  readonly sabotage: Break | null;
   /** Longest time from the begin to the end. */
   readonly limitMs: number;
 }
@@ -322,6 +328,19 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     load: () => options.store.load(),
     save: (state, sequence) => (dead ? null : options.store.save(state, sequence)),
   };
+  const report = options.output === null ? () => undefined : reportTo(options.output, chassis, loop.clock);
+  const whole: ProcessWorld = {
+    gpio,
+    clock: ownClock,
+    store,
+    record: (entry) => {
+      if (dead) return;
+      options.record(entry);
+      report(entry);
+    },
+  };
+  const isOutputBroken = options.output !== null;
+  const world = options.sabotage?.world?.(whole, { board, chassis, verb, isOutputBroken }) ?? whole;
   const begin = (): void => {
     beganMs = clock.nowMs();
     options.onBegin();
@@ -341,13 +360,13 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     try {
       unlock = (await options.lock?.(ownClock, first.signal)) ?? unlock;
       begin();
-      const ports = { gpio: async () => gpio, i2c: async () => i2c, clock: ownClock };
+      const ports = { gpio: async () => world.gpio, i2c: async () => i2c, clock: world.clock };
       const hardware = await openChassis(board, chassis, ports, {
         whatCanBeHad: POWERS_OFF.includes(verb),
       });
       try {
         if (verb === 'status') {
-          const { hint } = store.load();
+          const { hint } = world.store.load();
           const { observation, unreadable } = await hardware.observe();
           if (unreadable[0]) throw unreadable[0].error;
           const seen = reconcile(plan, observation, hint, clock.nowMs());
@@ -363,14 +382,12 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
           const result = await runSequence(job, {
             plan,
             hardware,
-            clock: ownClock,
-            store,
+            clock: world.clock,
+            store: world.store,
             signal: first.signal,
             abandon: second.signal,
             superseded: options.superseded,
-            record: (entry) => {
-              if (!dead) options.record(entry);
-            },
+            record: world.record,
           });
           const failure = verb === 'watch' ? null : failureOf(chassis, verb, job, result);
           ended = { kind: 'ended', job, result, failure };
@@ -395,7 +412,23 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   for (const stop of [...stops, ...timers]) stop();
   for (const close of [...handles]) await close();
   unlock();
-  return { ending, beganMs, disturbedAtMs, abandonedAtMs, struck, stalls, slowWrites };
+  const told = options.sabotage?.ending?.(ending) ?? ending;
+  return { ending: told, beganMs, disturbedAtMs, abandonedAtMs, struck, stalls, slowWrites };
+}
+
+/** The record as lines on an output that nobody takes any more from some write on. */
+function reportTo({ errno, from }: BrokenOutput, chassis: number, clock: Clock): Recorder {
+  let sent = 0;
+  const { write } = createOutputQueue(
+    clock,
+    (data) => {
+      sent += 1;
+      if (sent > from) throw systemError(errno);
+      return data.length;
+    },
+    (lines) => `${lines} lines are missing`,
+  );
+  return lineReporter({ write, columns: null, journal: false }, chassis);
 }
 
 /** What the command line would end with, null for exit code 0. */

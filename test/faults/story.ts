@@ -8,6 +8,7 @@ import type { Recorded } from '../../src/run/record.ts';
 import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import type { Hint } from '../../src/sequence/state.ts';
+import type { Break } from './breaks.ts';
 import { type Case, type Disturbance, type Request, type StoreKind, tellDisturbance } from './draw.ts';
 import { describeEnding, judge, sceneOf, type Violation, worstCaseMs } from './invariants.ts';
 import { LOOKING, runProcess, type Verb } from './process.ts';
@@ -38,6 +39,8 @@ export interface Told {
   readonly processes: number;
   /** Disturbances and faults that came to pass. */
   readonly struck: readonly string[];
+  /** What was driven, and when. */
+  readonly drives: readonly string[];
   /** What happened, for people; made only when it is asked for. */
   story(): string[];
 }
@@ -54,7 +57,18 @@ interface Note {
  * Plays one case to its end: the requests of its script with what systemd makes of their failures, then the
  * repair of everything that is broken, and then off, on and off, which a sound chassis must do.
  */
-export async function play(plan: Case): Promise<Told> {
+export async function play(plan: Case, sabotage: Break | null = null): Promise<Told> {
+  const told = await playOnce(plan, sabotage);
+  if (plan.output === null) return told;
+  const undisturbed = await playOnce({ ...plan, output: null }, sabotage);
+  const place = told.drives.findIndex((drive, index) => drive !== undisturbed.drives[index]);
+  if (place < 0 && told.drives.length === undisturbed.drives.length) return told;
+  const [here, there] = [told.drives.at(place), undisturbed.drives.at(place)];
+  const text = `with its output broken: ${here ?? 'nothing'}; otherwise: ${there ?? 'nothing'}`;
+  return { ...told, violations: [...told.violations, { invariant: 'outputAside', text }] };
+}
+
+async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
   const { board } = plan;
   const clock = createVirtualClock();
   // Nobody is given time to notice what he has to look at before he acts.
@@ -168,10 +182,13 @@ export async function play(plan: Case): Promise<Told> {
           for (const fault of own) if (fault.write === write) putIn(fault.text);
         },
         disturbances,
+        output: isDisturbed ? plan.output : null,
+        sabotage,
         limitMs: watchLimit(verb) ?? limitMs + stallsOf(disturbances) + othersLimitMs,
       });
       note(`chassis ${chassis}: ${verb} ended ${describeEnding(process)}`);
       for (const each of process.struck) struck.add(kindOf(each));
+      if (isDisturbed && plan.output !== null) struck.add(`output ${plan.output.errno}`);
       if (process.disturbedAtMs !== null) disturbed = true;
       const beganMs = process.beganMs ?? clock.nowMs();
       const spans = faultSpans(plant.history);
@@ -329,6 +346,11 @@ export async function play(plan: Case): Promise<Told> {
     violations,
     processes,
     struck: [...struck],
+    get drives() {
+      return plant.history.flatMap((event) =>
+        event.type === 'drive' ? [`${tellPlant(event).trim()} at ${event.atMs} ms`] : [],
+      );
+    },
     story: () =>
       [...notes, ...plant.history.map((event) => ({ atMs: event.atMs, text: () => tellPlant(event) }))]
         .map((each, order) => ({ ...each, order }))
