@@ -11,7 +11,7 @@ export const JOBS = {
   stop: { request: 'POWER_OFF', goesOnFrom: [], until: ['opWaitPowerOff', 'off'] },
   waitOff: {
     request: null,
-    whenUnasked: 'POWER_OFF',
+    whenUnasked: 'opWaitPowerOff',
     goesOnFrom: ['opPowerStop', 'opWaitPowerOff', 'fault'],
     until: ['off'],
   },

@@ -12,6 +12,7 @@ import { pause } from './pause.ts';
 import type { Recorded, Recorder } from './record.ts';
 import { type Job, type RunResult, runSequence } from './runner.ts';
 import { createSnapshotFile, snapshotPath } from './snapshot.ts';
+import { trackPgood } from './track-pgood.ts';
 import { watchFile } from './watch-file.ts';
 
 export type Wanted = 'on' | 'off';
@@ -382,49 +383,6 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       telling.finally(() => told.abort());
       await pause(clock, TELLING_MS, told.signal);
     },
-  };
-}
-
-/** Calls `changed` when pgood has had another level for the board's de-glitch time. Returns the function that ends it. */
-function trackPgood(
-  hardware: ChassisHardware,
-  clock: Clock,
-  deglitchMs: () => number,
-  initial: boolean,
-  changed: (level: boolean) => void,
-): () => void {
-  let believed = initial;
-  let cancel: (() => void) | null = null;
-  let ended = false;
-
-  const settle = (level: boolean): void => {
-    cancel = null;
-    if (ended || level === believed) return;
-    believed = level;
-    changed(level);
-  };
-  const read = async (then: (level: boolean) => void): Promise<void> => {
-    // A line that cannot be read keeps its last level: the watch reports it where it matters.
-    const level = await hardware.readGood(null).catch(() => believed);
-    if (!ended) then(level);
-  };
-  const look = (): void => {
-    void read((level) => {
-      if (level === believed) {
-        cancel?.();
-        cancel = null;
-      } else if (cancel === null) {
-        cancel = clock.after(deglitchMs(), () => {
-          void read(settle);
-        });
-      }
-    });
-  };
-  const unwatch = hardware.watchPgood(look);
-  return () => {
-    ended = true;
-    cancel?.();
-    unwatch();
   };
 }
 

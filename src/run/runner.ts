@@ -1,6 +1,7 @@
 import { CodedError, errorText, wasReadBack } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError, type PowerErrorCode } from '../errors.ts';
+import { looksDue } from '../sequence/looks.ts';
 import {
   type Answer,
   type ChassisSnapshot,
@@ -14,7 +15,7 @@ import {
   viewOf,
 } from '../sequence/machine.ts';
 import type { Plan } from '../sequence/plan.ts';
-import { reconcile } from '../sequence/reconcile.ts';
+import { type Reconciled, reconcile } from '../sequence/reconcile.ts';
 import {
   FALLING,
   nextDeadlineMs,
@@ -26,16 +27,17 @@ import {
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Happening, Recorded, Recorder } from './record.ts';
 import type { SnapshotStore } from './snapshot.ts';
+import { LOOK_MS, STALL_MS } from './standstill.ts';
 
 /** What a verb asks of the sequence. */
 export interface Job {
   /** Sent once the states that a killed process left half done are finished; null only lets it go on. */
   readonly request: Request | null;
   /**
-   * Sent by a job without a request where power is seen that no enable asks for, and nothing tells why: that
+   * Taken up by a job without a request where power is seen that no enable asks for, and nothing tells why: that
    * is what a power-off leaves behind whose state was lost.
    */
-  readonly whenUnasked?: Request;
+  readonly whenUnasked?: State;
   /**
    * States, left behind by another process, from which the job goes on by itself before its request. In
    * any other state nothing is driven without the request.
@@ -110,11 +112,11 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   // Power is not raised on what cannot be seen, but a power-off does what it can, and fails at the end.
   const [blind] = unreadable;
   if (blind !== undefined && job.request !== 'POWER_OFF') throw blind.error;
-  const taken = reconcile(plan, observation, hint, clock.nowMs());
+  const taken = takenUp(job, plan, reconcile(plan, observation, hint, clock.nowMs()));
   record({ type: 'reconciled', state: taken.state, hint: hint?.state ?? null, ...observation });
 
   let snapshot: ChassisSnapshot = takeUp(plan, taken);
-  let { state, sequence } = viewOf(snapshot);
+  let { state, sequence, looks } = viewOf(snapshot);
   let answer: Answer | null = null;
   let saveWarned = false;
   /** The request to end was taken. */
@@ -139,6 +141,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
 
   /** Signals that may have another level than the sequence knows of. */
   const woken = new Set<Source>();
+  /** Signals that are being read. A slow bus holds up nothing but what waits for its answer. */
+  const looking = new Map<Source, Promise<void>>();
+  const answers: SequenceEvent[] = [];
 
   /** One event, and whatever follows from carrying out its actions. */
   const handle = async (first: SequenceEvent): Promise<void> => {
@@ -147,7 +152,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       const before = { state, sequence };
       let entered = state;
       const next = step(snapshot, event);
-      ({ snapshot, state, sequence } = next);
+      ({ snapshot, state, sequence, looks } = next);
       untold ??= [];
       const switched = recordLevels(plan, before.sequence, sequence, record);
       if (state !== before.state || next.actions.length > 0) save();
@@ -164,9 +169,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
         driveFailed ||= failed;
         if (action.type === 'driveEnable' && !failed) {
           switched.get(action.rail)?.();
-          // Its signal may be gone already. Looked at once all is off that has to go off: a read in between would
-          // hold up the next one.
-          if (!action.asserted) woken.add(action.rail);
+          // Its signal may have changed already, and an edge that was before the drive is never seen again. Looked at
+          // once all is driven that has to be: a read in between would hold up the next one.
+          woken.add(action.rail);
         }
         pending.push(...followUps);
         // Power that is coming up comes no further once a line failed; power goes down all the same.
@@ -195,6 +200,56 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     await handle({ type: 'POWER_OFF', atMs: clock.nowMs() });
   };
 
+  const look = (source: Source): void => {
+    woken.delete(source);
+    const ended = readLevel(source, options, record).then((event) => {
+      looking.delete(source);
+      answers.push(event);
+      wake();
+    });
+    looking.set(source, ended);
+  };
+
+  /** Looks at what woke the run, and at what a time that is over has to be judged by; pgood first. */
+  const lookAround = (): void => {
+    const due = new Set([...woken, ...looksDue(plan, state, sequence, looks)]);
+    for (const source of [null, ...due]) if (due.has(source) && !looking.has(source)) look(source);
+  };
+
+  /** When the run last went on, and when it meant to go on at the latest; null: whenever something happens. */
+  let ranMs = clock.nowMs();
+  let meantMs: number | null = ranMs;
+
+  /** Nothing was looked at for longer than the run meant to wait: what it knows is old. */
+  const noticeStall = async (): Promise<void> => {
+    const nowMs = clock.nowMs();
+    const ms = nowMs - ranMs;
+    const stalled = meantMs !== null && nowMs - meantMs > STALL_MS;
+    ranMs = nowMs;
+    meantMs = nowMs;
+    if (stalled) await handle({ type: 'STALLED', ms, atMs: nowMs });
+  };
+
+  /** Until something happens, or the time of `deadlineMs` has come. */
+  const rest = async (deadlineMs: number | null): Promise<void> => {
+    const nowMs = clock.nowMs();
+    const watchful = looking.size > 0 || hasDoubt(sequence);
+    const untilMs = Math.min(
+      deadlineMs ?? Number.POSITIVE_INFINITY,
+      nowMs + (watchful ? LOOK_MS : Number.POSITIVE_INFINITY),
+    );
+    meantMs = Number.isFinite(untilMs) ? untilMs : null;
+    await new Promise<void>((resolve) => {
+      const cancel = meantMs === null ? () => undefined : clock.after(meantMs - nowMs, resolve);
+      wake = () => {
+        cancel();
+        resolve();
+      };
+      if (answers.length > 0 || abandon?.aborted || (signal?.aborted && !heard)) wake();
+    });
+    wake = () => undefined;
+  };
+
   /** Goes on until a state for which `done` holds, or nothing can go on by itself any more. */
   const goOn = async (done: () => boolean): Promise<void> => {
     for (;;) {
@@ -206,6 +261,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
         );
       }
       if (job.watches && state === 'pgood' && (signal?.aborted || (await options.superseded?.()))) return;
+      await noticeStall();
       if (signal?.aborted && !heard) {
         heard = true;
         if (RISING.includes(state)) await withdraw();
@@ -213,41 +269,35 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
           record({ type: 'warning', message: `${told(signal, state)}: power goes down first; ${AGAIN}` });
       }
       if (done()) return;
-      if (woken.size > 0) {
-        // pgood first: the last rail that is seen down must not make it "off" while pgood, seen later, stands.
-        const [source = null] = woken.has(null) ? [null] : woken;
-        woken.delete(source);
-        await handle(await readLevel(source, options, record));
+      const event = answers.shift();
+      if (event !== undefined) {
+        await handle(event);
+        await tellLoss();
         continue;
       }
+      lookAround();
       const nowMs = clock.nowMs();
       const deadlineMs = nextDeadlineMs(plan, state, sequence);
       if (deadlineMs !== null && deadlineMs <= nowMs) {
         await handle({ type: 'TICK', atMs: nowMs });
-        if (job.watches && state === 'fault' && !lossTold) {
-          lossTold = true;
-          await options.onLost?.();
-        }
         continue;
       }
-      if (deadlineMs === null && !(job.watches && state === 'pgood')) {
+      if (deadlineMs === null && looking.size === 0 && !(job.watches && state === 'pgood')) {
         if (!ACTIVE.includes(state)) return;
         throw ended('INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
       }
-      await new Promise<void>((resolve) => {
-        const cancel = deadlineMs === null ? () => undefined : clock.after(deadlineMs - nowMs, resolve);
-        wake = () => {
-          cancel();
-          resolve();
-        };
-        if (woken.size > 0 || abandon?.aborted || (signal?.aborted && !heard)) wake();
-      });
-      wake = () => undefined;
+      await rest(deadlineMs);
     }
   };
 
-  const unasked = state === 'unknown' && Object.values(observation.rails).every(({ enabled }) => !enabled);
-  const request = job.request ?? (unasked ? job.whenUnasked : null) ?? null;
+  /** For a watch: all is off, and whoever has to know is told before anything else. */
+  const tellLoss = async (): Promise<void> => {
+    if (!job.watches || state !== 'fault' || lossTold) return;
+    lossTold = true;
+    await options.onLost?.();
+  };
+
+  const { request } = job;
 
   try {
     if (job.goesOnFrom.includes(state)) {
@@ -258,24 +308,27 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       if (state === 'failed' && taken.state !== 'failed') return await finish();
     } else if (request === null) return await finish();
     if (signal?.aborted && (request !== null || withdrewIn !== null)) return await finish();
+    const atRest = state === 'off' || state === 'failed';
     if (request !== null) await handle({ type: request, atMs: clock.nowMs() });
     for (const { signal: unread, rail, reason, error } of unreadable) {
       const failure = { reason, code: error.code };
       record({ type: 'readFailed', what: rail ?? unread, ...failure });
-      await handle({ type: 'READ_FAILED', signal: unread, rail, ...failure, atMs: clock.nowMs() });
+      const atMs = clock.nowMs();
+      await handle({ type: 'READ_FAILED', signal: unread, rail, ...failure, askedMs: atMs, atMs });
     }
-    // Nothing was seen that had to go off; what could not be seen may be on all the same.
-    if (blind !== undefined && state === 'failed' && outcome() === 'unchanged') throw blind.error;
     if (outcome() !== 'rejected') {
       // A request that changed nothing leaves it to the next TICK to go on with what it found.
       if (outcome() === 'unchanged' && ACTIVE.includes(state))
         await handle({ type: 'TICK', atMs: clock.nowMs() });
       await goOn(() => state === 'failed' || (job.until.includes(state) && steady(state, sequence)));
     }
+    // Nothing was seen that had to go off; what could not be seen may be on all the same.
+    if (blind !== undefined && state === 'failed' && atRest) throw blind.error;
     return await finish();
   } finally {
     tell();
     unwatch();
+    await Promise.all(looking.values());
     signal?.removeEventListener('abort', onAbort);
     abandon?.removeEventListener('abort', onAbort);
   }
@@ -303,6 +356,23 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     const isFaultOfThisRun = sequence.fault !== null && sequence.fault !== taken.sequence.fault;
     return { state, sequence, answer, isFaultOfThisRun };
   }
+}
+
+/** Where a job begins that takes up what a power-off left behind whose state was lost. Nothing is driven for it. */
+function takenUp(job: Job, plan: Plan, found: Reconciled): Reconciled {
+  const { state, sequence } = found;
+  const unasked = state === 'unknown' && Object.values(sequence.rails).every(({ enabled }) => !enabled);
+  if (!unasked || job.whenUnasked === undefined) return found;
+  const stageDeadlineMs = sequence.nowMs + plan.pgood.offTimeoutMs;
+  return { state: job.whenUnasked, sequence: { ...sequence, stageDeadlineMs, contradictions: [] } };
+}
+
+/** A level has to stand for some time before it is believed. */
+function hasDoubt({ rails, pgood }: SequenceState): boolean {
+  if (pgood.level !== pgood.good) return true;
+  return Object.values(rails).some(
+    ({ phase, good }) => (phase === 'rising' && good) || (phase === 'up' && !good),
+  );
 }
 
 /** False while a dropped pgood or rail still has to stand for its de-glitch time before it is believed. */
@@ -348,23 +418,24 @@ function codeOf(error: unknown): string {
   return error instanceof CodedError ? error.code : 'INTERNAL';
 }
 
-/** The level of a good signal as an event. */
+/** The level of a good signal as an event. Never rejects. */
 async function readLevel(
   source: Source,
   { hardware, clock }: RunOptions,
   record: (entry: Happening) => void,
 ): Promise<SequenceEvent> {
+  const askedMs = clock.nowMs();
   try {
     const good = await hardware.readGood(source);
-    const atMs = clock.nowMs();
+    const times = { askedMs, atMs: clock.nowMs() };
     return source === null
-      ? { type: 'PGOOD_LEVEL', good, atMs }
-      : { type: 'RAIL_LEVEL', rail: source, good, atMs };
+      ? { type: 'PGOOD_LEVEL', good, ...times }
+      : { type: 'RAIL_LEVEL', rail: source, good, ...times };
   } catch (error) {
     const failure = { reason: errorText(error), code: codeOf(error) };
     record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
     const signal = source === null ? 'pgood' : 'good';
-    return { type: 'READ_FAILED', signal, rail: source, ...failure, atMs: clock.nowMs() };
+    return { type: 'READ_FAILED', signal, rail: source, ...failure, askedMs, atMs: clock.nowMs() };
   }
 }
 
@@ -413,8 +484,7 @@ async function carryOut(
       );
       if (failed) return [failed];
       record({ type: 'enable', rail, asserted });
-      // The signal may be there already, and an edge that was before the enable is never seen again.
-      return asserted ? [await readLevel(rail, options, record)] : [];
+      return [{ type: 'DRIVEN', rail, asserted, atMs: clock.nowMs() }];
     }
     case 'driveReset': {
       const { reset, asserted } = action;

@@ -1,4 +1,20 @@
 import { assign, setup, transition } from 'xstate';
+import {
+  afterStandstill,
+  answered,
+  BEGUN_ANEW,
+  type Check,
+  forgotten,
+  hasSettled,
+  hasStood,
+  isFresh,
+  type Looks,
+  lookAt,
+  nextToRaise,
+  noLooks,
+  notThere,
+  restsOn,
+} from './looks.ts';
 import type { Plan, RailPlan } from './plan.ts';
 import type { Reconciled } from './reconcile.ts';
 import {
@@ -8,13 +24,10 @@ import {
   type Fault,
   type FaultKind,
   fallen,
-  loweringDone,
   powerSeen,
   type RailState,
   railState,
   railsToDisable,
-  railsToEnable,
-  resetsToRelease,
   type SequenceState,
   type SignalRef,
   type State,
@@ -35,10 +48,15 @@ export type Drive =
 
 export type SequenceEvent =
   | { type: Request; atMs: number }
-  | { type: 'RAIL_LEVEL'; rail: string; good: boolean; atMs: number }
-  | { type: 'PGOOD_LEVEL'; good: boolean; atMs: number }
+  /** A level that was read: asked for at `askedMs` and answered at `atMs`, so it is of some moment in between. */
+  | { type: 'RAIL_LEVEL'; rail: string; good: boolean; askedMs: number; atMs: number }
+  | { type: 'PGOOD_LEVEL'; good: boolean; askedMs: number; atMs: number }
   /** Time passed. */
   | { type: 'TICK'; atMs: number }
+  /** Nothing was looked at for the last `ms`: the process stood still. */
+  | { type: 'STALLED'; ms: number; atMs: number }
+  /** An enable was switched: from now on its times count. */
+  | { type: 'DRIVEN'; rail: string; asserted: boolean; atMs: number }
   /** The latch was pulsed. */
   | { type: 'LATCHED'; atMs: number }
   /** A line or device could not be driven. `readBack`: it was read after that, and stands in the other state. */
@@ -51,7 +69,7 @@ export type SequenceEvent =
       reason: string;
       atMs: number;
     }
-  | ({ type: 'READ_FAILED'; code: string; reason: string; atMs: number } & SignalRef);
+  | ({ type: 'READ_FAILED'; code: string; reason: string; askedMs: number; atMs: number } & SignalRef);
 
 /** How a request was taken. */
 export type Outcome = 'changed' | 'unchanged' | 'rejected';
@@ -65,6 +83,7 @@ export interface Answer {
 
 interface Context extends SequenceState {
   readonly plan: Plan;
+  readonly looks: Looks;
 }
 
 const asData = () => undefined;
@@ -74,34 +93,39 @@ function withRail(sequence: SequenceState, name: string, change: Partial<RailSta
 }
 
 /** Phases and the believed pgood, as time and levels have made them. */
-function settle(plan: Plan, before: SequenceState): SequenceState {
+function settle(plan: Plan, looks: Looks, before: SequenceState): SequenceState {
   let sequence = before;
-  const { nowMs } = sequence;
   for (const rail of plan.rails) {
-    const { phase, good, sinceMs, deadlineMs } = railState(sequence, rail.name);
-    if (phase === 'rising' && good && nowMs >= sinceMs + rail.settleMs) {
+    const { phase, good, enabled, deadlineMs } = railState(sequence, rail.name);
+    const look = lookAt(looks, rail.name);
+    if (phase === 'rising' && good && hasSettled(rail, sequence, looks)) {
       sequence = withRail(sequence, rail.name, { phase: 'up', deadlineMs: null });
-    } else if (phase === 'falling' && !good) {
+    } else if (phase === 'falling' && !good && isFresh(look)) {
       sequence = withRail(sequence, rail.name, { phase: 'down', deadlineMs: null });
-    } else if (phase === 'falling' && deadlineMs !== null && nowMs >= deadlineMs) {
+    } else if (phase === 'falling' && good && deadlineMs !== null && isFresh(look, deadlineMs)) {
       sequence = withRail(sequence, rail.name, { phase: 'stuck', deadlineMs: null });
-    } else if (phase === 'stuck' && !good && !railState(sequence, rail.name).enabled) {
+    } else if (phase === 'stuck' && !good && !enabled) {
       sequence = withRail(sequence, rail.name, { phase: 'down' });
     }
   }
   const { level, good, sinceMs } = sequence.pgood;
-  if (level !== good && nowMs >= sinceMs + plan.pgood.deglitchMs) {
+  if (level !== good && hasStood(looks.pgood, sinceMs, plan.pgood.deglitchMs)) {
     sequence = { ...sequence, pgood: { ...sequence.pgood, good: level } };
   }
   return sequence;
 }
 
-/** The sequence after an event that tells a time or a level. */
-function noted(plan: Plan, before: SequenceState, event: SequenceEvent): SequenceState {
-  let sequence: SequenceState = { ...before, nowMs: Math.max(before.nowMs, event.atMs) };
+/** The sequence and what was read, after an event that tells a time or a level. */
+function noted({ plan, looks: before, ...sequenceBefore }: Context, event: SequenceEvent): Context {
+  let looks = before;
+  let sequence: SequenceState = {
+    ...sequenceBefore,
+    nowMs: Math.max(sequenceBefore.nowMs, event.atMs),
+  };
   if (event.type === 'RAIL_LEVEL') {
     const { good, goodUnread, enabled, sinceMs } = railState(sequence, event.rail);
     const observable = plan.rails.some(({ name, observable }) => name === event.rail && observable);
+    looks = answered(looks, event.rail, event.askedMs, good !== event.good);
     sequence = withRail(sequence, event.rail, {
       good: event.good,
       // What was read of a rail without a signal is its enable.
@@ -110,6 +134,7 @@ function noted(plan: Plan, before: SequenceState, event: SequenceEvent): Sequenc
     });
   } else if (event.type === 'PGOOD_LEVEL') {
     const { level, good, sinceMs } = sequence.pgood;
+    looks = answered(looks, null, event.askedMs, level !== event.good);
     sequence = {
       ...sequence,
       pgood: {
@@ -120,13 +145,63 @@ function noted(plan: Plan, before: SequenceState, event: SequenceEvent): Sequenc
       },
     };
   } else if (event.type === 'READ_FAILED' && event.signal === 'pgood') {
+    // Nothing else will be known of it: it stands as it was read last, and no deadline waits for more.
+    looks = answered(looks, null, event.askedMs);
     sequence = { ...sequence, pgood: { ...sequence.pgood, unread: true } };
   } else if (event.type === 'READ_FAILED' && event.signal === 'good' && event.rail !== null) {
+    looks = answered(looks, event.rail, event.askedMs);
     sequence = withRail(sequence, event.rail, { goodUnread: true });
+  } else if (event.type === 'DRIVEN') {
+    looks = forgotten(looks, event.rail, event.atMs);
+    sequence = timedFrom(plan, sequence, event);
   } else if (event.type === 'LATCHED') {
     sequence = { ...sequence, latchPending: false };
+  } else if (event.type === 'STALLED') {
+    sequence = withoutUnwatched(plan, looks, sequence, event.ms);
+    looks = afterStandstill(looks, event.atMs);
   }
-  return settle(plan, sequence);
+  return { plan, looks, ...settle(plan, looks, sequence) };
+}
+
+/**
+ * The times of a rail, and of the stage that its enable is the last of, count from the moment at which the enable was
+ * switched: between the decision and that the process may have stood still.
+ */
+function timedFrom(
+  plan: Plan,
+  before: SequenceState,
+  { rail: name, asserted, atMs }: Extract<SequenceEvent, { type: 'DRIVEN' }>,
+): SequenceState {
+  const rail = plan.rails.find((each) => each.name === name);
+  const { phase } = railState(before, name);
+  if (rail === undefined || phase !== (asserted ? 'rising' : 'falling')) return before;
+  const deadlineMs = atMs + (asserted ? rail.onTimeoutMs : rail.offTimeoutMs);
+  const stageMs = asserted ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
+  const { stageDeadlineMs } = before;
+  return {
+    ...withRail(before, name, { deadlineMs, sinceMs: atMs }),
+    stageDeadlineMs: stageDeadlineMs && atMs + stageMs,
+  };
+}
+
+/**
+ * Nobody saw for `ms` whether a level that has to stand for some time stood: that time begins anew. After some standstills
+ * it only grows by them, or a real loss would never be believed on a machine that stands still again and again.
+ */
+function withoutUnwatched(plan: Plan, looks: Looks, before: SequenceState, ms: number): SequenceState {
+  let sequence = before;
+  const { nowMs } = before;
+  const from = (source: string | null, sinceMs: number) =>
+    lookAt(looks, source).standstills < BEGUN_ANEW ? nowMs : Math.min(nowMs, sinceMs + ms);
+  for (const { name, observable } of plan.rails) {
+    const { phase, good, sinceMs } = railState(sequence, name);
+    if ((phase === 'rising' && good && observable) || (phase === 'up' && !good)) {
+      sequence = withRail(sequence, name, { sinceMs: from(name, sinceMs) });
+    }
+  }
+  const { pgood } = sequence;
+  if (pgood.level === pgood.good) return sequence;
+  return { ...sequence, pgood: { ...pgood, sinceMs: from(null, pgood.sinceMs) } };
 }
 
 function enabledRail(rail: RailPlan, nowMs: number): RailState {
@@ -143,30 +218,41 @@ function enabledRail(rail: RailPlan, nowMs: number): RailState {
     : { ...base, phase: 'up', good: true, deadlineMs: null };
 }
 
+/** Down is what is seen to be down after its disable; only a rail without a signal is so at once. */
 function disabledRail(rail: RailPlan, state: RailState, nowMs: number): RailState {
-  if (rail.observable && state.good) {
+  if (!state.enabled && ['down', 'falling', 'stuck'].includes(state.phase)) return state;
+  if (rail.observable) {
     return { ...state, enabled: false, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs };
   }
   return { ...state, enabled: false, good: false, phase: 'down', sinceMs: nowMs, deadlineMs: null };
 }
 
 /** The rail that failed while power should be coming or standing, if one did. */
-function railFault(plan: Plan, sequence: SequenceState): { kind: FaultKind; rail: RailPlan } | null {
+function railFault({ plan, looks, ...sequence }: Context): { kind: FaultKind; rail: RailPlan } | null {
   for (const rail of plan.rails) {
     const { phase, good, sinceMs, deadlineMs } = railState(sequence, rail.name);
-    if (phase === 'up' && !good && sequence.nowMs >= sinceMs + plan.pgood.deglitchMs) {
+    const look = lookAt(looks, rail.name);
+    if (phase === 'up' && !good && hasStood(look, sinceMs, plan.pgood.deglitchMs)) {
       return { kind: 'railLost', rail };
     }
-    if (phase === 'rising' && !good && deadlineMs !== null && sequence.nowMs >= deadlineMs) {
+    if (phase === 'rising' && !good && deadlineMs !== null && isFresh(look, deadlineMs)) {
       return { kind: 'railTimeout', rail };
     }
   }
   return null;
 }
 
-/** Everything is good at this moment: then a deadline that passed while no process ran is no failure. */
+/** The rail that was seen to drop as long ago as pgood: it says more of a loss than pgood does. */
+function droppedRail(plan: Plan, sequence: SequenceState): RailPlan | undefined {
+  return plan.rails.find(({ name }) => {
+    const { phase, good, sinceMs } = railState(sequence, name);
+    return phase === 'up' && !good && sequence.nowMs >= sinceMs + plan.pgood.deglitchMs;
+  });
+}
+
+/** Everything is good: then a deadline that passed while no process ran is no failure. */
 function allGood(sequence: SequenceState): boolean {
-  return sequence.pgood.level && Object.values(sequence.rails).every(({ good }) => good);
+  return notThere(sequence, false).length === 0;
 }
 
 /** All rails up and pgood believed: what opWaitPowerOn waits for, resets aside. */
@@ -174,16 +260,34 @@ function ready(sequence: SequenceState): boolean {
   return allUp(sequence) && sequence.pgood.good && allGood(sequence);
 }
 
-function stageOver(sequence: SequenceState): boolean {
-  return sequence.stageDeadlineMs !== null && sequence.nowMs >= sequence.stageDeadlineMs;
+/** The stage's time is over, and one of the signals it waits for still is as it was (`good`) when read after that. */
+function stageFailed({ looks, stageDeadlineMs, ...sequence }: Context, good: boolean): boolean {
+  if (stageDeadlineMs === null || sequence.nowMs < stageDeadlineMs) return false;
+  return notThere({ ...sequence, stageDeadlineMs }, good).some((source) =>
+    isFresh(lookAt(looks, source), stageDeadlineMs),
+  );
+}
+
+/** Every enable was driven off by this process. */
+function allDriven({ plan, looks }: Context): boolean {
+  return plan.rails.every(({ name }) => looks.driven.includes(name));
+}
+
+function raiseKey(raises: Check['raises'] | null): string | null {
+  return raises === null ? null : JSON.stringify(raises);
 }
 
 function names(rails: readonly string[]): string {
   return rails.length === 1 ? `rail ${rails[0]}` : `rails ${rails.join(', ')}`;
 }
 
+function dropped({ name }: RailPlan): string {
+  return `rail ${name} dropped while it was enabled`;
+}
+
 /** What went wrong, from the sequence as it stands in `state`; null when nothing did. */
-function faultIn(plan: Plan, sequence: SequenceState, state: State): Fault | null {
+function faultIn(context: Context, state: State): Fault | null {
+  const { plan, looks, ...sequence } = context;
   const fault = (kind: FaultKind, rail: string | null, reason: string): Fault => ({
     kind,
     rail,
@@ -193,7 +297,7 @@ function faultIn(plan: Plan, sequence: SequenceState, state: State): Fault | nul
     errorCode: null,
   });
   if (state === 'opPowerStart' || state === 'opWaitPowerOn' || state === 'pgood') {
-    const failed = railFault(plan, sequence);
+    const failed = railFault(context);
     if (failed?.kind === 'railTimeout') {
       return fault(
         'railTimeout',
@@ -201,21 +305,22 @@ function faultIn(plan: Plan, sequence: SequenceState, state: State): Fault | nul
         `rail ${failed.rail.name} was not good within ${failed.rail.onTimeoutMs} ms of its enable`,
       );
     }
-    if (failed)
-      return fault('railLost', failed.rail.name, `rail ${failed.rail.name} dropped while it was enabled`);
+    if (failed) return fault('railLost', failed.rail.name, dropped(failed.rail));
   }
   if (state === 'opPowerStart') {
     const stray = plan.rails.find(({ name }) => railState(sequence, name).phase === 'stuck');
     if (stray) return fault('railStray', stray.name, `rail ${stray.name} delivers though its enable is off`);
   }
   if (state === 'pgood' && !sequence.pgood.good) {
+    const rail = droppedRail(plan, sequence);
+    if (rail) return fault('railLost', rail.name, dropped(rail));
     return fault('pgoodLost', null, 'pgood was lost while the chassis was on');
   }
   if (state === 'opWaitPowerOn') {
     if (sequence.readyMs !== null && !sequence.pgood.good) {
       return fault('pgoodLost', null, 'pgood was lost before the resets were released');
     }
-    if (sequence.readyMs === null && stageOver(sequence) && !allGood(sequence)) {
+    if (sequence.readyMs === null && stageFailed(context, false)) {
       return fault(
         'pgoodTimeout',
         null,
@@ -230,12 +335,11 @@ function faultIn(plan: Plan, sequence: SequenceState, state: State): Fault | nul
     if (stuck.length > 0 && fallen(sequence)) {
       return fault('powerOffTimeout', stuck[0] ?? null, `${names(stuck)} did not go down after the disable`);
     }
-    if (state === 'opWaitPowerOff' && stageOver(sequence)) {
-      return fault(
-        'powerOffTimeout',
-        null,
-        `pgood still stands ${plan.pgood.offTimeoutMs} ms after every rail was disabled`,
-      );
+    if (state === 'opWaitPowerOff' && fallen(sequence) && stageFailed(context, true)) {
+      const [rail] = notThere(sequence, true);
+      const what = sequence.pgood.level ? 'pgood still stands' : `rail ${rail} delivers again`;
+      const afterMs = plan.pgood.offTimeoutMs;
+      return fault('powerOffTimeout', null, `${what} ${afterMs} ms after every rail was disabled`);
     }
   }
   return null;
@@ -255,19 +359,26 @@ const machineSetup = setup({
     raiseFault: (_, _params: { fault: Fault }) => asData(),
   },
   guards: {
-    faulty: ({ context }, { state }: { state: State }) => faultIn(context.plan, context, state) !== null,
+    faulty: ({ context }, { state }: { state: State }) => faultIn(context, state) !== null,
     resetsReleased: ({ context }) => Object.values(context.resetsAsserted).some((asserted) => !asserted),
-    canEnable: ({ context }) => railsToEnable(context.plan, context).length > 0,
-    canDisable: ({ context }) => railsToDisable(context.plan, context).length > 0,
+    /** What may be raised next is another thing than what is being checked. */
+    checkChanged: ({ context }, { state }: { state: State }) =>
+      raiseKey(nextToRaise(context.plan, state, context)) !== raiseKey(context.looks.check?.raises ?? null),
+    checked: ({ context }) => context.looks.check !== null && context.looks.check.left.length === 0,
+    canDisable: ({ context }) => railsToDisable(context.plan, context, context.looks.driven).length > 0,
     allEnabled: ({ context }) => allEnabled(context),
     becameReady: ({ context }) => context.readyMs === null && ready(context),
-    canRelease: ({ context }) => resetsToRelease(context.plan, context).length > 0,
     released: ({ context }) =>
       context.readyMs !== null && Object.values(context.resetsAsserted).every((asserted) => !asserted),
-    lowered: ({ context }) => loweringDone(context),
-    isOff: ({ context }) => fallen(context) && !powerSeen(context),
-    loweredInFault: ({ context }) => context.stageDeadlineMs === null && fallen(context),
-    atRest: ({ context }) => fallen(context) && (!delivering(context) || stageOver(context)),
+    lowered: ({ context }) => allDriven(context),
+    isOff: ({ context }) => fallen(context) && !powerSeen(context) && isFresh(context.looks.pgood),
+    loweredInFault: ({ context }) =>
+      context.stageDeadlineMs === null && allDriven(context) && fallen(context),
+    atRest: ({ context }) =>
+      context.stageDeadlineMs !== null &&
+      fallen(context) &&
+      isFresh(context.looks.pgood) &&
+      (!delivering(context) || stageFailed(context, true)),
     powerSeen: ({ context }) => powerSeen(context),
     contradicts: ({ context }) => context.contradictions.length > 0,
     /** The process that changed the enables ended before it pulsed the latch. */
@@ -276,7 +387,7 @@ const machineSetup = setup({
 });
 
 /** Note what the event tells. */
-const note = machineSetup.assign(({ context, event }) => noted(context.plan, context, event));
+const note = machineSetup.assign(({ context, event }) => noted(context, event));
 
 const holdResets = machineSetup.enqueueActions(({ context, enqueue }) => {
   for (const { name } of context.plan.resets) {
@@ -287,30 +398,69 @@ const holdResets = machineSetup.enqueueActions(({ context, enqueue }) => {
   enqueue.assign({ resetsAsserted: Object.fromEntries(context.plan.resets.map(({ name }) => [name, true])) });
 });
 
-const releaseResets = machineSetup.enqueueActions(({ context, enqueue }) => {
-  const due = resetsToRelease(context.plan, context);
-  for (const reset of due) enqueue({ type: 'driveReset', params: { reset, asserted: false } });
+/** Before anything is raised, what it rests on is read: begins that, for what is next, or drops it. */
+const beginCheck = (state: State) =>
+  machineSetup.assign(({ context }) => {
+    const { plan, looks, nowMs } = context;
+    const raises = nextToRaise(plan, state, context);
+    const check = raises && { raises, fromMs: nowMs, left: restsOn(plan, raises) };
+    return { looks: { ...looks, check } };
+  });
+
+/** Raises the one thing that was checked. The next one is checked anew: this one takes its time. */
+const raise = machineSetup.enqueueActions(({ context, enqueue }) => {
+  const { plan, looks, nowMs } = context;
+  const { check } = looks;
+  if (check === null) return;
+  const { raises } = check;
+  if ('reset' in raises) {
+    enqueue({ type: 'driveReset', params: { reset: raises.reset, asserted: false } });
+    enqueue.assign({
+      resetsAsserted: { ...context.resetsAsserted, [raises.reset]: false },
+      looks: { ...looks, check: null },
+    });
+    return;
+  }
+  const rail = plan.rails.find(({ name }) => name === raises.rail);
+  if (rail === undefined) return;
+  enqueue({ type: 'driveEnable', params: { rail: rail.name, asserted: true } });
   enqueue.assign({
-    resetsAsserted: { ...context.resetsAsserted, ...Object.fromEntries(due.map((name) => [name, false])) },
+    rails: { ...context.rails, [rail.name]: enabledRail(rail, nowMs) },
+    looks: {
+      ...forgotten(looks, rail.name, nowMs),
+      check: null,
+      driven: looks.driven.filter((name) => name !== rail.name),
+    },
+    latchPending: plan.latched,
   });
 });
 
-const enableRails = machineSetup.enqueueActions(({ context, enqueue }) => {
-  const rails = { ...context.rails };
-  for (const rail of railsToEnable(context.plan, context)) {
-    rails[rail.name] = enabledRail(rail, context.nowMs);
-    enqueue({ type: 'driveEnable', params: { rail: rail.name, asserted: true } });
-  }
-  enqueue.assign({ rails, latchPending: context.plan.latched });
-});
-
 const disableRails = machineSetup.enqueueActions(({ context, enqueue }) => {
+  const { plan, nowMs } = context;
   const rails = { ...context.rails };
-  for (const rail of railsToDisable(context.plan, context)) {
-    rails[rail.name] = disabledRail(rail, railState(context, rail.name), context.nowMs);
+  let looks: Looks = { ...context.looks, check: null };
+  for (const rail of railsToDisable(plan, context, looks.driven)) {
+    const before = railState(context, rail.name);
+    const after = disabledRail(rail, before, nowMs);
+    rails[rail.name] = after;
+    if (after !== before) looks = forgotten(looks, rail.name, nowMs);
+    looks = { ...looks, driven: [...looks.driven, rail.name] };
     enqueue({ type: 'driveEnable', params: { rail: rail.name, asserted: false } });
   }
-  enqueue.assign({ rails, latchPending: context.plan.latched });
+  enqueue.assign({ rails, looks, latchPending: plan.latched });
+});
+
+/**
+ * Power off was asked for where no enable reads on: each is driven off all the same, for one that is held low comes back
+ * when it is let go. Nothing falls, so there is nothing to wait for.
+ */
+const driveAllOff = machineSetup.enqueueActions(({ context, enqueue }) => {
+  const { plan, looks } = context;
+  const driven = plan.rails.map(({ name }) => name).reverse();
+  for (const rail of driven) enqueue({ type: 'driveEnable', params: { rail, asserted: false } });
+  enqueue.assign({ looks: { ...looks, driven } });
+  // Otherwise it was pulsed since it last changed, and what it holds is off as well.
+  if (context.latchPending) enqueue({ type: 'pulseLatch' });
 });
 
 const latch = machineSetup.enqueueActions(({ context, enqueue }) => {
@@ -323,7 +473,7 @@ const recordFault = (state: State) =>
     const fault =
       event.type === 'DRIVE_FAILED' || event.type === 'READ_FAILED'
         ? hardwareFault(event, state, context.nowMs)
-        : faultIn(context.plan, context, state);
+        : faultIn(context, state);
     if (!fault || context.fault) return;
     enqueue.assign({ fault });
     enqueue({ type: 'raiseFault', params: { fault } });
@@ -355,6 +505,7 @@ const startStage = (limit: 'onTimeoutMs' | 'offTimeoutMs') =>
   machineSetup.assign(({ context }) => ({
     stageDeadlineMs: context.nowMs + context.plan.pgood[limit],
     readyMs: null,
+    looks: forgotten(context.looks, null, context.nowMs),
   }));
 
 const entered = (state: State) => ({ type: 'entered' as const, params: { state } });
@@ -373,6 +524,7 @@ const STILL_APPLIED = 'power could not be taken down and is still applied: ask f
 
 /** A new attempt: nothing of the last one counts any more, and what was stuck is tried again. */
 const forget = machineSetup.assign(({ context }) => ({
+  looks: { ...context.looks, driven: [] },
   fault: null,
   stageDeadlineMs: null,
   readyMs: null,
@@ -382,7 +534,8 @@ const forget = machineSetup.assign(({ context }) => ({
       const state = railState(context, rail.name);
       if (state.phase !== 'stuck') return [rail.name, state];
       if (state.enabled) return [rail.name, { ...state, phase: 'up' }];
-      return [rail.name, disabledRail(rail, state, context.nowMs)];
+      const deadlineMs = context.nowMs + rail.offTimeoutMs;
+      return [rail.name, { ...state, phase: 'falling', deadlineMs }];
     }),
   ),
 }));
@@ -394,6 +547,21 @@ const toFault = (state: State) => [
     actions: recordFault(state),
   },
 ];
+/** What may be raised is raised, one thing after the other, each after a look at what it rests on. */
+const raising = (state: State) => [
+  { guard: { type: 'checkChanged' as const, params: { state } }, actions: beginCheck(state) },
+  { guard: 'checked' as const, actions: raise },
+];
+const drivenOff = {
+  actions: [
+    holdResets,
+    driveAllOff,
+    {
+      type: 'answer' as const,
+      params: { request: 'POWER_OFF' as const, outcome: 'unchanged' as const, reason: '' },
+    },
+  ],
+};
 const hardwareToFault = (state: State) => ({
   DRIVE_FAILED: { target: '#chassis.fault', actions: [note, recordFault(state)] },
   READ_FAILED: { target: '#chassis.fault', actions: [note, recordFault(state)] },
@@ -404,14 +572,16 @@ const keepLowering = (state: State) => ({
   READ_FAILED: { target: '#chassis.fault', actions: [note, recordFault(state)] },
 });
 
+const NO_PLAN: Plan = {
+  rails: [],
+  pgood: { deglitchMs: 0, onTimeoutMs: 0, offTimeoutMs: 0 },
+  resets: [],
+  latched: false,
+  minOffMs: 0,
+};
 const NOWHERE: Context = {
-  plan: {
-    rails: [],
-    pgood: { deglitchMs: 0, onTimeoutMs: 0, offTimeoutMs: 0 },
-    resets: [],
-    latched: false,
-    minOffMs: 0,
-  },
+  plan: NO_PLAN,
+  looks: noLooks(NO_PLAN),
   nowMs: 0,
   rails: {},
   pgood: { level: false, good: false, unread: false, sinceMs: 0 },
@@ -433,6 +603,8 @@ export const chassisMachine = machineSetup.createMachine({
     RAIL_LEVEL: { actions: note },
     PGOOD_LEVEL: { actions: note },
     TICK: { actions: note },
+    STALLED: { actions: note },
+    DRIVEN: { actions: note },
     LATCHED: { actions: note },
     // At rest nothing is driven and nothing is waited for: a line that cannot be read changes nothing.
     DRIVE_FAILED: { actions: note },
@@ -456,8 +628,7 @@ export const chassisMachine = machineSetup.createMachine({
       entry: entered('off'),
       on: {
         POWER_ON: { target: 'opPowerStart', actions: [note, forget, changed('POWER_ON')] },
-        POWER_OFF: unchanged('POWER_OFF'),
-        // A rail that never was good is down as soon as it is disabled, before the drive was carried out.
+        POWER_OFF: drivenOff,
         DRIVE_FAILED: { target: 'fault', actions: [note, giveUpRail, recordFault('off')] },
         // Off is not off as long as something that would show power cannot be read.
         READ_FAILED: { target: 'fault', actions: [note, recordFault('off')] },
@@ -473,7 +644,7 @@ export const chassisMachine = machineSetup.createMachine({
       always: [
         ...toFault('opPowerStart'),
         { guard: 'resetsReleased', actions: holdResets },
-        { guard: 'canEnable', actions: enableRails },
+        ...raising('opPowerStart'),
         { guard: 'allEnabled', target: 'opWaitPowerOn', actions: [startStage('onTimeoutMs'), latch] },
       ],
     },
@@ -488,7 +659,7 @@ export const chassisMachine = machineSetup.createMachine({
       always: [
         ...toFault('opWaitPowerOn'),
         { guard: 'becameReady', actions: assign({ readyMs: ({ context }) => context.nowMs }) },
-        { guard: 'canRelease', actions: releaseResets },
+        ...raising('opWaitPowerOn'),
         { guard: 'released', target: 'pgood', actions: assign({ stageDeadlineMs: null, readyMs: null }) },
       ],
     },
@@ -518,7 +689,7 @@ export const chassisMachine = machineSetup.createMachine({
       entry: entered('opWaitPowerOff'),
       on: {
         POWER_ON: rejected('POWER_ON', 'the chassis is being powered off: ask again when it is off'),
-        POWER_OFF: unchanged('POWER_OFF'),
+        POWER_OFF: drivenOff,
         TICK: [{ guard: 'latchLost', actions: [note, latch] }, { actions: note }],
         ...keepLowering('opWaitPowerOff'),
       },
@@ -565,13 +736,17 @@ export const chassisMachine = machineSetup.createMachine({
             target: 'opPowerStop',
             actions: [note, forget, changed('POWER_OFF')],
           },
-          unchanged('POWER_OFF'),
+          drivenOff,
         ],
         CLEAR: [
           { guard: 'powerSeen', ...rejected('CLEAR', STILL_APPLIED) },
           { target: 'off', actions: [note, forget, changed('CLEAR')] },
         ],
-        DRIVE_FAILED: { actions: [note, giveUpRail] },
+        // Of a power-off that found no power: what it could not drive is its own failure, and not the older one.
+        DRIVE_FAILED: {
+          target: 'fault',
+          actions: [note, giveUpRail, machineSetup.assign({ fault: null }), recordFault('failed')],
+        },
       },
     },
   },
@@ -582,7 +757,7 @@ export type ChassisSnapshot = ReturnType<typeof chassisMachine.resolveState>;
 
 /** The machine in a given state, as `reconcile` found it. Takes no transition and drives nothing. */
 export function takeUp(plan: Plan, { state, sequence }: Reconciled): ChassisSnapshot {
-  return chassisMachine.resolveState({ value: state, context: { plan, ...sequence } });
+  return chassisMachine.resolveState({ value: state, context: { plan, looks: noLooks(plan), ...sequence } });
 }
 
 /** What the machine wants done, as data. */
@@ -599,6 +774,7 @@ export interface Step {
   readonly snapshot: ChassisSnapshot;
   readonly state: State;
   readonly sequence: SequenceState;
+  readonly looks: Looks;
   readonly actions: readonly SequenceAction[];
 }
 
@@ -612,7 +788,7 @@ export function step(snapshot: ChassisSnapshot, event: SequenceEvent): Step {
   };
 }
 
-export function viewOf(snapshot: ChassisSnapshot): { state: State; sequence: SequenceState } {
-  const { plan: _, ...sequence } = snapshot.context;
-  return { state: snapshot.value as State, sequence };
+export function viewOf(snapshot: ChassisSnapshot): { state: State; sequence: SequenceState; looks: Looks } {
+  const { plan: _, looks, ...sequence } = snapshot.context;
+  return { state: snapshot.value as State, sequence, looks };
 }

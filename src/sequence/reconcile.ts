@@ -32,9 +32,8 @@ function railOf(
   nowMs: number,
 ): RailState {
   const { enabled, good } = observed;
-  // The hinted time of the last change counts only while the level is still the hinted one.
-  const sinceMs = hinted && hinted.good === good ? hinted.sinceMs : nowMs;
-  const base = { ...observed, sinceMs };
+  // Since when a level stands is known from now on: nobody looked between two processes.
+  const base = { ...observed, sinceMs: nowMs };
   if (enabled) {
     if (settled || hinted?.phase === 'up') return { ...base, phase: 'up', deadlineMs: null };
     const deadlineMs =
@@ -67,9 +66,9 @@ function classify(
 
   if (!anyEnabled && !anyGood) return as(hinted === 'failed' || hinted === 'fault' ? 'failed' : 'off');
   if (hinted === 'fault' || hinted === 'failed') return as(hinted);
-  if (hinted === 'opPowerStop' || hinted === 'opWaitPowerOff') {
-    return as(anyEnabled ? 'opPowerStop' : 'opWaitPowerOff');
-  }
+  // What reads off may not have been driven so: the process that was to do it is gone.
+  if (hinted === 'opPowerStop') return as('opPowerStop');
+  if (hinted === 'opWaitPowerOff') return as(anyEnabled ? 'opPowerStop' : 'opWaitPowerOff');
   const starting = hinted === 'opPowerStart' || hinted === 'opWaitPowerOn';
   const held = Object.values(observation.resetsAsserted).some((asserted) => asserted);
   if (enabled) {

@@ -129,33 +129,18 @@ export function railState(sequence: SequenceState, name: string): RailState {
   return state;
 }
 
-function needsUp(sequence: SequenceState, rail: RailPlan): boolean {
-  return rail.needs.every((need) => railState(sequence, need).phase === 'up');
-}
-
-/** Rails that may be enabled now: down, and all they need is up. Empty while the minimum off time runs. */
-export function railsToEnable(plan: Plan, sequence: SequenceState): RailPlan[] {
-  if (holdUntilMs(plan, sequence) > sequence.nowMs) return [];
-  return plan.rails.filter(
-    (rail) => railState(sequence, rail.name).phase === 'down' && needsUp(sequence, rail),
-  );
-}
-
 /**
- * Rails that may be disabled now: enabled, and whatever needs them is down or beyond help. A running chassis
- * that lost its power is switched off all at once, in reverse order: what failed feeds a short, and what hangs on it is
- * falling already.
+ * Rails whose enable may be driven off now, of those that were not `driven` yet: whatever needs them was, and is down or
+ * beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go. A running
+ * chassis that lost its power is switched off all at once, in reverse order: what failed feeds a short, and what
+ * hangs on it is falling already.
  */
-export function railsToDisable(plan: Plan, sequence: SequenceState): RailPlan[] {
+export function railsToDisable(plan: Plan, sequence: SequenceState, driven: readonly string[]): RailPlan[] {
   const atOnce = sequence.fault?.state === 'pgood';
+  const isGone = (name: string) =>
+    driven.includes(name) && ['down', 'stuck'].includes(railState(sequence, name).phase);
   return plan.rails
-    .filter((rail) => {
-      const { enabled, phase } = railState(sequence, rail.name);
-      if (!enabled || phase === 'stuck') return false;
-      return (
-        atOnce || rail.neededBy.every((name) => ['down', 'stuck'].includes(railState(sequence, name).phase))
-      );
-    })
+    .filter(({ name, neededBy }) => !driven.includes(name) && (atOnce || neededBy.every(isGone)))
     .reverse();
 }
 
@@ -192,15 +177,13 @@ export function fallen(sequence: SequenceState): boolean {
   return loweringDone(sequence) && Object.values(sequence.rails).every(({ phase }) => phase !== 'falling');
 }
 
-/** Resets whose release time has come, in the order of the plan. */
-export function resetsToRelease(plan: Plan, sequence: SequenceState): string[] {
-  const { readyMs } = sequence;
-  if (readyMs === null) return [];
-  return plan.resets
-    .filter(({ name, releaseDelayMs }) => {
-      return sequence.resetsAsserted[name] && sequence.nowMs >= readyMs + releaseDelayMs;
-    })
-    .map(({ name }) => name);
+/** The first reset of the plan whose release time has come, null when there is none. */
+export function resetDue(plan: Plan, { readyMs, resetsAsserted, nowMs }: SequenceState): string | null {
+  if (readyMs === null) return null;
+  const due = plan.resets.find(
+    ({ name, releaseDelayMs }) => resetsAsserted[name] && nowMs >= readyMs + releaseDelayMs,
+  );
+  return due?.name ?? null;
 }
 
 /**

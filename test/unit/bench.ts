@@ -4,6 +4,7 @@ import { type Fault, parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant, type Plant } from '../../mocks/plant.ts';
+import { createStallingLoop, type StallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
@@ -53,13 +54,16 @@ export interface RunVariant {
   readonly signal?: AbortSignal;
   readonly abandon?: AbortSignal;
   readonly record?: (entry: Recorded) => void;
+  /** Called before the process begins, to say when it will stand still. */
+  readonly stalls?: (loop: StallingLoop) => void;
 }
 
+/** @param of name of a shipped board, or a board */
 export function createBench(
-  boardName: string,
+  of: string | Board,
   { faults = [], initially = 'off' }: { faults?: readonly string[]; initially?: 'off' | 'on' } = {},
 ): Bench {
-  const board = shippedBoard(boardName);
+  const board = typeof of === 'string' ? shippedBoard(of) : of;
   const chassis = board.chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
   const plan = planOf(chassis);
@@ -81,11 +85,15 @@ export function createBench(
       return null;
     },
   };
-  const open = (job: Job): Promise<ChassisHardware> =>
+  const open = (job: Job, loop = createStallingLoop(clock)): Promise<ChassisHardware> =>
     openChassis(
       board,
       0,
-      { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock },
+      {
+        gpio: async () => loop.gpio(createMockGpio(plant)),
+        i2c: async () => loop.i2c(createMockI2c(plant)),
+        clock: loop.clock,
+      },
       { whatCanBeHad: job.request === 'POWER_OFF' },
     );
   const record = (entry: Recorded): void => {
@@ -99,12 +107,14 @@ export function createBench(
     plant,
     store,
     recording,
-    run: (job, variant = {}) =>
+    run: (job, { stalls, ...variant } = {}) =>
       clock.runUntil(
         (async () => {
-          const hardware = await open(job);
+          const loop = createStallingLoop(clock);
+          stalls?.(loop);
+          const hardware = await open(job, loop);
           try {
-            return await runSequence(job, { plan, hardware, clock, store, record, ...variant });
+            return await runSequence(job, { plan, hardware, clock: loop.clock, store, record, ...variant });
           } finally {
             await hardware.close();
           }

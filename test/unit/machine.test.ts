@@ -1,14 +1,16 @@
 import { describe, expect, it } from 'vitest';
+import { looksDue } from '../../src/sequence/looks.ts';
 import {
   chassisMachine,
   type Outcome,
   type SequenceEvent,
   step,
   takeUp,
+  viewOf,
 } from '../../src/sequence/machine.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
-import { type Observation, STATES, type State } from '../../src/sequence/state.ts';
+import { type Observation, railState, STATES, type State } from '../../src/sequence/state.ts';
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 };
@@ -52,7 +54,8 @@ function bench(plan: Plan, start: { observation?: Observation; state?: State } =
   const asked: string[] = [];
   return {
     asked,
-    send(event: SequenceEvent) {
+    /** One event alone. */
+    tell(event: SequenceEvent) {
       const next = step(snapshot, event);
       snapshot = next.snapshot;
       for (const action of next.actions) {
@@ -66,8 +69,33 @@ function bench(plan: Plan, start: { observation?: Observation; state?: State } =
       }
       return next;
     },
+    /** One event, and what the machine then wants to have read, which all is as it was. */
+    send(event: SequenceEvent) {
+      const first = this.tell(event);
+      for (let [source] = this.due(); source !== undefined; [source] = this.due()) {
+        this.look(source, source === null ? this.sequence.pgood.level : this.isGood(source));
+      }
+      return first;
+    },
+    /** Signals that the machine wants to have read. */
+    due: () => {
+      const { state, sequence, looks } = viewOf(snapshot);
+      return looksDue(plan, state, sequence, looks);
+    },
+    look(source: string | null, good: boolean, atMs: number = snapshot.context.nowMs) {
+      const times = { askedMs: atMs, atMs };
+      return this.tell(
+        source === null
+          ? { type: 'PGOOD_LEVEL', good, ...times }
+          : { type: 'RAIL_LEVEL', rail: source, good, ...times },
+      );
+    },
+    isGood: (rail: string): boolean => railState(snapshot.context, rail).good,
     good(rail: string, atMs: number, good = true) {
-      return this.send({ type: 'RAIL_LEVEL', rail, good, atMs });
+      return this.send({ type: 'RAIL_LEVEL', rail, good, askedMs: atMs, atMs });
+    },
+    pgood(good: boolean, atMs: number) {
+      return this.send({ type: 'PGOOD_LEVEL', good, askedMs: atMs, atMs });
     },
     get state() {
       return snapshot.value as State;
@@ -89,7 +117,7 @@ function poweredOn(plan: Plan) {
   machine.good('B', 1030);
   machine.good('C', 1040);
   machine.good('D', 1050);
-  machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 1060 });
+  machine.pgood(true, 1060);
   machine.send({ type: 'TICK', atMs: 1065 });
   machine.send({ type: 'TICK', atMs: 1085 });
   return machine;
@@ -138,9 +166,9 @@ describe('power on', () => {
     });
     for (const rail of ALL) machine.good(rail, 1000);
     machine.send({ type: 'TICK', atMs: 1010 });
-    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 1060 });
-    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 1063 });
-    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 1064 });
+    machine.pgood(true, 1060);
+    machine.pgood(false, 1063);
+    machine.pgood(true, 1064);
     machine.send({ type: 'TICK', atMs: 1068 });
     expect(machine.sequence.readyMs).toBeNull();
     machine.send({ type: 'TICK', atMs: 1069 });
@@ -152,7 +180,7 @@ describe('power on', () => {
     const machine = poweredOn(plan);
     machine.send({ type: 'POWER_OFF', atMs: 2000 });
     for (const rail of ['D', 'B', 'C', 'A']) machine.good(rail, 2010, false);
-    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2020 });
+    machine.pgood(false, 2020);
     expect(machine.state).toBe('off');
     machine.take();
     machine.send({ type: 'POWER_ON', atMs: 2100 });
@@ -178,7 +206,7 @@ describe('power off', () => {
     expect(machine.take()).toEqual(['A off']);
     expect(machine.state).toBe('opWaitPowerOff');
     machine.good('A', 2030, false);
-    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2030 });
+    machine.pgood(false, 2030);
     expect(machine.state).toBe('off');
   });
 
@@ -191,7 +219,7 @@ describe('power off', () => {
     machine.send({ type: 'TICK', atMs: 2210 });
     expect(machine.take()).toEqual(['A off']);
     machine.good('A', 2220, false);
-    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2220 });
+    machine.pgood(false, 2220);
     expect(machine.state).toBe('fault');
     machine.send({ type: 'TICK', atMs: 3220 });
     expect(machine.state).toBe('failed');
@@ -222,7 +250,7 @@ describe('power off', () => {
     machine.send({ type: 'TICK', atMs: 1020 });
     machine.take();
     machine.send({ type: 'POWER_OFF', atMs: 1025 });
-    expect(machine.take()).toEqual(['changed', 'C off', 'B off', 'A off']);
+    expect(machine.take()).toEqual(['changed', 'D off', 'C off', 'B off', 'A off']);
   });
 });
 
@@ -237,7 +265,7 @@ describe('faults', () => {
     machine.send({ type: 'TICK', atMs: 1119 });
     expect(machine.state).toBe('opPowerStart');
     machine.send({ type: 'TICK', atMs: 1120 });
-    expect(machine.take()).toEqual(['fault railTimeout C', 'C off', 'B off']);
+    expect(machine.take()).toEqual(['fault railTimeout C', 'D off', 'C off', 'B off']);
     expect(machine.state).toBe('fault');
     machine.good('B', 1130, false);
     expect(machine.take()).toEqual(['A off']);
@@ -259,11 +287,11 @@ describe('faults', () => {
 
   it('a lost pgood is believed after deglitchMs; a shorter glitch is not', () => {
     const machine = poweredOn(diamondPlan());
-    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 2000 });
-    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 2004 });
+    machine.pgood(false, 2000);
+    machine.pgood(true, 2004);
     machine.send({ type: 'TICK', atMs: 2100 });
     expect(machine.state).toBe('pgood');
-    machine.send({ type: 'PGOOD_LEVEL', good: false, atMs: 3000 });
+    machine.pgood(false, 3000);
     machine.send({ type: 'TICK', atMs: 3005 });
     expect(machine.sequence.fault).toMatchObject({ kind: 'pgoodLost', rail: null });
   });
@@ -292,7 +320,7 @@ describe('faults', () => {
     machine.take();
     const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads low', readBack: true, atMs: 1021 } as const;
     machine.send({ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'B' }, asserted: true, ...failure });
-    expect(machine.take()).toEqual(['fault hardware B', 'C off', 'B off', 'A off']);
+    expect(machine.take()).toEqual(['fault hardware B', 'D off', 'C off', 'B off', 'A off']);
   });
 
   it('an enable that cannot be driven off is given up, and the rails it needs still go down', () => {
@@ -311,7 +339,7 @@ describe('faults', () => {
 
   it('what could not be read, or not be switched, is marked until a level is known', () => {
     const machine = poweredOn(diamondPlan());
-    const failure = { code: 'GPIO_FAILED', reason: 'EIO', atMs: 2000 } as const;
+    const failure = { code: 'GPIO_FAILED', reason: 'EIO', askedMs: 2000, atMs: 2000 } as const;
     const marks = () => {
       const { rails, pgood } = machine.sequence;
       return [rails.D?.enableDoubt, rails.D?.goodUnread, pgood.unread];
@@ -320,7 +348,7 @@ describe('faults', () => {
     machine.send({ type: 'READ_FAILED', signal: 'pgood', rail: null, ...failure });
     machine.send({ type: 'READ_FAILED', signal: 'good', rail: 'D', ...failure });
     expect(marks()).toEqual([null, true, true]);
-    machine.send({ type: 'PGOOD_LEVEL', good: true, atMs: 2001 });
+    machine.pgood(true, 2001);
     machine.good('D', 2001);
     expect(marks()).toEqual([null, false, false]);
     // A reset is no pgood.
@@ -342,6 +370,7 @@ describe('faults', () => {
       rail: null,
       code: 'GPIO_FAILED',
       reason: 'EIO',
+      askedMs: 2000,
       atMs: 2000,
     });
     expect(machine.state).toBe('pgood');
@@ -363,6 +392,224 @@ describe('a latching board', () => {
     machine.send({ type: 'LATCHED', atMs: 1042 });
     machine.send({ type: 'TICK', atMs: 1043 });
     expect(machine.take()).toEqual([]);
+  });
+});
+
+describe('what a process finds', () => {
+  it.each([
+    [
+      'a rail that is good without its enable',
+      { B: { enabled: false, good: true } },
+      /rail B is good though its enable is off/,
+    ],
+    [
+      'a rail that is enabled without what it needs',
+      { D: { enabled: true, good: false } },
+      /rail D is enabled though B and C, which it needs, is not/,
+    ],
+  ])('a start is rejected over %s, and nothing is driven', (_, rails, reason) => {
+    const plan = diamondPlan();
+    const found = observed(plan, []);
+    const machine = bench(plan, { observation: { ...found, rails: { ...found.rails, ...rails } } });
+    expect(machine.state).toBe('unknown');
+    expect(machine.sequence.contradictions).toEqual([expect.stringMatching(reason)]);
+    machine.send({ type: 'POWER_ON', atMs: 1001 });
+    expect(machine.take()).toEqual([expect.stringMatching(/^rejected: the lines contradict each other/)]);
+    expect(machine.state).toBe('unknown');
+    machine.send({ type: 'POWER_OFF', atMs: 1002 });
+    expect(machine.take()).toContain('D off');
+  });
+
+  it.each([
+    ['opWaitPowerOn', ALL],
+    ['opWaitPowerOff', []],
+  ] as const)('a latch that was not pulsed by the process before is pulsed again: %s', (state, on) => {
+    const plan = diamondPlan({ latched: true });
+    const before = reconcile(plan, observed(plan, on, { pgood: true }), null, 900);
+    const hint = { state, sequence: { ...before.sequence, latchPending: true } };
+    const taken = reconcile(plan, observed(plan, on, { pgood: true }), hint, 1000);
+    expect(taken.state).toBe(state);
+    const { actions, snapshot } = step(takeUp(plan, taken), { type: 'TICK', atMs: 1000 });
+    expect(actions).toContainEqual({ type: 'pulseLatch' });
+    const latched = step(snapshot, { type: 'LATCHED', atMs: 1001 });
+    expect(step(latched.snapshot, { type: 'TICK', atMs: 1002 }).actions).not.toContainEqual({
+      type: 'pulseLatch',
+    });
+  });
+});
+
+describe('a loss', () => {
+  it.each(['pgood', 'B'])('of %s is lowered at once: every enable in one step, in reverse order', (lost) => {
+    const machine = poweredOn(diamondPlan());
+    machine.take();
+    if (lost === 'pgood') machine.tell({ type: 'PGOOD_LEVEL', good: false, askedMs: 2000, atMs: 2000 });
+    else machine.look(lost, false, 2000);
+    machine.tell({ type: 'TICK', atMs: 2005 });
+    expect(machine.take()).toEqual([]);
+    machine.look(lost === 'pgood' ? null : lost, false, 2005);
+    expect(machine.take()).toEqual([
+      expect.stringMatching(/^fault /),
+      'reset asserted',
+      ...['D off', 'C off', 'B off', 'A off'],
+    ]);
+  });
+});
+
+describe('a time that is over', () => {
+  /** Asked for before the moment, however late it was answered; then asked for at it. */
+  const late = (source: string | null, good: boolean, askedMs: number, atMs: number): SequenceEvent =>
+    source === null
+      ? { type: 'PGOOD_LEVEL', good, askedMs, atMs }
+      : { type: 'RAIL_LEVEL', rail: source, good, askedMs, atMs };
+
+  it.each<{
+    what: string;
+    begin: () => ReturnType<typeof bench>;
+    overMs: number;
+    source: string | null;
+    good: boolean;
+    judged: (machine: ReturnType<typeof bench>) => boolean;
+  }>([
+    {
+      what: 'the time of a rail to come up',
+      begin: () => {
+        const machine = bench(diamondPlan());
+        machine.send({ type: 'POWER_ON', atMs: 1000 });
+        return machine;
+      },
+      overMs: 1100,
+      source: 'A',
+      good: false,
+      judged: ({ sequence }) => sequence.fault?.kind === 'railTimeout',
+    },
+    {
+      what: 'the settle time of a rail',
+      begin: () => {
+        const machine = bench(diamondPlan());
+        machine.send({ type: 'POWER_ON', atMs: 1000 });
+        machine.good('A', 1010);
+        return machine;
+      },
+      overMs: 1020,
+      source: 'A',
+      good: true,
+      judged: ({ sequence }) => sequence.rails.A?.phase === 'up',
+    },
+    {
+      what: 'the time for pgood',
+      begin: () => {
+        const machine = bench(diamondPlan());
+        machine.send({ type: 'POWER_ON', atMs: 1000 });
+        machine.good('A', 1010);
+        machine.send({ type: 'TICK', atMs: 1020 });
+        for (const rail of ['B', 'C', 'D']) machine.good(rail, 1030);
+        return machine;
+      },
+      overMs: 2030,
+      source: null,
+      good: false,
+      judged: ({ sequence }) => sequence.fault?.kind === 'pgoodTimeout',
+    },
+    {
+      what: 'the de-glitch time of pgood',
+      begin: () => {
+        const machine = poweredOn(diamondPlan());
+        machine.pgood(false, 2000);
+        return machine;
+      },
+      overMs: 2005,
+      source: null,
+      good: false,
+      judged: ({ sequence }) => sequence.fault?.kind === 'pgoodLost',
+    },
+    {
+      what: 'the de-glitch time of a rail',
+      begin: () => {
+        const machine = poweredOn(diamondPlan());
+        machine.good('C', 2000, false);
+        return machine;
+      },
+      overMs: 2005,
+      source: 'C',
+      good: false,
+      judged: ({ sequence }) => sequence.fault?.kind === 'railLost',
+    },
+    {
+      what: 'the time of a rail to go down',
+      begin: () => {
+        const machine = poweredOn(diamondPlan());
+        machine.send({ type: 'POWER_OFF', atMs: 2000 });
+        return machine;
+      },
+      overMs: 2200,
+      source: 'D',
+      good: true,
+      judged: ({ sequence }) => sequence.rails.D?.phase === 'stuck',
+    },
+  ])(
+    'is believed only on a level that was asked for after it: $what',
+    ({ begin, overMs, source, good, judged }) => {
+      const machine = begin();
+      machine.tell({ type: 'TICK', atMs: overMs });
+      expect(machine.due()).toEqual([source]);
+      expect(judged(machine)).toBe(false);
+      machine.tell(late(source, good, overMs - 1, overMs + 1));
+      expect(judged(machine)).toBe(false);
+      machine.tell(late(source, good, overMs, overMs + 2));
+      expect(judged(machine)).toBe(true);
+    },
+  );
+
+  it('is not over for a level that nobody watched: it begins anew after a standstill, at most twice', () => {
+    const machine = poweredOn(
+      diamondPlan({ pgood: { deglitchMs: 300, onTimeoutMs: 1000, offTimeoutMs: 1000 } }),
+    );
+    machine.tell({ type: 'TICK', atMs: 2000 });
+    const since = () => machine.sequence.pgood.sinceMs;
+    // It is not on yet: its pgood is younger than 300 ms.
+    machine.pgood(true, 2000);
+    machine.send({ type: 'TICK', atMs: 2400 });
+    machine.send({ type: 'TICK', atMs: 2500 });
+    expect(machine.state).toBe('pgood');
+    machine.tell(late(null, false, 3000, 3000));
+    for (const [atMs, sinceMs] of [
+      [3200, 3200],
+      [3400, 3400],
+      [3600, 3500],
+    ] as const) {
+      machine.tell({ type: 'STALLED', ms: 100, atMs });
+      machine.tell(late(null, false, atMs, atMs));
+      expect(since()).toBe(sinceMs);
+    }
+    machine.send({ type: 'TICK', atMs: 3799 });
+    expect(machine.state).toBe('pgood');
+    machine.send({ type: 'TICK', atMs: 3800 });
+    expect(machine.state).toBe('fault');
+  });
+
+  it('counts from the moment at which the enable was driven', () => {
+    const machine = bench(diamondPlan());
+    machine.tell({ type: 'POWER_ON', atMs: 1000 });
+    machine.tell({ type: 'DRIVEN', rail: 'A', asserted: true, atMs: 1090 });
+    machine.send({ type: 'TICK', atMs: 1189 });
+    expect(machine.sequence.fault).toBeNull();
+    machine.send({ type: 'TICK', atMs: 1190 });
+    expect(machine.sequence.fault?.kind).toBe('railTimeout');
+  });
+
+  it('a rail that was not good when it was disabled is down only when it reads so after that', () => {
+    const machine = bench(diamondPlan());
+    machine.tell({ type: 'POWER_ON', atMs: 1000 });
+    machine.tell({ type: 'POWER_OFF', atMs: 1001 });
+    machine.tell(late('A', false, 1000, 1002));
+    expect(machine.sequence.rails.A?.phase).toBe('falling');
+    machine.tell(late('A', true, 1002, 1003));
+    expect(machine.state).toBe('opWaitPowerOff');
+    machine.tell(late('A', false, 1004, 1004));
+    machine.tell(late(null, false, 1000, 1004));
+    expect(machine.state).toBe('opWaitPowerOff');
+    machine.tell(late(null, false, 1005, 1005));
+    expect(machine.state).toBe('off');
   });
 });
 
@@ -418,8 +665,11 @@ describe('every request in every state is decided', () => {
           },
         ]);
         if (outcome === 'rejected') expect(after).toBe(state);
+        // A power-off drives every enable off, also those that read so; any other request that is met already moves none.
         if (outcome !== 'changed' && !['opPowerStop', 'fault', 'opPowerStart'].includes(state)) {
-          expect(actions.filter(({ type }) => type.startsWith('drive'))).toEqual([]);
+          const drives = actions.filter(({ type }) => type.startsWith('drive'));
+          const off = plan.rails.map(({ name: rail }) => ({ type: 'driveEnable', rail, asserted: false }));
+          expect(drives).toEqual(request === 'POWER_OFF' ? off.reverse() : []);
         }
       });
     }
@@ -431,7 +681,7 @@ describe('the machine as it is written', () => {
   // state would ever re-arm.
   const EVENTS = [
     ...['POWER_ON', 'POWER_OFF', 'CLEAR', 'RAIL_LEVEL', 'PGOOD_LEVEL'],
-    ...['TICK', 'LATCHED', 'DRIVE_FAILED', 'READ_FAILED'],
+    ...['TICK', 'STALLED', 'DRIVEN', 'LATCHED', 'DRIVE_FAILED', 'READ_FAILED'],
   ];
   const nodes = [chassisMachine.root, ...Object.values(chassisMachine.states)];
 

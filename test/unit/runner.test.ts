@@ -440,10 +440,9 @@ describe('a signal', () => {
     );
     expect(bench.enabled()).toEqual([]);
     expect(bench.plant.hazards).toEqual([]);
-    // P12V first, then what needs it; down the other way round.
+    // P12V first, then what needs it; down the other way round, with those that were not raised before all others.
     expect(switched(bench, true)).toEqual(['P12V', 'P5V', 'P3V3']);
-    expect(switched(bench, false).sort()).toEqual(['P12V', 'P3V3', 'P5V']);
-    expect(switched(bench, false).at(-1)).toBe('P12V');
+    expect(switched(bench, false)).toEqual(['PVCORE', 'PVDDQ', 'P1V8', 'P5V', 'P3V3', 'P12V']);
     expect((await bench.run(JOBS.on)).state).toBe('pgood');
   });
 
@@ -508,5 +507,105 @@ describe('waiting without a request', () => {
     const before = bench.changes();
     expect((await bench.run(JOBS.waitOff)).state).toBe('pgood');
     expect(bench.changes()).toEqual(before);
+  });
+});
+
+describe('power off drives, it does not conclude', () => {
+  const enableLines = (bench: ReturnType<typeof createBench>) =>
+    bench.plant.lines().filter(({ role }) => role === 'enable');
+  /** Rails that are enabled some time after every fault has gone. */
+  async function cameBack(bench: ReturnType<typeof createBench>): Promise<string[]> {
+    bench.plant.clearFaults();
+    await bench.clock.advance(1_000);
+    return bench.enabled();
+  }
+
+  it.each(BOARDS)(
+    'off drives every enable off, also one that is held low and let go again (%s)',
+    async (board) => {
+      for (const { name } of createBench(board).plan.rails) {
+        const bench = createBench(board, { faults: [`enable ${name} stuck off`], initially: 'on' });
+        await bench.run(JOBS.off);
+        expect(await cameBack(bench), name).toEqual([]);
+        expect(bench.plant.hazards).toEqual([]);
+      }
+    },
+  );
+
+  it.each(BOARDS)('so does stop in a chassis that reads off altogether (%s)', async (board) => {
+    const { rails } = createBench(board).plan;
+    const bench = createBench(board, {
+      faults: [...rails.map(({ name }) => `enable ${name} stuck off`), 'pgood stuck off'],
+      initially: 'on',
+    });
+    await bench.clock.advance(5_000);
+    expect((await bench.run(JOBS.stop)).state).toBe('off');
+    expect(await cameBack(bench)).toEqual([]);
+  });
+
+  it('the taking down after a fault drives every enable off, also one that is held low', async () => {
+    const bench = createBench('reference', {
+      // P5V is on when its enable is pulled low, and a rail that does not need it fails.
+      faults: ['rail P1V8 never good', 'enable P5V stuck off at 150ms'],
+    });
+    expect((await bench.run(JOBS.on)).state).toBe('failed');
+    expect(await cameBack(bench)).toEqual([]);
+  });
+
+  it('off of a chassis that is off since the start of the BMC makes every enable an output that is off, at once', async () => {
+    const bench = createBench('reference');
+    const before = bench.changes();
+    const fromMs = bench.clock.nowMs();
+    expect(enableLines(bench).filter(({ direction }) => direction === 'in')).toHaveLength(5);
+    const { state, answer } = await bench.run(JOBS.off);
+    expect({ state, outcome: answer?.outcome }).toEqual({ state: 'off', outcome: 'unchanged' });
+    expect(enableLines(bench).filter(({ direction, asserted }) => direction === 'in' || asserted)).toEqual(
+      [],
+    );
+    expect(bench.changes()).toEqual(before);
+    expect(bench.clock.nowMs()).toBe(fromMs);
+  });
+
+  it('off does not begin the minimum off time anew', async () => {
+    const bench = createBench('reference');
+    await bench.run(JOBS.on);
+    await bench.run(JOBS.off);
+    const offMs = bench.clock.nowMs();
+    await bench.clock.advance(150);
+    await bench.run(JOBS.off);
+    bench.recording.length = 0;
+    await bench.run(JOBS.on);
+    expect(bench.recording.find(({ type }) => type === 'enable')?.atMs).toBeCloseTo(offMs + 200, 3);
+  });
+
+  it.each([
+    ['line C3 busy', 'P1V8'],
+    ['i2c vr_ddr nack', 'PVDDQ'],
+  ])('an off that cannot drive an enable fails though nothing reads on: %s', async (fault, rail) => {
+    const bench = createBench('reference', { faults: [fault] });
+    const { state, sequence } = await bench.run(JOBS.off);
+    expect(state).toBe('failed');
+    expect(sequence.fault).toMatchObject({ kind: 'hardware', rail });
+  });
+
+  it('a wait, also for power that nobody asks for, drives nothing', async () => {
+    const lost = { load: () => ({ hint: null, warning: null }), save: () => null };
+    const off = createBench('reference');
+    await off.run(JOBS.waitOff);
+    expect(enableLines(off).filter(({ direction }) => direction === 'in')).toHaveLength(5);
+    const falling = createBench('reference', { faults: ['rail P12V slow off 1s'], initially: 'on' });
+    await falling.run(JOBS.stop);
+    const before = falling.recording.length;
+    expect((await falling.run(JOBS.waitOff, { store: lost })).state).toBe('off');
+    expect(
+      falling.recording.slice(before).filter(({ type }) => type === 'enable' || type === 'reset'),
+    ).toEqual([]);
+  });
+
+  it('a wait finishes what a killed stop left, and drives all of it', async () => {
+    const bench = createBench('reference', { faults: ['enable P5V stuck off'], initially: 'on' });
+    await bench.runKilled(JOBS.off, 2, 'after');
+    expect((await bench.run(JOBS.waitOff)).state).toBe('off');
+    expect(await cameBack(bench)).toEqual([]);
   });
 });

@@ -1,0 +1,84 @@
+import fc from 'fast-check';
+import { checkBoard } from '../../src/board/check-board.ts';
+import type { Board } from '../../src/board/schema.ts';
+import { shippedBoard } from './bench.ts';
+
+const CHIP = 'gpiochip-generated';
+
+interface Drawn {
+  readonly needs: readonly boolean[];
+  readonly overPmbus: boolean;
+  readonly good: 'line' | 'pmbus' | 'none';
+  readonly activeLow: boolean;
+  readonly settleMs: number;
+  readonly onTimeoutMs: number;
+}
+
+const rail: fc.Arbitrary<Drawn> = fc.record({
+  needs: fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
+  overPmbus: fc.boolean(),
+  good: fc.constantFrom('line', 'line', 'pmbus', 'none'),
+  activeLow: fc.boolean(),
+  settleMs: fc.integer({ min: 0, max: 12 }),
+  onTimeoutMs: fc.integer({ min: 100, max: 500 }),
+});
+
+/** Boards with one chassis: any graph of needs, every kind of enable and good signal, resets, a latch. */
+export const generatedBoard: fc.Arbitrary<Board> = fc
+  .record({
+    rails: fc.array(rail, { minLength: 1, maxLength: 5 }),
+    deglitchMs: fc.constantFrom(0, 5, 50, 300),
+    resets: fc.array(fc.constantFrom(0, 5, 40), { maxLength: 2 }),
+    latch: fc.boolean(),
+  })
+  .map(({ rails, deglitchMs, resets, latch }) => {
+    let line = 0;
+    const nextLine = (activeLow = false) => ({
+      chip: CHIP,
+      line: line++,
+      active: activeLow ? 'low' : 'high',
+    });
+    const { board, problems } = checkBoard({
+      name: 'generated',
+      devices: { vr: { bus: 1, address: '0x40' } },
+      chassis: {
+        0: {
+          rails: Object.fromEntries(
+            rails.map(({ needs, overPmbus, good, activeLow, settleMs, onTimeoutMs }, index) => [
+              `R${index}`,
+              {
+                nominalVolts: 1,
+                enable: overPmbus ? { pmbus: 'vr', page: index } : nextLine(activeLow),
+                ...(good === 'line' ? { good: nextLine(activeLow) } : {}),
+                ...(good === 'pmbus' ? { good: { pmbus: 'vr', page: index, minVolts: 0.9 } } : {}),
+                needs: needs.flatMap((needed, other) => (needed && other < index ? [`R${other}`] : [])),
+                // What nobody can see to be good must be so when it has settled.
+                settleMs: good === 'none' ? 6 + settleMs : settleMs,
+                onTimeoutMs,
+                offTimeoutMs: 300,
+              },
+            ]),
+          ),
+          pgood: { ...nextLine(), deglitchMs, onTimeoutMs: 800, offTimeoutMs: 800 },
+          resets: Object.fromEntries(
+            resets.map((releaseDelayMs, index) => [`RESET${index}`, { ...nextLine(true), releaseDelayMs }]),
+          ),
+          ...(latch ? { latch: { ...nextLine(), pulseMs: 1 } } : {}),
+        },
+      },
+    });
+    if (!board) throw new TypeError(`a generated board is refused: ${JSON.stringify(problems)}`);
+    return board;
+  });
+
+export const anyBoard: fc.Arbitrary<Board> = fc.oneof(
+  fc.constantFrom('reference', 'openpower', 'ast2600-evb').map(shippedBoard),
+  generatedBoard,
+);
+
+/** The board with another de-glitch time. */
+export function withDeglitch(board: Board, deglitchMs: number): Board {
+  const chassis = board.chassis['0'];
+  if (!chassis) throw new RangeError('no chassis 0');
+  return { ...board, chassis: { 0: { ...chassis, pgood: { ...chassis.pgood, deglitchMs } } } };
+}
