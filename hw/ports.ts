@@ -140,7 +140,7 @@ export interface UnitManager {
    * throw. Returns the function that ends it, as `close` does.
    */
   watchUnits(units: readonly string[], changed: (states: readonly UnitState[]) => void): () => void;
-  /** Makes systemd read its unit files again. */
+  /** Makes systemd read its unit files again, and the bus its policy and the names it can start a service for. */
   reload(): Promise<void>;
   close(): Promise<void>;
 }

@@ -16,6 +16,12 @@ const MANAGER = {
   interface: 'org.freedesktop.systemd1.Manager',
 } as const;
 
+const BUS = {
+  destination: 'org.freedesktop.DBus',
+  path: '/org/freedesktop/DBus',
+  interface: 'org.freedesktop.DBus',
+} as const;
+
 /** A bus that was only restarted is back by then. */
 const FIRST_RETRY_MS = 100;
 /** Somewhat arbitrary: each further wait is twice as long, up to this. */
@@ -100,6 +106,7 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
     async reload() {
       const { dbus } = await connected();
       await dbus.call({ ...MANAGER, member: 'Reload' });
+      await dbus.call({ ...BUS, member: 'ReloadConfig' });
     },
 
     async close() {

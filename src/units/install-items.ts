@@ -6,7 +6,15 @@ import { PowerError } from '../errors.ts';
 /** Folders below the root, always with `/`. */
 export const UNIT_DIR = 'usr/lib/systemd/system';
 const TMPFILES_DIR = 'usr/lib/tmpfiles.d';
+const PRESET_DIR = 'usr/lib/systemd/system-preset';
 const DBUS_POLICY_DIR = 'usr/share/dbus-1/system.d';
+const DBUS_SERVICE_DIR = 'usr/share/dbus-1/system-services';
+/** Where an administrator's `systemctl enable` and `disable` make and remove the links of [Install]. */
+export const ENABLED_DIR = 'etc/systemd/system';
+
+const SERVICE = 'chassis-power.service';
+/** As `systemctl enable` makes it for the service's WantedBy=. */
+const ENABLING = { target: 'multi-user.target', kind: 'wants', unit: SERVICE } as const;
 
 /** Whose names the units have: those of 2017 with targets of our own, or today's beside phosphor-state-manager. */
 export type Flavour = 'legacy' | 'current';
@@ -32,7 +40,6 @@ export const LINKS: readonly {
   { target: 'obmc-chassis-reset@.target', kind: 'requires', unit: 'op-reset-chassis-on@.service' },
   // Not requires: a chassis that is in doubt must not keep the BMC from coming up.
   { target: 'multi-user.target', kind: 'wants', unit: 'obmc-chassis-reset@.target' },
-  { target: 'multi-user.target', kind: 'wants', unit: 'chassis-power.service' },
 ];
 
 /** The same beside phosphor-state-manager, whose targets these are. */
@@ -53,14 +60,23 @@ const CURRENT_LINKS: typeof LINKS = [
     unit: 'obmc-chassis-poweron@.target',
     isForeign: true,
   },
-  { target: 'multi-user.target', kind: 'wants', unit: 'chassis-power.service' },
 ];
 
 /** Under this name phosphor-state-manager orders itself after the power controller (its Chassis@ unit). */
 const CURRENT_ALIAS = 'phosphor-power-control.service';
 
+/** For which the bus starts the service; `serve --state off`, of flavour `current`, has the first one only. */
+const CONTROL_POWER = 'org.openbmc.control.Power';
+function stateNames(chassis: number): string[] {
+  return ['Chassis', 'Host'].flatMap((what) => {
+    const name = `xyz.openbmc_project.State.${what}`;
+    return [`${name}${chassis}`, ...(chassis === 0 ? [name] : [])];
+  });
+}
+
 const UNIT_FILE = /^[^.].*\.(?:service|target|socket|path|timer)$/;
 const CONF_FILE = /^[^.].*\.conf$/;
+const PRESET_FILE = /^[^.].*\.preset$/;
 
 export interface ItemOptions {
   /** Chassis numbers that get links. Chassis of an earlier install that are not among them lose theirs. */
@@ -82,10 +98,15 @@ interface FileItem {
   readonly content: Buffer;
 }
 
+/** A file and where it comes from. */
+type SourceItem = FileItem & { readonly source: string };
+
 interface LinkItem {
   readonly kind: 'link';
   readonly path: string;
   readonly target: string;
+  /** An administrator may take it away, or make it anew: then it stays as he left it. */
+  readonly isEnabling?: true;
 }
 
 /**
@@ -99,10 +120,11 @@ export async function wantedItems(options: ItemOptions): Promise<Item[]> {
 /** The files of an install, each with where it comes from. Throws as `wantedItems` does. */
 export async function sourceItems({
   sourceDir,
+  chassis,
   stages = 'program',
   flavour = 'legacy',
-}: ItemOptions): Promise<(FileItem & { readonly source: string })[]> {
-  const items: (FileItem & { readonly source: string })[] = [];
+}: ItemOptions): Promise<SourceItem[]> {
+  const items: SourceItem[] = [];
   const put = async (from: string, pattern: RegExp, to: (name: string) => string): Promise<void> => {
     const names = (await readdir(join(sourceDir, from))).filter((name) => pattern.test(name)).sort();
     for (const name of names) {
@@ -123,7 +145,9 @@ export async function sourceItems({
       if (stages === 'resident') await put('resident', CONF_FILE, asDropIn('resident.conf'));
     }
     await put('tmpfiles.d', CONF_FILE, (name) => posix.join(TMPFILES_DIR, name));
+    await put('system-preset', PRESET_FILE, (name) => posix.join(PRESET_DIR, name));
     await put('dbus-1', CONF_FILE, (name) => posix.join(DBUS_POLICY_DIR, name));
+    items.push(...(await namesOnTheBus(sourceDir, flavour === 'current' ? [] : chassis.flatMap(stateNames))));
   } catch (error) {
     throw new PowerError(
       'UNITS_SOURCE_MISSING',
@@ -137,7 +161,7 @@ export async function sourceItems({
     flavour === 'current'
       ? CURRENT_LINKS.filter(({ isForeign }) => !isForeign).map(({ unit }) => unit)
       : LINKS.flatMap(({ target, unit }) => (target.includes('@') ? [target, unit] : [unit]));
-  const missing = [...new Set(ours)].filter((name) => !names.has(name));
+  const missing = [...new Set([...ours, SERVICE])].filter((name) => !names.has(name));
   if (missing.length > 0) {
     throw new PowerError(
       'UNITS_SOURCE_MISSING',
@@ -146,6 +170,40 @@ export async function sourceItems({
     );
   }
   return items;
+}
+
+/**
+ * What makes the bus start the service for who calls one of its names. While nobody has a name the bus goes by the
+ * rules for this very name, so that those of `org.openbmc.control.Power` are there for each of `others` too.
+ */
+async function namesOnTheBus(sourceDir: string, others: readonly string[]): Promise<SourceItem[]> {
+  const activation = join(sourceDir, 'dbus-1', `${CONTROL_POWER}.service`);
+  const service = await readFile(activation, 'utf8');
+  const policy = join(sourceDir, 'dbus-1', 'chassis-power.conf');
+  const rules = await readFile(policy, 'utf8');
+  const file = (source: string, path: string, text: string): SourceItem => ({
+    kind: 'file',
+    path,
+    source,
+    content: Buffer.from(text),
+  });
+  return [
+    ...[CONTROL_POWER, ...others].map((name) =>
+      // The bus takes only the file that is called by the name.
+      file(
+        activation,
+        posix.join(DBUS_SERVICE_DIR, `${name}.service`),
+        service.replace(/^Name=.*$/m, `Name=${name}`),
+      ),
+    ),
+    ...others.map((name) =>
+      file(
+        policy,
+        posix.join(DBUS_POLICY_DIR, `chassis-power-${name}.conf`),
+        rules.replaceAll(`send_destination="${CONTROL_POWER}"`, `send_destination="${name}"`),
+      ),
+    ),
+  ];
 }
 
 /** The links of an install. */
@@ -162,10 +220,16 @@ export function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): LinkIte
   );
   const alias: LinkItem[] =
     flavour === 'current'
-      ? [{ kind: 'link', path: posix.join(UNIT_DIR, CURRENT_ALIAS), target: 'chassis-power.service' }]
+      ? [{ kind: 'link', path: posix.join(UNIT_DIR, CURRENT_ALIAS), target: SERVICE }]
       : [];
+  const enabling: LinkItem = {
+    kind: 'link',
+    path: posix.join(ENABLED_DIR, `${ENABLING.target}.${ENABLING.kind}`, ENABLING.unit),
+    target: `/${posix.join(UNIT_DIR, ENABLING.unit)}`,
+    isEnabling: true,
+  };
   // Links of what there is once come up for every chassis: by their path they are one.
-  return [...new Map([...links, ...alias].map((link) => [link.path, link])).values()];
+  return [...new Map([...links, ...alias, enabling].map((link) => [link.path, link])).values()];
 }
 
 function instance(template: string, number: number): string {

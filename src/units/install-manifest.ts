@@ -97,7 +97,7 @@ function isManifestEntry(value: unknown): value is ManifestEntry {
 
 /** A manifest must not be able to name a path outside the root. */
 function isInside(path: unknown): path is string {
-  return typeof path === 'string' && /^usr(?:\/|$)/.test(path) && posix.normalize(path) === path;
+  return typeof path === 'string' && /^(?:usr|etc)(?:\/|$)/.test(path) && posix.normalize(path) === path;
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {

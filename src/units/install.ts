@@ -3,7 +3,7 @@
  * (`MANIFEST_PATH`) remembers each file by its content and each link by its target.
  */
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { errorText } from '../../hw/errors.ts';
 import { PowerError } from '../errors.ts';
 import {
@@ -18,7 +18,7 @@ import {
   removeEmptyDirs,
   writeItem,
 } from './install-files.ts';
-import { type Item, type ItemOptions, wantedItems } from './install-items.ts';
+import { ENABLED_DIR, type Item, type ItemOptions, wantedItems } from './install-items.ts';
 import {
   MANIFEST_PATH,
   type Manifest,
@@ -30,13 +30,13 @@ import {
 } from './install-manifest.ts';
 
 export interface InstallOptions extends ItemOptions {
-  /** Folder that holds `usr`; `/` for this machine, an image's root file system otherwise. It must exist. */
+  /** Folder that holds `usr` and `etc`; `/` for this machine, an image's root file system otherwise. It must exist. */
   readonly root: string;
 }
 
 interface KeptPath {
   readonly path: string;
-  readonly reason: 'changed since it was installed' | 'not empty';
+  readonly reason: 'changed since it was installed' | 'not empty' | 'disabled since it was installed';
 }
 
 /** What happened, as paths below the root, each list sorted by path. Links count like files. */
@@ -45,7 +45,10 @@ export interface UnitsReport {
   /** Already there with the right content. */
   readonly unchanged: readonly string[];
   readonly removed: readonly string[];
-  /** Would have been removed, but somebody made it theirs. From now on nothing of it is remembered. */
+  /**
+   * Would have been removed, but somebody made it theirs: from now on nothing of it is remembered. Or would have been
+   * enabled, but somebody disabled it.
+   */
   readonly kept: readonly KeptPath[];
 }
 
@@ -83,12 +86,15 @@ function planInstall(
     const there = present.get(item.path) ?? null;
     const fingerprint = fingerprintOf(item);
     const entry = ours.get(item.path);
-    const right = there !== null && there.kind === item.kind && there.fingerprint === fingerprint;
+    const right = there !== null && there.kind === item.kind && isSame(item, there.fingerprint);
     if (right) {
       unchanged.push(item.path);
       // Somebody else's identical file stays theirs: uninstall must leave it.
       if (entry !== undefined)
         entries.push({ path: item.path, kind: item.kind, fingerprints: [fingerprint] });
+    } else if (there === null && entry !== undefined && isEnabling(item)) {
+      kept.push({ path: item.path, reason: 'disabled since it was installed' });
+      entries.push(entry);
     } else if (there === null || isOurs(there, entry)) {
       write.push(item);
       entries.push({ path: item.path, kind: item.kind, fingerprints: [fingerprint] });
@@ -112,8 +118,23 @@ function planInstall(
 }
 
 function isOurs(there: Exclude<Present, null>, entry: ManifestEntry | undefined): boolean {
-  if (entry === undefined || there.kind === 'other') return false;
-  return there.kind === entry.kind && entry.fingerprints.includes(there.fingerprint);
+  if (entry === undefined || there.kind === 'other' || there.kind !== entry.kind) return false;
+  return (
+    entry.fingerprints.includes(there.fingerprint) ||
+    // `systemctl enable` names the folder of the unit in its own way, and enabled is enabled.
+    (entry.path.startsWith(`${ENABLED_DIR}/`) &&
+      entry.fingerprints.some((target) => basename(target) === basename(there.fingerprint)))
+  );
+}
+
+function isEnabling(item: Item): boolean {
+  return item.kind === 'link' && item.isEnabling === true;
+}
+
+/** Whether what stands there, a link by its target or a file by its hash, is what is wanted. */
+function isSame(item: Item, fingerprint: string): boolean {
+  const wanted = fingerprintOf(item);
+  return wanted === fingerprint || (isEnabling(item) && basename(wanted) === basename(fingerprint));
 }
 
 /**

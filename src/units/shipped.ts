@@ -1,6 +1,13 @@
 /** The units that ship, as each kind of install puts them in place, and whose the others are that they name. */
 import { join, posix } from 'node:path';
-import { type Flavour, type ItemOptions, linkItems, sourceItems, UNIT_DIR } from './install-items.ts';
+import {
+  ENABLED_DIR,
+  type Flavour,
+  type ItemOptions,
+  linkItems,
+  sourceItems,
+  UNIT_DIR,
+} from './install-items.ts';
 import type { Found } from './lint-rules.ts';
 import { type ParsedFile, parseUnitFile, templateOf, type UnitLink, type UnitTree } from './unit-file.ts';
 import { RELATIONS, UnitGraph } from './unit-graph.ts';
@@ -73,7 +80,8 @@ async function installedTree(options: ItemOptions): Promise<UnitTree> {
   const aliases = new Map<string, string>();
   const links: UnitLink[] = [];
   for (const { path, target } of linkItems(options)) {
-    const [folder, unit] = posix.relative(UNIT_DIR, path).split('/');
+    const base = path.startsWith(`${ENABLED_DIR}/`) ? ENABLED_DIR : UNIT_DIR;
+    const [folder, unit] = posix.relative(base, path).split('/');
     const [, owner, kind] = /^(.*)\.(requires|wants)$/.exec(folder ?? '') ?? [];
     if (folder === undefined) continue;
     if (unit === undefined) aliases.set(folder, target);

@@ -20,6 +20,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { CONTROL_POWER } from '../../src/dbus/control-power.ts';
+import { stateNames } from '../../src/dbus/state.ts';
 import { PowerError } from '../../src/errors.ts';
 import { installUnits, uninstallUnits } from '../../src/units/install.ts';
 import { LINKS } from '../../src/units/install-items.ts';
@@ -27,6 +29,7 @@ import { MANIFEST_PATH } from '../../src/units/install-manifest.ts';
 
 const SOURCE = fileURLToPath(new URL('../../systemd', import.meta.url));
 const UNIT_DIR = 'usr/lib/systemd/system';
+const ENABLED = 'etc/systemd/system/multi-user.target.wants/chassis-power.service';
 const START = `${UNIT_DIR}/op-power-start@.service`;
 
 /** For a test that bundles and starts a process, on a busy machine. */
@@ -115,7 +118,7 @@ describe('install', () => {
       [
         `${UNIT_DIR}/chassis-power.service`,
         `${UNIT_DIR}/chassis-power.service.d/current.conf`,
-        `${UNIT_DIR}/multi-user.target.wants/chassis-power.service`,
+        ENABLED,
         ...[0, 1].flatMap((number) => [
           requires('on', number, 'on'),
           requires('off', number, 'off'),
@@ -128,7 +131,9 @@ describe('install', () => {
         `${UNIT_DIR}/phosphor-wait-power-off@.service`,
         `${UNIT_DIR}/phosphor-wait-power-on@.service`,
         'usr/lib/tmpfiles.d/chassis-power.conf',
+        'usr/lib/systemd/system-preset/50-chassis-power.preset',
         'usr/share/dbus-1/system.d/chassis-power.conf',
+        'usr/share/dbus-1/system-services/org.openbmc.control.Power.service',
       ].sort(),
     );
     await uninstallUnits({ root });
@@ -182,8 +187,11 @@ describe('install', () => {
     const report = await install([0]);
 
     expect(report.written).toEqual([]);
-    expect(report.removed).toHaveLength(LINKS.filter(({ unit }) => unit.includes('@')).length);
-    expect(report.removed.every((path) => path.includes('@1.'))).toBe(true);
+    // Two names on the bus, too, each with two files.
+    expect(report.removed).toHaveLength(LINKS.filter(({ unit }) => unit.includes('@')).length + 4);
+    expect(
+      report.removed.every((path) => path.includes('@1.') || /(Chassis|Host)1\.(service|conf)$/.test(path)),
+    ).toBe(true);
     expect(snapshot(root)).toEqual(onlyZero);
   });
 
@@ -411,6 +419,74 @@ describe('install', () => {
       expect(snapshot(root)).toEqual(before);
     },
   );
+});
+
+describe('the service is enabled, and started for who asks', () => {
+  const enabledBy = (target: string) => {
+    rmSync(join(root, ENABLED), { force: true });
+    symlinkSync(target, join(root, ENABLED));
+  };
+
+  test('by a link of an image too, which uninstall takes back with its folders', async () => {
+    const before = snapshot(root);
+    await install();
+    expect(readlinkSync(join(root, ENABLED))).toBe('/usr/lib/systemd/system/chassis-power.service');
+    expect(existsSync(join(root, UNIT_DIR, 'multi-user.target.wants/chassis-power.service'))).toBe(false);
+    await uninstallUnits({ root });
+    expect(snapshot(root)).toEqual(before);
+  });
+
+  test('as systemctl enable makes it as well: no conflict, and uninstall takes it away', async () => {
+    await install();
+    enabledBy('/lib/systemd/system/chassis-power.service');
+    expect((await install()).written).toEqual([]);
+    expect((await uninstallUnits({ root })).kept).toEqual([]);
+    expect(existsSync(join(root, 'etc'))).toBe(false);
+  });
+
+  test('and stays disabled for who disabled it', async () => {
+    await install();
+    unlinkSync(join(root, ENABLED));
+    for (const _ of ['once', 'and again']) {
+      const { written, kept } = await install();
+      expect(written).toEqual([]);
+      expect(kept).toEqual([{ path: ENABLED, reason: 'disabled since it was installed' }]);
+    }
+    await uninstallUnits({ root });
+    await install();
+    expect(existsSync(join(root, ENABLED)) || lstatSync(join(root, ENABLED)).isSymbolicLink()).toBe(true);
+  });
+
+  test('another unit in its place is somebody else\u2019s', async () => {
+    await install();
+    enabledBy('/etc/systemd/system/mine.service');
+    const error = await refusal(install());
+    expect(error.code).toBe('UNITS_CONFLICT');
+  });
+
+  test('by each name that the service has, with the file called by the name', async () => {
+    const dir = join(root, 'usr/share/dbus-1/system-services');
+    const activated = () =>
+      Object.fromEntries(
+        readdirSync(dir).map((file) => [file, readFileSync(join(dir, file), 'utf8').match(/^[A-Z].*$/gm)]),
+      );
+    const service = (name: string) => [
+      `${name}.service`,
+      [`Name=${name}`, 'Exec=/bin/false', 'User=root', 'SystemdService=chassis-power.service'],
+    ];
+    await install([0, 2]);
+    const names = [CONTROL_POWER, ...stateNames(0), ...stateNames(2)];
+    expect(names).toHaveLength(7);
+    expect(activated()).toEqual(Object.fromEntries(names.map(service)));
+    for (const name of names.slice(1)) {
+      const rules = readFileSync(join(root, `usr/share/dbus-1/system.d/chassis-power-${name}.conf`), 'utf8');
+      expect(rules).toContain(`<allow send_destination="${name}"/>`);
+      expect(rules).not.toContain('send_destination="org.openbmc');
+    }
+    // Beside phosphor-state-manager the others are its.
+    await installUnits({ root, chassis: [0, 2], sourceDir: SOURCE, flavour: 'current' });
+    expect(activated()).toEqual(Object.fromEntries([service(CONTROL_POWER)]));
+  });
 });
 
 describe('uninstall', () => {
