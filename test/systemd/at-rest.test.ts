@@ -5,7 +5,7 @@
  * stops of whatever has a conflict with power off.
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { type Chassis, putChassis } from './chassis.ts';
+import { boardImpatientOfP1v8, type Chassis, putChassis } from './chassis.ts';
 import { bootMachine, skipped, titleSuffix } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
 import { putStateManager, type StateManager } from './state-manager.ts';
@@ -80,7 +80,7 @@ describe.skipIf(skipped).each(FLAVOURS)(
 
     beforeAll(async () => {
       machine = await bootMachine();
-      chassis = await putChassis(machine);
+      chassis = await putChassis(machine, boardImpatientOfP1v8());
       if (name === 'current') stateManager = await putStateManager(machine);
       await machine.run(`chassis-power units install --flavour ${name}`);
     });

@@ -78,6 +78,14 @@ export function patientBoard(): { devices: Record<string, object>; chassis: Reco
   return board;
 }
 
+/** The same as text, with one rail, P1V8, that is given up after two seconds. */
+export function boardImpatientOfP1v8(): string {
+  const board = patientBoard();
+  const { rails } = board.chassis['0'] as { rails: Record<string, object> };
+  Object.assign(rails.P1V8 ?? {}, { onTimeoutMs: 2000 });
+  return JSON.stringify(board);
+}
+
 /** Puts a board and the program, on a simulated chassis, into the sandbox. Its units are not installed yet. */
 export async function putChassis(machine: SystemdSandbox, boardText?: string): Promise<Chassis> {
   await machine.run(`mkdir -p /etc/chassis-power; cp ${SANDBOX_CHECKOUT}/hw/boards/reference.json ${BOARD}`);

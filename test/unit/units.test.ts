@@ -480,7 +480,7 @@ describe('the service is enabled, and started for who asks', () => {
     expect(activated()).toEqual(Object.fromEntries(names.map(service)));
     for (const name of names.slice(1)) {
       const rules = readFileSync(join(root, `usr/share/dbus-1/system.d/chassis-power-${name}.conf`), 'utf8');
-      expect(rules).toContain(`<allow send_destination="${name}"/>`);
+      expect(rules).toContain(`<allow send_destination="${name}" send_type="method_call"/>`);
       expect(rules).not.toContain('send_destination="org.openbmc');
     }
     // Beside phosphor-state-manager the others are its.
