@@ -22,6 +22,8 @@ export type HardwareErrorCode =
   | 'GPIO_UNAVAILABLE'
   | 'GPIO_NO_CHIP'
   | 'GPIO_NO_LINE'
+  /** Two roles of the board are one physical line. */
+  | 'GPIO_SHARED'
   /** The line belongs to a kernel driver or to another program. */
   | 'GPIO_BUSY'
   | 'GPIO_PERMISSION'

@@ -50,7 +50,22 @@ export interface InputLine {
   close(): Promise<void>;
 }
 
+/** Where a line is on this machine, this boot. */
+export interface LinePlace {
+  /** Label of its chip. */
+  readonly chip: string;
+  readonly offset: number;
+  /** The same for one physical line, however it is named, and another for every other line. */
+  readonly key: string;
+}
+
 export interface GpioBackend {
+  /**
+   * Finds lines without taking them: nothing is opened, exported or driven. Answers in the order asked for. A line that
+   * is not there is the error that `openOutput` would reject with (`GPIO_NO_CHIP`, `GPIO_NO_LINE`), with what there is in
+   * its details: the `labels` of chips, the `names` of lines. Rejects `GPIO_UNAVAILABLE` or `GPIO_FAILED`.
+   */
+  locate(lines: readonly LineRef[]): Promise<readonly (LinePlace | HardwareError)[]>;
   /**
    * Takes a line for driving without changing anything about it: neither level nor direction.
    * All that can be found wrong is found here. Rejects `GPIO_UNAVAILABLE`, `GPIO_NO_CHIP`,

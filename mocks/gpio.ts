@@ -1,3 +1,4 @@
+import { HardwareError } from '../hw/errors.ts';
 import {
   cannotBe,
   lineClosed,
@@ -9,7 +10,7 @@ import {
   notGivenOut,
 } from '../hw/gpio/errors.ts';
 import { lineLabel } from '../hw/lines.ts';
-import type { GpioBackend, InputLine, Level, LineRef, OutputLine } from '../hw/ports.ts';
+import type { GpioBackend, InputLine, Level, LinePlace, LineRef, OutputLine } from '../hw/ports.ts';
 import { lineKey } from './line-key.ts';
 import { createPinLooks, type PinLooks } from './looks.ts';
 import { reportMisuse } from './misuse.ts';
@@ -84,6 +85,18 @@ export function createMockGpio(plant: Plant): GpioBackend {
   };
 
   return {
+    async locate(refs) {
+      await Promise.resolve();
+      return refs.map((ref) => {
+        try {
+          return placeOf(findPin(plant, ref));
+        } catch (error) {
+          if (error instanceof HardwareError) return error;
+          throw error;
+        }
+      });
+    },
+
     async openOutput(ref): Promise<OutputLine> {
       const taken = await take(ref);
       const { pin, text, details } = taken;
@@ -153,6 +166,12 @@ export function createMockGpio(plant: Plant): GpioBackend {
   };
 }
 
+/** A line that nothing but its name tells of is on a chip of its own. */
+function placeOf({ key }: PlantPin): LinePlace {
+  const [, chip = key, offset = '0'] = /^(?!name:)(.*)\/(\d+)$/.exec(key) ?? [];
+  return { chip, offset: Number(offset), key };
+}
+
 function findPin(plant: Plant, ref: LineRef): PlantPin {
   const isObject = typeof ref === 'object' && ref !== null;
   const named = isObject && 'name' in ref && typeof ref.name === 'string';
@@ -169,7 +188,10 @@ function findPin(plant: Plant, ref: LineRef): PlantPin {
   const pin = key === undefined ? undefined : plant.pins.get(key);
   if (pin !== undefined) return pin;
   if ('name' in ref) {
-    throw noLineName(ref.name, [...plant.pins.keys()].filter((known) => known.startsWith('name:')).length);
+    throw noLineName(
+      ref.name,
+      [...plant.pins.keys()].flatMap((known) => (known.startsWith('name:') ? [known.slice(5)] : [])),
+    );
   }
   if (key === undefined) throw noOffset(ref);
   const why = new Error('the board file that the simulated chassis was started with has nothing there');

@@ -179,6 +179,8 @@ export interface PlantOptions {
    * `on`: all rails up, enables and released resets driven by the BMC.
    */
   readonly initially?: 'off' | 'on';
+  /** Lines that a name of the device tree stands for; a name that is not among them is a line of its own. */
+  readonly lineNames?: Readonly<Record<string, Extract<LineRef, { readonly chip: string }>>> | undefined;
 }
 
 /**
@@ -263,6 +265,16 @@ export function createPlant(options: PlantOptions): Plant {
     const found: Hazard = { atMs: clock.nowMs(), kind, chassis: chassis.number, name, text };
     hazards.push(found);
     record({ type: 'hazard', ...found });
+  };
+
+  /** One text for one physical line. */
+  const keyOf = (ref: LineRef): string | undefined => {
+    const key = lineKey(ref);
+    return key === undefined ? undefined : physical(key);
+  };
+  const physical = (key: string): string => {
+    const named = key.startsWith('name:') ? options.lineNames?.[key.slice('name:'.length)] : undefined;
+    return (named && lineKey(named)) ?? key;
   };
 
   // Signals
@@ -433,7 +445,7 @@ export function createPlant(options: PlantOptions): Plant {
     part: string,
     startsAsserted: boolean,
   ): Net => {
-    const key = lineKey(ref) ?? JSON.stringify(ref);
+    const key = keyOf(ref) ?? JSON.stringify(ref);
     const known = nets.get(key);
     if (known !== undefined) return known;
     if ('chip' in ref) chips.add(ref.chip);
@@ -680,7 +692,7 @@ export function createPlant(options: PlantOptions): Plant {
       struck: false,
       transfersLeft: effect.on === 'i2c' ? effect.times : null,
       rail,
-      net: key === undefined ? undefined : nets.get(key),
+      net: key === undefined ? undefined : nets.get(physical(key)),
       chassis,
     };
     armed.add(fresh);
@@ -774,6 +786,12 @@ export function createPlant(options: PlantOptions): Plant {
     buildChassis(number, described);
   }
   const buses = buildBuses();
+  const pins = new Map([...nets].map(([key, net]) => [key, pinOf(net)] as const));
+  for (const [name, line] of Object.entries(options.lineNames ?? {})) {
+    chips.add(line.chip);
+    const pin = pins.get(lineKey(line) ?? '');
+    if (pin !== undefined) pins.set(`name:${name}`, pin);
+  }
   for (const fault of options.faults ?? []) addFault(fault);
 
   return {
@@ -784,7 +802,7 @@ export function createPlant(options: PlantOptions): Plant {
     misuses,
     chips,
     buses,
-    pins: new Map([...nets].map(([key, net]) => [key, pinOf(net)])),
+    pins,
     addFault,
 
     lines: () =>
@@ -817,7 +835,7 @@ export function createPlant(options: PlantOptions): Plant {
     },
 
     hold: (ref, level) => {
-      const key = lineKey(ref);
+      const key = keyOf(ref);
       const net = key === undefined ? undefined : nets.get(key);
       if (net === undefined) throw new RangeError(`the plant has no line ${JSON.stringify(ref)}`);
       net.held = level;

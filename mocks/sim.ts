@@ -22,7 +22,7 @@ import { renderSvg } from '../src/trace/svg.ts';
 import { FAULT_GRAMMAR, type Fault, FaultSyntaxError, parseFault } from './faults.ts';
 import { createMockGpio } from './gpio.ts';
 import { createMockI2c } from './i2c.ts';
-import { createPlant, type Plant } from './plant.ts';
+import { createPlant, type Plant, type PlantOptions } from './plant.ts';
 import { connectPlant, type RemotePlant, startPlantServer } from './plant-server.ts';
 import { createPunctualClock } from './punctuality.ts';
 import { createVirtualClock, VirtualTimeError } from './virtual-clock.ts';
@@ -43,11 +43,12 @@ simulation:
   --systemd off|on        whether the systemd of this machine is told of what it cannot see (off)
   --time virtual|real     how time passes for a chassis of one's own (virtual: as fast as it can)
   --initially off|on      whether that chassis starts powered
+  --line NAME=CHIP/LINE   the line of the device tree's name NAME, repeatable; else each name is a line of its own
   --fault F               a fault of that chassis, repeatable; "--fault list" explains the grammar
 `;
 
 /** Verbs of chassis-power that look at no chassis. */
-const WITHOUT_CHASSIS = ['check', 'schema', 'units', 'help'];
+const WITHOUT_CHASSIS = ['schema', 'units', 'help'];
 /** Time the demo leaves the chassis on, for a reader to see it. */
 const DEMO_ON_MS = 300;
 
@@ -58,6 +59,7 @@ interface SimOptions {
   readonly initially: string | undefined;
   readonly systemd: string | undefined;
   readonly faults: readonly string[];
+  readonly lineNames: PlantOptions['lineNames'];
   /** What is left for the command line of chassis-power. */
   readonly rest: readonly string[];
   readonly verb: string | undefined;
@@ -72,7 +74,8 @@ function takeOptions(args: readonly string[]): SimOptions {
   const values: Record<string, string> = {};
   const faults: string[] = [];
   const rest: string[] = [];
-  const own = ['plant', 'socket', 'time', 'initially', 'systemd', 'fault'];
+  const lineNames: Record<string, { chip: string; line: number | string }> = {};
+  const own = ['plant', 'socket', 'time', 'initially', 'systemd', 'fault', 'line'];
   for (let index = 0; index < args.length; index += 1) {
     const arg = args[index] ?? '';
     if (arg === '--') {
@@ -89,6 +92,7 @@ function takeOptions(args: readonly string[]): SimOptions {
     if (!value || (inline === undefined && value.startsWith('-')))
       throw new SimUsageError(`--${name} needs a value`);
     if (name === 'fault') faults.push(value);
+    else if (name === 'line') Object.assign(lineNames, parseLineName(value));
     else if (name in values) throw new SimUsageError(`--${name} is given twice: which one is meant?`);
     else values[name] = value;
   }
@@ -103,7 +107,15 @@ function takeOptions(args: readonly string[]): SimOptions {
     }
   }
   const { plant, socket, time, initially, systemd } = values;
-  return { plant, socket, time, initially, systemd, faults, rest, verb: firstWord(rest) };
+  return { plant, socket, time, initially, systemd, faults, lineNames, rest, verb: firstWord(rest) };
+}
+
+/** `PGOOD=1e780000.gpio/B7`. */
+function parseLineName(text: string): Record<string, { chip: string; line: number | string }> {
+  const [, name, chip, line] = /^([^=]+)=(.+)\/([^/]+)$/.exec(text) ?? [];
+  if (name === undefined || chip === undefined || line === undefined)
+    throw new SimUsageError(`--line takes NAME=CHIP/LINE, not "${text}"`);
+  return { [name]: { chip, line: /^\d+$/.test(line) ? Number(line) : line } };
 }
 
 /** Options that a verb of the simulator takes: the common ones of chassis-power mean nothing to it, and may stand there. */
@@ -147,14 +159,22 @@ function optionOf(args: readonly string[], option: string): string | undefined {
   return index < 0 ? undefined : args[index + 1];
 }
 
-function boardPathOf(args: readonly string[], world: World): string {
-  return optionOf(args, '--board') ?? world.env.CHASSIS_POWER_BOARD ?? DEFAULT_BOARD;
+function boardPathOf({ verb, rest }: SimOptions, world: World): string {
+  const operand =
+    verb === 'check' ? rest.filter((arg) => arg !== verb && !arg.startsWith('-'))[0] : undefined;
+  return optionOf(rest, '--board') ?? operand ?? world.env.CHASSIS_POWER_BOARD ?? DEFAULT_BOARD;
 }
 
 async function plantOf(boardPath: string, options: SimOptions, clock: Clock): Promise<Plant> {
   const { board } = await loadBoard(boardPath);
   const faults: Fault[] = options.faults.map((text) => parseFault(text, board));
-  return createPlant({ board, clock, faults, initially: options.initially === 'on' ? 'on' : 'off' });
+  return createPlant({
+    board,
+    clock,
+    faults,
+    lineNames: options.lineNames,
+    initially: options.initially === 'on' ? 'on' : 'off',
+  });
 }
 
 /** A world whose hardware is the plant that `plant` gives; the plant is made with the first line. */
@@ -193,7 +213,7 @@ async function runHere(options: SimOptions, real: World): Promise<number> {
   let plant: Plant | undefined;
   const world = worldOn(
     async () => {
-      making ??= plantOf(boardPathOf(options.rest, real), options, clock);
+      making ??= plantOf(boardPathOf(options, real), options, clock);
       plant = await making;
       return plant;
     },
@@ -255,7 +275,7 @@ async function servePlant(options: SimOptions, real: World): Promise<number> {
   const clock = createPunctualClock(real.clock, (lateMs) =>
     real.stdout.write(`late by ${lateMs.toFixed(1)} ms: this machine is too busy to simulate in real time\n`),
   );
-  const plant = await plantOf(boardPathOf(options.rest, real), options, clock);
+  const plant = await plantOf(boardPathOf(options, real), options, clock);
   const server = await startPlantServer({ plant, socketPath: options.socket });
   real.stdout.write('ready\n');
   await new Promise<void>((resolve) => {
@@ -270,7 +290,7 @@ async function servePlant(options: SimOptions, real: World): Promise<number> {
 
 /** Power on, a moment on, power off, in one picture. */
 async function demo(options: SimOptions, real: World): Promise<number> {
-  const path = boardPathOf(options.rest, real);
+  const path = boardPathOf(options, real);
   const loaded = await loadBoard(path);
   const chassis = chassisOf(loaded, 0);
   const plan = planOf(chassis);

@@ -123,6 +123,7 @@ export function createStallingLoop(world: Clock): StallingLoop {
     },
 
     gpio: (backend) => ({
+      locate: (lines) => call(() => backend.locate(lines)),
       openOutput: (ref) =>
         call(async () => {
           const raw = await backend.openOutput(ref);

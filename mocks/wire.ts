@@ -10,6 +10,7 @@ import type {
   I2cDevice,
   InputLine,
   Level,
+  LinePlace,
   LineRef,
   OutputLine,
   TransactionOptions,
@@ -142,6 +143,10 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
     });
 
   const calls: Readonly<Record<string, (...args: never[]) => unknown>> = {
+    locate: async (refs: readonly LineRef[]) =>
+      (await ports.gpio.locate(refs)).map((place) =>
+        place instanceof HardwareError ? { error: encodeError(place) } : { place },
+      ),
     openOutput: async (line: LineRef) => keep(lines, await ports.gpio.openOutput(line)),
     openInput: async (line: LineRef) => keep(lines, await ports.gpio.openInput(line)),
     read: (handle: number) => held(lines, handle).read(),
@@ -266,6 +271,15 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
   });
 
   const gpio: GpioBackend = {
+    async locate(lines) {
+      const found = await ask<readonly ({ place: LinePlace } | { error: WireError })[]>(
+        'GPIO_FAILED',
+        'locate',
+        lines,
+      );
+      return found.map((each) => ('place' in each ? each.place : (decodeError(each.error) as HardwareError)));
+    },
+
     async openOutput(line) {
       const handle = await ask<number>('GPIO_FAILED', 'openOutput', line);
       return {

@@ -73,14 +73,15 @@ export function noOffset(ref: Extract<LineRef, { readonly chip: string }>): Hard
   );
 }
 
-/** @param namedCount how many lines have a name at all */
-export function noLineName(name: string, namedCount: number): HardwareError {
+/** @param names of all lines that have one */
+export function noLineName(name: string, names: readonly string[]): HardwareError {
   const hint =
-    namedCount === 0
+    names.length === 0
       ? 'the device tree names no line of any chip, name the line by chip label and offset instead'
-      : `none of the ${namedCount} named lines is called so`;
+      : `none of the ${names.length} named lines is called so`;
   return new HardwareError('GPIO_NO_LINE', `no GPIO line has the name "${name}": ${hint}`, {
     line: lineLabel({ name }),
+    names,
   });
 }
 

@@ -12,7 +12,7 @@ import {
   wordOf,
 } from './errors.ts';
 import { type ChipLooks, createChipLooks } from './look.ts';
-import { type ResolvedLine, resolveLine } from './resolve.ts';
+import { type ResolvedLine, resolveLine, resolveLines } from './resolve.ts';
 import { type SysfsFiles, sysfsFiles } from './sysfs.ts';
 import { createLineWatches, type LineWatches } from './watches.ts';
 
@@ -460,7 +460,19 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     }
   };
 
-  return { openOutput, openInput };
+  const locate: GpioBackend['locate'] = async (lines) => {
+    await checkInterface();
+    const found = await resolveLines(root, files, lines).catch((error: unknown) => {
+      throw systemFailure(error, 'GPIO_FAILED', 'the GPIO lines cannot be looked up', {});
+    });
+    return found.map((place) =>
+      place instanceof HardwareError
+        ? place
+        : { chip: place.chip, offset: place.offset, key: String(place.number) },
+    );
+  };
+
+  return { locate, openOutput, openInput };
 }
 
 function pause(clock: Clock, delayMs: number): Promise<void> {

@@ -28,8 +28,27 @@ type NamedLineRef = Extract<LineRef, { readonly name: string }>;
  * instead in the message.
  */
 export async function resolveLine(root: string, files: SysfsFiles, line: LineRef): Promise<ResolvedLine> {
+  const [found] = await resolveLines(root, files, [line]);
+  if (found === undefined || found instanceof HardwareError) throw found;
+  return found;
+}
+
+/** The same for many lines, with one look at the chips. The error of a line that is not there stands in its place. */
+export async function resolveLines(
+  root: string,
+  files: SysfsFiles,
+  lines: readonly LineRef[],
+): Promise<(ResolvedLine | HardwareError)[]> {
   const chips = await readChips(root, files);
-  return 'name' in line ? resolveByName(root, files, chips, line) : resolveByOffset(chips, line);
+  const named = lines.some((line) => 'name' in line) ? await readNames(root, files, chips) : [];
+  return lines.map((line) => {
+    try {
+      return 'name' in line ? resolveByName(named, line) : resolveByOffset(chips, line);
+    } catch (error) {
+      if (error instanceof HardwareError) return error;
+      throw error;
+    }
+  });
 }
 
 async function readChips(root: string, files: SysfsFiles): Promise<Chip[]> {
@@ -89,24 +108,31 @@ function resolveByOffset(chips: readonly Chip[], line: ChipLineRef): ResolvedLin
   return { number: chip.base + offset, chip: chip.label, offset };
 }
 
-async function resolveByName(
-  root: string,
-  files: SysfsFiles,
-  chips: readonly Chip[],
-  line: NamedLineRef,
-): Promise<ResolvedLine> {
-  const found: ResolvedLine[] = [];
-  let namedCount = 0;
+interface NamedLine extends ResolvedLine {
+  readonly name: string;
+}
+
+/** All lines that have a name. */
+async function readNames(root: string, files: SysfsFiles, chips: readonly Chip[]): Promise<NamedLine[]> {
+  const named: NamedLine[] = [];
   for (const chip of chips) {
     const names = (await readLineNames(root, files, chip)).slice(0, chip.lineCount);
     for (const [offset, name] of names.entries()) {
-      if (name !== '') namedCount += 1;
-      if (name === line.name) found.push({ number: chip.base + offset, chip: chip.label, offset });
+      if (name !== '') named.push({ name, number: chip.base + offset, chip: chip.label, offset });
     }
   }
+  return named;
+}
 
+function resolveByName(named: readonly NamedLine[], line: NamedLineRef): ResolvedLine {
+  const found = named.filter(({ name }) => name === line.name);
   const [only] = found;
-  if (only === undefined) throw noLineName(line.name, namedCount);
+  if (only === undefined) {
+    throw noLineName(
+      line.name,
+      named.map(({ name }) => name),
+    );
+  }
   if (found.length > 1) {
     const places = found.map((each) => `${each.chip} ${each.offset}`);
     throw new HardwareError(
@@ -115,7 +141,7 @@ async function resolveByName(
       { line: lineLabel(line), places },
     );
   }
-  return only;
+  return { number: only.number, chip: only.chip, offset: only.offset };
 }
 
 /**

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import * as v from 'valibot';
 import { didYouMean, nearest, suggestName } from '../near.ts';
-import { type BoardPart, crossCheck } from './checks.ts';
+import { type BoardPart, crossCheck, type Finding } from './checks.ts';
 import { type Node, placeIn, readJson, type Span, shorten } from './json-text.ts';
 import type { Place, Problem } from './problem.ts';
 import { alternativesOf, boardSchema, type Saying, sayingOf } from './schema.ts';
@@ -9,11 +9,16 @@ import { alternativesOf, boardSchema, type Saying, sayingOf } from './schema.ts'
 /** Longest part of a line that a problem shows. */
 const EXCERPT_LENGTH = 100;
 
+/** What was found about a board file outside of it. */
+export interface OutsideFinding extends Finding {
+  readonly kind: Problem['kind'];
+}
+
 /**
- * Every problem of a board file, in the order of their places. A mistake of one kind hides none of another: what is no
+ * Every problem of a board file, in the order of their places, and what was found `outside` of it. A mistake of one kind hides none of another: what is no
  * JSON is read past, and the cross checks see all parts that are what the schema says.
  */
-export function diagnose(bytes: Uint8Array): Problem[] {
+export function diagnose(bytes: Uint8Array, outside: readonly OutsideFinding[] = []): Problem[] {
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
   const wide = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
   if (wide) return [problemOf({ ...WIDE, kind: 'syntax', keys: [], start: 0, end: 0 }, '')];
@@ -31,7 +36,7 @@ export function diagnose(bytes: Uint8Array): Problem[] {
   if (root !== null) {
     const walk = new Walk(text, torn, 'first');
     walk.duplicates(root, []);
-    const conflicts = conflictsIn(walk, root, torn);
+    const conflicts = conflictsIn(walk, root, torn, outside);
     found.push(...walk.found);
     // Of two equal keys either may be the one that stays.
     if (walk.found.some(({ kind }) => kind === 'duplicateKey')) {
@@ -46,10 +51,15 @@ export function diagnose(bytes: Uint8Array): Problem[] {
 }
 
 /** What the cross checks find in what `walk` could read. */
-function conflictsIn(walk: Walk, root: Node, torn: boolean): Found[] {
+function conflictsIn(
+  walk: Walk,
+  root: Node,
+  torn: boolean,
+  outside: readonly OutsideFinding[] = [],
+): Found[] {
   const board = walk.value(boardSchema, root, []);
   if (board === undefined) return [];
-  return crossCheck(board as BoardPart).flatMap(({ at, other, absent, ...said }) => {
+  return [...crossCheck(board as BoardPart), ...outside].flatMap(({ at, other, absent, ...said }) => {
     // What a name means cannot be said while a part of the file is unread.
     if (torn && absent) return [];
     const where = other ? { other: walk.spanOf(other) } : {};

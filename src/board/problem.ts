@@ -13,7 +13,9 @@ export type ProblemKind =
   /** A key or a value is not what its place takes. */
   | 'value'
   /** Parts of the board contradict each other. */
-  | 'conflict';
+  | 'conflict'
+  /** This machine has no such line. */
+  | 'line';
 
 /** One thing wrong with a board file. `check --json` prints these fields under these names. */
 export interface Problem extends Place {

@@ -54,6 +54,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode, number>> = {
   GPIO_UNAVAILABLE: EXIT.hardware,
   GPIO_NO_CHIP: EXIT.hardware,
   GPIO_NO_LINE: EXIT.hardware,
+  GPIO_SHARED: EXIT.board,
   GPIO_BUSY: EXIT.hardware,
   GPIO_PERMISSION: EXIT.hardware,
   GPIO_NOT_FOLLOWED: EXIT.hardware,

@@ -125,9 +125,12 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
     examples: ['serve', 'serve --state off'],
   },
   check: {
-    text: ['Reports every problem of a board file, each with its path and what to write instead.'],
-    exits: [],
-    examples: ['check my-board.json', 'check --json my-board.json'],
+    text: [
+      'Reports every problem of a board file, each with its path and what to write instead, and then every GPIO line that this machine does not have, or has under two names. Takes no line and changes none.',
+      'On a machine that is not the one that the board is for, --no-lines looks at the file alone.',
+    ],
+    exits: ['hardware'],
+    examples: ['check my-board.json', 'check --no-lines my-board.json'],
   },
   schema: {
     text: ['Prints the JSON Schema of the board file, for an editor that completes it.'],

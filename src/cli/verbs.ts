@@ -82,10 +82,12 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     load: async () => (await import('./verbs/serve.ts')).serve,
   },
   check: {
-    summary: 'report every problem of a board file; touches no line',
+    summary: 'report every problem of a board file and of its lines on this machine; touches no line',
     takes: '[BOARD]',
     operands: [0, 1],
-    options: {},
+    options: {
+      'no-lines': { help: 'look at the file alone: this machine is not the one that the board is for' },
+    },
     load: async () => (await import('./verbs/check.ts')).check,
   },
   schema: {

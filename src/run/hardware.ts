@@ -1,8 +1,10 @@
 import { errorText, HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
+import { type BoardLine, linesOf } from '../board/lines.ts';
 import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
 import type { Observation, SignalRef } from '../sequence/state.ts';
+import { findLines } from './find-lines.ts';
 
 /**
  * What the chassis is watched for: `switching`, power is in motion and every signal is waited for; `guarding`, it is on
@@ -129,8 +131,9 @@ async function inRole<T>(role: string, work: () => Promise<T>): Promise<T> {
 }
 
 /**
- * Opens every line and device of a chassis before anything is driven. When one of them cannot be had the
- * others are given back and the error tells chassis and role it was for; nothing was changed.
+ * Opens every line and device of a chassis before anything is driven. All lines of the board are looked for first, and
+ * none is opened where two of them, of whatever chassis, are one: `GPIO_SHARED`. When parts cannot be had the
+ * others are given back and the error tells chassis and role of all of them; nothing was changed.
  *
  * With `whatCanBeHad`, for a power-off, a part that cannot be opened is no reason to leave the others on: it
  * is taken into the chassis all the same, and reading or driving it rejects with what was wrong.
@@ -180,6 +183,8 @@ export async function openChassis(
     return known;
   };
 
+  /** What could not be had, in the order of the board. */
+  const missing: HardwareError[] = [];
   /** `open`, or a part that rejects for the reason it could not be opened. */
   const orBroken = async <Part>(
     open: () => Promise<Part>,
@@ -188,7 +193,8 @@ export async function openChassis(
     try {
       return await open();
     } catch (error) {
-      if (!whatCanBeHad || !(error instanceof HardwareError)) throw error;
+      if (!(error instanceof HardwareError)) throw error;
+      missing.push(error);
       return broken(() => Promise.reject(error));
     }
   };
@@ -198,8 +204,16 @@ export async function openChassis(
     watch: () => () => undefined,
   });
 
+  let troubles: ReadonlyMap<string, HardwareError> = new Map();
+  /** To open the line of a role with, unless that has turned out to be impossible already. */
+  const gpioFor = async (role: string): Promise<GpioBackend> => {
+    const trouble = troubles.get(role);
+    if (trouble !== undefined) throw trouble;
+    return ports.gpio();
+  };
+
   const openSwitch = async (role: string, line: LineBoard): Promise<Switch> => {
-    const output: OutputLine = await inRole(role, async () => (await ports.gpio()).openOutput(line));
+    const output = await inRole<OutputLine>(role, async () => (await gpioFor(role)).openOutput(line));
     closers.push(() => output.close());
     return {
       read: () => inRole(role, async () => assertedAt(line, await output.read())),
@@ -208,7 +222,7 @@ export async function openChassis(
   };
 
   const openSignal = async (role: string, line: LineBoard): Promise<Signal> => {
-    const input: InputLine = await inRole(role, async () => (await ports.gpio()).openInput(line));
+    const input = await inRole<InputLine>(role, async () => (await gpioFor(role)).openInput(line));
     closers.push(() => input.close());
     return {
       read: () => inRole(role, async () => assertedAt(line, await input.read())),
@@ -248,6 +262,7 @@ export async function openChassis(
   };
 
   try {
+    troubles = await troublesOf(board, number, ports, whatCanBeHad);
     const enables = new Map<string, Switch>();
     const goods = new Map<string, Signal>();
     const resets = new Map<string, Switch>();
@@ -266,6 +281,8 @@ export async function openChassis(
     }
     const { latch: latchLine } = chassis;
     const latch = latchLine && (await orBroken(() => openSwitch('latch', latchLine), brokenSwitch));
+    const [refused] = missing;
+    if (refused !== undefined && !whatCanBeHad) throw together(missing, refused);
     const evidenceDevices = new Map<string, [device: string, page: number]>();
     const addEvidence = (device: string, page: number) =>
       evidenceDevices.set(`${device}/${page}`, [device, page]);
@@ -361,6 +378,46 @@ export async function openChassis(
     await close();
     throw error instanceof HardwareError ? ofChassis(error) : error;
   }
+}
+
+/**
+ * Why lines of a chassis must not be opened, by their roles.
+ * @param whatCanBeHad that none can be looked for, and that two are one, is no reason to stop
+ */
+async function troublesOf(
+  board: Board,
+  number: number,
+  ports: HardwarePorts,
+  whatCanBeHad: boolean,
+): Promise<ReadonlyMap<string, HardwareError>> {
+  const own = (line: BoardLine | null) => (line?.chassis === number ? [line.role] : []);
+  try {
+    const troubles = await findLines(board, await ports.gpio());
+    const shared = troubles.filter(({ other }) => other !== null).map(({ error }) => error);
+    const [first] = shared;
+    if (first !== undefined && !whatCanBeHad) throw together(shared, first);
+    return new Map(
+      troubles.flatMap(({ line, other, error }) =>
+        [...own(line), ...own(other)].map((role) => [role, error] as const),
+      ),
+    );
+  } catch (error) {
+    if (!whatCanBeHad || !(error instanceof HardwareError)) throw error;
+    // A machine without GPIO: what is switched over PMBus can still be switched.
+    return new Map(linesOf(board).flatMap((line) => own(line).map((role) => [role, error] as const)));
+  }
+}
+
+/** All that could not be had as one error, with the code of the first. */
+function together(missing: readonly HardwareError[], first: HardwareError): HardwareError {
+  if (missing.length === 1) return first;
+  const parts = missing.map(({ code, message, details }) => ({ code, message, role: details.role }));
+  return new HardwareError(
+    first.code,
+    `${missing.length} parts cannot be had: ${parts.map(({ message }) => message).join('; ')}`,
+    { ...first.details, parts },
+    { cause: first },
+  );
 }
 
 async function readEvidence(device: string, page: number, open: () => Promise<PmbusPage>): Promise<Evidence> {

@@ -181,8 +181,43 @@ describe('check', () => {
 
   it('finds nothing wrong with the boards that ship', () => {
     for (const name of ['reference', 'openpower', 'ast2600-evb']) {
-      expect(product('check', join(root, 'hw', 'boards', `${name}.json`)).code).toBe(0);
+      const path = join(root, 'hw', 'boards', `${name}.json`);
+      expect(product('check', '--no-lines', path)).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining('no problems in the file; its lines were not looked for'),
+      });
+      expect(sim('check', path)).toMatchObject({
+        code: 0,
+        stdout: expect.stringContaining('all lines are there'),
+      });
     }
+  });
+
+  it('74, and what to do, where the lines of this machine cannot be looked for', () => {
+    // The root of a container has no GPIO; where one has, its chips are not those of the board.
+    const { code, stdout, stderr } = product('check', REFERENCE);
+    expect(stdout).not.toContain('no problems, all');
+    if (code === 74) expect(stderr).toMatch(/lines could not be looked for .*--no-lines/);
+    else expect(stdout).toMatch(/no GPIO chip has the label "1e780000\.gpio"/);
+    expect([74, 78]).toContain(code);
+  });
+
+  it('78: two names of one physical line, of whatever roles, with both roles', () => {
+    const board = editedBoard('twice', (text) =>
+      text.replace(/"pgood": \{\s*"chip": "1e780000\.gpio",\s*"line": "B7"/, '"pgood": { "name": "PGOOD"'),
+    );
+    const args = ['--line', 'PGOOD=1e780000.gpio/C0'];
+    const checked = sim('check', board, ...args);
+    expect(checked.code).toBe(78);
+    expect(checked.stdout).toMatch(
+      /chassis\.0\.pgood: GPIO line 16 of 1e780000\.gpio has two roles, enable of rail P12V of chassis 0 \(line C0 of 1e780000\.gpio\) and pgood of chassis 0 \(line "PGOOD"\)/,
+    );
+    for (const verb of ['on', 'start', 'status']) {
+      const { code, stderr } = sim(verb, '--board', board, ...args);
+      expect(code, stderr).toBe(78);
+      expect(stderr).toMatch(/two roles, enable of rail P12V/);
+    }
+    expect(sim('check', board, '--line', 'PGOOD=1e780000.gpio/B7').code).toBe(0);
   });
 
   it('a board with problems never reaches a line', () => {
@@ -555,7 +590,7 @@ describe('the bundle', () => {
     const elsewhere = join(dir, 'elsewhere');
     spawnSync('cp', ['-r', join(root, 'dist', 'chassis-power'), elsewhere], { timeout: 20_000 });
     expect(existsSync(join(elsewhere, 'chassis-power.mjs'))).toBe(true);
-    expect(run(join(elsewhere, 'chassis-power.mjs'), ['check', REFERENCE]).code).toBe(0);
+    expect(run(join(elsewhere, 'chassis-power.mjs'), ['check', '--no-lines', REFERENCE]).code).toBe(0);
     const script = `
       const { createRequire } = require('node:module');
       const { join } = require('node:path');

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { GpioBackend, InputLine, Level, LineRef } from '../../hw/ports.ts';
+import type { HardwareError } from '../../hw/errors.ts';
+import type { GpioBackend, InputLine, Level, LinePlace, LineRef } from '../../hw/ports.ts';
 import { eventually, expectError, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface GpioWorld extends SettlingWorld {
@@ -503,6 +504,54 @@ export function describeGpioBackend(
       },
     );
 
+    describe('locate', () => {
+      it('finds lines where they are, without taking or changing one', async () => {
+        const { output, input } = world.lines;
+        const before = [await stateOf(output), await stateOf(input)];
+        const [one, other, again] = await finish(world, backend.locate([output, input, output]));
+        expect(one).toMatchObject({ chip: expect.any(String), offset: expect.any(Number) });
+        expect(again).toEqual(one);
+        expect(keyOf(other)).not.toBe(keyOf(one));
+        await world.settle();
+        expect([await stateOf(output), await stateOf(input)]).toEqual(before);
+      });
+
+      itUnless(lacks.outputOtherwise, 'finds one line for its two names', async () => {
+        const otherwise = present(world.lines.outputOtherwise, 'outputOtherwise');
+        const [one, other] = await finish(world, backend.locate([world.lines.output, otherwise]));
+        expect(keyOf(other)).toBe(keyOf(one));
+      });
+
+      itUnless(lacks.busy, 'finds a line that someone else holds', async () => {
+        const [found] = await finish(world, backend.locate([present(world.lines.busy, 'busy')]));
+        expect(found).toHaveProperty('key');
+      });
+
+      it('tells all that is not there, each in its place, and finds the others', async () => {
+        const chip = chipOf(world.lines);
+        const found = await finish(
+          world,
+          backend.locate([
+            { name: 'no-such-line' },
+            world.lines.output,
+            { chip: 'no-such-chip.gpio', line: 0 },
+            { chip, line: 'C8' },
+          ]),
+        );
+        expect(found.map((each) => ('code' in each ? each.code : 'found'))).toEqual([
+          'GPIO_NO_LINE',
+          'found',
+          'GPIO_NO_CHIP',
+          'GPIO_NO_LINE',
+        ]);
+        expect(found[0]).toMatchObject({
+          message: expect.stringMatching(/^no GPIO line has the name "no-such-line": .+$/),
+          details: { names: expect.any(Array) },
+        });
+        expect(found[2]).toMatchObject({ details: { labels: expect.arrayContaining([chip]) } });
+      });
+    });
+
     describe.each(['openOutput', 'openInput'] as const)('%s', (open) => {
       it('rejects an unknown chip with GPIO_NO_CHIP', async () => {
         await expectError(
@@ -562,6 +611,11 @@ export function describeGpioBackend(
       await finish(world, same.close());
     });
   });
+}
+
+function keyOf(found: LinePlace | HardwareError | undefined): string {
+  if (found === undefined || !('key' in found)) throw new Error(`not found: ${found?.message}`);
+  return found.key;
 }
 
 function chipOf(lines: GpioWorld['lines']): string {

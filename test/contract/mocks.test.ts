@@ -71,7 +71,7 @@ for (const [name, open] of [
     const faults = ['line latch busy', 'enable SHORTED stuck off', 'line pgood no interrupts'].map((text) =>
       parseFault(text),
     );
-    const plant = createPlant({ board, clock, faults });
+    const plant = createPlant({ board, clock, faults, lineNames: { FREE_EN: { chip: CHIP, line: 16 } } });
     const heldHigh = { chip: CHIP, line: 'C1' };
     pinOf(plant, heldHigh).drive(1);
     const historyStart = plant.history.length;
@@ -82,7 +82,7 @@ for (const [name, open] of [
       world: {
         lines: {
           output: { chip: CHIP, line: 'C0' },
-          outputOtherwise: { chip: CHIP, line: 16 },
+          outputOtherwise: { name: 'FREE_EN' },
           input: { chip: CHIP, line: 'B3' },
           looked: { chip: CHIP, line: 'B7' },
           heldHigh,

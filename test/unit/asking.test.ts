@@ -243,9 +243,9 @@ describe('what a command line leaves open is refused', () => {
   });
 
   it('an option may stand before its verb, and after -- there is none', async () => {
-    const { code, stdout } = await ask(['--json', 'check', '--', REFERENCE]);
+    const { code, stdout } = await ask(['--json', 'check', '--no-lines', '--', REFERENCE]);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toEqual({ board: REFERENCE, problems: [] });
+    expect(JSON.parse(stdout)).toEqual({ board: REFERENCE, lines: 'notLookedFor', problems: [] });
     expect(await ask(['check', '--', '-h'])).toMatchObject({ code: 78, stdout: '' });
     expect(await ask(['check', '--board=-h'])).toMatchObject({ code: 78, stdout: '' });
   });

@@ -1,31 +1,97 @@
+import { readFileSync } from 'node:fs';
+import { HardwareError } from '../../../hw/errors.ts';
+import type { LineRef } from '../../../hw/ports.ts';
+import type { OutsideFinding } from '../../board/diagnose.ts';
 import { loadBoard } from '../../board/load.ts';
 import type { Problem } from '../../board/problem.ts';
 import type { Board } from '../../board/schema.ts';
 import { PowerError } from '../../errors.ts';
+import { suggestName } from '../../near.ts';
+import { findLines, type LineTrouble } from '../../run/find-lines.ts';
 import { EXIT } from '../exit.ts';
 import { problemText } from '../problem-text.ts';
 import type { Verb } from '../verb.ts';
+import type { World } from '../world.ts';
 
-/** Reports every problem of a board file, each with its place and what to write instead. Opens no line. */
+/**
+ * Reports every problem of a board file, each with its place and what to write instead, and then every line that this
+ * machine does not have, or has under two names. Opens no line. A machine whose lines cannot be looked for is an error
+ * (`GPIO_UNAVAILABLE`) unless `--no-lines` says that it is not the one that the board is for.
+ */
 export const check: Verb = {
-  async run({ operands, boardPath, json }, world) {
+  async run({ operands, boardPath, flag, json }, world) {
     const path = operands[0] ?? boardPath;
-    let problems: readonly Problem[] = [];
-    try {
-      const { board } = await loadBoard(path);
-      if (!json) world.stdout.write(`${path}: ${summary(board)}: no problems\n`);
-    } catch (error) {
-      if (!(error instanceof PowerError) || error.code !== 'BOARD_INVALID') throw error;
-      problems = error.details.problems as readonly Problem[];
-      if (!json) {
-        for (const problem of problems) world.stdout.write(`${problemText(path, problem)}\n`);
-        world.stdout.write(`${problems.length === 1 ? '1 problem' : `${problems.length} problems`}\n`);
-      }
+    const withLines = !flag('no-lines');
+    const { board, problems } = await checkAll(path, withLines, world);
+    if (json) {
+      const lines = board !== null && withLines ? 'lookedFor' : 'notLookedFor';
+      world.stdout.write(`${JSON.stringify({ board: path, lines, problems }, null, 2)}\n`);
+    } else if (board !== null && problems.length === 0) {
+      const lines = withLines
+        ? 'no problems, all lines are there'
+        : 'no problems in the file; its lines were not looked for';
+      world.stdout.write(`${path}: ${summary(board)}: ${lines}\n`);
+    } else {
+      for (const problem of problems) world.stdout.write(`${problemText(path, problem)}\n`);
+      world.stdout.write(`${problems.length === 1 ? '1 problem' : `${problems.length} problems`}\n`);
     }
-    if (json) world.stdout.write(`${JSON.stringify({ board: path, problems }, null, 2)}\n`);
     return problems.length === 0 ? EXIT.ok : EXIT.board;
   },
 };
+
+/** The board, null where the file is wrong, and what is wrong with it. */
+async function checkAll(
+  path: string,
+  withLines: boolean,
+  world: World,
+): Promise<{ board: Board | null; problems: readonly Problem[] }> {
+  let board: Board;
+  try {
+    ({ board } = await loadBoard(path));
+  } catch (error) {
+    if (!(error instanceof PowerError) || error.code !== 'BOARD_INVALID') throw error;
+    return { board: null, problems: error.details.problems as readonly Problem[] };
+  }
+  if (!withLines) return { board, problems: [] };
+  const troubles = await troublesOf(board, path, world);
+  if (troubles.length === 0) return { board, problems: [] };
+  // Only for the places in it: what it says is known to be right.
+  const { diagnose } = await import('../../board/diagnose.ts');
+  return { board, problems: diagnose(readFileSync(path), troubles.map(findingOf)) };
+}
+
+async function troublesOf(board: Board, path: string, world: World): Promise<readonly LineTrouble[]> {
+  try {
+    return await findLines(board, await world.gpio());
+  } catch (error) {
+    if (!(error instanceof HardwareError)) throw error;
+    throw new HardwareError(
+      error.code,
+      `the file ${path} has no problems, but its lines could not be looked for (${error.message}): run check on the machine that the board is for, or with --no-lines`,
+      { ...error.details, path },
+      { cause: error },
+    );
+  }
+}
+
+function findingOf({ line, error, other }: LineTrouble): OutsideFinding {
+  const { at, role, ref } = line;
+  if (other === null) {
+    return { kind: 'line', at, message: `${role}: ${error.message}`, suggestion: suggestionFor(ref, error) };
+  }
+  const suggestion = `give one of the two another line; the other one is at ${other.at.join('.')}`;
+  return { kind: 'conflict', at, message: error.message, suggestion, other: other.at };
+}
+
+function suggestionFor(ref: LineRef, { code, details }: HardwareError): string {
+  if ('name' in ref) return suggestName(ref.name, texts(details.names), 'names of lines');
+  if (code === 'GPIO_NO_CHIP') return suggestName(ref.chip, texts(details.labels), 'chips');
+  return `"gpioinfo ${ref.chip}" shows the lines that there are`;
+}
+
+function texts(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.map(String) : [];
+}
 
 function summary(board: Board): string {
   const numbers = Object.keys(board.chassis);

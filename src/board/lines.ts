@@ -1,0 +1,32 @@
+import type { Board, ChassisBoard, LineBoard } from './schema.ts';
+
+/** What a chassis uses a GPIO line for. */
+export interface BoardLine {
+  readonly chassis: number;
+  /** For messages: `enable of rail P1V8`. */
+  readonly role: string;
+  /** The keys that lead to it in the board file. */
+  readonly at: readonly string[];
+  readonly ref: LineBoard;
+}
+
+/** All GPIO lines of a board, in the order of the file. */
+export function linesOf(board: Board): BoardLine[] {
+  return Object.entries(board.chassis).flatMap(([number, chassis]) =>
+    linesOfChassis(Number(number), chassis),
+  );
+}
+
+function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
+  const lines: BoardLine[] = [];
+  const add = (role: string, ref: LineBoard, ...keys: string[]) =>
+    lines.push({ chassis: number, role, at: ['chassis', String(number), ...keys], ref });
+  for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
+    if (!('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
+    if (good && !('pmbus' in good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
+  }
+  add('pgood', chassis.pgood, 'pgood');
+  if (chassis.latch) add('latch', chassis.latch, 'latch');
+  for (const [reset, ref] of Object.entries(chassis.resets)) add(`reset ${reset}`, ref, 'resets', reset);
+  return lines;
+}
