@@ -57,6 +57,11 @@ export interface LinePlace {
   readonly offset: number;
   /** The same for one physical line, however it is named, and another for every other line. */
   readonly key: string;
+  /**
+   * Who has taken it so that no other program can: `ours`, a process of this program, which may have ended since;
+   * `foreign`, another one that uses the same interface; null where nobody has, or a kernel driver.
+   */
+  readonly takenBy: 'ours' | 'foreign' | null;
 }
 
 export interface GpioBackend {
@@ -76,6 +81,13 @@ export interface GpioBackend {
    * Takes a line for reading. A line that is driven as an output stays so. Rejects like `openOutput`.
    */
   openInput(line: LineRef): Promise<InputLine>;
+  /**
+   * Gives lines back, so that other programs can take them, whoever had taken them; one that nobody has taken is passed
+   * over. A controller may make a line that is given back an input, so this is for lines that nobody needs. All of
+   * them were seen to be free when it resolves. Rejects `GPIO_BUSY` for one that is open in this process, before the
+   * first is given back, and what `openOutput` does; the others may have been given back then.
+   */
+  release(lines: readonly LineRef[]): Promise<void>;
 }
 
 /** SMBus transfers with one device (SMBus specification 3.1, section 6.5), inside a transaction. */

@@ -8,6 +8,7 @@ import {
   noOffset,
   notFollowed,
   notGivenOut,
+  stillOpen,
 } from '../hw/gpio/errors.ts';
 import { lineLabel } from '../hw/lines.ts';
 import type { GpioBackend, InputLine, Level, LinePlace, LineRef, OutputLine } from '../hw/ports.ts';
@@ -37,6 +38,7 @@ export function createMockGpio(plant: Plant): GpioBackend {
     const text = lineLabel(ref);
     const details = { line: text };
     if (pin.busy()) throw lineHeld(systemError('EBUSY'), text, undefined, details);
+    pin.takenBy ??= 'ours';
     return { pin, text, details };
   };
 
@@ -69,11 +71,19 @@ export function createMockGpio(plant: Plant): GpioBackend {
     });
   };
 
+  /** Handles of each pin that were not closed. */
+  const open = new Map<string, Set<object>>();
+
   const openHandle = ({ pin, text, details }: Taken) => {
     let closed = false;
+    const handles = open.get(pin.key) ?? new Set();
+    open.set(pin.key, handles);
+    const handle = {};
+    handles.add(handle);
     return {
       close: () => {
         closed = true;
+        handles.delete(handle);
       },
       isClosed: () => closed,
       check: (what: string): void => {
@@ -95,6 +105,15 @@ export function createMockGpio(plant: Plant): GpioBackend {
           throw error;
         }
       });
+    },
+
+    async release(refs) {
+      await Promise.resolve();
+      const pins = refs.map((ref) => [findPin(plant, ref), lineLabel(ref)] as const);
+      for (const [pin, line] of pins) {
+        if (pin.takenBy !== null && (open.get(pin.key)?.size ?? 0) > 0) throw stillOpen(line, { line });
+      }
+      for (const [pin] of pins) if (pin.takenBy !== null) pin.free();
     },
 
     async openOutput(ref): Promise<OutputLine> {
@@ -167,9 +186,9 @@ export function createMockGpio(plant: Plant): GpioBackend {
 }
 
 /** A line that nothing but its name tells of is on a chip of its own. */
-function placeOf({ key }: PlantPin): LinePlace {
+function placeOf({ key, takenBy }: PlantPin): LinePlace {
   const [, chip = key, offset = '0'] = /^(?!name:)(.*)\/(\d+)$/.exec(key) ?? [];
-  return { chip, offset: Number(offset), key };
+  return { chip, offset: Number(offset), key, takenBy };
 }
 
 function findPin(plant: Plant, ref: LineRef): PlantPin {

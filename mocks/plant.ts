@@ -137,6 +137,10 @@ export interface PlantPin {
   busy(): boolean;
   /** Reading it fails. */
   unreadable(): boolean;
+  /** Who keeps it from other programs. */
+  takenBy: 'ours' | 'foreign' | null;
+  /** Nobody keeps it any more: it becomes an input, as on the controllers that do so. */
+  free(): void;
 }
 
 /** A device at its bus, for the mock backend. */
@@ -777,6 +781,13 @@ export function createPlant(options: PlantOptions): Plant {
       raisesInterrupts: () => !struckBy('noInterrupts'),
       busy: () => hit('busy'),
       unreadable: () => hit('readError'),
+      takenBy: null,
+      free() {
+        this.takenBy = null;
+        if (net.direction === 'in') return;
+        net.direction = 'in';
+        refreshNet(net, true);
+      },
     };
   };
 

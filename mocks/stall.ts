@@ -124,6 +124,7 @@ export function createStallingLoop(world: Clock): StallingLoop {
 
     gpio: (backend) => ({
       locate: (lines) => call(() => backend.locate(lines)),
+      release: (lines) => call(() => backend.release(lines)),
       openOutput: (ref) =>
         call(async () => {
           const raw = await backend.openOutput(ref);

@@ -147,6 +147,7 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
       (await ports.gpio.locate(refs)).map((place) =>
         place instanceof HardwareError ? { error: encodeError(place) } : { place },
       ),
+    release: (refs: readonly LineRef[]) => ports.gpio.release(refs),
     openOutput: async (line: LineRef) => keep(lines, await ports.gpio.openOutput(line)),
     openInput: async (line: LineRef) => keep(lines, await ports.gpio.openInput(line)),
     read: (handle: number) => held(lines, handle).read(),
@@ -279,6 +280,8 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
       );
       return found.map((each) => ('place' in each ? each.place : (decodeError(each.error) as HardwareError)));
     },
+
+    release: (lines) => ask<void>('GPIO_FAILED', 'release', lines),
 
     async openOutput(line) {
       const handle = await ask<number>('GPIO_FAILED', 'openOutput', line);

@@ -98,7 +98,14 @@ function composeWorld(
 ): World {
   return {
     clock,
-    gpio: async () => (await import('../hw/gpio/onoff.ts')).createOnoffGpio({ clock }),
+    gpio: async () => {
+      const [{ createOnoffGpio }, { createExportRecord }] = await Promise.all([
+        import('../hw/gpio/onoff.ts'),
+        import('../hw/gpio/exports.ts'),
+      ]);
+      // Of the machine, as the exports are, whatever --run-dir says.
+      return createOnoffGpio({ clock, exports: createExportRecord('/run/chassis-power/exported') });
+    },
     i2c: async () => {
       const { createBusHolds } = await import('../hw/i2c/bus-hold.ts');
       const holds = createBusHolds({ clock, directory: holdDirectory() });

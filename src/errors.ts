@@ -8,6 +8,8 @@ export type PowerErrorCode =
   | 'CHASSIS_UNKNOWN'
   /** Another process drives this chassis. */
   | 'CHASSIS_LOCKED'
+  /** Another process keeps this chassis in view. */
+  | 'CHASSIS_WATCHED'
   | 'RUN_DIR_UNUSABLE'
   | 'PGOOD_TIMEOUT'
   | 'RAIL_FAULT'
@@ -21,6 +23,8 @@ export type PowerErrorCode =
   | 'UNITS_NOT_WRITABLE'
   | 'UNITS_SOURCE_MISSING'
   | 'UNITS_NOT_INSTALLED'
+  /** The units are gone, the lines are not. */
+  | 'LINES_KEPT'
   | 'SYSTEMD_NOT_TOLD'
   | 'INTERNAL';
 

@@ -88,3 +88,16 @@ export function noLineName(name: string, names: readonly string[]): HardwareErro
 export function notGivenOut(error: unknown, line: string, details: Details): HardwareError {
   return systemFailure(error, 'GPIO_NO_LINE', `the kernel does not give out GPIO ${line}`, details);
 }
+
+/** For a line that is to be given back. */
+export function stillOpen(line: string, details: Details): HardwareError {
+  return new HardwareError('GPIO_BUSY', `GPIO ${line} is still open in this process`, details);
+}
+
+export function staysTaken(line: string, details: Details): HardwareError {
+  return new HardwareError(
+    'GPIO_FAILED',
+    `GPIO ${line} was given back but is taken again: another program exports it`,
+    details,
+  );
+}

@@ -1,6 +1,6 @@
 import { errnoCode, errorText, HardwareError, systemFailure } from '../errors.ts';
 import { lineLabel } from '../lines.ts';
-import type { Clock, GpioBackend, InputLine, Level, LineRef, OutputLine } from '../ports.ts';
+import type { Clock, GpioBackend, InputLine, Level, LinePlace, LineRef, OutputLine } from '../ports.ts';
 import {
   cannotBe,
   DEBUG_LIST,
@@ -9,8 +9,11 @@ import {
   lineHeld,
   notFollowed,
   notGivenOut,
+  staysTaken,
+  stillOpen,
   wordOf,
 } from './errors.ts';
+import { type ExportRecord, noExportRecord } from './exports.ts';
 import { type ChipLooks, createChipLooks } from './look.ts';
 import { type ResolvedLine, resolveLine, resolveLines } from './resolve.ts';
 import { type SysfsFiles, sysfsFiles } from './sysfs.ts';
@@ -42,6 +45,8 @@ export interface OnoffGpioOptions {
   /** onoff's class; loaded from the package `onoff` when the first line is opened. */
   readonly Gpio?: OnoffGpioClass;
   readonly files?: SysfsFiles;
+  /** Where it is kept which lines this program has exported; nowhere when it is left out. */
+  readonly exports?: ExportRecord;
 }
 
 /** Fixed in onoff's source (`GPIO_ROOT_PATH`). */
@@ -56,7 +61,7 @@ const FOLLOW_MS = 1;
 
 /**
  * GPIO lines over the kernel's sysfs interface with onoff. Levels outlive the process, because lines
- * stay exported: nothing here ever unexports one.
+ * stay exported: nothing but `release` unexports one.
  *
  * onoff cannot close a line without unexporting it, so each line that was opened keeps one file
  * descriptor until the process ends; opening it again uses the same one. Without a watch nothing of it
@@ -66,7 +71,7 @@ const FOLLOW_MS = 1;
  * an output, it is looked at instead: `look.ts` says how often.
  */
 export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
-  const { clock, sysfsRoot: root = ONOFF_ROOT, files = sysfsFiles } = options;
+  const { clock, sysfsRoot: root = ONOFF_ROOT, files = sysfsFiles, exports = noExportRecord } = options;
   if (root !== ONOFF_ROOT && options.Gpio === undefined) {
     throw new TypeError(
       `onoff itself works on ${ONOFF_ROOT} only: sysfsRoot needs a Gpio class that works there`,
@@ -74,6 +79,16 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   }
 
   const handles = new Map<string, OnoffGpio>();
+  /** How many openings of a line have not been closed. */
+  const openings = new Map<number, number>();
+  const countOpening = (number: number): (() => void) => {
+    openings.set(number, (openings.get(number) ?? 0) + 1);
+    let counted = true;
+    return () => {
+      if (counted) openings.set(number, (openings.get(number) ?? 1) - 1);
+      counted = false;
+    };
+  };
   /** By number, and by the number of the chip's first line. */
   const watchesOf = new Map<number, LineWatches>();
   const looksOf = new Map<number, ChipLooks>();
@@ -139,6 +154,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
       await line.waitForAccess('direction');
     }
 
+    const closed = countOpening(line.number);
     let open = true;
     const ensureOpen = () => {
       if (!open) throw lineClosed(line.text, line.details);
@@ -200,6 +216,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
 
       async close() {
         open = false;
+        closed();
       },
     };
   };
@@ -226,6 +243,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     if (edges !== null) line.watches.raisesEdges();
 
     const read = async (): Promise<Level> => handle?.read() ?? line.readValue();
+    const closed = countOpening(line.number);
     let open = true;
     const ends = new Set<() => void>();
 
@@ -252,6 +270,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
 
       async close() {
         open = false;
+        closed();
         for (const end of [...ends]) end();
       },
     };
@@ -379,6 +398,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
       async export() {
         try {
           await files.write(`${root}/export`, String(resolved.number));
+          await exports.add(resolved.number, await files.identity(folder).catch(() => ''));
         } catch (error) {
           const code = errnoCode(error);
           if (code === 'EBUSY') {
@@ -460,19 +480,72 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     }
   };
 
-  const locate: GpioBackend['locate'] = async (lines) => {
+  const lookUp = async (lines: readonly LineRef[]) => {
     await checkInterface();
-    const found = await resolveLines(root, files, lines).catch((error: unknown) => {
-      throw systemFailure(error, 'GPIO_FAILED', 'the GPIO lines cannot be looked up', {});
-    });
-    return found.map((place) =>
-      place instanceof HardwareError
-        ? place
-        : { chip: place.chip, offset: place.offset, key: String(place.number) },
+    const failed = (error: unknown): never => {
+      throw error instanceof HardwareError
+        ? error
+        : systemFailure(error, 'GPIO_FAILED', 'the GPIO lines cannot be looked up', {});
+    };
+    return resolveLines(root, files, lines).catch(failed);
+  };
+
+  /** Lines that are exported now. */
+  const exportedLines = async (): Promise<ReadonlySet<number>> => {
+    const names = await files.list(root);
+    return new Set(names.flatMap((name) => (/^gpio\d+$/.test(name) ? [Number(name.slice(4))] : [])));
+  };
+
+  const locate: GpioBackend['locate'] = async (lines) => {
+    const found = await lookUp(lines);
+    const taken = await exportedLines();
+    const takenBy = async (number: number): Promise<LinePlace['takenBy']> => {
+      if (!taken.has(number)) return null;
+      const identity = await files.identity(`${root}/gpio${number}`).catch(() => '');
+      return (await exports.has(number, identity)) ? 'ours' : 'foreign';
+    };
+    return Promise.all(
+      found.map(async (place) => {
+        if (place instanceof HardwareError) return place;
+        const { number, chip, offset } = place;
+        return { chip, offset, key: String(number), takenBy: await takenBy(number) };
+      }),
     );
   };
 
-  return { locate, openOutput, openInput };
+  const release: GpioBackend['release'] = async (lines) => {
+    const found = await lookUp(lines);
+    const taken = await exportedLines();
+    const leaving: {
+      readonly number: number;
+      readonly text: string;
+      readonly details: Record<string, unknown>;
+    }[] = [];
+    for (const [index, place] of found.entries()) {
+      if (place instanceof HardwareError) throw place;
+      const ref = lines[index];
+      if (ref === undefined || !taken.has(place.number)) continue;
+      const text = lineLabel(ref);
+      const details = { line: text, chip: place.chip, offset: place.offset, number: place.number };
+      if ((openings.get(place.number) ?? 0) > 0) throw stillOpen(text, details);
+      leaving.push({ number: place.number, text, details });
+    }
+    for (const { number, text, details } of leaving) {
+      handles.delete(`in ${number}`);
+      handles.delete(`out ${number}`);
+      try {
+        await files.write(`${root}/unexport`, String(number));
+      } catch (error) {
+        // EINVAL: somebody else has given it back since.
+        if (errnoCode(error) !== 'EINVAL') throw cannotBe(error, text, 'given back', details);
+      }
+      await exports.remove(number);
+    }
+    const left = await exportedLines();
+    for (const { number, text, details } of leaving) if (left.has(number)) throw staysTaken(text, details);
+  };
+
+  return { locate, openOutput, openInput, release };
 }
 
 function pause(clock: Clock, delayMs: number): Promise<void> {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { open, readdir, readFile } from 'node:fs/promises';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 
 /** The file operations that the GPIO driver does itself, beside those that onoff does. */
 export interface SysfsFiles {
@@ -11,6 +11,8 @@ export interface SysfsFiles {
   list(folder: string): Promise<string[]>;
   /** Opens the file for reading and writing and closes it again: what onoff will do with it. */
   tryOpen(path: string): Promise<void>;
+  /** What tells this file or folder from another one that comes in its place. */
+  identity(path: string): Promise<string>;
 }
 
 /** The files of the machine. Rejections are Node's system errors. */
@@ -29,6 +31,8 @@ export const sysfsFiles: SysfsFiles = {
   },
 
   list: (folder) => readdir(folder),
+
+  identity: async (path) => String((await stat(path)).ino),
 
   async tryOpen(path) {
     const file = await open(path, constants.O_RDWR);

@@ -132,6 +132,14 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
     exits: ['hardware'],
     examples: ['check my-board.json', 'check --no-lines my-board.json'],
   },
+  release: {
+    text: [
+      'GPIO lines stay taken after a command, so that they keep their levels, and no other program can have them. release gives back what this program took, once it is not needed any more.',
+      'Only while the chassis is off and no other process drives or watches it; on some controllers a line that is given back becomes an input. Refused, no line is touched.',
+    ],
+    exits: ['hardware', 'locked', 'rejected'],
+    examples: ['release --chassis 0', 'release --all'],
+  },
   schema: {
     text: ['Prints the JSON Schema of the board file, for an editor that completes it.'],
     exits: [],
@@ -139,7 +147,7 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
   },
   units: {
     text: [
-      'install puts the units of every chassis of the board in place, and tells systemd unless --root is given. uninstall takes away what install put. check lints a tree of units, the ones that ship when none is named.',
+      'install puts the units of every chassis of the board in place, and tells systemd unless --root is given. uninstall takes away what install put, and ends with the release of every chassis of the board. check lints a tree of units, the ones that ship when none is named.',
     ],
     exits: ['findings', 'serviceMissing', 'cannotCreate'],
     examples: ['units install', 'units install --root image/', 'units check image/'],

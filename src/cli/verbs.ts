@@ -90,6 +90,14 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     },
     load: async () => (await import('./verbs/check.ts')).check,
   },
+  release: {
+    summary: 'give the lines of a chassis that is off back, for other programs to take',
+    takes: '',
+    operands: [0, 0],
+    options: { all: { help: 'also lines that were not taken by this program' } },
+    drives: true,
+    load: async () => (await import('./verbs/release.ts')).release,
+  },
   schema: {
     summary: 'print the JSON Schema of the board file',
     takes: '',

@@ -26,6 +26,10 @@ export interface GpioWorld extends SettlingWorld {
   /** Drives an input from outside. */
   drive(line: LineRef, level: Level): Promise<void>;
   directionSeenOutside?(line: LineRef): Promise<'in' | 'out'>;
+  /** Whether another program could take the line. */
+  isFree?(line: LineRef): Promise<boolean>;
+  /** Another program takes the line by the same interface. */
+  takeOutside?(line: LineRef): Promise<void>;
   /** Makes every read of a line fail from now on. */
   breakReads?(line: LineRef): Promise<void>;
   /** All levels that a line had since the test started, each change once, the first at its start. */
@@ -46,6 +50,8 @@ export interface GpioSetup {
 export type GpioLacks = Partial<
   Record<
     | 'looked'
+    | 'isFree'
+    | 'takeOutside'
     | 'mergedEdges'
     | 'direction'
     | 'history'
@@ -549,6 +555,82 @@ export function describeGpioBackend(
           details: { names: expect.any(Array) },
         });
         expect(found[2]).toMatchObject({ details: { labels: expect.arrayContaining([chip]) } });
+      });
+    });
+
+    describe('a line that is given back', () => {
+      const takenBy = async (line: LineRef, on = backend) => {
+        const [found] = await finish(world, on.locate([line]));
+        return found !== undefined && 'key' in found ? found.takenBy : found;
+      };
+      const isFree = (line: LineRef) => present(world.isFree, 'isFree')(line);
+
+      it('is ours from its opening on, also when it was closed, until it is given back, and can be taken again', async () => {
+        const { output } = world.lines;
+        const line = await openOutput(output);
+        await finish(world, line.write(0));
+        expect(await takenBy(output)).toBe('ours');
+        await finish(world, line.close());
+        expect(await takenBy(output)).toBe('ours');
+        await finish(world, backend.release([output]));
+        expect(await takenBy(output)).toBe(null);
+        const again = await openOutput(output);
+        await finish(world, again.write(1));
+        expect(await finish(world, again.read())).toBe(1);
+        await finish(world, again.close());
+      });
+
+      itUnless(lacks.isFree, 'can be taken by another program then, and not before', async () => {
+        const { output } = world.lines;
+        const line = await openOutput(output);
+        await finish(world, line.write(0));
+        await finish(world, line.close());
+        expect(await isFree(output)).toBe(false);
+        await finish(world, backend.release([output]));
+        expect(await isFree(output)).toBe(true);
+      });
+
+      itUnless(lacks.another, 'may have been taken by a process that is gone', async () => {
+        const { input } = world.lines;
+        const line = await openInput(input);
+        await finish(world, line.close());
+        const next = await present(given.another, 'another')();
+        expect(await takenBy(input, next)).toBe('ours');
+        await finish(world, next.release([input]));
+        expect(await takenBy(input, next)).toBe(null);
+      });
+
+      it('must not be open: GPIO_BUSY, and nothing is given back', async () => {
+        const { input, output } = world.lines;
+        const closed = await openOutput(output);
+        await finish(world, closed.write(0));
+        await finish(world, closed.close());
+        const line = await openInput(input);
+        await expectError(
+          world,
+          backend.release([output, input]),
+          'GPIO_BUSY',
+          /^GPIO line .+ is still open in this process$/,
+        );
+        expect([await takenBy(output), await takenBy(input)]).toEqual(['ours', 'ours']);
+        await finish(world, line.close());
+        await finish(world, backend.release([output, input]));
+        expect([await takenBy(output), await takenBy(input)]).toEqual([null, null]);
+      });
+
+      it('that nobody has taken is passed over', async () => {
+        const { output } = world.lines;
+        await finish(world, backend.release([output]));
+        expect(await takenBy(output)).toBe(null);
+      });
+
+      itUnless(lacks.takeOutside, 'that another program has taken is told as such', async () => {
+        const { output } = world.lines;
+        await present(world.takeOutside, 'takeOutside')(output);
+        expect(await takenBy(output)).toBe('foreign');
+        const line = await openOutput(output);
+        await finish(world, line.close());
+        expect(await takenBy(output)).toBe('foreign');
       });
     });
 

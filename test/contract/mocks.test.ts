@@ -93,6 +93,10 @@ for (const [name, open] of [
         levelSeenOutside: async (line) => pinOf(plant, line).level(),
         directionSeenOutside: async (line) => pinOf(plant, line).direction(),
         drive: async (line, level) => plant.hold(line, level),
+        isFree: async (line) => pinOf(plant, line).takenBy === null,
+        takeOutside: async (line) => {
+          pinOf(plant, line).takenBy = 'foreign';
+        },
         breakReads: async () => plant.addFault(parseFault('gpio read error')),
         historySeenOutside: async (line) => {
           const key = lineKey(line);

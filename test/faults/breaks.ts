@@ -74,6 +74,7 @@ function onLines(make: (role: ProcessRole) => LineBreak): NonNullable<Break['wor
     return {
       ...world,
       gpio: {
+        ...gpio,
         async openOutput(ref) {
           const raw = await gpio.openOutput(ref);
           const { read, write } = part(ref);

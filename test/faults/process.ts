@@ -267,6 +267,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const rawGpio = loop.gpio(createMockGpio(plant));
   const gpio: GpioBackend = {
     locate: (lines) => read(() => rawGpio.locate(lines)),
+    release: (lines) => write(() => rawGpio.release(lines)),
     openOutput: (ref) =>
       read(async () => {
         const raw = await rawGpio.openOutput(ref);

@@ -1,3 +1,4 @@
+import type { ExportRecord } from '../../hw/gpio/exports.ts';
 import type { OnoffGpio, OnoffGpioClass } from '../../hw/gpio/onoff.ts';
 import type { SysfsFiles } from '../../hw/gpio/sysfs.ts';
 import type { Clock, Level } from '../../hw/ports.ts';
@@ -9,6 +10,8 @@ import type { Clock, Level } from '../../hw/ports.ts';
 export interface GpioKernel {
   readonly root: string;
   readonly files: SysfsFiles;
+  /** What the program's processes have told of their exports. */
+  readonly exports: ExportRecord;
   readonly Gpio: OnoffGpioClass;
   /** What was done to the machine, in order: `export 529`, `gpio529/direction high`. */
   readonly writes: string[];
@@ -58,7 +61,7 @@ export interface KernelLine {
   /** Kernel driver that has the line. */
   consumer?: string;
   /** Refuses an access with this code: `value` read, `direction` write, `edge` write, `export` write. */
-  failing: Partial<Record<'value' | 'direction' | 'edge' | 'export' | 'active_low', string>>;
+  failing: Partial<Record<'value' | 'direction' | 'edge' | 'export' | 'unexport' | 'active_low', string>>;
   withoutEdgeFile?: boolean;
   /** How long a reading takes, as over a bus; it is the level at its end that is read. */
   readMs?: number;
@@ -96,6 +99,7 @@ export function createGpioKernel(options: {
   const constructed: unknown[][] = [];
   const written: unknown[] = [];
   const reads: KernelRead[] = [];
+  const exported = new Map<number, string>();
   const interrupts = new Set<(number: number) => void>();
   let spinCount = 0;
   let watchCount = 0;
@@ -150,7 +154,7 @@ export function createGpioKernel(options: {
     const denial = denials.get(path);
     if (denial !== undefined && clock.nowMs() < denial.untilMs)
       throw systemError(denial.code, `open '${path}'`);
-    if (path !== `${root}/export` && lineFile(path) === undefined)
+    if (path !== `${root}/export` && path !== `${root}/unexport` && lineFile(path) === undefined)
       throw systemError('ENOENT', `open '${path}'`);
   };
 
@@ -193,6 +197,19 @@ export function createGpioKernel(options: {
     }
   };
 
+  const unexportLine = (text: string) => {
+    const each = line(Number(text));
+    if (each.failing.unexport) throw systemError(each.failing.unexport, 'write');
+    if (!each.exported) throw systemError('EINVAL', 'write');
+    each.exported = false;
+    each.generation += 1;
+    each.edge = 'none';
+    // As the kernel's gpio-pca953x and others: what is free is an input.
+    change(Number(text), (changing) => {
+      changing.direction = 'in';
+    });
+  };
+
   const exportLine = (text: string) => {
     const number = Number(text);
     const known = chips.some(({ base, lineCount }) => number >= base && number < base + lineCount);
@@ -208,6 +225,11 @@ export function createGpioKernel(options: {
     if (path === `${root}/export`) {
       exportLine(text);
       writes.push(`export ${text}`);
+      return;
+    }
+    if (path === `${root}/unexport`) {
+      unexportLine(text);
+      writes.push(`unexport ${text}`);
       return;
     }
     const found = lineFile(path);
@@ -362,6 +384,11 @@ export function createGpioKernel(options: {
     get watchCount() {
       return watchCount;
     },
+    exports: {
+      add: async (number, identity) => void exported.set(number, identity),
+      has: async (number, identity) => exported.get(number) === identity,
+      remove: async (number) => void exported.delete(number),
+    },
     reads,
     line,
     level,
@@ -385,8 +412,18 @@ export function createGpioKernel(options: {
       },
       write: async (path, text) => write(path, text),
       tryOpen: async (path) => tryOpen(path),
+      identity: async (path) => {
+        const [number, each] = lineFile(`${path}/value`) ?? [];
+        if (each === undefined) throw systemError('ENOENT', `stat '${path}'`);
+        return `${number}.${each.generation}`;
+      },
       async list(folder) {
-        if (folder === root) return ['export', 'unexport', ...chips.map(({ base }) => `gpiochip${base}`)];
+        if (folder === root) {
+          const exported = [...lines].flatMap(([number, each]) =>
+            each.exported ? [each.exportedAs ?? `gpio${number}`] : [],
+          );
+          return ['export', 'unexport', ...exported, ...chips.map(({ base }) => `gpiochip${base}`)];
+        }
         const places = chips
           .map(({ base, namesAt = 'device/of_node' }) => `${root}/gpiochip${base}/${namesAt}`)
           .filter((place) => place.startsWith(`${folder}/`));

@@ -29,7 +29,7 @@ let gpio: GpioBackend;
 function start(chips = CHIPS): void {
   clock = createManualClock();
   kernel = createGpioKernel({ chips, clock });
-  gpio = createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files });
+  gpio = createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files, exports: kernel.exports });
 }
 
 beforeEach(() => start());
@@ -746,7 +746,8 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
   kernel.line(517).withoutEdgeFile = true;
   return {
     backend: gpio,
-    another: async () => createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files }),
+    another: async () =>
+      createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files, exports: kernel.exports }),
     world: {
       lines: {
         output: { chip: 'gpio', line: 1 },
@@ -765,6 +766,10 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
         return history.length === 0 ? [kernel.level(numberOf(line))] : history;
       },
       drive: async (line: LineRef, level: 0 | 1) => kernel.drive(numberOf(line), level),
+      isFree: async (line: LineRef) => !kernel.line(numberOf(line)).exported,
+      takeOutside: async (line: LineRef) => {
+        kernel.line(numberOf(line)).exported = true;
+      },
       breakReads: async (line: LineRef) => {
         kernel.line(numberOf(line)).failing.value = 'EIO';
       },

@@ -11,11 +11,13 @@ import {
 } from '../../dbus/control-power.ts';
 import { PowerError } from '../../errors.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
+import type { ChassisLock } from '../../run/lock.ts';
 import { forgetOnMarker } from '../../run/marker.ts';
 import { faultError } from '../../run/outcome.ts';
 import { type ChassisView, createResident, type Resident } from '../../run/resident.ts';
 import { createFailureTeller } from '../../run/tell-failure.ts';
 import { tellOfLoss } from '../../run/tell-loss.ts';
+import { watchChassis } from '../../run/watching.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { EXIT } from '../exit.ts';
 import { lineReporter } from '../report.ts';
@@ -27,6 +29,8 @@ import { createStates, type States, withAdvice } from './serve-state.ts';
 const SHUTDOWN = 'xyz.openbmc_project.Power.Error.Shutdown';
 /** A third of the time that systemd waits (sd_watchdog_enabled(3) recommends half of it). */
 const WATCHDOG_SHARE = 3;
+/** A `release` that is under way ends within this time, and so does a service that is being replaced. */
+const WATCH_WAIT_MS = 10_000;
 
 /**
  * The resident service: one process for all chassis of the board. It publishes them on the system bus, watches
@@ -72,6 +76,7 @@ async function startService(
 ): Promise<Service> {
   const residents = new Map<number, Resident>();
   const opened: ChassisHardware[] = [];
+  const watches: ChassisLock[] = [];
   let bus: ObjectBus | undefined;
   let states: States | undefined;
   const ending = new AbortController();
@@ -81,12 +86,22 @@ async function startService(
     ending.abort(reason);
     await bus?.close();
     for (const hardware of opened) await hardware.close();
+    for (const watch of watches) watch.release();
   };
   try {
     const served = [];
     for (const [name, chassis] of Object.entries(loaded.board.chassis)) {
       const number = Number(name);
       const plan = planOf(chassis);
+      watches.push(
+        await watchChassis(invocation.runDir, number, 'serve', {
+          clock: world.clock,
+          waitMs: WATCH_WAIT_MS,
+          signal: world.signal,
+          onWait: () => undefined,
+          onWithout: (why) => log(world, 4, `chassis ${number} is watched without a lock: ${why}`),
+        }),
+      );
       const hardware = await openChassis(loaded.board, number, world);
       opened.push(hardware);
       let blamed = '';

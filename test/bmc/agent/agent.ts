@@ -5,6 +5,7 @@
 import { writeFile } from 'node:fs/promises';
 import { Duplex } from 'node:stream';
 import { createSystemClock } from '../../../hw/clock.ts';
+import { createExportRecord } from '../../../hw/gpio/exports.ts';
 import { createOnoffGpio } from '../../../hw/gpio/onoff.ts';
 import { createBusHolds } from '../../../hw/i2c/bus-hold.ts';
 import { createI2c } from '../../../hw/i2c/i2c-bus.ts';
@@ -45,7 +46,7 @@ const extra = {
 } satisfies ExtraCalls;
 
 const { closed } = servePorts(Duplex.from({ readable: process.stdin, writable: process.stdout }), {
-  gpio: createOnoffGpio({ clock }),
+  gpio: createOnoffGpio({ clock, exports: createExportRecord('/run/contract-exports') }),
   i2c: createI2c({ clock, holds: createBusHolds({ clock, directory: '/run/chassis-power' }) }),
   extra,
 });

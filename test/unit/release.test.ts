@@ -1,0 +1,184 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createExportRecord } from '../../hw/gpio/exports.ts';
+import { parseFault } from '../../mocks/faults.ts';
+import { createMockGpio } from '../../mocks/gpio.ts';
+import { createMockI2c } from '../../mocks/i2c.ts';
+import { createPlant } from '../../mocks/plant.ts';
+import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { openChassis } from '../../src/run/hardware.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { lockChassis } from '../../src/run/lock.ts';
+import { releaseChassis } from '../../src/run/release.ts';
+import { runSequence } from '../../src/run/runner.ts';
+import { createSnapshotFile } from '../../src/run/snapshot.ts';
+import { watchChassis } from '../../src/run/watching.ts';
+import { planOf } from '../../src/sequence/plan.ts';
+import { shippedBoard } from './bench.ts';
+
+const board = shippedBoard('reference');
+const NEVER = new AbortController().signal;
+
+let runDir = '';
+beforeEach(() => {
+  runDir = mkdtempSync(join(tmpdir(), 'chassis-power-release-'));
+});
+afterEach(() => rmSync(runDir, { recursive: true }));
+
+function stage(initially: 'off' | 'on' = 'off') {
+  const chassis = board.chassis['0'];
+  if (!chassis) throw new RangeError('no chassis 0');
+  const plan = planOf(chassis);
+  const clock = createVirtualClock();
+  const plant = createPlant({ board, clock, initially });
+  // Each command is a process of its own.
+  const ports = () => {
+    const gpio = createMockGpio(plant);
+    return { gpio: async () => gpio, i2c: async () => createMockI2c(plant), clock };
+  };
+  const store = () => createSnapshotFile(runDir, 0, { bootId: 'boot', boardHash: 'hash', plan, clock });
+  const run = (job: keyof typeof JOBS) =>
+    clock.runUntil(
+      (async () => {
+        const hardware = await openChassis(board, 0, ports(), { whatCanBeHad: job === 'off' });
+        try {
+          return await runSequence(JOBS[job], {
+            plan,
+            hardware,
+            clock,
+            store: store(),
+            record: () => undefined,
+          });
+        } finally {
+          await hardware.close();
+        }
+      })(),
+    );
+  const release = (all = false) =>
+    clock.runUntil(
+      releaseChassis({ board, chassis: 0, plan, ports: ports(), runDir, store: store(), signal: NEVER, all }),
+    );
+  const taken = () => [...plant.pins.values()].filter(({ takenBy }) => takenBy !== null).length;
+  const changes = () => plant.lines().map(({ line, level, direction }) => `${line} ${level} ${direction}`);
+  const lock = { clock, waitMs: 0, signal: NEVER, onWait: () => undefined };
+  return { clock, plant, run, release, taken, changes, lock };
+}
+
+/** Nothing was given back, and no line changed. */
+async function expectRefused(given: ReturnType<typeof stage>, code: string, words: RegExp): Promise<void> {
+  const before = [given.taken(), given.changes()];
+  await expect(given.release()).rejects.toMatchObject({ code, message: expect.stringMatching(words) });
+  expect([given.taken(), given.changes()]).toEqual(before);
+}
+
+describe('the lines of a chassis', () => {
+  it('that is off are all given back, and once they are there is nothing to give', async () => {
+    const given = stage();
+    await given.run('on');
+    await given.run('off');
+    const count = given.taken();
+    expect(count).toBeGreaterThan(10);
+    expect((await given.release()).released).toHaveLength(count);
+    expect(given.taken()).toBe(0);
+    expect(await given.release()).toEqual({ released: [], kept: [] });
+    expect(given.taken()).toBe(0);
+    expect(given.plant.hazards).toEqual([]);
+    // And can be had again.
+    expect((await given.run('on')).state).toBe('pgood');
+  });
+
+  it('that is on stay, with their levels', async () => {
+    const given = stage();
+    await given.run('on');
+    await expectRefused(given, 'REQUEST_REJECTED', /^chassis 0 is pgood: .*power it off first$/);
+  });
+
+  it('that stands half way, or is fed from elsewhere, stay', async () => {
+    const half = stage();
+    await half.run('start');
+    await expectRefused(half, 'REQUEST_REJECTED', /^chassis 0 is op/);
+    const fed = stage();
+    await fed.run('on');
+    await fed.run('off');
+    fed.plant.addFault(parseFault('good P1V8 stuck on', board));
+    await expectRefused(fed, 'REQUEST_REJECTED', /^chassis 0 is /);
+  });
+
+  it('of which one cannot be read or had stay', async () => {
+    const given = stage();
+    await given.run('on');
+    await given.run('off');
+    given.plant.addFault(parseFault('line pgood read error', board));
+    await expectRefused(given, 'GPIO_FAILED', /pgood/);
+    given.plant.clearFaults();
+    given.plant.addFault(parseFault('line rail P1V8 good busy', board));
+    await expectRefused(given, 'GPIO_BUSY', /P1V8/);
+  });
+
+  it('that somebody drives stay', async () => {
+    const given = stage();
+    await given.run('off');
+    const held = await given.clock.runUntil(lockChassis(runDir, 0, 'start', given.lock));
+    await expectRefused(given, 'CHASSIS_LOCKED', /driven by another process \(start, pid/);
+    held.release();
+    await given.release();
+    expect(given.taken()).toBe(0);
+  });
+
+  it('that the resident service watches stay', async () => {
+    const given = stage();
+    await given.run('off');
+    const watch = await given.clock.runUntil(watchChassis(runDir, 0, 'serve', given.lock));
+    await expectRefused(given, 'CHASSIS_WATCHED', /watched by another process \(serve, pid .*systemctl stop/);
+    watch.release();
+    await given.release();
+    expect(given.taken()).toBe(0);
+  });
+
+  it('that failed and is without power are given back', async () => {
+    const given = stage();
+    given.plant.addFault(parseFault('rail P1V8 never good', board));
+    expect((await given.run('on')).state).toBe('failed');
+    await given.release();
+    expect(given.taken()).toBe(0);
+  });
+
+  it('that another program took stay with it, unless all are asked for', async () => {
+    const given = stage();
+    const [first] = given.plant.pins.values();
+    if (first === undefined) throw new RangeError('no pin');
+    first.takenBy = 'foreign';
+    await given.run('off');
+    const { released, kept } = await given.release();
+    expect(kept).toHaveLength(1);
+    expect(released.length).toBeGreaterThan(10);
+    expect(given.taken()).toBe(1);
+    await given.release(true);
+    expect(given.taken()).toBe(0);
+  });
+});
+
+describe('the record of exports', () => {
+  it('knows an export again, and no other of the same line', async () => {
+    const record = createExportRecord(join(runDir, 'exported'));
+    expect(await record.has(832, '17')).toBe(false);
+    await record.add(832, '17');
+    expect([await record.has(832, '17'), await record.has(832, '18'), await record.has(833, '17')]).toEqual([
+      true,
+      false,
+      false,
+    ]);
+    await createExportRecord(join(runDir, 'exported')).remove(832);
+    expect(await record.has(832, '17')).toBe(false);
+  });
+
+  it('without a place to be kept knows nothing, and holds nobody up', async () => {
+    writeFileSync(join(runDir, 'file'), '');
+    const record = createExportRecord(join(runDir, 'file', 'exported'));
+    await record.add(832, '17');
+    expect(await record.has(832, '17')).toBe(false);
+    await record.remove(832);
+  });
+});
