@@ -80,6 +80,14 @@ describe('the pgood that is published', () => {
     );
   });
 
+  it('does not change for two glitches on both sides of a standstill', async () => {
+    const glitches = ['pgood glitch 200ms at 100ms', 'pgood glitch 200ms at 1200ms'];
+    expect(await told(glitches, [{ atMs: 150, ms: 1_100 }])).toEqual([]);
+    // Seen for 280 ms before, and for 250 ms after it.
+    const long = ['pgood glitch 299ms at 100ms', 'pgood glitch 299ms at 1200ms'];
+    expect(await told(long, [{ atMs: 380, ms: 870 }])).toEqual([]);
+  });
+
   it('changes also on a machine that stands still again and again', async () => {
     const stalls = Array.from({ length: 50 }, (_, index) => ({ atMs: 150 + 200 * index, ms: 100 }));
     expect(await told(['pgood stuck off at 100ms'], stalls)).toHaveLength(1);
