@@ -12,7 +12,8 @@ import { SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
 const UNIT_FOLDER = join(import.meta.dirname, '..', '..', 'systemd');
 /** Every service unit, those for one kind of image included, with the text of its file. */
 const SERVICES = readdirSync(UNIT_FOLDER, { recursive: true, encoding: 'utf8' })
-  .filter((path) => path.endsWith('.service'))
+  // The bus calls its activation files by the same name.
+  .filter((path) => path.endsWith('.service') && !path.startsWith('dbus-1/'))
   .map((path) => ({
     path,
     unit: basename(path).replace('@.', '@0.'),
