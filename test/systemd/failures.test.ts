@@ -486,6 +486,18 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
         await byHand;
       },
     },
+    'a command whose words have nowhere to go': {
+      run: () => command('on >/dev/full'),
+    },
+    'a command whose terminal closes': {
+      ...slow,
+      run: async () => {
+        const byHand = command('on');
+        await rising();
+        await machine.run(`kill -HUP $(sed -n 's/.*pid //p' ${RUN_DIR}/chassis0.lock/holder)`);
+        await byHand;
+      },
+    },
     'a board file with a mistake': {
       given: () => machine.run(`sed -i 's/"needs"/"need"/' ${BOARD_PATH}`),
       run: () => start(START),
