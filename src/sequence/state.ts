@@ -131,16 +131,19 @@ export function railState(sequence: SequenceState, name: string): RailState {
 
 /**
  * Rails whose enable may be driven off now, of those that were not `driven` yet: whatever needs them was, and is down or
- * beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go. A running
- * chassis that lost its power is switched off all at once, in reverse order: what failed feeds a short, and what
- * hangs on it is falling already.
+ * beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go; only the fall of
+ * what needs it is not waited for. A running chassis that lost its power is switched off all at once, in reverse
+ * order: what failed feeds a short, and what hangs on it is falling already.
  */
 export function railsToDisable(plan: Plan, sequence: SequenceState, driven: readonly string[]): RailPlan[] {
   const atOnce = sequence.fault?.state === 'pgood';
-  const isGone = (name: string) =>
-    driven.includes(name) && ['down', 'stuck'].includes(railState(sequence, name).phase);
+  const isGone = (name: string) => ['down', 'stuck'].includes(railState(sequence, name).phase);
   return plan.rails
-    .filter(({ name, neededBy }) => !driven.includes(name) && (atOnce || neededBy.every(isGone)))
+    .filter(({ name, neededBy }) => {
+      if (driven.includes(name)) return false;
+      const { enabled } = railState(sequence, name);
+      return atOnce || neededBy.every((other) => driven.includes(other) && (!enabled || isGone(other)));
+    })
     .reverse();
 }
 
