@@ -147,7 +147,6 @@ function summaryOf({ cases, processes, counts, failures }: Report, seconds: numb
     `requests: ${tellCounts(counts.request)}`,
     `struck: ${tellCounts(counts.struck)}`,
     `state: ${tellCounts(counts.store)}`,
-    ...(Object.keys(counts.excluded).length === 0 ? [] : [`known: ${tellCounts(counts.excluded)}`]),
     ...(failures.length === 0 ? [] : [`broken: ${tellCounts(countInvariants(failures))}`]),
     `${failures.length} ended unsafe`,
     `${seconds.toFixed(1)} s`,

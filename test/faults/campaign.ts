@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import type { ShippedBoards } from './boards.ts';
 import { BREAKS, type Break } from './breaks.ts';
-import { type Case, type CaseDraw, caseDraws, caseOf, titleOf } from './draw.ts';
-import { isExcluded } from './exclusions.ts';
+import { type Case, caseDraws, caseOf, titleOf } from './draw.ts';
 import type { Invariant, Violation } from './invariants.ts';
 import { play, type Told } from './story.ts';
 
@@ -28,12 +27,11 @@ export interface Failure extends Place {
 export interface Report {
   readonly cases: number;
   readonly processes: number;
-  /** How often by board, by request, by store, by what struck, and by what is known and not counted as unsafe. */
+  /** How often by board, by request, by store, and by what struck. */
   readonly counts: Readonly<Record<CountName, Record<string, number>>>;
   readonly failures: readonly Failure[];
 }
-export const COUNTS = ['board', 'request', 'store', 'struck', 'excluded'] as const;
-type CountName = (typeof COUNTS)[number];
+type CountName = 'board' | 'request' | 'store' | 'struck';
 
 /** From a worker: where the case is that it begins, and at last its report. */
 export type FromWorker = Place | Report;
@@ -53,7 +51,7 @@ export function emptyReport(): Report {
   return {
     cases: 0,
     processes: 0,
-    counts: { board: {}, request: {}, store: {}, struck: {}, excluded: {} },
+    counts: { board: {}, request: {}, store: {}, struck: {} },
     failures: [],
   };
 }
@@ -72,7 +70,6 @@ export function merge(left: Report, right: Report): Report {
       request: sum('request'),
       store: sum('store'),
       struck: sum('struck'),
-      excluded: sum('excluded'),
     },
     failures: [...left.failures, ...right.failures],
   };
@@ -83,11 +80,6 @@ export function caseAt({ seed, path }: Place, boards: ShippedBoards): Case {
   const [draw] = fc.sample(caseDraws, { seed, path, numRuns: 1 });
   if (draw === undefined) throw new RangeError(`there is no case at ${seed}:${path}`);
   return caseOf(draw, boards);
-}
-
-/** What of a played case counts. */
-function counted(played: Case, { violations }: Told): Violation[] {
-  return violations.filter((violation) => isExcluded(violation, played) === null);
 }
 
 /** Every `shards`-th block: neighbouring ones go to different workers, so that all are busy to the end. */
@@ -113,7 +105,7 @@ export async function runShard(
         count(report.counts, played, told);
         report.cases += 1;
         report.processes += told.processes;
-        return counted(played, told).length === 0;
+        return told.violations.length === 0;
       });
       const outcome = await fc.check(property, {
         seed,
@@ -140,8 +132,6 @@ function count(counts: Report['counts'], played: Case, told: Told): void {
   for (const asked of requests) add(counts.request, asked);
   if (store !== 'kept') add(counts.store, store);
   for (const kind of told.struck) add(counts.struck, kind);
-  const excluded = told.violations.flatMap((violation) => isExcluded(violation, played) ?? []);
-  for (const name of new Set(excluded)) add(counts.excluded, name);
 }
 
 /** The failing case at a place, made as small as it goes while it breaks the same invariant. */
@@ -152,10 +142,6 @@ async function failureAt(
   shrinks: boolean,
   begins: (place: Place) => void,
 ): Promise<Failure> {
-  const violationsOf = async (draw: CaseDraw) => {
-    const played = caseOf(draw, boards);
-    return counted(played, await play(played, sabotage));
-  };
   let place = drawn;
   if (shrinks) {
     let wanted: Violation['invariant'] | undefined;
@@ -164,7 +150,7 @@ async function failureAt(
       begins(drawn);
       tries += 1;
       if (tries > SHRINK_TRIES) return true;
-      const found = await violationsOf(draw);
+      const { violations: found } = await play(caseOf(draw, boards), sabotage);
       wanted ??= found[0]?.invariant;
       return !found.some(({ invariant }) => invariant === wanted);
     });
@@ -172,7 +158,7 @@ async function failureAt(
     if (counterexamplePath !== null) place = { seed: drawn.seed, path: counterexamplePath };
   }
   const played = caseAt(place, boards);
-  const violations = counted(played, await play(played, sabotage));
+  const { violations } = await play(played, sabotage);
   return {
     ...place,
     title: titleOf(played),

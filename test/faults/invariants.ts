@@ -191,6 +191,12 @@ function lookAt(act: Act) {
     });
   };
   const happened = act.history.slice(act.historyFrom);
+  // What a process could see last, if it stood still up to its end.
+  const sightMs = process.stalls.reduce(
+    (earliest, { fromMs, toMs }) =>
+      toMs >= act.toMs - SAME_MOMENT_MS ? Math.min(earliest, fromMs) : earliest,
+    act.toMs,
+  );
   const failure =
     ending.kind === 'rejected' ? ending.error : ending.kind === 'ended' ? ending.failure : undefined;
   return {
@@ -237,7 +243,7 @@ function lookAt(act: Act) {
     /** The line changed so shortly before the end that nobody can have seen it. */
     changedNow: (key: string | undefined, withinMs = SAME_MOMENT_MS): boolean =>
       act.history.some(
-        (event) => event.type === 'line' && event.line === key && event.atMs >= act.toMs - withinMs,
+        (event) => event.type === 'line' && event.line === key && event.atMs >= sightMs - withinMs,
       ),
     lostNow: (rail: string): boolean =>
       act.history.some(
@@ -247,7 +253,7 @@ function lookAt(act: Act) {
           event.chassis === chassis &&
           !event.good &&
           event.atMs >=
-            act.toMs - SAME_MOMENT_MS - ('pmbus' in (described.rails[rail]?.good ?? {}) ? POLL_MS : 0),
+            sightMs - SAME_MOMENT_MS - ('pmbus' in (described.rails[rail]?.good ?? {}) ? POLL_MS : 0),
       ),
     /** Told once to end, a process leaves no power that it raised: nobody may come to finish it. */
     withdrew:
@@ -316,7 +322,11 @@ function mustBeDown({ verb }: Act, { ending, rest, withdrew }: Look): boolean {
     ending.kind === 'rejected' &&
     ending.error instanceof HardwareError &&
     (verb === 'off' || verb === 'stop');
-  return rest === 'failed' || (rest === 'off' && verb !== 'watch') || gaveUpOff || withdrew;
+  if (gaveUpOff || withdrew) return true;
+  if (ending.kind !== 'ended') return false;
+  // Who only found it so, and was turned away, has driven nothing.
+  if (rest === 'off') return TO_OFF.includes(verb) || verb === 'cycle';
+  return rest === 'failed' && (ending.result.isFaultOfThisRun || verb === 'off' || verb === 'stop');
 }
 
 const resetsHeld: Rule = (act, look) => {
@@ -339,6 +349,8 @@ const resetsHeld: Rule = (act, look) => {
 };
 
 const drivenOff: Rule = (act, look) => {
+  // Beside a watch others may have raised the power since.
+  if (act.verb === 'watch' && act.others.length > 0) return [];
   // wait-off looks whether the power is gone; the stage before it has driven.
   const asked = look.isDone && (act.verb === 'off' || act.verb === 'stop');
   if (!asked && !(mustBeDown(act, look) && !(act.verb === 'wait-off' && look.isDone))) return [];
@@ -461,6 +473,7 @@ const noMove: Rule = (act, look) => {
   }
   if (!wasSo) return [];
   return after.lines.flatMap(({ line: key, role, changes, direction }) => {
+    if (role === 'good' || role === 'pgood') return [];
     const old = before.lines.find((each) => each.line === key);
     // Power off drives every enable, also one that is off.
     const isDriven = TO_ON.includes(verb) && old?.direction !== direction;

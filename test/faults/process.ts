@@ -264,7 +264,17 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     },
   };
 
-  const rawGpio = loop.gpio(createMockGpio(plant));
+  /** A call that stood still when its process was killed does not take effect when it would have gone on. */
+  const alive = <T>(call: () => Promise<T>): Promise<T> => (dead ? NEVER : call());
+  const plantGpio = createMockGpio(plant);
+  const rawGpio = loop.gpio({
+    ...plantGpio,
+    openInput: (ref) => alive(() => plantGpio.openInput(ref)),
+    async openOutput(ref) {
+      const raw = await alive(() => plantGpio.openOutput(ref));
+      return { ...raw, read: () => alive(() => raw.read()), write: (level) => alive(() => raw.write(level)) };
+    },
+  });
   const gpio: GpioBackend = {
     locate: (lines) => read(() => rawGpio.locate(lines)),
     release: (lines) => write(() => rawGpio.release(lines)),
@@ -300,7 +310,26 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
       }),
   };
 
-  const rawI2c = loop.i2c(createMockI2c(plant));
+  const plantI2c = createMockI2c(plant);
+  const rawI2c = loop.i2c({
+    async openBus(bus) {
+      const raw = await alive(() => plantI2c.openBus(bus));
+      return {
+        ...raw,
+        transaction: (address, steps, options) =>
+          raw.transaction(
+            address,
+            (held) =>
+              steps({
+                readByte: (command) => alive(() => held.readByte(command)),
+                readWord: (command) => alive(() => held.readWord(command)),
+                writeByte: (command, value) => alive(() => held.writeByte(command, value)),
+              }),
+            options,
+          ),
+      };
+    },
+  });
   const device = (raw: I2cDevice): I2cDevice => ({
     readByte: (command) => read(() => raw.readByte(command)),
     readWord: (command) => read(() => raw.readWord(command)),
