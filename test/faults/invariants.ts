@@ -316,8 +316,9 @@ const noPulse = hazards('enableGlitch', ({ text, name }, { faults, process }, { 
 });
 
 /** It came to rest with the power down, or as far down as it goes. */
-function mustBeDown({ verb }: Act, { ending, rest, withdrew }: Look): boolean {
-  if (verb === 'status') return false;
+function mustBeDown({ verb, others }: Act, { ending, rest, withdrew }: Look): boolean {
+  // Beside a watch others may have raised the power since.
+  if (verb === 'status' || (verb === 'watch' && others.length > 0)) return false;
   const gaveUpOff =
     ending.kind === 'rejected' &&
     ending.error instanceof HardwareError &&
@@ -349,8 +350,6 @@ const resetsHeld: Rule = (act, look) => {
 };
 
 const drivenOff: Rule = (act, look) => {
-  // Beside a watch others may have raised the power since.
-  if (act.verb === 'watch' && act.others.length > 0) return [];
   // wait-off looks whether the power is gone; the stage before it has driven.
   const asked = look.isDone && (act.verb === 'off' || act.verb === 'stop');
   if (!asked && !(mustBeDown(act, look) && !(act.verb === 'wait-off' && look.isDone))) return [];
