@@ -323,13 +323,23 @@ describe('bad input gets one line that says what to do', () => {
       process.getuid?.() !== 0 && process.env.CI !== 'true',
       'needs root: installs below / in a namespace',
     );
-    // A scratch file system over /usr/lib/systemd and friends: what is installed goes with the namespace.
+    // A scratch file system over every folder that takes files: what is installed goes with the namespace.
+    const scratch = (folder: string, name: string) =>
+      `mkdir "$0/${name}" "$0/${name}.work" && mount -t overlay overlay -o ` +
+      `"lowerdir=${folder},upperdir=$0/${name},workdir=$0/${name}.work" ${folder}`;
     const script = [
-      'mount --make-rprivate /',
-      'mkdir -p "$0/upper" "$0/work" && mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work"',
-      'mount -t overlay overlay -o "lowerdir=/usr/lib,upperdir=$0/upper,workdir=$0/work" /usr/lib',
+      'mount --make-rprivate / && mount -t tmpfs none "$0"',
+      ...[scratch('/usr', 'usr'), scratch('/etc', 'etc')],
       'DBUS_SYSTEM_BUS_ADDRESS=unix:path=/nowhere exec "$@"',
     ].join(' && ');
+    const installed = () =>
+      [
+        '/usr/lib/systemd/system',
+        '/usr/share/dbus-1/system.d',
+        '/usr/share/dbus-1/system-services',
+        '/etc/systemd/system',
+      ].flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []));
+    const before = installed();
     const { status, stderr } = spawnSync(
       'unshare',
       [
@@ -350,6 +360,7 @@ describe('bad input gets one line that says what to do', () => {
     expect(stderr).toMatch(/run systemctl daemon-reload/);
     expect(stderr.trimEnd().split('\n')).toHaveLength(1);
     expect(status).toBe(69);
+    expect(installed()).toEqual(before);
   });
 });
 
