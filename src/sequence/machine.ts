@@ -173,15 +173,15 @@ function timedFrom(
   { rail: name, asserted, atMs }: Extract<SequenceEvent, { type: 'DRIVEN' }>,
 ): SequenceState {
   const rail = plan.rails.find((each) => each.name === name);
-  const { phase } = railState(before, name);
-  if (rail === undefined || phase !== (asserted ? 'rising' : 'falling')) return before;
-  const deadlineMs = atMs + (asserted ? rail.onTimeoutMs : rail.offTimeoutMs);
-  const stageMs = asserted ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
+  const { phase, enabled } = railState(before, name);
+  if (rail === undefined || enabled !== asserted) return before;
   const { stageDeadlineMs } = before;
-  return {
-    ...withRail(before, name, { deadlineMs, sinceMs: atMs }),
-    stageDeadlineMs: stageDeadlineMs && atMs + stageMs,
-  };
+  const stageMs = asserted ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
+  const staged = { ...before, stageDeadlineMs: stageDeadlineMs && atMs + stageMs };
+  // A rail without a signal is up or down with its enable, and only the stage waits for it.
+  if (phase !== (asserted ? 'rising' : 'falling')) return staged;
+  const deadlineMs = atMs + (asserted ? rail.onTimeoutMs : rail.offTimeoutMs);
+  return withRail(staged, name, { deadlineMs, sinceMs: atMs });
 }
 
 /**

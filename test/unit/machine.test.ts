@@ -597,6 +597,21 @@ describe('a time that is over', () => {
     expect(machine.sequence.fault?.kind).toBe('railTimeout');
   });
 
+  it('counts so for a stage too, after a rail without a signal', () => {
+    const { rails, ...others } = diamondPlan();
+    const [first] = rails;
+    if (first === undefined) throw new RangeError('no rail');
+    const plan = { ...others, rails: [{ ...first, observable: false, settleMs: 6, neededBy: [] }] };
+    const machine = bench(plan);
+    machine.tell({ type: 'POWER_ON', atMs: 1000 });
+    machine.tell({ type: 'DRIVEN', rail: 'A', asserted: true, atMs: 1700 });
+    expect(machine.sequence.stageDeadlineMs).toBe(1700 + plan.pgood.onTimeoutMs);
+    machine.tell({ type: 'POWER_OFF', atMs: 1701 });
+    machine.tell({ type: 'DRIVEN', rail: 'A', asserted: false, atMs: 2500 });
+    expect(machine.state).toBe('opWaitPowerOff');
+    expect(machine.sequence.stageDeadlineMs).toBe(2500 + plan.pgood.offTimeoutMs);
+  });
+
   it('a rail that was not good when it was disabled is down only when it reads so after that', () => {
     const machine = bench(diamondPlan());
     machine.tell({ type: 'POWER_ON', atMs: 1000 });
