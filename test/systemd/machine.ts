@@ -42,7 +42,15 @@ export async function bootMachine(files: Readonly<Record<string, string>> = {}):
   const machine = await bootSystemd({
     files: { '/etc/systemd/system.conf.d/50-start-limit.conf': START_LIMIT, ...files },
   });
-  await machine.run('rm -f /usr/share/dbus-1/system.d/chassis-power.conf');
+  await machine.run(
+    [
+      'cd / && rm -rf usr/lib/systemd/system/chassis-power* usr/lib/systemd/system/op-* usr/lib/systemd/system/obmc-*',
+      'usr/share/dbus-1/system.d/chassis-power* usr/lib/systemd/system-preset/*chassis-power*',
+      'usr/share/dbus-1/system-services/org.openbmc.* usr/share/dbus-1/system-services/xyz.openbmc_project.*',
+      'etc/systemd/system/*.wants/chassis-power.service && systemctl daemon-reload',
+      '&& busctl call org.freedesktop.DBus / org.freedesktop.DBus ReloadConfig',
+    ].join(' '),
+  );
   return machine;
 }
 
