@@ -185,7 +185,9 @@ describe.skipIf(skipped).each(FLAVOURS)(
       await expectNextOneWorks();
     });
 
-    test.runIf(name === 'current')('a rail fails after setPowerState has answered', async () => {
+    // Only there a unit asks by setPowerState.
+    if (name !== 'current') return;
+    test('a rail fails after setPowerState has answered', async () => {
       // As when a power on needs longer than a caller waits.
       await dropIn(
         'obmc-power-start@0.service',

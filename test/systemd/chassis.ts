@@ -156,7 +156,11 @@ export async function putChassis(machine: SystemdSandbox, boardText?: string): P
       }
     },
     async reset() {
-      await machine.run(['systemctl', 'stop', ...UNITS, ...UNITS.map((unit) => unit.replace('@0', '@1'))]);
+      const stop = ['systemctl', 'stop', ...UNITS, ...UNITS.map((unit) => unit.replace('@0', '@1'))];
+      // What the service had begun to start for a failure may come in between, and cancel a job of this.
+      await machine.exec(stop);
+      await machine.waitForJobs();
+      await machine.run(stop);
       await stopPlant();
       await machine.run(
         'systemctl reset-failed; rm -rf /etc/systemd/system/*.d /run/chassis-power /run/openbmc; systemctl daemon-reload',
