@@ -19,7 +19,7 @@ import { systemError } from './system-error.ts';
 export const TRANSFER_DEADLINE_MS = 1_000;
 
 /** How long a driver waits for a bus that another process holds, and for what switches power off. */
-const HOLD_LIMIT_MS = 1_000;
+export const HOLD_LIMIT_MS = 1_000;
 const URGENT_HOLD_LIMIT_MS = 100;
 
 /** 7-bit addresses that are not reserved (UM10204, 3.1.12). */

@@ -80,6 +80,8 @@ export interface Act {
   readonly undisturbed: boolean;
   /** When other processes drove the chassis meanwhile, or since the stage before this one. */
   readonly others: readonly { readonly fromMs: number; readonly toMs: number }[];
+  /** Another process stood still meanwhile, for as long as a bus is waited for, on a bus that this chassis uses. */
+  readonly busHeld: boolean;
   /** What a process saves, the next one finds. */
   readonly stateKept: boolean;
   /** The state file before and after. */
@@ -262,7 +264,9 @@ function lookAt(act: Act) {
       ending.error.code === 'INTERRUPTED' &&
       process.disturbedAtMs !== null &&
       process.abandonedAtMs === null &&
-      happened.some(({ type, ...event }) => type === 'drive' && 'role' in event && event.role === 'enable'),
+      happened.some(
+        (event) => event.type === 'drive' && event.chassis === chassis && event.role === 'enable',
+      ),
     wasOn:
       line(before, 'pgood')?.asserted === true &&
       before.rails.every(({ enabled, good }) => enabled && good) &&
@@ -272,6 +276,15 @@ function lookAt(act: Act) {
       before.rails.every(({ enabled, volts }) => !enabled && volts === 0) &&
       before.lines.every(({ role, asserted }) => role !== 'reset' || asserted),
     isOnAfter: line(after, 'pgood')?.asserted === true,
+    /** It failed because it waited in vain for a bus that a process which stood still may have held (decision 21). */
+    heldUp:
+      act.busHeld &&
+      ((ending.kind === 'rejected' &&
+        ending.error instanceof CodedError &&
+        ending.error.code === 'I2C_BUSY') ||
+        (ending.kind === 'ended' &&
+          ending.result.state === 'failed' &&
+          ending.result.sequence.fault?.errorCode === 'I2C_BUSY')),
     /** Where the sequence came to rest; null when it did not. */
     rest: ending.kind === 'ended' ? ending.result.state : null,
   };
@@ -463,6 +476,8 @@ const noMove: Rule = (act, look) => {
   const looks = verb === 'status' || (verb === 'watch' && look.rest === 'pgood');
   const wasSo =
     act.healthy &&
+    // An enable that could not be read may be on, and is switched off with all that belongs to it.
+    !look.heldUp &&
     ((look.wasOn && TO_ON.includes(verb) && isSettled(act, 'pgood')) ||
       (look.wasOff && TO_OFF.includes(verb) && isSettled(act, 'off')));
   if (looks) {
@@ -473,6 +488,9 @@ const noMove: Rule = (act, look) => {
   if (!wasSo) return [];
   return after.lines.flatMap(({ line: key, role, changes, direction }) => {
     if (role === 'good' || role === 'pgood') return [];
+    // A process that was killed on its way to the enables owes the pulse for what it may have driven (decision 15).
+    const isOwed = !act.undisturbed && act.hintBefore?.sequence.latchPending === true;
+    if (role === 'latch' && TO_OFF.includes(verb) && isOwed) return [];
     const old = before.lines.find((each) => each.line === key);
     // Power off drives every enable, also one that is off.
     const isDriven = TO_ON.includes(verb) && old?.direction !== direction;
@@ -543,6 +561,7 @@ const obeys: Rule = (act, look) => {
   // Somebody else asked for something between the two stages, or drives for longer than he is waited for.
   if (act.others.length > 0 && (verb === 'wait-on' || verb === 'wait-off')) return [];
   if (look.failure instanceof PowerError && look.failure.code === 'CHASSIS_LOCKED') return [];
+  if (look.heldUp) return [];
   // Power that falls behind disabled enables contradicts them for whoever was not told that somebody asked for it.
   if (!act.stateKept && act.before.rails.some(({ enabled, good }) => good && !enabled)) return [];
   // On a latched board a process without its state cannot tell power that falls from power that stands.
@@ -618,7 +637,7 @@ const ends: Rule = (act, { ending }) => {
   return tookMs > leaveMs(act) + stalledMs ? [`went on for ${tookMs} ms after it was told twice to end`] : [];
 };
 
-const ownErrors: Rule = ({ process, faults }, { ending }) => {
+const ownErrors: Rule = ({ process, faults }, { ending, heldUp }) => {
   if (ending.kind === 'ended' && ending.failure !== null && !(ending.failure instanceof PowerError)) {
     return [errorText(ending.failure)];
   }
@@ -628,7 +647,7 @@ const ownErrors: Rule = ({ process, faults }, { ending }) => {
     return [error instanceof Error ? (error.stack ?? error.message) : String(error)];
   const isExplained =
     error instanceof HardwareError
-      ? faults.length > 0
+      ? faults.length > 0 || heldUp
       : error.code === 'CHASSIS_LOCKED' || (error.code === 'INTERRUPTED' && process.disturbedAtMs !== null);
   return isExplained ? [] : [`${error.code} though nothing is broken: ${errorText(error)}`];
 };

@@ -84,6 +84,8 @@ export interface ProcessOptions {
   readonly onBegin: () => void;
   /** Told before each of its writes to a line or device, counted from 1. */
   readonly onWrite: (write: number) => void;
+  /** Told when it comes to stand still, with the time at which it goes on. */
+  readonly onStall: (span: { readonly fromMs: number; readonly toMs: number }) => void;
   readonly disturbances: readonly Disturbance[];
   readonly output: BrokenOutput | null;
   readonly sabotage: Break | null;
@@ -156,7 +158,9 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const stall = (disturbance: Disturbance & { readonly ms: number }): void => {
     struck.push(disturbance);
     const fromMs = clock.nowMs();
-    stalls.push({ fromMs, toMs: fromMs + disturbance.ms });
+    const span = { fromMs, toMs: fromMs + disturbance.ms };
+    stalls.push(span);
+    options.onStall(span);
     loop.stall(disturbance.ms);
   };
 

@@ -1,5 +1,6 @@
 import type { Clock } from '../../hw/ports.ts';
 import { type Fault, parseFault } from '../../mocks/faults.ts';
+import { HOLD_LIMIT_MS } from '../../mocks/i2c.ts';
 import { createPlant, type PlantEvent } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Board } from '../../src/board/schema.ts';
@@ -47,6 +48,13 @@ export interface Told {
 
 type End = 'done' | 'failed' | 'killed' | 'interrupted';
 
+/** A process that stood still; it may hold a bus meanwhile. */
+interface Standstill {
+  readonly chassis: number;
+  readonly fromMs: number;
+  toMs: number;
+}
+
 interface Note {
   readonly atMs: number;
   /** Made when somebody reads it: most cases are never told. */
@@ -76,6 +84,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
   const faults = new Map<string, Fault>();
   const violations: Violation[] = [];
   const struck = new Set<string>();
+  const standstills: Standstill[] = [];
   const notes: Note[] = [];
   let processes = 0;
   let repairedMs = Number.NEGATIVE_INFINITY;
@@ -108,7 +117,9 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
     const chassisPlan = planOf(described);
     const limitMs = worstCaseMs(board, chassis);
     const disk = createDisk(plan.store, 1 + roll(11));
-    const drivers: { readonly fromMs: number; toMs: number }[] = [];
+    const drivers: { readonly fromMs: number; toMs: number; toTurn: number }[] = [];
+    /** Counts who takes and who leaves the lock: much of that happens at one moment. */
+    let turn = 0;
     let isDriven = false;
     let nth = 0;
     let disturbed = false;
@@ -126,15 +137,22 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
           if (signal.aborted) throw new PowerError('INTERRUPTED', 'while it waited for another process');
         }
         isDriven = true;
-        const driver = { fromMs: own.nowMs(), toMs: Number.POSITIVE_INFINITY };
+        turn += 1;
+        const driver = {
+          fromMs: own.nowMs(),
+          toMs: Number.POSITIVE_INFINITY,
+          toTurn: Number.POSITIVE_INFINITY,
+        };
         drivers.push(driver);
         return () => {
           isDriven = false;
+          turn += 1;
           driver.toMs = clock.nowMs();
+          driver.toTurn = turn;
         };
       };
 
-    const runOne = async (verb: Verb, sinceMs: number, leave?: AbortSignal): Promise<End> => {
+    const runOne = async (verb: Verb, sinceTurn: number, leave?: AbortSignal): Promise<End> => {
       const index = nth;
       nth += 1;
       processes += 1;
@@ -149,7 +167,9 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       let hazards = 0;
       let misuses = 0;
       let historyFrom = 0;
+      let beganTurn = turn;
       let ownDriver: (typeof drivers)[number] | undefined;
+      const ownStandstills: Standstill[] = [];
       const process = await runProcess({
         board,
         chassis,
@@ -171,6 +191,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
             `chassis ${chassis}: ${verb} begins (process ${index})${disturbances.map((each) => `, ${tellDisturbance(each)}`).join('')}`,
           );
           if (takesLock) ownDriver = drivers.at(-1);
+          beganTurn = turn;
           for (const { text, write } of own) if (write === null) putIn(text);
           before = sceneOf(plant, chassis);
           ({ hint } = disk);
@@ -180,6 +201,11 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
         },
         onWrite: (write) => {
           for (const fault of own) if (fault.write === write) putIn(fault.text);
+        },
+        onStall: (span) => {
+          const standstill = { ...span, chassis };
+          ownStandstills.push(standstill);
+          standstills.push(standstill);
         },
         disturbances,
         output: isDisturbed ? plan.output : null,
@@ -191,6 +217,9 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       if (isDisturbed && plan.output !== null) struck.add(`output ${plan.output.errno}`);
       if (process.disturbedAtMs !== null) disturbed = true;
       const beganMs = process.beganMs ?? clock.nowMs();
+      const endedMs = clock.nowMs();
+      // What a dead process had open is closed.
+      for (const standstill of ownStandstills) standstill.toMs = Math.min(standstill.toMs, endedMs);
       const spans = faultSpans(plant.history);
       const felt = (sinceMs: number) =>
         spans
@@ -200,7 +229,12 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       const sinceRepair = felt(repairedMs).filter((fault) => !isTooShort(fault, described.pgood.deglitchMs));
       const only = sinceRepair.length === 1 ? sinceRepair[0] : undefined;
       const isFirst =
-        index === 0 && isUnderTest && !repaired && plan.faults.length === 1 && plan.faults[0]?.write === null;
+        index === 0 &&
+        isUnderTest &&
+        !repaired &&
+        plan.faults.length === 1 &&
+        plan.faults[0]?.process === 0 &&
+        plan.faults[0].write === null;
       violations.push(
         ...judge({
           board,
@@ -220,10 +254,13 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
           healthy: sinceRepair.length === 0,
           undisturbed: !disturbed,
           others: drivers.filter(
-            (driver) =>
-              driver !== ownDriver &&
-              driver.toMs > Math.min(beganMs, sinceMs) &&
-              driver.fromMs <= clock.nowMs(),
+            (driver) => driver !== ownDriver && driver.toTurn > Math.min(beganTurn, sinceTurn),
+          ),
+          busHeld: standstills.some(
+            (standstill) =>
+              !ownStandstills.includes(standstill) &&
+              Math.min(standstill.toMs, endedMs) - Math.max(standstill.fromMs, beganMs) >= HOLD_LIMIT_MS &&
+              busesOf(board, standstill.chassis).some((bus) => busesOf(board, chassis).includes(bus)),
           ),
           stateKept: plan.store === 'kept',
           hintBefore: hint,
@@ -244,7 +281,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
     const watchOver = (): void => {
       if (!plan.watched || !isUnderTest || watching !== null || disk.hint?.state !== 'pgood') return;
       const leave = new AbortController();
-      const ended = runOne('watch', clock.nowMs(), leave.signal).then(() => {
+      const ended = runOne('watch', turn, leave.signal).then(() => {
         watching = null;
       });
       watching = { leave, ended };
@@ -255,10 +292,10 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
     };
 
     const request = async (asked: Request): Promise<End> => {
-      let sinceMs = Number.POSITIVE_INFINITY;
+      let sinceTurn = Number.POSITIVE_INFINITY;
       for (const verb of VERBS[asked]) {
-        const end = await runOne(verb, sinceMs);
-        sinceMs = clock.nowMs();
+        const end = await runOne(verb, sinceTurn);
+        sinceTurn = turn;
         watchOver();
         await pause(5 + roll(35));
         if (end !== 'done') return end;
@@ -424,15 +461,20 @@ function faultSpans(history: readonly PlantEvent[]): { text: string; fromMs: num
 function reaches({ chassis: own, effect }: Fault, board: Board, chassis: number): boolean {
   if (effect.on === 'gpio') return true;
   if (effect.on !== 'i2c') return own === chassis;
-  const described = board.chassis[chassis];
   const broken = board.devices[effect.device];
-  if (!described || !broken) return false;
+  return broken !== undefined && busesOf(board, chassis).includes(broken.bus);
+}
+
+/** The buses of the devices that a chassis asks for anything. */
+function busesOf(board: Board, chassis: number): Board['devices'][string]['bus'][] {
+  const described = board.chassis[chassis];
+  if (!described) return [];
   const parts = Object.values(described.rails).flatMap(({ enable, good }) => [enable, good]);
   const devices = [
     ...parts.flatMap((part) => (part && 'pmbus' in part ? [part.pmbus] : [])),
     ...described.evidence,
   ];
-  return devices.some((name) => board.devices[name]?.bus === broken.bus);
+  return devices.flatMap((name) => board.devices[name]?.bus ?? []);
 }
 
 /** A glitch of pgood that the board asks to be overlooked: the chassis has to behave as if nothing were. */
