@@ -250,6 +250,14 @@ function droppedRail(plan: Plan, sequence: SequenceState): RailPlan | undefined 
   });
 }
 
+/** The rail that has not come yet: with it pgood cannot come either, though the rail's own time may be longer. */
+function lateRail({ plan, looks, ...sequence }: Context): RailPlan | undefined {
+  return plan.rails.find(({ name, observable }) => {
+    const { phase, good } = railState(sequence, name);
+    return observable && phase === 'rising' && !good && isFresh(lookAt(looks, name));
+  });
+}
+
 /** Everything is good: then a deadline that passed while no process ran is no failure. */
 function allGood(sequence: SequenceState): boolean {
   return notThere(sequence, false).length === 0;
@@ -321,6 +329,11 @@ function faultIn(context: Context, state: State): Fault | null {
       return fault('pgoodLost', null, 'pgood was lost before the resets were released');
     }
     if (sequence.readyMs === null && stageFailed(context, false)) {
+      const rail = lateRail(context);
+      if (rail) {
+        const limit = `when pgood was due, ${plan.pgood.onTimeoutMs} ms after the last enable`;
+        return fault('railTimeout', rail.name, `rail ${rail.name} was not good ${limit}`);
+      }
       return fault(
         'pgoodTimeout',
         null,

@@ -24,6 +24,13 @@ function contradictionsIn(plan: Plan, observation: Observation): string[] {
   });
 }
 
+/** Every signal of a rail was read and is not good: pgood alone, which may be a glitch, is no power that stands. */
+function isDenied(plan: Plan, { rails, unread }: Observation): boolean {
+  const seen = plan.rails.filter(({ observable }) => observable);
+  const isRead = (name: string) => !unread?.some(({ signal, rail }) => signal === 'good' && rail === name);
+  return seen.length > 0 && seen.every(({ name }) => isRead(name) && rails[name]?.good === false);
+}
+
 function railOf(
   observed: Pick<RailState, 'enabled' | 'enableDoubt' | 'good' | 'goodUnread'>,
   times: { settleMs: number; onTimeoutMs: number; offTimeoutMs: number },
@@ -78,7 +85,8 @@ function classify(
   }
   // A latching board keeps its power while the BMC's own pins went back to inputs. Its resets, inputs as well
   // then, are where the running host has them: an asserted one tells of a power-off that was under way.
-  if (plan.latched && observation.pgood && !starting && !held) return as('pgood');
+  const keeps = plan.latched && observation.pgood && !starting && !held;
+  if (keeps && (hinted === 'pgood' || !isDenied(plan, observation))) return as('pgood');
   if (anyEnabled && starting) return as('opPowerStart');
   return { state: 'unknown', contradictions: contradictionsIn(plan, observation) };
 }
@@ -107,8 +115,9 @@ export function reconcile(
       return [rail.name, railOf(observed, rail, hinted?.rails[rail.name], settled, nowMs)];
     }),
   );
-  // One sample must not end a running host: after pgood a low level has to stand for deglitchMs first.
-  const believedGood = hint?.state === 'pgood' && state === 'pgood' ? true : observation.pgood;
+  // One sample must neither end a running host nor release the resets of one that comes up: in pgood a low level, and in
+  // every other state a high one, has to stand for deglitchMs first.
+  const believedGood = state === 'pgood' && (hint?.state === 'pgood' || observation.pgood);
   const waiting = state === 'opWaitPowerOn' || state === 'opWaitPowerOff';
   const stageMs = state === 'opWaitPowerOn' ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
   const wentOff = state === 'off' && hint !== null && hint.state !== 'off';

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import { parseFault } from '../../mocks/faults.ts';
 import type { StallingLoop } from '../../mocks/stall.ts';
+import type { Board } from '../../src/board/schema.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { type Bench, createBench, shippedBoard } from './bench.ts';
 import { anyBoard, withDeglitch } from './boards.ts';
@@ -323,5 +324,34 @@ describe('a need is a level, not a phase', () => {
       entry.type === 'enable' && entry.asserted ? [entry.rail] : [],
     );
     expect(raised).toEqual(['P12V']);
+  });
+});
+
+describe('a power-on that begins in a glitch of pgood', () => {
+  /** Something but pgood tells whether a latched chassis is on. */
+  const tells = ({ chassis: { 0: chassis } }: Board): boolean =>
+    chassis !== undefined &&
+    (chassis.latch === undefined ||
+      Object.keys(chassis.resets).length > 0 ||
+      Object.values(chassis.rails).some(({ good }) => good !== undefined));
+
+  it('raises the power all the same, and releases no reset before pgood stands', async () => {
+    const deglitchMs = fc.constantFrom(5, 60, 300);
+    await fc.assert(
+      fc.asyncProperty(anyBoard.filter(tells), deglitchMs, async (board, ms) => {
+        const bench = createBench(withDeglitch(board, ms), { faults: ['pgood glitch 3ms'] });
+        const { state, sequence } = await bench.run(JOBS.on);
+        expect({ state, fault: sequence.fault }).toEqual({ state: 'pgood', fault: null });
+        expect(bench.enabled()).toHaveLength(bench.plan.rails.length);
+        const startedMs = bench.recording[0]?.atMs ?? 0;
+        const released = bench.recording.flatMap((entry) =>
+          entry.type === 'reset' && !entry.asserted ? [entry.atMs] : [],
+        );
+        // Before that the glitch is all that can have been seen.
+        for (const atMs of released) expect(atMs).toBeGreaterThanOrEqual(startedMs + ms);
+        expect(bench.plant.hazards).toEqual([]);
+      }),
+      RUNS,
+    );
   });
 });

@@ -312,6 +312,28 @@ describe('faults', () => {
     });
   });
 
+  it('a rail that is not good when pgood is due is what is told, though its own time is longer', () => {
+    const plan = diamondPlan();
+    const patient = plan.rails.map((rail) => (rail.name === 'D' ? { ...rail, onTimeoutMs: 1500 } : rail));
+    const machine = bench({ ...plan, rails: patient });
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    for (const rail of ['B', 'C']) machine.good(rail, 1030);
+    machine.good('D', 1035, false);
+    machine.send({ type: 'TICK', atMs: 2029 });
+    expect(machine.sequence.fault).toBeNull();
+    // pgood is read first, and no answer about the rail is waited for.
+    machine.tell({ type: 'TICK', atMs: 2030 });
+    machine.look(null, false);
+    expect(machine.sequence.fault).toMatchObject({
+      kind: 'railTimeout',
+      rail: 'D',
+      state: 'opWaitPowerOn',
+      atMs: 2030,
+    });
+  });
+
   it('an enable that cannot be driven on takes the rest down, itself included', () => {
     const machine = bench(diamondPlan());
     machine.send({ type: 'POWER_ON', atMs: 1000 });

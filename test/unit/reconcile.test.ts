@@ -110,3 +110,38 @@ describe('the minimum off time', () => {
     expect(reconcile(plan, dark, hint, NOW_MS).sequence.offSinceMs).toBe(NOW_MS);
   });
 });
+
+describe('a pgood that is read once', () => {
+  const all = referencePlan().rails.map(({ name }) => name);
+  const latched = { ...referencePlan(), latched: true };
+  const released = (observation: Observation): Observation => ({ ...observation, resetsAsserted: {} });
+  const alone = released(seen(latched, [], [], true));
+
+  it('is no latched chassis that is on where every rail that can be seen is not good', () => {
+    expect(reconcile(latched, alone, null, NOW_MS).state).toBe('unknown');
+    expect(reconcile(latched, alone, leftIn('off', latched, alone), NOW_MS).state).toBe('unknown');
+  });
+
+  it('is one where it was on before, where a rail is good, or where none can tell', () => {
+    const before = leftIn('pgood', latched, released(seen(latched, [], all, true)));
+    expect(reconcile(latched, alone, before, NOW_MS).state).toBe('pgood');
+    expect(reconcile(latched, released(seen(latched, [], ['P12V'], true)), null, NOW_MS).state).toBe('pgood');
+    const unread = all.map((rail) => ({ signal: 'good' as const, rail }));
+    expect(reconcile(latched, { ...alone, unread }, null, NOW_MS).state).toBe('pgood');
+    const blind = { ...latched, rails: latched.rails.map((rail) => ({ ...rail, observable: false })) };
+    expect(reconcile(blind, alone, null, NOW_MS).state).toBe('pgood');
+  });
+
+  it('is believed at once in pgood only: elsewhere it has to stand first', () => {
+    const plan = referencePlan();
+    const pgoodOf = (observation: Observation) => reconcile(plan, observation, null, NOW_MS);
+    expect(pgoodOf(seen(plan, all, all, true))).toMatchObject({
+      state: 'opWaitPowerOn',
+      sequence: { pgood: { level: true, good: false } },
+    });
+    expect(pgoodOf(released(seen(plan, all, all, true)))).toMatchObject({
+      state: 'pgood',
+      sequence: { pgood: { level: true, good: true } },
+    });
+  });
+});
