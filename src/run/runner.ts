@@ -79,6 +79,8 @@ export interface RunResult {
 
 /** States in which something is still going on by itself. */
 const ACTIVE: readonly State[] = [...RISING, ...FALLING, 'fault'];
+/** A PMBus device acknowledges nothing while it stores its settings; most are done by then. */
+const ONCE_MORE_MS = 100;
 /** What a power-on finishes first when a killed process left it behind. */
 const UNFINISHED_DOWN: readonly State[] = [...FALLING, 'fault'];
 
@@ -119,6 +121,8 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   let { state, sequence, looks } = viewOf(snapshot);
   let answer: Answer | null = null;
   let saveWarned = false;
+  /** What could not be driven. */
+  const undriven: SequenceEvent[] = [];
   /** The request to end was taken. */
   let heard = false;
   let lossTold = false;
@@ -165,8 +169,10 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
           entered = action.state;
         }
         const followUps = await carryOut(action, options, record);
-        const failed = followUps.some(({ type }) => type === 'DRIVE_FAILED');
+        const failures = followUps.filter(({ type }) => type === 'DRIVE_FAILED');
+        const failed = failures.length > 0;
         driveFailed ||= failed;
+        undriven.push(...failures);
         if (action.type === 'driveEnable' && !failed) {
           switched.get(action.rail)?.();
           // Its signal may have changed already, and an edge that was before the drive is never seen again. Looked at
@@ -290,6 +296,27 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     }
   };
 
+  const isDone = (): boolean => state === 'failed' || (job.until.includes(state) && steady(state, sequence));
+
+  /** One more power-off, once, where nothing failed but that a device acknowledged nothing: nobody else would ask for it. */
+  const onceMore = async (): Promise<void> => {
+    const first = answer;
+    meantMs = clock.nowMs() + ONCE_MORE_MS;
+    await new Promise<void>((resolve) => {
+      const cancel = clock.after(ONCE_MORE_MS, resolve);
+      wake = () => {
+        if (!abandon?.aborted) return;
+        cancel();
+        resolve();
+      };
+      wake();
+    });
+    wake = () => undefined;
+    if (abandon?.aborted) return;
+    await handle({ type: 'POWER_OFF', atMs: clock.nowMs() });
+    await goOn(isDone);
+    answer = first;
+  };
   /** For a watch: all is off, and whoever has to know is told before anything else. */
   const tellLoss = async (): Promise<void> => {
     if (!job.watches || state !== 'fault' || lossTold) return;
@@ -320,7 +347,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       // A request that changed nothing leaves it to the next TICK to go on with what it found.
       if (outcome() === 'unchanged' && ACTIVE.includes(state))
         await handle({ type: 'TICK', atMs: clock.nowMs() });
-      await goOn(() => state === 'failed' || (job.until.includes(state) && steady(state, sequence)));
+      await goOn(isDone);
+      const deserves = undriven.length > 0 && undriven.every(isUnacknowledged);
+      if (request === 'POWER_OFF' && state === 'failed' && deserves) await onceMore();
     }
     // Nothing was seen that had to go off; what could not be seen may be on all the same.
     if (blind !== undefined && state === 'failed' && atRest) throw blind.error;
@@ -412,6 +441,16 @@ function recordLevels(
   const { level } = after.pgood;
   if (before.pgood.level !== level) record({ type: 'pgood', level });
   return switched;
+}
+
+/** An enable was to go off, and its device acknowledged nothing. */
+function isUnacknowledged(event: SequenceEvent): boolean {
+  return (
+    event.type === 'DRIVE_FAILED' &&
+    event.drive.what === 'enable' &&
+    !event.asserted &&
+    event.code === 'I2C_NO_DEVICE'
+  );
 }
 
 function codeOf(error: unknown): string {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { JOBS } from '../../src/run/jobs.ts';
+import type { Recorded } from '../../src/run/record.ts';
 import type { Job } from '../../src/run/runner.ts';
 import { createSnapshotFile } from '../../src/run/snapshot.ts';
 import { createBench } from './bench.ts';
@@ -15,6 +16,51 @@ function switched(bench: ReturnType<typeof createBench>, asserted: boolean): str
     entry.type === 'enable' && entry.asserted === asserted ? [entry.rail] : [],
   );
 }
+
+describe('an enable whose device did not acknowledge that it is to go off', () => {
+  it.each(['on', 'off'] as const)('is driven once more at the end of a power-off (%s)', async (initially) => {
+    const bench = createBench('reference', { initially });
+    bench.plant.addFault(bench.fault('i2c vr_ddr nack for 20ms'));
+    const { state } = await bench.run(JOBS.off);
+    expect({ state, enabled: bench.enabled() }).toEqual({ state: 'off', enabled: [] });
+    expect(bench.recording.filter(({ type }) => type === 'driveFailed')).toHaveLength(1);
+    expect(bench.plant.hazards).toEqual([]);
+  });
+
+  it('is not driven a third time, and the power-off fails', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    bench.plant.addFault(bench.fault('i2c vr_ddr nack'));
+    expect((await bench.run(JOBS.off)).state).toBe('failed');
+    expect(bench.recording.filter(({ type }) => type === 'driveFailed')).toHaveLength(2);
+    expect(bench.enabled()).toEqual(['PVDDQ']);
+  });
+
+  it('is not driven once more where a reset could not be held either, and the power-off fails', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    const [reset] = bench.plan.resets;
+    bench.plant.addFault(bench.fault('i2c vr_ddr nack for 20ms'));
+    bench.plant.addFault(bench.fault(`line reset ${reset?.name} busy`));
+    expect((await bench.run(JOBS.off)).state).toBe('failed');
+    expect(bench.recording.filter(({ type }) => type === 'driveFailed')).toHaveLength(2);
+  });
+
+  it('is left as it is when the power-off is told twice to end', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    bench.plant.addFault(bench.fault('i2c vr_ddr nack'));
+    const abandon = new AbortController();
+    const failures: Recorded[] = [];
+    const { state } = await bench.run(JOBS.off, {
+      abandon: abandon.signal,
+      record: (entry) => {
+        if (entry.type === 'driveFailed') failures.push(entry);
+        if (entry.type === 'state' && entry.to === 'failed')
+          bench.clock.after(50, () => abandon.abort('SIGINT'));
+      },
+    });
+    expect(state).toBe('failed');
+    expect(failures).toHaveLength(1);
+  });
+});
 
 describe.each(BOARDS)('board %s', (board) => {
   it('comes up to pgood, goes down again, and nothing was ever at risk', async () => {
