@@ -53,6 +53,7 @@ export type GpioLacks = Partial<
     | 'isFree'
     | 'takeOutside'
     | 'mergedEdges'
+    | 'stories'
     | 'direction'
     | 'history'
     | 'heldHigh'
@@ -113,8 +114,9 @@ function readOn(line: InputLine, known: Level, lookMs?: number): Reader {
 /**
  * The part of the contract that is about watching, on a line that raises interrupts or (`looked`) one that does not.
  * @param given what `setup` of `describeGpioBackend` gives, anew for each test
+ * @param lacksStories why watchers cannot come and go there
  */
-function describeWatching(of: 'input' | 'looked', given: () => GpioSetup): void {
+function describeWatching(of: 'input' | 'looked', given: () => GpioSetup, lacksStories?: string): void {
   const lineOf = (world: GpioWorld): LineRef => present(world.lines[of], of);
   const start = async (level: Level) => {
     const { backend, world } = given();
@@ -139,7 +141,7 @@ function describeWatching(of: 'input' | 'looked', given: () => GpioSetup): void 
     await finish(world, other.close());
   });
 
-  it('has each watcher know the level, however they come and go', async () => {
+  itUnless(lacksStories, 'has each watcher know the level, however they come and go', async () => {
     const { backend, world, line } = await start(0);
     const story = async (turns: readonly Turn[]): Promise<void> => {
       await world.drive(line, 0);
@@ -479,7 +481,7 @@ export function describeGpioBackend(
     });
 
     describe('watchers of a line that raises interrupts', () => {
-      describeWatching('input', () => given);
+      describeWatching('input', () => given, lacks.stories);
     });
     if (lacks.looked === undefined) {
       describe('watchers of a line that raises none', () => {
