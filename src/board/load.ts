@@ -11,6 +11,8 @@ import type { Board, ChassisBoard } from './schema.ts';
 const MOST_BYTES = 1024 * 1024;
 
 export interface LoadedBoard {
+  /** The file as it was read, for the places in it. */
+  readonly bytes: Buffer;
   readonly board: Board;
   readonly path: string;
   /** SHA-256 of the file's bytes, in hexadecimal. */
@@ -43,7 +45,7 @@ export async function loadBoard(path: string): Promise<LoadedBoard> {
   }
   const board = isUtf8(bytes) ? parseBoard(bytes.toString('utf8')) : undefined;
   if (!board) throw invalid(path, (await import('./diagnose.ts')).diagnose(bytes));
-  return { board, path, hash: createHash('sha256').update(bytes).digest('hex') };
+  return { board, bytes, path, hash: createHash('sha256').update(bytes).digest('hex') };
 }
 
 function invalid(path: string, problems: readonly Problem[]): PowerError {

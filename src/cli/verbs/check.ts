@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { HardwareError } from '../../../hw/errors.ts';
 import type { LineRef } from '../../../hw/ports.ts';
 import type { OutsideFinding } from '../../board/diagnose.ts';
@@ -46,8 +45,9 @@ async function checkAll(
   world: World,
 ): Promise<{ board: Board | null; problems: readonly Problem[] }> {
   let board: Board;
+  let bytes: Buffer;
   try {
-    ({ board } = await loadBoard(path));
+    ({ board, bytes } = await loadBoard(path));
   } catch (error) {
     if (!(error instanceof PowerError) || error.code !== 'BOARD_INVALID') throw error;
     return { board: null, problems: error.details.problems as readonly Problem[] };
@@ -57,7 +57,7 @@ async function checkAll(
   if (troubles.length === 0) return { board, problems: [] };
   // Only for the places in it: what it says is known to be right.
   const { diagnose } = await import('../../board/diagnose.ts');
-  return { board, problems: diagnose(readFileSync(path), troubles.map(findingOf)) };
+  return { board, problems: diagnose(bytes, troubles.map(findingOf)) };
 }
 
 async function troublesOf(board: Board, path: string, world: World): Promise<readonly LineTrouble[]> {
