@@ -26,7 +26,10 @@ read_line() { claim $1; cat gpio$n/value; }
 END`);
 });
 
-afterAll(() => bmc?.close());
+afterAll(async () => {
+  await bmc?.freeLines();
+  bmc?.close();
+});
 
 const gpio = (script: string) => bmc.sh(`. /tmp/gpio.sh; ${script}`);
 

@@ -128,6 +128,8 @@ export interface Bmc {
   copyIn(hostFile: string, guestPath: string, options?: { timeoutMs?: number }): Promise<void>;
   /** Starts `command` and returns a byte stream to its stdin and stdout. Default limit of its life: 600,000 ms. */
   spawnStream(command: string, options?: { timeoutMs?: number }): Promise<GuestProcess>;
+  /** Gives every line back that anybody took by sysfs. A line that something holds otherwise stays as it is. */
+  freeLines(): Promise<void>;
   /** Resets the chip and comes back when systemd has finished booting. GPIO outputs fall back to inputs meanwhile. */
   reboot(options?: { timeoutMs?: number }): Promise<void>;
   /** Ends the guest, for everyone. */
@@ -338,6 +340,12 @@ class RunningBmc implements Bmc {
   async spawnStream(command: string, options: { timeoutMs?: number } = {}): Promise<GuestProcess> {
     const agent = await connectAgent(this.handle.agentPort, 15_000);
     return agent.start(command, options.timeoutMs ?? 600_000);
+  }
+
+  async freeLines(): Promise<void> {
+    await this.sh(
+      'ls /sys/class/gpio | sed -n "s/^gpio\\([0-9]*\\)$/\\1/p" | while read n; do echo $n >/sys/class/gpio/unexport; done',
+    );
   }
 
   async reboot(options: { timeoutMs?: number } = {}): Promise<void> {
