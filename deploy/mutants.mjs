@@ -1,4 +1,4 @@
-// Changes src/sequence and src/run in every way that Stryker knows, and tells which changes no test notices. Takes
+// Changes the rooms that decide about power in every way that Stryker knows, and tells which changes no test notices. Takes
 // an hour or more on two cores; what it found before is kept in build/mutants and not tried again.
 import { join } from 'node:path';
 import { ensureModules, ensurePrograms, root, run } from './setup.mjs';

@@ -3,11 +3,12 @@ import { dirname, join } from 'node:path';
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
-import { sendTo, sendToJournal } from '../hw/output.ts';
-import { createOutputQueue, type OutputQueue } from '../hw/output-queue.ts';
 import type { Clock } from '../hw/ports.ts';
-import { catchSignals, type EndRequests } from '../hw/signals.ts';
-import type { Output, World } from './cli/world.ts';
+import type { World } from './cli/world.ts';
+import { sendTo, sendToJournal } from './system/output.ts';
+import { createOutputQueue, type OutputQueue } from './system/output-queue.ts';
+import type { Output } from './system/ports.ts';
+import { catchSignals, type EndRequests } from './system/signals.ts';
 
 const RUN_DIR = '/run/chassis-power';
 
@@ -111,12 +112,11 @@ function composeWorld(
       const holds = createBusHolds({ clock, directory: holdDirectory() });
       return (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock, holds });
     },
-    units: async () => (await import('../hw/systemd/units.ts')).createUnitManager({ clock }),
+    units: async () => (await import('./system/units.ts')).createUnitManager({ clock }),
     objectBus: async (publication) =>
-      (await import('../hw/systemd/object-bus.ts')).createObjectBus({ ...publication, clock }),
-    eventLog: async () => (await import('../hw/systemd/event-log.ts')).createEventLog({ clock }),
-    notifier: async () =>
-      (await import('../hw/systemd/notify.ts')).createNotifier({ clock, env: process.env }),
+      (await import('./system/object-bus.ts')).createObjectBus({ ...publication, clock }),
+    eventLog: async () => (await import('./system/event-log.ts')).createEventLog({ clock }),
+    notifier: async () => (await import('./system/notify.ts')).createNotifier({ clock, env: process.env }),
     bootId: () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     env: process.env,
     stdout,

@@ -159,7 +159,7 @@ async function clearAway(name: string, directory: string, clock: Clock, limitMs:
   }
 }
 
-/** Whether this process has the flock of an open directory now (src/run/lock.ts does the same for a chassis). */
+/** Whether this process has the flock of an open directory now (src/store/lock.ts does the same for a chassis). */
 function lock(fd: number, clock: Clock, limitMs: number): Promise<boolean> {
   return new Promise((resolve, reject) => {
     const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });

@@ -1,23 +1,12 @@
+import type { Clock, GpioBackend, I2cBackend } from '../../hw/ports.ts';
 import type {
-  Clock,
   EventLog,
-  GpioBackend,
-  I2cBackend,
   ObjectBus,
+  Output,
   Publication,
   ServiceNotifier,
   UnitManager,
-} from '../../hw/ports.ts';
-
-/** Where text goes. It may be closed, full or stopped at any moment: that is never the caller's concern. */
-export interface Output {
-  /** Never throws and never waits. What nobody takes is dropped, and how much that was is told later in its place. */
-  write(text: string): void;
-  /** Width of the terminal in columns, null when it is none. */
-  readonly columns: number | null;
-  /** It is journald that reads the text: `<n>` at the begin of a line is its severity (sd-daemon(3)). */
-  readonly journal: boolean;
-}
+} from '../system/ports.ts';
 
 /** Everything the command line touches outside itself. `compose.ts` makes the real one. */
 export interface World {

@@ -6,10 +6,10 @@ import { PowerError } from '../errors.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
 import { powerSeen } from '../sequence/state.ts';
+import { lockChassis } from '../store/lock.ts';
+import type { SnapshotStore } from '../store/snapshot.ts';
+import { watchChassis } from '../store/watch-lock.ts';
 import { type HardwarePorts, openChassis } from './hardware.ts';
-import { lockChassis } from './lock.ts';
-import type { SnapshotStore } from './snapshot.ts';
-import { watchChassis } from './watching.ts';
 
 export interface ReleaseOptions {
   readonly board: Board;

@@ -24,9 +24,9 @@ import {
   type SequenceState,
   type State,
 } from '../sequence/state.ts';
+import type { SnapshotStore } from '../store/snapshot.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Happening, Recorded, Recorder } from './record.ts';
-import type { SnapshotStore } from './snapshot.ts';
 import { LOOK_MS, STALL_MS } from './standstill.ts';
 
 /** What a verb asks of the sequence. */

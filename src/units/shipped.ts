@@ -7,8 +7,8 @@ import {
   linkItems,
   sourceItems,
   UNIT_DIR,
-} from './install-items.ts';
-import type { Found } from './lint-rules.ts';
+} from './install/items.ts';
+import type { Found } from './lint/rules.ts';
 import { type ParsedFile, parseUnitFile, templateOf, type UnitLink, type UnitTree } from './unit-file.ts';
 import { RELATIONS, UnitGraph } from './unit-graph.ts';
 

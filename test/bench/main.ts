@@ -9,12 +9,12 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSystemClock } from '../../hw/clock.ts';
 import { errorText } from '../../hw/errors.ts';
-import { connectDbus, type DbusConnection } from '../../hw/systemd/dbus.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createPlant, type Plant, type PlantEvent } from '../../mocks/plant.ts';
 import { startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
+import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
 
 const [root = '', pollerPath = '', hostilePath = ''] = process.argv.slice(2);
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');

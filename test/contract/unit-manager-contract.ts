@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { UnitManager } from '../../hw/ports.ts';
+import type { UnitManager } from '../../src/system/ports.ts';
 import { eventually, expectCode, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface UnitWorld extends SettlingWorld {

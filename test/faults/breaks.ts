@@ -3,7 +3,7 @@ import { lineKey } from '../../mocks/line-key.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Recorder } from '../../src/run/record.ts';
-import type { SnapshotStore } from '../../src/run/snapshot.ts';
+import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import type { Invariant } from './invariants.ts';
 import type { Ending, Verb } from './process.ts';
 

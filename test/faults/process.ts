@@ -1,4 +1,3 @@
-import { createOutputQueue } from '../../hw/output-queue.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cDevice } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
@@ -6,16 +5,17 @@ import type { Plant } from '../../mocks/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { systemError } from '../../mocks/system-error.ts';
 import type { Board } from '../../src/board/schema.ts';
-import { lineReporter } from '../../src/cli/report.ts';
 import type { PowerError } from '../../src/errors.ts';
+import { lineReporter } from '../../src/report/lines.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone } from '../../src/run/outcome.ts';
 import type { Recorded, Recorder } from '../../src/run/record.ts';
 import { type Job, type RunResult, runSequence } from '../../src/run/runner.ts';
-import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import type { Plan } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
+import type { SnapshotStore } from '../../src/store/snapshot.ts';
+import { createOutputQueue } from '../../src/system/output-queue.ts';
 import type { Break, ProcessWorld } from './breaks.ts';
 import type { BrokenOutput, Disturbance, Signal } from './draw.ts';
 

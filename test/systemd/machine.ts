@@ -57,7 +57,7 @@ export async function bootMachine(files: Readonly<Record<string, string>> = {}):
 /** Installs the units for chassis 0 with the project's own installer, without the command line around it. */
 export async function installUnitsIn(machine: SystemdSandbox): Promise<void> {
   const bundle = await build({
-    entryPoints: [fileURLToPath(new URL('../../src/units/install.ts', import.meta.url))],
+    entryPoints: [fileURLToPath(new URL('../../src/units/install/install.ts', import.meta.url))],
     bundle: true,
     platform: 'node',
     format: 'esm',

@@ -11,9 +11,9 @@ import type { Board } from '../../src/board/schema.ts';
 import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import { type Job, type RunResult, runSequence } from '../../src/run/runner.ts';
-import type { SnapshotStore } from '../../src/run/snapshot.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import type { Hint } from '../../src/sequence/state.ts';
+import type { SnapshotStore } from '../../src/store/snapshot.ts';
 
 /** Time between the end of one process and the first thing that the next one does. */
 const PROCESS_START_MS = 20;

@@ -26,7 +26,7 @@ const asking = files.filter(({ text }) => /busctl .*\bchassis_power\.Sequence1/.
 
 /** Longest wait for another process that drives the chassis, of all parts of the program. */
 const lockWaitMs = Math.max(
-  ...['src/cli/verbs/power.ts', 'src/run/resident.ts'].map((file) => {
+  ...['src/cli/verbs/power.ts', 'src/service/resident.ts'].map((file) => {
     const found = /LOCK_WAIT_MS = ([\d_]+);/.exec(readFileSync(join(root, file), 'utf8'))?.[1];
     return Number(found?.replaceAll('_', ''));
   }),

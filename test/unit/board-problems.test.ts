@@ -15,8 +15,8 @@ import type { Problem } from '../../src/board/problem.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { runSequence } from '../../src/run/runner.ts';
-import { createSnapshotFile } from '../../src/run/snapshot.ts';
 import { planOf } from '../../src/sequence/plan.ts';
+import { createSnapshotFile } from '../../src/store/snapshot.ts';
 
 // Properties take their time on a machine that is busy.
 vi.setConfig({ testTimeout: 60_000 });

@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
-import type { EventLogEntry } from '../../hw/ports.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
@@ -12,7 +11,8 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import type { World } from '../../src/cli/world.ts';
-import { lockChassis } from '../../src/run/lock.ts';
+import { lockChassis } from '../../src/store/lock.ts';
+import type { EventLogEntry } from '../../src/system/ports.ts';
 
 /** Two chassis of one rail each; the one of chassis 1 is switched by pin C1 and over PMBus, and seen at B1. */
 const BOARD = {

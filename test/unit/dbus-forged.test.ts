@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { UnitManager } from '../../hw/ports.ts';
-import { connectDbus, type DbusConnection } from '../../hw/systemd/dbus.ts';
-import { createUnitManager } from '../../hw/systemd/units.ts';
+import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
+import type { UnitManager } from '../../src/system/ports.ts';
+import { createUnitManager } from '../../src/system/units.ts';
 import { eventually, finish } from '../contract/support.ts';
 import {
   array,

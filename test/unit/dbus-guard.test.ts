@@ -7,9 +7,9 @@ import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSystemClock } from '../../hw/clock.ts';
-import type { ObjectBus, Publication } from '../../hw/ports.ts';
-import { createFrameReader } from '../../hw/systemd/dbus-frames.ts';
-import { createObjectBus } from '../../hw/systemd/object-bus.ts';
+import { createFrameReader } from '../../src/system/dbus/frames.ts';
+import { createObjectBus } from '../../src/system/object-bus.ts';
+import type { ObjectBus, Publication } from '../../src/system/ports.ts';
 import { typed } from './dbus-arbitraries.ts';
 import {
   array,

@@ -6,9 +6,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { UnitManager } from '../../hw/ports.ts';
-import { connectDbus, type DbusConnection } from '../../hw/systemd/dbus.ts';
-import { createUnitManager } from '../../hw/systemd/units.ts';
+import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
+import type { UnitManager } from '../../src/system/ports.ts';
+import { createUnitManager } from '../../src/system/units.ts';
 import { eventually, finish } from '../contract/support.ts';
 import { describeUnitManager } from '../contract/unit-manager-contract.ts';
 import {
@@ -381,7 +381,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       stdin: {
         contents: `
           import { createSystemClock } from './hw/clock.ts';
-          import { connectDbus } from './hw/systemd/dbus.ts';
+          import { connectDbus } from './src/system/dbus/connection.ts';
           const bus = await_(connectDbus({ clock: createSystemClock() }));
           function await_(promise) {
             return promise.then(async (bus) => {

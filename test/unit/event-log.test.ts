@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSystemClock } from '../../hw/clock.ts';
-import { createEventLog } from '../../hw/systemd/event-log.ts';
+import { createEventLog } from '../../src/system/event-log.ts';
 import { createPrivateBus, type PrivateBus, withoutBus } from './dbus-systemd.ts';
 import { createManualClock } from './manual-clock.ts';
 

@@ -1,6 +1,6 @@
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { liveReporter } from '../../src/cli/live.ts';
+import { liveReporter } from '../../src/report/live-view.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { createBench } from './bench.ts';
 

@@ -18,7 +18,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { isLocked, type LockOptions, lastHolder, lockChassis } from '../../src/run/lock.ts';
+import { isLocked, type LockOptions, lastHolder, lockChassis } from '../../src/store/lock.ts';
 import { createManualClock } from './manual-clock.ts';
 
 let dir = '';

@@ -10,8 +10,8 @@ import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant, type Plant } from '../../mocks/plant.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
-import { createResident, type Loss, type Resident } from '../../src/run/resident.ts';
 import { planOf } from '../../src/sequence/plan.ts';
+import { createResident, type Loss, type Resident } from '../../src/service/resident.ts';
 import { shippedBoard } from './bench.ts';
 import { createGpioKernel, type GpioKernel } from './gpio-onoff-kernel.ts';
 

@@ -9,6 +9,7 @@ import dbusNext, { type Message as DbusMessage } from 'dbus-next';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DbusReplyError, type HardwareError } from '../../hw/errors.ts';
+import { createObjectBus, type ObjectBusOptions } from '../../src/system/object-bus.ts';
 import type {
   DbusVariant,
   ObjectBus,
@@ -16,8 +17,7 @@ import type {
   ServedInterface,
   ServedMethod,
   ServedProperty,
-} from '../../hw/ports.ts';
-import { createObjectBus, type ObjectBusOptions } from '../../hw/systemd/object-bus.ts';
+} from '../../src/system/ports.ts';
 import { eventually, finish } from '../contract/support.ts';
 import {
   busctl,
@@ -883,7 +883,7 @@ describe.skipIf(missing)(`on a real bus${missing ? ` [skipped: ${missing}]` : ''
       stdin: {
         contents: `
           import { createSystemClock } from './hw/clock.ts';
-          import { createObjectBus } from './hw/systemd/object-bus.ts';
+          import { createObjectBus } from './src/system/object-bus.ts';
           const bus = createObjectBus({
             clock: createSystemClock(),
             names: ['${NAME}'],

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { lineOf } from '../../src/cli/report.ts';
 import type { PowerError } from '../../src/errors.ts';
+import { lineOf } from '../../src/report/lines.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone, faultError } from '../../src/run/outcome.ts';
 import { type Bench, createBench } from './bench.ts';

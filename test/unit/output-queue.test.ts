@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createOutputQueue } from '../../hw/output-queue.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { createOutputQueue } from '../../src/system/output-queue.ts';
 
 /** Somebody who takes text, a number of bytes at a time, or refuses it. */
 function reader() {

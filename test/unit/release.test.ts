@@ -10,12 +10,12 @@ import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
-import { lockChassis } from '../../src/run/lock.ts';
 import { releaseChassis } from '../../src/run/release.ts';
 import { runSequence } from '../../src/run/runner.ts';
-import { createSnapshotFile } from '../../src/run/snapshot.ts';
-import { watchChassis } from '../../src/run/watching.ts';
 import { planOf } from '../../src/sequence/plan.ts';
+import { lockChassis } from '../../src/store/lock.ts';
+import { createSnapshotFile } from '../../src/store/snapshot.ts';
+import { watchChassis } from '../../src/store/watch-lock.ts';
 import { shippedBoard } from './bench.ts';
 
 const board = shippedBoard('reference');

@@ -11,13 +11,13 @@ import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
-import { isLocked, lockChassis } from '../../src/run/lock.ts';
 import type { Recorded } from '../../src/run/record.ts';
-import { type ChassisView, createResident, type Loss, type Resident } from '../../src/run/resident.ts';
 import { runSequence } from '../../src/run/runner.ts';
-import { createSnapshotFile } from '../../src/run/snapshot.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { powerSeen } from '../../src/sequence/state.ts';
+import { type ChassisView, createResident, type Loss, type Resident } from '../../src/service/resident.ts';
+import { isLocked, lockChassis } from '../../src/store/lock.ts';
+import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
 
 const IDENTITY = { bootId: 'boot', boardHash: 'hash' };

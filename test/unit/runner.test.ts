@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import type { Job } from '../../src/run/runner.ts';
-import { createSnapshotFile } from '../../src/run/snapshot.ts';
+import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { createBench } from './bench.ts';
 
 const BOARDS = ['reference', 'openpower', 'ast2600-evb'] as const;

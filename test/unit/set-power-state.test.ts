@@ -8,11 +8,11 @@ import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Board } from '../../src/board/schema.ts';
-import { CONTROL_POWER, controlPowerObject } from '../../src/dbus/control-power.ts';
 import { openChassis } from '../../src/run/hardware.ts';
-import { lockChassis } from '../../src/run/lock.ts';
-import { createResident } from '../../src/run/resident.ts';
 import { planOf } from '../../src/sequence/plan.ts';
+import { CONTROL_POWER, controlPowerObject } from '../../src/service/control-power.ts';
+import { createResident } from '../../src/service/resident.ts';
+import { lockChassis } from '../../src/store/lock.ts';
 import { shippedBoard } from './bench.ts';
 
 const IN_PROGRESS = 'org.openbmc.ControlPower.Error.InProgress';

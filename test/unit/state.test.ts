@@ -11,13 +11,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DbusReplyError } from '../../hw/errors.ts';
-import type { ServedProperty } from '../../hw/ports.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { stateChanges, stateNames, stateObjects } from '../../src/dbus/state.ts';
+import { openChassis } from '../../src/run/hardware.ts';
+import { planOf } from '../../src/sequence/plan.ts';
+import type { State } from '../../src/sequence/state.ts';
 import {
   type ChassisState,
   createChassisState,
@@ -25,18 +26,17 @@ import {
   type PowerState,
   type PowerTransition,
   type StateView,
-} from '../../src/run/chassis-state.ts';
-import { openChassis } from '../../src/run/hardware.ts';
+} from '../../src/service/chassis-state.ts';
+import { type ChassisView, createResident, type Resident } from '../../src/service/resident.ts';
+import { stateChanges, stateNames, stateObjects } from '../../src/service/state-objects.ts';
 import {
   createLastingFile,
   type LastingState,
   lastingPath,
   NOTHING_LASTING,
   type RestorePolicy,
-} from '../../src/run/lasting.ts';
-import { type ChassisView, createResident, type Resident } from '../../src/run/resident.ts';
-import { planOf } from '../../src/sequence/plan.ts';
-import type { State } from '../../src/sequence/state.ts';
+} from '../../src/store/lasting.ts';
+import type { ServedProperty } from '../../src/system/ports.ts';
 import { shippedBoard } from './bench.ts';
 import { createVirtualUnits } from './virtual-units.ts';
 

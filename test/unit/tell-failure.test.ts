@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
-import type { EventLogEntry } from '../../hw/ports.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { PowerError } from '../../src/errors.ts';
-import { createFailureTeller } from '../../src/run/tell-failure.ts';
+import { createFailureTeller } from '../../src/service/tell-failure.ts';
+import type { EventLogEntry } from '../../src/system/ports.ts';
 
 const FAILED_ON = new PowerError(
   'RAIL_FAULT',

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
-import type { EventLogEntry, UnitManager } from '../../hw/ports.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
-import { tellOfLoss } from '../../src/run/tell-loss.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import type { Fault, SequenceState } from '../../src/sequence/state.ts';
+import { tellOfLoss } from '../../src/service/tell-loss.ts';
+import type { EventLogEntry, UnitManager } from '../../src/system/ports.ts';
 import { shippedBoard } from './bench.ts';
 
 const FAULT: Fault = {

@@ -7,7 +7,7 @@ import { createPlant } from '../../mocks/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
-import { trackPgood } from '../../src/run/track-pgood.ts';
+import { trackPgood } from '../../src/service/track-pgood.ts';
 import { shippedBoard } from './bench.ts';
 
 // Far above what they take: the machine may be busy.

@@ -5,9 +5,9 @@ import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PowerError } from '../../src/errors.ts';
-import { installUnits } from '../../src/units/install.ts';
-import { checkShippedUnits, checkUnits } from '../../src/units/lint.ts';
-import type { RuleId } from '../../src/units/lint-rules.ts';
+import { installUnits } from '../../src/units/install/install.ts';
+import { checkShippedUnits, checkUnits } from '../../src/units/lint/lint.ts';
+import type { RuleId } from '../../src/units/lint/rules.ts';
 import { parseUnitFile } from '../../src/units/unit-file.ts';
 
 const SHIPPED = fileURLToPath(new URL('../../systemd', import.meta.url));

@@ -20,12 +20,12 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { CONTROL_POWER } from '../../src/dbus/control-power.ts';
-import { stateNames } from '../../src/dbus/state.ts';
 import { PowerError } from '../../src/errors.ts';
-import { installUnits, uninstallUnits } from '../../src/units/install.ts';
-import { LINKS } from '../../src/units/install-items.ts';
-import { MANIFEST_PATH } from '../../src/units/install-manifest.ts';
+import { CONTROL_POWER } from '../../src/service/control-power.ts';
+import { stateNames } from '../../src/service/state-objects.ts';
+import { installUnits, uninstallUnits } from '../../src/units/install/install.ts';
+import { LINKS } from '../../src/units/install/items.ts';
+import { MANIFEST_PATH } from '../../src/units/install/manifest.ts';
 
 const SOURCE = fileURLToPath(new URL('../../systemd', import.meta.url));
 const UNIT_DIR = 'usr/lib/systemd/system';
@@ -298,7 +298,7 @@ describe('install', () => {
 
   /** A script that installs in a process of its own and prints the error, for what needs its own limits or user. */
   async function installScript(source: string): Promise<string> {
-    const entry = fileURLToPath(new URL('../../src/units/install.ts', import.meta.url));
+    const entry = fileURLToPath(new URL('../../src/units/install/install.ts', import.meta.url));
     const outfile = join(base, 'units.mjs');
     await build({ entryPoints: [entry], bundle: true, platform: 'node', format: 'esm', outfile });
     const script = join(base, 'install.mjs');

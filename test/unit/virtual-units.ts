@@ -1,6 +1,7 @@
 import { HardwareError } from '../../hw/errors.ts';
-import type { Clock, UnitManager, UnitState } from '../../hw/ports.ts';
-import type { Wanted } from '../../src/run/resident.ts';
+import type { Clock } from '../../hw/ports.ts';
+import type { Wanted } from '../../src/service/resident.ts';
+import type { UnitManager, UnitState } from '../../src/system/ports.ts';
 
 /** Somewhat arbitrary: systemd and a host that take some time. */
 const HOST_MS = 30;

@@ -1,23 +1,23 @@
 import { closeSync, constants, fstatSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
 import { CodedError, errorText } from '../../../hw/errors.ts';
-import type { UnitManager } from '../../../hw/ports.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
+import { jsonReporter, lineReporter } from '../../report/lines.ts';
 import { openChassis } from '../../run/hardware.ts';
 import { JOBS } from '../../run/jobs.ts';
-import { type ChassisLock, lockChassis } from '../../run/lock.ts';
-import { forgetOnMarker } from '../../run/marker.ts';
 import { expectDone } from '../../run/outcome.ts';
 import type { Recorded, Recorder } from '../../run/record.ts';
-import type { Wanted } from '../../run/resident.ts';
-import { putRight, type Routed, routeFailure } from '../../run/route.ts';
 import { type Job, type RunOptions, type RunResult, runSequence } from '../../run/runner.ts';
-import { createSnapshotFile } from '../../run/snapshot.ts';
-import { failureEntry } from '../../run/tell-event-log.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { powerSeen, type State } from '../../sequence/state.ts';
+import type { Wanted } from '../../service/resident.ts';
+import { failureEntry } from '../../service/tell-event-log.ts';
+import { type ChassisLock, lockChassis } from '../../store/lock.ts';
+import { forgetOnMarker } from '../../store/on-marker.ts';
+import { createSnapshotFile } from '../../store/snapshot.ts';
+import type { UnitManager } from '../../system/ports.ts';
+import { putRight, type Routed, routeFailure } from '../../units/route.ts';
 import { EXIT } from '../exit.ts';
-import { jsonReporter, lineReporter } from '../report.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
@@ -219,7 +219,7 @@ function warn(text: string, world: World): void {
 async function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, world: World): Promise<Recorder> {
   if (json) return jsonReporter(world.stdout);
   if (WATCHED.includes(verb) && world.stdout.columns !== null) {
-    return (await import('../live.ts')).liveReporter(world.stdout, plan);
+    return (await import('../../report/live-view.ts')).liveReporter(world.stdout, plan);
   }
   return lineReporter(world.stdout, chassis);
 }
@@ -233,7 +233,7 @@ async function writeSvg(
   const path = invocation.option('svg');
   if (path === undefined) return;
   try {
-    const { renderSvg } = await import('../../trace/svg.ts');
+    const { renderSvg } = await import('../../report/timing-diagram.ts');
     writeWithoutWaiting(
       path,
       renderSvg(recording, plan, `chassis ${invocation.chassis}: ${invocation.verb}`),

@@ -1,8 +1,8 @@
 import { lineLabel } from '../../../hw/lines.ts';
 import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { type ReleaseReport, releaseChassis } from '../../run/release.ts';
-import { createSnapshotFile } from '../../run/snapshot.ts';
 import { planOf } from '../../sequence/plan.ts';
+import { createSnapshotFile } from '../../store/snapshot.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';

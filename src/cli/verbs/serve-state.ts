@@ -1,16 +1,16 @@
 import { HardwareError } from '../../../hw/errors.ts';
-import type { ServedObject } from '../../../hw/ports.ts';
+import { type ChassisState, createChassisState } from '../../service/chassis-state.ts';
+import type { Resident } from '../../service/resident.ts';
 import {
   STATE_MANAGER_PATHS,
   type StateProperty,
   stateChanges,
   stateNames,
   stateObjects,
-} from '../../dbus/state.ts';
-import { type ChassisState, createChassisState } from '../../run/chassis-state.ts';
-import { createLastingFile } from '../../run/lasting.ts';
-import { hasOnMarker } from '../../run/marker.ts';
-import type { Resident } from '../../run/resident.ts';
+} from '../../service/state-objects.ts';
+import { createLastingFile } from '../../store/lasting.ts';
+import { hasOnMarker } from '../../store/on-marker.ts';
+import type { ServedObject } from '../../system/ports.ts';
 import type { World } from '../world.ts';
 
 /** What `serve` publishes in the place of phosphor-state-manager, for all chassis. */

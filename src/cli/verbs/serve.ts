@@ -1,6 +1,10 @@
 import { errorText } from '../../../hw/errors.ts';
-import type { ObjectBus, ServiceNotifier } from '../../../hw/ports.ts';
 import { type LoadedBoard, loadBoard } from '../../board/load.ts';
+import { PowerError } from '../../errors.ts';
+import { lineReporter } from '../../report/lines.ts';
+import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
+import { faultError } from '../../run/outcome.ts';
+import { planOf } from '../../sequence/plan.ts';
 import {
   CONTROL_POWER,
   CONTROL_POWER_ROOT,
@@ -8,19 +12,15 @@ import {
   controlPowerObject,
   controlPowerPath,
   SEQUENCE,
-} from '../../dbus/control-power.ts';
-import { PowerError } from '../../errors.ts';
-import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
-import type { ChassisLock } from '../../run/lock.ts';
-import { forgetOnMarker } from '../../run/marker.ts';
-import { faultError } from '../../run/outcome.ts';
-import { type ChassisView, createResident, type Resident } from '../../run/resident.ts';
-import { createFailureTeller } from '../../run/tell-failure.ts';
-import { tellOfLoss } from '../../run/tell-loss.ts';
-import { watchChassis } from '../../run/watching.ts';
-import { planOf } from '../../sequence/plan.ts';
+} from '../../service/control-power.ts';
+import { type ChassisView, createResident, type Resident } from '../../service/resident.ts';
+import { createFailureTeller } from '../../service/tell-failure.ts';
+import { tellOfLoss } from '../../service/tell-loss.ts';
+import type { ChassisLock } from '../../store/lock.ts';
+import { forgetOnMarker } from '../../store/on-marker.ts';
+import { watchChassis } from '../../store/watch-lock.ts';
+import type { ObjectBus, ServiceNotifier } from '../../system/ports.ts';
 import { EXIT } from '../exit.ts';
-import { lineReporter } from '../report.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 import { createStates, type States, withAdvice } from './serve-state.ts';

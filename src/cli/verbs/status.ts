@@ -1,11 +1,11 @@
 import { CodedError } from '../../../hw/errors.ts';
-import type { UnitState } from '../../../hw/ports.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { openChassis } from '../../run/hardware.ts';
-import { createSnapshotFile } from '../../run/snapshot.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { reconcile } from '../../sequence/reconcile.ts';
 import { powerSeen, railState } from '../../sequence/state.ts';
+import { createSnapshotFile } from '../../store/snapshot.ts';
+import type { UnitState } from '../../system/ports.ts';
 import { EXIT } from '../exit.ts';
 import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';

@@ -1,8 +1,8 @@
 import { CodedError, HardwareError } from '../../../hw/errors.ts';
 import { type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
-import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install.ts';
-import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint.ts';
+import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install/install.ts';
+import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint/lint.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';

@@ -9,9 +9,9 @@ import { createExportRecord } from '../../../hw/gpio/exports.ts';
 import { createOnoffGpio } from '../../../hw/gpio/onoff.ts';
 import { createBusHolds } from '../../../hw/i2c/bus-hold.ts';
 import { createI2c } from '../../../hw/i2c/i2c-bus.ts';
-import type { UnitManager } from '../../../hw/ports.ts';
-import { createUnitManager } from '../../../hw/systemd/units.ts';
 import { type ExtraCalls, servePorts } from '../../../mocks/wire.ts';
+import type { UnitManager } from '../../../src/system/ports.ts';
+import { createUnitManager } from '../../../src/system/units.ts';
 
 /** Shorter than the default, so that a bus that hangs is told within a test; a reload takes up to 10 s here. */
 const DBUS_TIMEOUT_MS = 20_000;

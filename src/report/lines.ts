@@ -1,0 +1,142 @@
+import type { Recorded, Recorder } from '../run/record.ts';
+import type { Output } from '../system/ports.ts';
+
+/** syslog severities (RFC 5424, table 2) as far as they are used. */
+const CRITICAL = 2;
+const ERROR = 3;
+const WARNING = 4;
+const NOTICE = 5;
+const INFO = 6;
+
+const STATE_TEXT: Readonly<Record<string, string>> = {
+  unknown: 'unknown',
+  off: 'off',
+  opPowerStart: 'op-power-start: asserting the enables',
+  opWaitPowerOn: 'op-wait-power-on: waiting for pgood',
+  pgood: 'pgood: the chassis is on',
+  opPowerStop: 'op-power-stop: deasserting the enables',
+  opWaitPowerOff: 'op-wait-power-off: waiting until the power is gone',
+  fault: 'fault: taking the power down',
+  failed: 'failed',
+};
+
+/** One happening as a line for people, with its severity. */
+export function lineOf(entry: Recorded): { severity: number; text: string } {
+  const info = (text: string) => ({ severity: INFO, text });
+  switch (entry.type) {
+    case 'reconciled':
+      return info(
+        `lines read: ${entry.state}, pgood ${pgoodText(entry)}` +
+          (entry.hint !== null && entry.hint !== entry.state ? ` (last known: ${entry.hint})` : ''),
+      );
+    case 'request':
+      return entry.outcome === 'rejected'
+        ? { severity: ERROR, text: `${requestText(entry.request)} rejected: ${entry.reason}` }
+        : info(`${requestText(entry.request)}${entry.outcome === 'unchanged' ? ': already so' : ''}`);
+    case 'state':
+      return {
+        severity: entry.to === 'fault' || entry.to === 'failed' ? ERROR : NOTICE,
+        text: STATE_TEXT[entry.to] ?? entry.to,
+      };
+    case 'enable':
+      return info(`rail ${entry.rail} ${entry.asserted ? 'enabled' : 'disabled'}`);
+    case 'reset':
+      return info(`reset ${entry.reset} ${entry.asserted ? 'asserted' : 'released'}`);
+    case 'latch':
+      return info('enables latched');
+    case 'rail':
+      return {
+        severity: entry.phase === 'stuck' ? ERROR : INFO,
+        text: `rail ${entry.rail} ${railText(entry.phase, entry.good)}`,
+      };
+    case 'pgood':
+      return info(`pgood ${entry.level ? 'asserted' : 'gone'}`);
+    case 'fault':
+      return { severity: CRITICAL, text: `fault: ${entry.fault.reason}` };
+    case 'driveFailed':
+      return { severity: ERROR, text: `not driven: ${entry.reason}` };
+    case 'readFailed':
+      return { severity: ERROR, text: `not read: ${entry.reason}` };
+    case 'evidence':
+      return {
+        severity: entry.evidence.length === 0 ? INFO : NOTICE,
+        text:
+          entry.evidence.length === 0
+            ? 'no device to ask for the cause'
+            : `evidence: ${entry.evidence.map(evidenceText).join('; ')}`,
+      };
+    case 'warning':
+      return { severity: WARNING, text: entry.message };
+  }
+}
+
+function pgoodText({ pgood, unread }: Extract<Recorded, { type: 'reconciled' }>): string {
+  if (unread?.some(({ signal }) => signal === 'pgood')) return 'could not be read';
+  return pgood ? 'asserted' : 'not asserted';
+}
+
+function requestText(request: string): string {
+  return request.toLowerCase().replace('_', ' ');
+}
+
+function railText(phase: string, good: boolean): string {
+  switch (phase) {
+    case 'rising':
+      return good ? 'good, settling' : 'rising';
+    case 'up':
+      return good ? 'up' : 'no longer good';
+    case 'falling':
+      return 'falling';
+    case 'stuck':
+      return 'stuck: it does not go down';
+    default:
+      return 'down';
+  }
+}
+
+function evidenceText({
+  device,
+  page,
+  statusWord,
+  voutVolts,
+  error,
+}: {
+  device: string;
+  page: number;
+  statusWord: number | null;
+  voutVolts: number | null;
+  error: string | null;
+}): string {
+  const facts = [
+    ...(statusWord === null ? [] : [`STATUS_WORD 0x${statusWord.toString(16).padStart(4, '0')}`]),
+    ...(voutVolts === null ? [] : [`READ_VOUT ${voutVolts.toFixed(3)} V`]),
+    ...(error === null ? [] : [error]),
+  ];
+  return `${device} page ${page}: ${facts.join(', ')}`;
+}
+
+/** Each happening as one JSON object a line; `atMs` counts from the first. */
+export function jsonReporter(out: Output): Recorder {
+  let startMs: number | undefined;
+  return (entry) => {
+    startMs ??= entry.atMs;
+    const { atMs, ...happening } = entry;
+    out.write(`${JSON.stringify({ atMs: Math.round((atMs - startMs) * 1000) / 1000, ...happening })}\n`);
+  };
+}
+
+/**
+ * Each happening as a line for people. For the journal the line begins with its severity, elsewhere with
+ * the time since the first.
+ */
+export function lineReporter(out: Output, chassis: number): Recorder {
+  let startMs: number | undefined;
+  return (entry) => {
+    startMs ??= entry.atMs;
+    const { severity, text } = lineOf(entry);
+    const prefix = out.journal
+      ? `<${severity}>chassis ${chassis}: `
+      : `${(entry.atMs - startMs).toFixed(1).padStart(9)} ms  `;
+    out.write(`${prefix}${text}\n`);
+  };
+}

@@ -1,0 +1,154 @@
+import pc from 'picocolors';
+import type { Recorded, Recorder } from '../run/record.ts';
+import type { Plan } from '../sequence/plan.ts';
+import type { RailPhase, State } from '../sequence/state.ts';
+import type { Output } from '../system/ports.ts';
+import { lineOf } from './lines.ts';
+
+const STAGES_UP: readonly State[] = ['off', 'opPowerStart', 'opWaitPowerOn', 'pgood'];
+const STAGES_DOWN: readonly State[] = ['pgood', 'opPowerStop', 'opWaitPowerOff', 'off'];
+const STAGES_FAULT: readonly State[] = ['fault', 'failed'];
+const STAGE_NAME: Readonly<Record<State, string>> = {
+  unknown: 'unknown',
+  off: 'off',
+  opPowerStart: 'op-power-start',
+  opWaitPowerOn: 'op-wait-power-on',
+  pgood: 'pgood',
+  opPowerStop: 'op-power-stop',
+  opWaitPowerOff: 'op-wait-power-off',
+  fault: 'fault',
+  failed: 'failed',
+};
+
+const PHASE_LOOK: Readonly<
+  Record<RailPhase, { readonly bar: string; readonly color: 'gray' | 'yellow' | 'green' | 'cyan' | 'red' }>
+> = {
+  down: { bar: '░░░░░░░░', color: 'gray' },
+  rising: { bar: '▒▒▒▒▒▒▒▒', color: 'yellow' },
+  up: { bar: '████████', color: 'green' },
+  falling: { bar: '▒▒▒▒▒▒▒▒', color: 'cyan' },
+  stuck: { bar: '▓▓▓▓▓▓▓▓', color: 'red' },
+};
+
+interface RailView {
+  phase: RailPhase;
+  enabledAtMs: number | null;
+  upAtMs: number | null;
+  /** Named by the fault that is being handled. */
+  faulty: boolean;
+}
+
+/**
+ * A view of rails and stages that is drawn again in place with everything that happens, for a terminal.
+ * What went wrong is written above it and stays.
+ */
+export function liveReporter(out: Output, plan: Plan): Recorder {
+  const rails = new Map<string, RailView>(
+    plan.rails.map(({ name }) => [name, { phase: 'down', enabledAtMs: null, upAtMs: null, faulty: false }]),
+  );
+  const nameWidth = Math.max(5, ...plan.rails.map(({ name }) => name.length));
+  let state: State = 'unknown';
+  let stages = STAGES_UP;
+  let pgood = false;
+  let startMs: number | undefined;
+  let drawnLines = 0;
+
+  const take = (entry: Recorded): void => {
+    switch (entry.type) {
+      case 'reconciled':
+        state = entry.state;
+        for (const [name, { enabled, good }] of Object.entries(entry.rails)) {
+          const rail = rails.get(name);
+          if (rail) rail.phase = good ? (enabled ? 'up' : 'falling') : enabled ? 'rising' : 'down';
+        }
+        pgood = entry.pgood;
+        break;
+      case 'state':
+        state = entry.to;
+        if (state === 'opPowerStart') {
+          stages = STAGES_UP;
+          for (const rail of rails.values()) rail.faulty = false;
+        }
+        if (state === 'opPowerStop') stages = STAGES_DOWN;
+        if (state === 'fault') stages = [entry.from, ...STAGES_FAULT];
+        break;
+      case 'enable': {
+        const rail = rails.get(entry.rail);
+        if (!rail) break;
+        rail.enabledAtMs = entry.asserted ? entry.atMs : null;
+        if (!entry.asserted) rail.upAtMs = null;
+        break;
+      }
+      case 'rail': {
+        const rail = rails.get(entry.rail);
+        if (!rail) break;
+        rail.phase = entry.phase;
+        if (entry.phase === 'up') rail.upAtMs = entry.atMs;
+        break;
+      }
+      case 'fault': {
+        const rail = rails.get(entry.fault.rail ?? '');
+        if (rail) rail.faulty = true;
+        break;
+      }
+      case 'pgood':
+        pgood = entry.level;
+        break;
+    }
+  };
+
+  const draw = (nowMs: number): string[] => {
+    const line = stages
+      .map((stage) => (stage === state ? pc.bold(pc.inverse(` ${STAGE_NAME[stage]} `)) : STAGE_NAME[stage]))
+      .join(' → ');
+    const rows = plan.rails.map(({ name, needs }) => {
+      const rail = rails.get(name);
+      if (!rail) return '';
+      const { bar, color } = PHASE_LOOK[rail.phase];
+      const tookMs =
+        rail.enabledAtMs !== null && rail.upAtMs !== null ? rail.upAtMs - rail.enabledAtMs : null;
+      const took = tookMs === null ? '' : `up after ${tookMs.toFixed(1)} ms`;
+      const mark = rail.faulty ? pc.red('✗') : ' ';
+      const after = needs.length === 0 ? '' : pc.gray(`needs ${needs.join(', ')}`);
+      return `${mark} ${name.padEnd(nameWidth)}  ${pc[color](bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
+    });
+    const good = pgood ? pc.green('asserted') : pc.gray('not asserted');
+    return [
+      `${line}   ${(nowMs - (startMs ?? nowMs)).toFixed(1)} ms`,
+      ...rows,
+      `  ${'pgood'.padEnd(nameWidth)}  ${good}`,
+    ];
+  };
+
+  return (entry) => {
+    startMs ??= entry.atMs;
+    take(entry);
+    const { severity, text } = lineOf(entry);
+    // syslog severities: warning (4) and worse are worth a line of their own.
+    const notes =
+      severity <= 4 && entry.type !== 'state' ? [severity <= 3 ? pc.red(text) : pc.yellow(text)] : [];
+    const lines = draw(entry.atMs);
+    const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
+    // A line that the terminal breaks in two would not be drawn over as a whole.
+    const rows = lines.map((line) => cut(line, out.columns || Number.POSITIVE_INFINITY));
+    out.write(up + [...notes, ...rows].map((line) => `\u001b[2K${line}\n`).join(''));
+    drawnLines = lines.length;
+  };
+}
+
+/** The begin of a line that fits into so many columns; colours take none. */
+function cut(line: string, columns: number): string {
+  let left = columns;
+  const take = (text: string): string => {
+    const letters = [...text].slice(0, left);
+    left -= letters.length;
+    return letters.join('');
+  };
+  const [first = '', ...coloured] = line.split('\u001b[');
+  const head = take(first);
+  const parts = coloured.map((part) => {
+    const end = part.indexOf('m') + 1;
+    return `\u001b[${part.slice(0, end)}${take(part.slice(end))}`;
+  });
+  return [head, ...parts].join('');
+}

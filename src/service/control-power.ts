@@ -1,0 +1,195 @@
+import { CodedError, DbusReplyError, errorText } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import type { ServedInterface, ServedObject } from '../system/ports.ts';
+import type { ChassisView, Operation, Resident } from './resident.ts';
+
+/** phosphor-power, phosphor-power-sequencer/src/power_interface.cpp; skeleton, libopenbmc_intf/openbmc_intf.xml. */
+export const CONTROL_POWER = 'org.openbmc.control.Power';
+/** What the methods of the two oneshots are called on, for the unit drop-ins that hand their work over. */
+export const SEQUENCE = 'chassis_power.Sequence1';
+export const CONTROL_POWER_ROOT = '/org/openbmc/control';
+/** Both peers spell it this way. */
+const FAILED = 'org.openbmc.ControlPower.Error.Failed';
+
+/** The request stands, and is not carried out yet. */
+const IN_PROGRESS = 'org.openbmc.ControlPower.Error.InProgress';
+
+/** busctl gives up after 25 s without a reason, and phosphor-state-manager calls setPowerState with that default. */
+const REPLY_LIMIT_MS = 20_000;
+
+export function controlPowerPath(chassis: number): string {
+  return `${CONTROL_POWER_ROOT}/power${chassis}`;
+}
+
+/** What the object needs of the chassis that it shows. */
+export interface ControlPowerCare {
+  readonly chassis: number;
+  readonly resident: Pick<Resident, 'view' | 'current' | 'request'>;
+  readonly clock: Clock;
+  /** Whole seconds. */
+  readonly pgoodTimeoutSeconds: { read(): number; write(seconds: number): void };
+  /** Names the error that a loss of pgood is to be blamed on, until the next power-on. */
+  readonly blameSupply: (errorName: string) => void;
+}
+
+/** `org.openbmc.control.Power` of one chassis, with the members, types and errors that its callers count on. */
+export function controlPowerObject(care: ControlPowerCare): ServedObject {
+  return { path: controlPowerPath(care.chassis), interfaces: [controlPower(care), sequence(care)] };
+}
+
+/** Properties of `org.openbmc.control.Power` that differ between two views, and the signal that goes with them. */
+export function controlPowerChanges(
+  now: ChassisView,
+  before: ChassisView,
+): { readonly properties: readonly string[]; readonly signal: 'PowerGood' | 'PowerLost' | null } {
+  const pgoodChanged = now.pgood !== before.pgood;
+  return {
+    properties: [...(now.wanted === before.wanted ? [] : ['state']), ...(pgoodChanged ? ['pgood'] : [])],
+    signal: !pgoodChanged ? null : now.pgood ? 'PowerGood' : 'PowerLost',
+  };
+}
+
+function controlPower({
+  resident,
+  clock,
+  pgoodTimeoutSeconds,
+  blameSupply,
+}: ControlPowerCare): ServedInterface {
+  const pgood = () => (resident.view.pgood ? 1 : 0);
+  return {
+    name: CONTROL_POWER,
+    methods: {
+      setPowerState: {
+        in: [{ name: 'state', signature: 'i' }],
+        out: [],
+        async call([state]) {
+          if (state !== 0 && state !== 1)
+            throw new DbusReplyError(FAILED, 'Invalid power state: 0 is off, 1 is on');
+          const wanted = state === 1 ? 'on' : 'off';
+          const { view, current } = resident;
+          if (current === null && view.state === (wanted === 'on' ? 'pgood' : 'off')) return [];
+          if (wanted === 'on') blameSupply('');
+          const operation = resident.request(wanted);
+          const isOver = await asReply(settlesWithin(clock, REPLY_LIMIT_MS, operation.done));
+          if (!isOver) expectCarriedOut(wanted, operation);
+          return [];
+        },
+      },
+      getPowerState: {
+        in: [],
+        // The measured pgood, as both peers do it.
+        out: [{ name: 'state', signature: 'i' }],
+        call: () => [pgood()],
+      },
+      setPowerSupplyError: {
+        in: [{ name: 'error', signature: 's' }],
+        out: [],
+        call([error]) {
+          blameSupply(String(error));
+          return [];
+        },
+      },
+    },
+    properties: {
+      pgood: { signature: 'i', emits: 'change', read: pgood },
+      state: { signature: 'i', emits: 'change', read: () => (resident.view.wanted === 'on' ? 1 : 0) },
+      pgood_timeout: {
+        signature: 'i',
+        emits: 'change',
+        read: () => pgoodTimeoutSeconds.read(),
+        write(value) {
+          const seconds = Number(value);
+          if (seconds < 0)
+            throw new DbusReplyError(FAILED, 'Invalid pgood timeout: it is a number of seconds');
+          pgoodTimeoutSeconds.write(seconds);
+        },
+      },
+    },
+    signals: { PowerGood: { args: [] }, PowerLost: { args: [] } },
+  };
+}
+
+/** The four verbs of the oneshots as methods: each returns when its stage is done, or fails with the reason. */
+function sequence({ chassis, resident }: ControlPowerCare): ServedInterface {
+  const stage = (work: () => Promise<void>) => ({
+    in: [],
+    out: [],
+    async call() {
+      await asReply(work());
+      return [];
+    },
+  });
+  const waitFor = (wanted: 'on' | 'off') => async () => {
+    const { current, view } = resident;
+    if (current?.wanted === wanted) return current.operation.done;
+    // After a failure the lines tell whether power is gone, as they do for the oneshot.
+    if (wanted === 'off' && (view.state === 'failed' || view.state === 'fault'))
+      return resident.request('off').done;
+    if (view.state === (wanted === 'on' ? 'pgood' : 'off')) return;
+    throw new DbusReplyError(
+      FAILED,
+      `chassis ${chassis} is ${view.state}${view.fault === null ? '' : ` (${view.fault})`}: nothing to wait for`,
+    );
+  };
+  const begin = (work: () => Operation) => stage(() => work().switched);
+  return {
+    name: SEQUENCE,
+    methods: {
+      Start: begin(() => resident.request('on')),
+      WaitOn: stage(waitFor('on')),
+      Stop: begin(() => resident.request('off')),
+      WaitOff: stage(waitFor('off')),
+    },
+    properties: {
+      State: { signature: 's', emits: 'change', read: () => resident.view.state },
+      Fault: { signature: 's', emits: 'change', read: () => resident.view.fault ?? '' },
+    },
+    signals: {},
+  };
+}
+
+/**
+ * What a caller hears whose request takes longer than he may wait. Nobody is told done of what is not: power on is once
+ * every enable is asserted, as the peers answer it (pgood tells the rest), and power off once the power is gone.
+ */
+function expectCarriedOut(wanted: 'on' | 'off', operation: Operation): void {
+  const progress = operation.progress();
+  if (wanted === 'on' && progress === 'switched') return;
+  const limit = `after ${REPLY_LIMIT_MS / 1000} s`;
+  if (progress !== 'waiting') {
+    throw new DbusReplyError(
+      IN_PROGRESS,
+      `The power ${wanted} is still under way ${limit} and goes on: watch the property pgood`,
+    );
+  }
+  if (wanted === 'off') {
+    throw new DbusReplyError(
+      IN_PROGRESS,
+      `The power off has not begun ${limit}: it still waits for whoever drives the chassis`,
+    );
+  }
+  // Who was told that it failed must not find the chassis on a minute later.
+  operation.withdraw('the caller was told that it failed');
+  throw new DbusReplyError(
+    FAILED,
+    `The power on is given up ${limit} of waiting for whoever drives the chassis: nothing was switched`,
+  );
+}
+
+/** What went wrong, in the words that the command line has for it. */
+async function asReply<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof CodedError) throw new DbusReplyError(FAILED, errorText(error));
+    throw error;
+  }
+}
+
+/** Whether `work` ends in time; rejects as it does. */
+function settlesWithin(clock: Clock, limitMs: number, work: Promise<void>): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(limitMs, () => resolve(false));
+    work.finally(cancel).then(() => resolve(true), reject);
+  });
+}

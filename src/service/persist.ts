@@ -1,0 +1,49 @@
+import { CodedError } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { pause } from '../waiting.ts';
+
+/** Who is back within this time hears of it. Far above a restart of the bus, of systemd or of a service. */
+export const TELL_FOR_MS = 600_000;
+/** A bus that was only restarted is back by then. */
+const FIRST_RETRY_MS = 500;
+/** Somewhat arbitrary: each further wait is twice as long, up to this. */
+const LAST_RETRY_MS = 15_000;
+
+export interface PersistOptions {
+  readonly clock: Clock;
+  /** Aborted, nothing is tried any more. */
+  readonly signal: AbortSignal;
+  /** Called for the first try that fails, and for the last. */
+  readonly onFailure: (error: CodedError, next: string) => void;
+  /** Asked before each further try; false gives up. */
+  readonly isStillWanted?: () => boolean;
+}
+
+/**
+ * Does `work` until it resolves to true once, or ten minutes are over. Only CodedErrors and false are tried again;
+ * never rejects for them.
+ */
+export async function persist(
+  work: () => Promise<boolean>,
+  { clock, signal, onFailure, isStillWanted = () => true }: PersistOptions,
+): Promise<void> {
+  const deadlineMs = clock.nowMs() + TELL_FOR_MS;
+  let retryMs = FIRST_RETRY_MS;
+  let hasFailed = false;
+  for (;;) {
+    const isLast = clock.nowMs() >= deadlineMs;
+    try {
+      if (await work()) return;
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      if (signal.aborted) return;
+      const next = isLast ? 'given up' : `trying again for ${TELL_FOR_MS / 60_000} minutes`;
+      if (!hasFailed || isLast) onFailure(error, next);
+      hasFailed = true;
+    }
+    if (isLast || signal.aborted) return;
+    await pause(clock, retryMs, signal);
+    if (signal.aborted || !isStillWanted()) return;
+    retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
+  }
+}

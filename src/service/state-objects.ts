@@ -1,0 +1,186 @@
+import { DbusReplyError } from '../../hw/errors.ts';
+import { RESTORE_POLICIES } from '../store/lasting.ts';
+import type { ServedObject, ServedProperty } from '../system/ports.ts';
+import type { ChassisState, StateView } from './chassis-state.ts';
+
+/** phosphor-dbus-interfaces, State/Chassis, State/Host, State/PowerOnHours and Control/Power/RestorePolicy (.interface.yaml). */
+const CHASSIS = 'xyz.openbmc_project.State.Chassis';
+const HOST = 'xyz.openbmc_project.State.Host';
+const HOURS = 'xyz.openbmc_project.State.PowerOnHours';
+const RESTORE = 'xyz.openbmc_project.Control.Power.RestorePolicy';
+/** Where phosphor-state-manager and phosphor-settings-manager have them. */
+const STATE_ROOT = '/xyz/openbmc_project/state';
+const CONTROL_ROOT = '/xyz/openbmc_project/control';
+export const STATE_MANAGER_PATHS: readonly string[] = [STATE_ROOT, CONTROL_ROOT];
+
+const POWER_TRANSITIONS = ['Off', 'On', 'PowerCycle'] as const;
+const HOST_TRANSITIONS = ['Off', 'On', 'Reboot'] as const;
+/** They reset a host that keeps its power, which no line of a board does. */
+const WARM_REBOOTS = ['GracefulWarmReboot', 'ForceWarmReboot'] as const;
+
+/** Well-known names for the objects of a chassis; those without a number are for chassis 0. */
+export function stateNames(chassis: number): string[] {
+  return [CHASSIS, HOST].flatMap((name) => [`${name}${chassis}`, ...(chassis === 0 ? [name] : [])]);
+}
+
+export interface StateProperty {
+  readonly path: string;
+  readonly interface: string;
+  readonly property: string;
+}
+
+/** Chassis, host and power restore policy of one chassis, with the members and values that management clients count on. */
+export function stateObjects(chassis: number, state: ChassisState): ServedObject[] {
+  const rows = rowsOf(chassis);
+  return unique(rows.map(({ path }) => path)).map((path) => {
+    const atPath = rows.filter((row) => row.path === path);
+    const interfaces = unique(atPath.map((row) => row.interface)).map((name) => ({
+      name,
+      methods: {},
+      properties: Object.fromEntries(
+        atPath
+          .filter((row) => row.interface === name)
+          .map((row) => [row.property, servedProperty(row, state)]),
+      ),
+      signals: {},
+    }));
+    return { path, interfaces };
+  });
+}
+
+/** Properties that have different values in two views. */
+export function stateChanges(chassis: number, now: StateView, before: StateView): StateProperty[] {
+  return rowsOf(chassis)
+    .filter((row) => row.show(now) !== row.show(before))
+    .map(({ path, interface: name, property }) => ({ path, interface: name, property }));
+}
+
+interface Row extends StateProperty {
+  readonly signature: string;
+  readonly show: (view: StateView) => unknown;
+  /** Absent where the property is read-only. */
+  readonly write?: (state: ChassisState, value: unknown) => void;
+}
+
+function rowsOf(chassis: number): Row[] {
+  const onChassis = { path: `${STATE_ROOT}/chassis${chassis}`, interface: CHASSIS };
+  const onHost = { path: `${STATE_ROOT}/host${chassis}`, interface: HOST };
+  const policyPath = `${CONTROL_ROOT}/host${chassis}/power_restore_policy`;
+  return [
+    {
+      ...onChassis,
+      property: 'RequestedPowerTransition',
+      signature: 's',
+      show: (view) => `${CHASSIS}.Transition.${view.requestedPower}`,
+      write: (state, value) =>
+        state.requestPower(memberOf(`${CHASSIS}.Transition`, POWER_TRANSITIONS, value)),
+    },
+    {
+      ...onChassis,
+      property: 'CurrentPowerState',
+      signature: 's',
+      show: (view) => `${CHASSIS}.PowerState.${view.power}`,
+    },
+    {
+      ...onChassis,
+      property: 'CurrentPowerStatus',
+      signature: 's',
+      // It is about the power that comes into the chassis, which nothing here measures.
+      show: () => `${CHASSIS}.PowerStatus.Undefined`,
+    },
+    {
+      ...onChassis,
+      property: 'LastStateChangeTime',
+      signature: 't',
+      show: (view) => BigInt(view.changedAtMs),
+    },
+    {
+      ...onChassis,
+      interface: HOURS,
+      property: 'POHCounter',
+      signature: 'u',
+      show: (view) => view.onHours,
+    },
+    {
+      ...onHost,
+      property: 'RequestedHostTransition',
+      signature: 's',
+      show: (view) => `${HOST}.Transition.${view.requestedHost}`,
+      write: (state, value) => {
+        const known = [...HOST_TRANSITIONS, ...WARM_REBOOTS];
+        const asked = memberOf(`${HOST}.Transition`, known, value);
+        const transition = HOST_TRANSITIONS.find((name) => name === asked);
+        if (transition === undefined) {
+          throw dbusError('NotSupported', `${asked} is not possible here: see AllowedHostTransitions`);
+        }
+        state.requestHost(transition);
+      },
+    },
+    {
+      ...onHost,
+      property: 'CurrentHostState',
+      signature: 's',
+      show: (view) => `${HOST}.HostState.${view.host}`,
+    },
+    {
+      ...onHost,
+      property: 'RestartCause',
+      signature: 's',
+      show: (view) => `${HOST}.RestartCause.${view.restartCause}`,
+    },
+    {
+      ...onHost,
+      property: 'AllowedHostTransitions',
+      signature: 'as',
+      show: () => ALLOWED_HOST_TRANSITIONS,
+    },
+    ...restoreRows(policyPath, 'restore'),
+    ...restoreRows(`${policyPath}/one_time`, 'restoreOnce'),
+  ];
+}
+
+const ALLOWED_HOST_TRANSITIONS = HOST_TRANSITIONS.map((name) => `${HOST}.Transition.${name}`);
+
+function restoreRows(path: string, which: 'restore' | 'restoreOnce'): Row[] {
+  return [
+    {
+      path,
+      interface: RESTORE,
+      property: 'PowerRestorePolicy',
+      signature: 's',
+      show: (view) => `${RESTORE}.Policy.${view[which].policy}`,
+      write: (state, value) =>
+        state.setRestore(which, { policy: memberOf(`${RESTORE}.Policy`, RESTORE_POLICIES, value) }),
+    },
+    {
+      path,
+      interface: RESTORE,
+      property: 'PowerRestoreDelay',
+      signature: 't',
+      show: (view) => view[which].delayUs,
+      write: (state, value) => state.setRestore(which, { delayUs: BigInt(value as bigint) }),
+    },
+  ];
+}
+
+function servedProperty({ signature, show, write }: Row, state: ChassisState): ServedProperty {
+  return {
+    signature,
+    emits: 'change',
+    read: () => show(state.view),
+    ...(write && { write: (value: unknown) => write(state, value) }),
+  };
+}
+
+/** @throws DbusReplyError when `value` is none of `names` of the enumeration `of` */
+function memberOf<Name extends string>(of: string, names: readonly Name[], value: unknown): Name {
+  const name = names.find((one) => `${of}.${one}` === value);
+  if (name !== undefined) return name;
+  throw dbusError('InvalidArgs', `"${value}" is none of ${names.map((one) => `${of}.${one}`).join(', ')}`);
+}
+
+/** A standard error (libdbus, dbus-protocol.h). */
+const dbusError = (kind: 'InvalidArgs' | 'NotSupported', text: string) =>
+  new DbusReplyError(`org.freedesktop.DBus.Error.${kind}`, text);
+
+const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];

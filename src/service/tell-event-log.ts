@@ -1,0 +1,124 @@
+import type { CodedError } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import type { PowerErrorCode } from '../errors.ts';
+import type { EventLog, EventLogEntry } from '../system/ports.ts';
+import { persist, TELL_FOR_MS } from './persist.ts';
+import type { Wanted } from './resident.ts';
+
+/**
+ * Names of phosphor-power (phosphor-power-sequencer/src/chassis.cpp) for what it finds too. What else can go wrong with
+ * a request has the general names of phosphor-dbus-interfaces (State/Chassis.errors.yaml).
+ */
+const NAMES: Partial<Readonly<Record<PowerErrorCode, string>>> = {
+  RAIL_FAULT: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
+  PGOOD_TIMEOUT: 'xyz.openbmc_project.Power.Error.PowerOnTimeout',
+  PGOOD_LOST: 'xyz.openbmc_project.Power.Error.Shutdown',
+  POWER_OFF_TIMEOUT: 'xyz.openbmc_project.Power.Error.PowerOffTimeout',
+};
+const REQUEST_FAILED: Readonly<Record<Wanted, string>> = {
+  on: 'xyz.openbmc_project.State.Chassis.Error.PowerOnFailure',
+  off: 'xyz.openbmc_project.State.Chassis.Error.PowerOffFailure',
+};
+
+/** The entry for a power sequence that failed: the whole message, with the rail and what is still on. */
+export function failureEntry(
+  chassis: number,
+  error: CodedError,
+  { wanted, name }: { readonly wanted: Wanted; readonly name?: string },
+): EventLogEntry {
+  const { powerStillApplied, fault } = error.details;
+  const rail = isRecord(fault) && typeof fault.rail === 'string' ? fault.rail : null;
+  return {
+    name: name ?? NAMES[error.code as PowerErrorCode] ?? REQUEST_FAILED[wanted],
+    severity: 'Critical',
+    data: {
+      CHASSIS_NUMBER: String(chassis),
+      REQUEST: `power ${wanted}`,
+      REASON: error.message.replace(new RegExp(`^chassis ${chassis}: `), ''),
+      ...(rail === null ? {} : { RAIL_NAME: rail }),
+      // A request that failed before anything was read says nothing of the power.
+      ...(typeof powerStillApplied === 'boolean' ? { POWER_STILL_APPLIED: String(powerStillApplied) } : {}),
+      SEVERITY_DETAIL: 'SYSTEM_TERM',
+      _PID: String(process.pid),
+    },
+  };
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null;
+}
+
+export interface EventLogCare {
+  readonly chassis: number;
+  readonly eventLog: () => Promise<EventLog>;
+  readonly clock: Clock;
+  /** @param severity as syslog counts it (RFC 5424, table 2) */
+  readonly log: (severity: number, text: string) => void;
+  /** Aborted, the event log is not told any more. */
+  readonly signal: AbortSignal;
+}
+
+export interface Telling {
+  /** The first try is over, with whatever result. */
+  readonly tried: Promise<void>;
+  /** The event log has the entry, or it was given up, or nobody is the event log at the moment. */
+  readonly settled: Promise<void>;
+}
+
+/**
+ * Gives an entry to the event log, once. An event log that is away, or cannot be reached, is waited for for ten minutes:
+ * it may only be restarting. A machine without one is not known from that, so it is waited for there too; neither promise
+ * is kept waiting by it.
+ */
+export function tellEventLog(entry: EventLogEntry, care: EventLogCare): Telling {
+  const { chassis, clock, log, signal } = care;
+  const tried = signalled();
+  const away = signalled();
+  const told = persist(
+    async () => {
+      try {
+        const isTaken = await (await care.eventLog()).create(entry);
+        if (!isTaken && !away.isDone) {
+          log(6, `chassis ${chassis}: nobody is the event log: ${waiting(entry)}`);
+          away.done();
+        }
+        return isTaken;
+      } finally {
+        tried.done();
+      }
+    },
+    {
+      clock,
+      signal,
+      onFailure: (error, next) =>
+        log(3, `chassis ${chassis}: the event log was not told of ${entry.name}: ${error.message}: ${next}`),
+    },
+  );
+  return { tried: tried.promise, settled: Promise.race([told, away.promise]) };
+}
+
+function waiting({ name }: EventLogEntry): string {
+  return `${name} is kept for it for ${TELL_FOR_MS / 60_000} minutes`;
+}
+
+function signalled(): {
+  readonly promise: Promise<void>;
+  readonly done: () => void;
+  readonly isDone: boolean;
+} {
+  let isDone = false;
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((settle) => {
+    resolve = settle;
+  });
+  return {
+    promise,
+    done() {
+      isDone = true;
+      resolve();
+    },
+    get isDone() {
+      return isDone;
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import type { Clock } from '../../hw/ports.ts';
+import type { ChassisHardware } from '../run/hardware.ts';
+import { LOOK_MS, STALL_MS } from '../run/standstill.ts';
+import { BEGUN_ANEW } from '../sequence/looks.ts';
+
+/**
+ * Calls `changed` when pgood has had another level for the board's de-glitch time, and still has it when it is read after
+ * that. Time in which the process stood still does not count. Returns the function that ends it.
+ */
+export function trackPgood(
+  hardware: ChassisHardware,
+  clock: Clock,
+  deglitchMs: () => number,
+  initial: boolean,
+  changed: (level: boolean) => void,
+): () => void {
+  let believed = initial;
+  /** How much longer the other level has to stand; null while the level is the believed one. */
+  let leftMs: number | null = null;
+  /** How often that time began anew because the process stood still. */
+  let standstills = 0;
+  let cancel: () => void = () => undefined;
+  let ended = false;
+
+  const judge = (level: boolean): void => {
+    if (level === believed) {
+      cancel();
+      leftMs = null;
+      standstills = 0;
+      return;
+    }
+    const isNew = leftMs === null;
+    leftMs ??= deglitchMs();
+    if (leftMs <= 0) {
+      believed = level;
+      leftMs = null;
+      changed(level);
+    } else if (isNew) wait();
+  };
+
+  const look = async (): Promise<void> => {
+    for (;;) {
+      const askedMs = clock.nowMs();
+      // A line that cannot be read keeps its last level: the watch reports it where it matters.
+      const level = await hardware.readGood(null).catch(() => believed);
+      if (ended) return;
+      // An answer that comes late may be of before the process stood still.
+      if (clock.nowMs() - askedMs <= STALL_MS) return judge(level);
+    }
+  };
+
+  const wait = (): void => {
+    const sliceMs = Math.min(leftMs ?? 0, LOOK_MS);
+    const dueMs = clock.nowMs() + sliceMs;
+    cancel = clock.after(sliceMs, () => {
+      const lateMs = clock.nowMs() - dueMs;
+      if (leftMs === null) return;
+      if (lateMs <= STALL_MS) leftMs -= sliceMs + lateMs;
+      else if (standstills++ < BEGUN_ANEW) leftMs = deglitchMs();
+      if (leftMs > 0) wait();
+      else void look();
+    });
+  };
+
+  const unwatch = hardware.watchPgood(() => void look());
+  return () => {
+    ended = true;
+    cancel();
+    unwatch();
+  };
+}

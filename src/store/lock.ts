@@ -1,0 +1,261 @@
+import { spawn } from 'node:child_process';
+import { closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureDirectory, fileProblem, openPrivateDirectory, readRegularFile } from '../../hw/files.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { PowerError } from '../errors.ts';
+import { pause } from '../waiting.ts';
+import { writeDurably } from './durable.ts';
+
+/**
+ * flock(1) only asks the kernel, but a machine under load may take seconds to start it. So long it is waited for by
+ * who would not wait for another process.
+ */
+const LEAST_ANSWER_MS = 10_000;
+/** What asks beside a loss of power waits no longer: a chassis that lost its power is switched off. */
+const LOOK_MS = 1_000;
+/** How often a lock that is taken is asked for again: each time is a process of its own. */
+const POLL_MS = 200;
+/** The same for one that was taken for long: whoever has it has more than a stage to do. */
+const SLOW_POLL_MS = 1_000;
+const LONG_MS = 2_000;
+/** A name and two numbers. */
+const HOLDER_BYTES = 4_096;
+
+export interface ChassisLock {
+  release(): void;
+}
+
+export interface LockOptions {
+  readonly clock: Clock;
+  /** How long to wait for another process that drives the chassis; 0 is told at once. */
+  readonly waitMs: number;
+  /** Ends the wait. */
+  readonly signal: AbortSignal;
+  /** Told once, when the wait begins, who has the chassis. */
+  readonly onWait: (holder: string) => void;
+  /**
+   * For a power-off: told why there is no lock, where no other process can have it either, and the chassis is given
+   * all the same. Left out, that is an error.
+   */
+  readonly onWithout?: (why: string) => void;
+}
+
+/**
+ * Makes this process the only one that drives a chassis, until it releases the lock or dies: the kernel
+ * holds the lock on an open directory and drops it with the last descriptor, so a killed holder leaves nothing
+ * to clean up. Node has no flock(2), so util-linux's flock(1) locks the descriptor that it inherits; the
+ * lock belongs to the open directory, which stays with this process when flock(1) has ended. Nobody but its owner and
+ * root can open that directory, so nobody else can hold the lock.
+ *
+ * @param holder what this process does, told to whoever has to wait or is turned away
+ * @throws PowerError CHASSIS_LOCKED with the holder in the message, RUN_DIR_UNUSABLE, INTERRUPTED
+ */
+export async function lockChassis(
+  runDir: string,
+  chassis: number,
+  holder: string,
+  options: LockOptions,
+): Promise<ChassisLock> {
+  const { clock, waitMs, signal, onWait, onWithout } = options;
+  const path = lockPath(runDir, chassis);
+  let fd: number;
+  try {
+    ensureDirectory(runDir);
+    fd = openPrivateDirectory(path);
+  } catch (error) {
+    const why = `cannot use ${path} (${fileProblem(error)}): run as root, or name another --run-dir`;
+    // Every process of this program meets the same here, so none has the lock.
+    if (onWithout !== undefined) return without(why, onWithout);
+    throw new PowerError('RUN_DIR_UNUSABLE', why, { path }, { cause: error });
+  }
+  try {
+    const startMs = clock.nowMs();
+    const answerByMs = startMs + Math.max(waitMs, LEAST_ANSWER_MS);
+    let wasTaken = false;
+    for (let told = false; ; ) {
+      const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), LOOK_MS));
+      const answer = await askKernel(fd, { clock, limitMs, signal });
+      if (answer === 'locked') break;
+      const other = holderOf(path);
+      const nowMs = clock.nowMs();
+      wasTaken ||= answer === 'taken';
+      if (wasTaken && nowMs >= startMs + waitMs) throw lockedBy(other, path, chassis);
+      if (answer !== 'taken' && (answer.isFinal || nowMs >= answerByMs)) {
+        const why = `cannot lock ${path}: flock (util-linux or busybox) ${answer.why}`;
+        if (onWithout === undefined || other?.isAlive) {
+          const who = other?.isAlive ? `, and ${other.text} may have it` : '';
+          throw new PowerError('RUN_DIR_UNUSABLE', `${why}${who}`, { path });
+        }
+        return without(why, onWithout, fd);
+      }
+      if (answer === 'taken' && !told) {
+        told = true;
+        onWait(other?.text ?? '');
+      }
+      await pause(clock, nowMs - startMs < LONG_MS ? POLL_MS : SLOW_POLL_MS, signal);
+      if (signal.aborted) {
+        const message = `${String(signal.reason)} while waiting for the lock of chassis ${chassis}: nothing was begun`;
+        throw new PowerError('INTERRUPTED', message, { chassis, signal: signal.reason });
+      }
+    }
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+  const text = `${holder}, pid ${process.pid}`;
+  writeHolder(path, `${text}\n${startOf(process.pid) ?? ''}\n`);
+  let held = true;
+  return {
+    release() {
+      if (!held) return;
+      held = false;
+      writeHolder(path, `${text}\n${RELEASED}\n`);
+      closeSync(fd);
+    },
+  };
+}
+
+/** Whether a process, this one included, has the lock of a chassis. False where there is none, and where none can tell. */
+export async function isLocked(runDir: string, chassis: number, clock: Clock): Promise<boolean> {
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
+  const path = lockPath(runDir, chassis);
+  let fd: number;
+  try {
+    fd = openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  } catch {
+    // No lock, so nobody has it.
+    return false;
+  }
+  try {
+    const answer = await askKernel(fd, { clock, limitMs: LOOK_MS });
+    if (answer === 'locked' || answer === 'taken') return answer === 'taken';
+    return holderOf(path)?.isAlive ?? false;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** What the last process that locked a chassis said that it does; null while it is locked, and where none ever was. */
+export async function lastHolder(runDir: string, chassis: number, clock: Clock): Promise<string | null> {
+  if (await isLocked(runDir, chassis, clock)) return null;
+  return holderOf(lockPath(runDir, chassis))?.text.split(',')[0] || null;
+}
+
+function lockPath(runDir: string, chassis: number): string {
+  return join(runDir, `chassis${chassis}.lock`);
+}
+
+function without(why: string, onWithout: (why: string) => void, fd?: number): ChassisLock {
+  onWithout(why);
+  return {
+    release() {
+      // flock(1) may have got the lock without saying so.
+      if (fd !== undefined) closeSync(fd);
+    },
+  };
+}
+
+function lockedBy(other: Holder | null, path: string, chassis: number): PowerError {
+  const holder = other?.text ?? '';
+  return new PowerError(
+    'CHASSIS_LOCKED',
+    `chassis ${chassis} is driven by another process${holder ? ` (${holder})` : ''}: wait for it to end`,
+    { path, chassis, holder },
+  );
+}
+
+interface NoAnswer {
+  readonly why: string;
+  /** Asking again would give the same. */
+  readonly isFinal: boolean;
+}
+
+interface AskOptions {
+  readonly clock: Clock;
+  readonly limitMs: number;
+  /** Ends the wait for an answer. */
+  readonly signal?: AbortSignal;
+}
+
+/** What flock(1) says of an open directory. */
+function askKernel(
+  fd: number,
+  { clock, limitMs, signal }: AskOptions,
+): Promise<'locked' | 'taken' | NoAnswer> {
+  return new Promise((resolve) => {
+    const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
+    const end = (answer: 'locked' | 'taken' | NoAnswer) => {
+      cancel();
+      signal?.removeEventListener('abort', giveUp);
+      resolve(answer);
+    };
+    const giveUp = () => {
+      child.kill('SIGKILL');
+      // One that cannot even be killed must not keep this process.
+      child.unref();
+      end({ why: `gave no answer within ${Math.round(limitMs)} ms`, isFinal: false });
+    };
+    const cancel = clock.after(limitMs, giveUp);
+    signal?.addEventListener('abort', giveUp);
+    child.once('error', (error) => {
+      const why = fileProblem(error);
+      end({ why: `cannot be started (${why})`, isFinal: why === 'ENOENT' || why === 'EACCES' });
+    });
+    child.once('exit', (code, killedBy) => {
+      if (code === 0 || code === 1) end(code === 0 ? 'locked' : 'taken');
+      else end({ why: `ended with ${killedBy ?? code}`, isFinal: false });
+    });
+  });
+}
+
+interface Holder {
+  /** What it said that it does, and its process. */
+  readonly text: string;
+  /** The process is there, and has not given the lock back. */
+  readonly isAlive: boolean;
+}
+
+const RELEASED = 'released';
+
+function holderPath(lock: string): string {
+  return join(lock, 'holder');
+}
+
+/** Who wrote last that it has the lock; null where nobody did, or it cannot be read. */
+function holderOf(lock: string): Holder | null {
+  let lines: string[];
+  try {
+    lines = readRegularFile(holderPath(lock), { maxBytes: HOLDER_BYTES, onlyOwn: true })
+      .toString('utf8')
+      .split('\n');
+  } catch {
+    // Told to nobody then: the lock counts, and not who says that he has it.
+    return null;
+  }
+  const [text = '', start = ''] = lines;
+  const pid = Number(/pid (\d+)$/.exec(text)?.[1]);
+  const isAlive = start !== RELEASED && Number.isInteger(pid) && startOf(pid) === start;
+  return { text, isAlive };
+}
+
+function writeHolder(lock: string, text: string): void {
+  try {
+    writeDurably(holderPath(lock), text);
+  } catch {
+    // A full disk: the lock holds all the same, and who is turned away hears no name.
+  }
+}
+
+/** When a process started, which tells it from a later one with its number (proc(5), /proc/pid/stat, 22); null for none. */
+function startOf(pid: number): string | null {
+  const path = `/proc/${pid}/stat`;
+  if (!existsSync(path)) return null;
+  try {
+    // The name in brackets may have any character.
+    return readFileSync(path, 'utf8').split(') ').at(-1)?.split(' ')[19] ?? null;
+  } catch {
+    // It ended in between.
+    return null;
+  }
+}

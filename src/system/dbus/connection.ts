@@ -1,0 +1,531 @@
+import type { Socket } from 'node:net';
+import type { Message, MessageBus, Variant } from 'dbus-next';
+import { DbusReplyError, errnoCode, errorText, HardwareError } from '../../../hw/errors.ts';
+import type { Clock } from '../../../hw/ports.ts';
+import { createFrameReader } from './frames.ts';
+import { type CallHeader, type CallTaker, createInbox, type Inbox } from './inbox.ts';
+import { createSignals, type DbusSignalRule } from './signals.ts';
+import { createSuspects } from './suspects.ts';
+import { isInterfaceName, isMemberName, isObjectPath, misuse, toSendable } from './values.ts';
+
+/** The only importer of dbus-next. It loads with the first connection, not before. */
+const load = async () => (await import('dbus-next')).default;
+type Library = Awaited<ReturnType<typeof load>>;
+
+export interface DbusOptions {
+  readonly clock: Clock;
+  /** D-Bus address. Default: DBUS_SYSTEM_BUS_ADDRESS, or the system bus of the machine. */
+  readonly address?: string;
+  /** Longest time for the connection and for one call that gives no time of its own. */
+  readonly callTimeoutMs?: number;
+}
+
+export interface DbusConnectOptions extends DbusOptions {
+  /** Answers the method calls to this connection, from the first message on. Without it all are refused. */
+  readonly served?: Served;
+  /** Told of messages that no peer that means well sends, now and then. Must not throw. */
+  readonly onRefused?: (text: string) => void;
+  /** Gives up connecting with `DBUS_UNAVAILABLE`; without effect on a connection that is made. */
+  readonly signal?: AbortSignal;
+}
+
+export interface Served extends Pick<CallTaker, 'refuse'> {
+  /** Takes a call that was not refused. What it throws is told to the caller. */
+  answer(call: IncomingCall): void;
+}
+
+/**
+ * A method call from another process, which `reply` or `fail` ends. Where the caller wants no answer, or
+ * the connection has ended, both do nothing.
+ */
+export interface IncomingCall {
+  /** Unique name of the caller. */
+  readonly sender: string;
+  readonly path: string;
+  /** Callers may leave it open. */
+  readonly interface: string | undefined;
+  readonly member: string;
+  readonly signature: string;
+  /** Variants in it are `DbusVariant`, dictionaries are objects, 64-bit integers are BigInt, `ay` is a Buffer. */
+  readonly body: readonly unknown[];
+  /** @throws HardwareError DBUS_MISUSE when the values do not fit the signature; the call waits on then */
+  reply(signature: string, body: readonly unknown[]): void;
+  /** Answers with an error and the first line of `text`. What cannot be the name of an error becomes `FAILED`. */
+  fail(name: string, text: string): void;
+}
+
+export interface DbusCall {
+  readonly destination: string;
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+  readonly signature?: string;
+  readonly body?: readonly unknown[];
+  readonly timeoutMs?: number;
+}
+
+export interface DbusSignal {
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+  readonly signature: string;
+  readonly body: readonly unknown[];
+}
+
+export interface DbusConnection {
+  /** False once the bus went away or `close` was called; nothing brings it back. */
+  readonly isOpen: boolean;
+  /**
+   * Calls a method and gives the body of its reply, which only counts from who was called. Rejects
+   * `DBUS_TIMEOUT`, `DBUS_UNAVAILABLE` (also when nobody has the destination's name), `DBUS_MALFORMED` for a reply that
+   * cannot be taken or, for an error reply, `SYSTEMD_FAILED` with its name in `details.dbusError`.
+   */
+  call(call: DbusCall): Promise<unknown[]>;
+  /**
+   * Resolves once signals that match are sure to be delivered to `handler`, from who owns the sender's name when they
+   * come and from nobody else. When it rejects nothing is left at the bus. Returns the function that ends it.
+   */
+  onSignal(rule: DbusSignalRule, handler: (body: unknown[]) => void): Promise<() => Promise<void>>;
+  /**
+   * Sends a signal to whoever listens; after the end of the connection, to nobody.
+   * @throws HardwareError DBUS_MISUSE when names or values cannot be sent; nothing was sent then
+   */
+  signal(signal: DbusSignal): void;
+  /** Calls `handler` once when the connection ends or has ended, also by `close`. Returns the function that ends it. */
+  onLost(handler: (error: HardwareError) => void): () => void;
+  /** Rejects what is pending, and disconnects. */
+  close(): Promise<void>;
+}
+
+/** FHS 3.0 and the D-Bus specification say /var/run, of which /run is the place without a symlink. */
+const SYSTEM_BUS_ADDRESS = 'unix:path=/run/dbus/system_bus_socket';
+/** The default of libdbus (`_DBUS_DEFAULT_TIMEOUT_VALUE`). */
+const CALL_TIMEOUT_MS = 25_000;
+/** Somewhat arbitrary: a bus that runs closes its end at once. */
+const CLOSE_DEADLINE_MS = 500;
+
+/** Somewhat arbitrary: a text for people, which may quote what another process sent. */
+const MAX_ERROR_TEXT_CHARACTERS = 500;
+/** Somewhat arbitrary: time for messages in a row, before whatever else waits has its turn. */
+const TURN_MS = 0.5;
+/** What Node reads at once; where it is as much, more is waiting, and would be read up to 32 times in a row. */
+const FULL_READ_BYTES = 64 * 1024;
+/** Somewhat arbitrary: far above what waits at a bus that is only busy. */
+const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
+
+/** The bus itself, as the one who is called. */
+export const BUS = {
+  destination: 'org.freedesktop.DBus',
+  path: '/org/freedesktop/DBus',
+  interface: 'org.freedesktop.DBus',
+} as const;
+
+/** The error that says no more than its text. */
+export const FAILED = 'org.freedesktop.DBus.Error.Failed';
+
+/** Error replies of the bus itself: the peer is not there, cannot be started or left before it answered. */
+const PEER_GONE =
+  /^org\.freedesktop\.DBus\.Error\.(ServiceUnknown|NameHasNoOwner|NoReply|Disconnected|Spawn\..+)$/;
+
+/** Makes the error of a bus that is not there, or no longer. */
+type Unavailable = (error: unknown, what: string) => HardwareError;
+
+/**
+ * What the library (0.10.2) does not tell or does wrong can only be had from its inside. It reads any message whole
+ * before anybody can look at it, so what comes from the bus is read here, and the library has no part in it but the
+ * answer to its greeting.
+ */
+interface Internals {
+  readonly _connection: NodeJS.EventEmitter & { readonly stream: Socket };
+  readonly _methodReturnHandlers: Record<string, unknown>;
+}
+
+/**
+ * Connects to the system bus. Rejects `DBUS_UNAVAILABLE`, or `DBUS_TIMEOUT` when the bus accepts but
+ * does not answer. Every call ends: with its reply, its deadline, or the end of the connection.
+ */
+export async function connectDbus(options: DbusConnectOptions): Promise<DbusConnection> {
+  const { clock, callTimeoutMs = CALL_TIMEOUT_MS, served, signal: abort } = options;
+  const address = options.address ?? (process.env.DBUS_SYSTEM_BUS_ADDRESS || SYSTEM_BUS_ADDRESS);
+  const library = await load();
+  const { sessionBus, Message, MessageFlag } = library;
+
+  const unavailable: Unavailable = (error, what) =>
+    new HardwareError(
+      'DBUS_UNAVAILABLE',
+      `${what} (${address}: ${errnoCode(error) ?? errorText(error)}): check that dbus.service runs, that this process may use its socket, and DBUS_SYSTEM_BUS_ADDRESS`,
+      { address },
+      { cause: error },
+    );
+  const wasClosed = () =>
+    new HardwareError('DBUS_UNAVAILABLE', 'the connection to the D-Bus system bus was closed', { address });
+
+  if (abort?.aborted) throw wasClosed();
+  let bus: MessageBus;
+  try {
+    // EXTERNAL only: the library's next method looks for cookies and hides why the first one failed.
+    bus = sessionBus({ busAddress: address, authMethods: ['EXTERNAL'] });
+  } catch (error) {
+    throw unavailable(error, 'the D-Bus system bus cannot be addressed');
+  }
+  const { stream } = (bus as unknown as Internals)._connection;
+  const waits = createWaits(clock, address);
+
+  const send = (message: Message) => {
+    if (stream.writableLength > MAX_UNSENT_BYTES) {
+      waits.lose(unavailable('it reads nothing', 'the D-Bus system bus hangs'));
+      stream.destroy();
+    }
+    if (waits.lost !== undefined) return;
+    message.flags = MessageFlag.NO_REPLY_EXPECTED;
+    try {
+      bus.send(message);
+    } catch (error) {
+      if (!isClosedStream(error))
+        throw misuse(`the message cannot be sent: ${errorText(error)}`, { cause: error });
+    }
+  };
+
+  const suspect = createSuspects(clock, options.onRefused);
+  const inbox = createInbox({
+    calls: takeCalls(library, send, served),
+    busName: BUS.destination,
+    onSuspect: suspect,
+  });
+  const read = createFrameReader({ judge: inbox.judge, passedOver: (what) => suspect(undefined, what) });
+  const connected = watch(library, bus, { waits, inbox, unavailable }, () =>
+    readMessages(stream, clock, read, (error) =>
+      waits.lose(unavailable(error, 'the D-Bus system bus speaks another language')),
+    ),
+  );
+
+  const onAbort = () => waits.lose(wasClosed());
+  abort?.addEventListener('abort', onAbort);
+  try {
+    await waits.within(
+      callTimeoutMs,
+      `the D-Bus system bus (${address}) accepts connections but does not answer`,
+      () => connected,
+    );
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  } finally {
+    abort?.removeEventListener('abort', onAbort);
+  }
+
+  const call = async (request: DbusCall): Promise<unknown[]> => {
+    const { timeoutMs = callTimeoutMs, body = [], ...header } = request;
+    const what = `${request.member} of ${request.destination}`;
+    const serial = bus.newSerial();
+    let isOver = false;
+    try {
+      return await waits.within(timeoutMs, `${what} did not answer within ${timeoutMs} ms`, async () => {
+        await signals.follow(request.destination);
+        // Its deadline may have come meanwhile: what was given up must not be done later.
+        if (isOver) return [];
+        const owner = signals.ownerOf(request.destination);
+        const answer = new Promise<unknown[]>((resolve, reject) => {
+          inbox.expect(serial, {
+            isFrom: (sender) => sender === owner || sender === signals.ownerOf(request.destination),
+            done: resolve,
+            failed: (name, text) => reject(replyError(name, text, what, request)),
+            lost: reject,
+          });
+        });
+        try {
+          bus.send(new Message({ ...header, serial, body: [...body] }));
+        } catch (error) {
+          throw isClosedStream(error) ? unavailable(error, 'the D-Bus system bus went away') : error;
+        }
+        return answer;
+      });
+    } finally {
+      isOver = true;
+      inbox.forget(serial);
+    }
+  };
+  const ofBus = (member: string, argument: string) => ({ ...BUS, member, signature: 's', body: [argument] });
+  const signals = createSignals({
+    inbox,
+    bus: BUS,
+    ask: (member, argument) => call(ofBus(member, argument)),
+    tell: (member, argument) => send(new Message(ofBus(member, argument))),
+    isOpen: () => waits.lost === undefined,
+  });
+
+  return {
+    get isOpen() {
+      return waits.lost === undefined;
+    },
+
+    call,
+    onSignal: signals.subscribe,
+
+    signal({ path, interface: name, member, signature, body }) {
+      if (!isObjectPath(path) || !isInterfaceName(name) || !isMemberName(member)) {
+        throw misuse(`no signal can be called ${name}.${member} of ${path}`);
+      }
+      send(Message.newSignal(path, name, member, signature, toLibrary(library, signature, body)));
+    },
+
+    onLost: waits.onLost,
+
+    async close() {
+      if (waits.lost !== undefined) {
+        stream.destroy();
+        return;
+      }
+      waits.lose(wasClosed());
+      const closed = new Promise<void>((resolve) => {
+        const cancel = clock.after(CLOSE_DEADLINE_MS, resolve);
+        stream.once('close', () => {
+          cancel();
+          resolve();
+        });
+      });
+      bus.disconnect();
+      await closed;
+      // A bus that hangs would keep the socket, and with it this process.
+      stream.destroy();
+    },
+  };
+}
+
+interface Watched {
+  readonly waits: Waits;
+  readonly inbox: Inbox;
+  readonly unavailable: Unavailable;
+}
+
+/**
+ * Lets `waits` know when a connection ends, or is not made, and takes the reading from the library: `startReading` is
+ * called before the first message can be there. Resolves once the connection is made.
+ */
+function watch(
+  { Message, MessageType }: Library,
+  bus: MessageBus,
+  { waits, inbox, unavailable }: Watched,
+  startReading: () => void,
+): Promise<void> {
+  const { _connection: connection, _methodReturnHandlers: greeting } = bus as unknown as Internals;
+  const { stream } = connection;
+  let isMade = false;
+
+  // Without a handler for 'error' the process would crash; the library emits it for whatever it meets.
+  bus.on('error', (error) => {
+    if (isMade && !stream.destroyed) return;
+    waits.lose(unavailable(error, 'the connection to the D-Bus system bus failed'));
+  });
+  const onEnd = () =>
+    waits.lose(unavailable(new Error('closed by the bus'), 'the D-Bus system bus went away'));
+  stream.on('end', onEnd);
+  stream.on('close', onEnd);
+  // The library listens to the stream right after 'connect'.
+  connection.once('connect', () =>
+    process.nextTick(() => {
+      stream.removeAllListeners('readable');
+      startReading();
+    }),
+  );
+
+  const turnedAway = (why: string) =>
+    waits.lose(unavailable(why, 'the D-Bus system bus turns this process away'));
+  // So far the library has called nothing but Hello.
+  for (const serial of Object.keys(greeting).map(Number)) {
+    inbox.expect(serial, {
+      isFrom: (sender) => sender === BUS.destination,
+      done: (body) =>
+        connection.emit(
+          'message',
+          new Message({
+            type: MessageType.METHOD_RETURN,
+            replySerial: serial,
+            signature: 's',
+            body,
+          } as never),
+        ),
+      failed: (name, text) => turnedAway(`${name}: ${text}`),
+      lost: (error) => turnedAway(errorText(error)),
+    });
+  }
+
+  return new Promise((resolve) => {
+    bus.on('connect', () => {
+      isMade = true;
+      resolve();
+    });
+  });
+}
+
+/**
+ * Reads messages as long as the stream lives, a little at a time: who floods the bus must not keep this process from
+ * its chassis. `read` gives back the bytes behind one message; what it throws ends the stream.
+ */
+function readMessages(
+  stream: Socket,
+  clock: Clock,
+  read: (chunk: Buffer) => Buffer,
+  onBroken: (error: unknown) => void,
+): void {
+  let cancelTurn: () => void = () => undefined;
+  const work = (chunk: Buffer, isFull = false) => {
+    const untilMs = clock.nowMs() + TURN_MS;
+    let rest = chunk;
+    try {
+      while (rest.length > 0 && !stream.destroyed && clock.nowMs() < untilMs) rest = read(rest);
+    } catch (error) {
+      onBroken(error);
+      stream.destroy();
+    }
+    if (stream.destroyed || (rest.length === 0 && !isFull && clock.nowMs() < untilMs)) return;
+    stream.pause();
+    cancelTurn = clock.after(0, () => {
+      // In this order: what is read in the turn may pause it again.
+      stream.resume();
+      work(rest);
+    });
+  };
+  stream.on('data', (chunk: Buffer) => work(chunk, chunk.length >= FULL_READ_BYTES));
+  stream.on('close', () => cancelTurn());
+}
+
+/** What waits for a connection, and ends with it. */
+interface Waits {
+  readonly lost: HardwareError | undefined;
+  /** Ends everything that waits, once. */
+  lose(error: HardwareError): void;
+  /** Settles like `start`'s promise, or rejects with the deadline or the end of the connection. */
+  within<T>(timeoutMs: number, timeoutText: string, start: () => Promise<T>): Promise<T>;
+  onLost: DbusConnection['onLost'];
+}
+
+function createWaits(clock: Clock, address: string): Waits {
+  const pending = new Set<(error: HardwareError) => void>();
+  let lost: HardwareError | undefined;
+
+  return {
+    get lost() {
+      return lost;
+    },
+
+    lose(error) {
+      lost ??= error;
+      const rejects = [...pending];
+      pending.clear();
+      for (const reject of rejects) reject(lost);
+    },
+
+    within: (timeoutMs, timeoutText, start) =>
+      new Promise((resolve, reject) => {
+        if (lost !== undefined) {
+          reject(lost);
+          return;
+        }
+        const end = (settle: () => void) => {
+          pending.delete(fail);
+          cancel();
+          settle();
+        };
+        const fail = (error: HardwareError) => end(() => reject(error));
+        pending.add(fail);
+        const cancel = clock.after(timeoutMs, () =>
+          fail(new HardwareError('DBUS_TIMEOUT', timeoutText, { address, timeoutMs })),
+        );
+        start().then(
+          (value) => end(() => resolve(value)),
+          (error: unknown) => end(() => reject(error)),
+        );
+      }),
+
+    onLost(handler) {
+      if (lost !== undefined) {
+        const error = lost;
+        queueMicrotask(() => handler(error));
+      } else pending.add(handler);
+      return () => pending.delete(handler);
+    },
+  };
+}
+
+/** @throws HardwareError DBUS_MISUSE when a value cannot be sent */
+function toLibrary({ Variant }: Library, signature: string, body: readonly unknown[]): unknown[] {
+  return toSendable(signature, body, (type, value): Variant => new Variant(type, value));
+}
+
+type Send = (message: Message) => void;
+
+/** Answers as somebody who has no objects, where there are none. */
+const NOTHING_SERVED: Served = {
+  refuse: ({ path }) =>
+    new DbusReplyError('org.freedesktop.DBus.Error.UnknownObject', `there is no object ${path}`),
+  answer: () => undefined,
+};
+
+function takeCalls(library: Library, send: Send, served = NOTHING_SERVED): CallTaker {
+  const failed = (header: CallHeader, name: string, text: string) =>
+    incomingCall(library, send, header, []).fail(name, text);
+  return {
+    refuse: served.refuse,
+    take(header, body) {
+      try {
+        served.answer(incomingCall(library, send, header, body));
+      } catch (error) {
+        failed(header, FAILED, errorText(error));
+      }
+    },
+    fail: (header, error) => failed(header, error.dbusError, error.message),
+  };
+}
+
+function incomingCall(
+  library: Library,
+  send: Send,
+  header: CallHeader,
+  body: readonly unknown[],
+): IncomingCall {
+  const { Message } = library;
+  const { sender, path, member, signature, isReplyExpected } = header;
+  // The library's types say string for the message that is answered.
+  const request = header as unknown as Message & string;
+  return {
+    ...{ sender, path, member, signature, body },
+    interface: header.interface,
+
+    reply(outSignature, values) {
+      if (!isReplyExpected) return;
+      send(Message.newMethodReturn(request, outSignature, toLibrary(library, outSignature, values)));
+    },
+
+    fail(name, text) {
+      if (!isReplyExpected) return;
+      const errorName = isInterfaceName(name) ? name : FAILED;
+      send(Message.newError(request, errorName, firstLine(text)));
+    },
+  };
+}
+
+function replyError(name: string, said: string, what: string, request: DbusCall): HardwareError {
+  const text = `${what} failed: ${firstLine(said)} (${name})`;
+  const details = { destination: request.destination, member: request.member, dbusError: name };
+  if (!PEER_GONE.test(name)) return new HardwareError('SYSTEMD_FAILED', text, details);
+  return new HardwareError(
+    'DBUS_UNAVAILABLE',
+    `${text}: check that ${request.destination} runs on this bus`,
+    details,
+  );
+}
+
+/** Whether the library refused to write because the connection has ended. */
+const isClosedStream = (error: unknown) => /stream is closed|closed stream/.test(errorText(error));
+
+/** What can be sent of an error's text: no stack, no null character, and nothing endless. */
+function firstLine(text: string): string {
+  const line = text
+    .replaceAll('\0', ' ')
+    .trim()
+    .split(/[\r\n]/, 1)
+    .join('')
+    .trim();
+  return line.length > MAX_ERROR_TEXT_CHARACTERS ? `${line.slice(0, MAX_ERROR_TEXT_CHARACTERS)} …` : line;
+}

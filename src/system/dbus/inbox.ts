@@ -1,0 +1,179 @@
+import { DbusReplyError, errorText, type HardwareError } from '../../../hw/errors.ts';
+import { MESSAGE, type MessageHeader, type TakeBody } from './frames.ts';
+import { malformed, readValues } from './reading.ts';
+
+/** The header of a method call. */
+export interface CallHeader extends MessageHeader {
+  readonly path: string;
+  readonly member: string;
+  readonly sender: string;
+}
+
+/** Who answers the calls of others. */
+export interface CallTaker {
+  /** What is answered to a call that is not taken, before its body is looked at. Throws nothing. */
+  refuse(header: CallHeader): DbusReplyError | undefined;
+  /** Takes a call whose body fits its signature. Throws nothing. */
+  take(header: CallHeader, body: readonly unknown[]): void;
+  /** Answers a call that was not taken. Throws nothing. */
+  fail(header: CallHeader, error: DbusReplyError): void;
+}
+
+/** An answer that is waited for. Nothing here throws. */
+export interface AwaitedReply {
+  /** Whether `sender` is who was called. */
+  isFrom(sender: string): boolean;
+  done(body: unknown[]): void;
+  /** The bus, or who was called, answered with an error. */
+  failed(errorName: string, text: string): void;
+  /** An answer came, and cannot be taken. */
+  lost(error: HardwareError): void;
+}
+
+export interface SignalListener {
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+  readonly signature: string;
+  /** Whether `sender` is who may send it. */
+  isFrom(sender: string): boolean;
+  handle(body: unknown[]): void;
+}
+
+export interface Inbox {
+  judge(header: MessageHeader): TakeBody | undefined;
+  expect(serial: number, reply: AwaitedReply): void;
+  /** An answer that comes now is nobody's. */
+  forget(serial: number): void;
+  /** Returns the function that ends it. */
+  listen(listener: SignalListener): () => void;
+}
+
+export interface InboxOptions {
+  readonly calls: CallTaker;
+  /** The name of the bus, which answers in place of who has gone. */
+  readonly busName: string;
+  /** Told of what no peer that means well sends. */
+  readonly onSuspect: (sender: string, what: string) => void;
+}
+
+/** Somewhat arbitrary: the longest call that makes sense is a property's name with a text for it. */
+const MAX_CALL_BYTES = 8 * 1024;
+/** Somewhat arbitrary: of those who were called or are listened to; 100 rows of units have 30 KiB. */
+const MAX_TRUSTED_BYTES = 1024 * 1024;
+
+/**
+ * Decides about messages by their headers. Taken are calls that somebody here answers, answers of who was called, and
+ * signals of who may send them, each up to a length; what a body says comes after that.
+ */
+export function createInbox({ calls, busName, onSuspect }: InboxOptions): Inbox {
+  const awaited = new Map<number, AwaitedReply>();
+  const listeners = new Set<SignalListener>();
+
+  const judgeCall = (header: CallHeader): TakeBody | undefined => {
+    const refusal = refusalOf(header);
+    if (refusal !== undefined) {
+      calls.fail(header, refusal);
+      return undefined;
+    }
+    return (bytes) => {
+      const body = valuesOf(header, bytes);
+      if (body instanceof Error) calls.fail(header, dbusError('InvalidArgs', errorText(body)));
+      else calls.take(header, body);
+    };
+  };
+
+  const refusalOf = (header: CallHeader): DbusReplyError | undefined => {
+    const { member, sender, bodyBytes, signature, unixFds } = header;
+    const isLong = bodyBytes > MAX_CALL_BYTES;
+    if (isLong) onSuspect(sender, `a call of ${member} with ${bodyBytes} bytes`);
+    const refusal = calls.refuse(header);
+    if (refusal !== undefined) return refusal;
+    if (isLong) return dbusError('LimitsExceeded', `${member} takes at most ${MAX_CALL_BYTES} bytes`);
+    if (unixFds > 0) return dbusError('NotSupported', `${member} takes no file descriptors`);
+    // The signature was found to be right, so the body cannot be.
+    if (signature === '' && bodyBytes > 0) return dbusError('InvalidArgs', `${member} takes no arguments`);
+    return undefined;
+  };
+
+  const judgeReply = (header: MessageHeader, sender: string): TakeBody | undefined => {
+    const { replySerial = 0, type, errorName, bodyBytes } = header;
+    const reply = awaited.get(replySerial);
+    // An answer that comes after its deadline is no offence.
+    if (reply === undefined) return undefined;
+    const isError = type === MESSAGE.error;
+    if (!reply.isFrom(sender) && !(isError && sender === busName)) {
+      onSuspect(sender, 'an answer to what somebody else was asked');
+      return undefined;
+    }
+    awaited.delete(replySerial);
+    if (bodyBytes > MAX_TRUSTED_BYTES) {
+      reply.lost(malformed(`the answer has ${bodyBytes} bytes, more than are taken`));
+      return undefined;
+    }
+    return (bytes) => {
+      const body = valuesOf(header, bytes);
+      if (body instanceof Error) reply.lost(body);
+      else if (isError) reply.failed(errorName ?? '', typeof body[0] === 'string' ? body[0] : '');
+      else reply.done(body);
+    };
+  };
+
+  const judgeSignal = (header: MessageHeader, sender: string): TakeBody | undefined => {
+    const named = [...listeners].filter(
+      (one) => one.path === header.path && one.interface === header.interface && one.member === header.member,
+    );
+    const wanted = named.filter((one) => one.isFrom(sender));
+    const what = `the signal ${header.member}`;
+    if (named.length > 0 && wanted.length === 0) onSuspect(sender, `${what}, which is another's to send`);
+    const [first] = wanted;
+    if (first === undefined) return undefined;
+    if (header.signature !== first.signature || header.bodyBytes > MAX_TRUSTED_BYTES) {
+      onSuspect(sender, `${what} of ${header.bodyBytes} bytes as "${header.signature}"`);
+      return undefined;
+    }
+    return (bytes) => {
+      const body = valuesOf(header, bytes);
+      if (body instanceof Error) onSuspect(sender, `${what} with a body that is none (${errorText(body)})`);
+      else for (const one of wanted) if (listeners.has(one)) one.handle(body);
+    };
+  };
+
+  return {
+    judge(header) {
+      const { type, sender } = header;
+      // The bus says of every message whose it is.
+      if (sender === undefined) return undefined;
+      if (type === MESSAGE.signal) return judgeSignal(header, sender);
+      if (type === MESSAGE.return || type === MESSAGE.error) return judgeReply(header, sender);
+      return isCall(header) ? judgeCall(header) : undefined;
+    },
+
+    expect: (serial, reply) => awaited.set(serial, reply),
+    forget: (serial) => awaited.delete(serial),
+
+    listen(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/** Whether it is a call that can be answered. */
+const isCall = (header: MessageHeader): header is CallHeader =>
+  header.type === MESSAGE.call &&
+  header.path !== undefined &&
+  header.member !== undefined &&
+  header.sender?.startsWith(':') === true;
+
+function valuesOf(header: MessageHeader, bytes: Buffer): unknown[] | HardwareError {
+  try {
+    return readValues(header.signature, bytes, header.isLittleEndian);
+  } catch (error) {
+    return malformed(errorText(error));
+  }
+}
+
+/** A standard error (D-Bus specification and libdbus, `org.freedesktop.DBus.Error.*`). */
+const dbusError = (kind: string, text: string) =>
+  new DbusReplyError(`org.freedesktop.DBus.Error.${kind}`, text);

@@ -1,0 +1,122 @@
+import { HardwareError } from '../../../hw/errors.ts';
+import type { Inbox } from './inbox.ts';
+
+/** Which signals are wanted. `sender` may be a well-known name: they count from who owns it then. */
+export interface DbusSignalRule {
+  readonly sender: string;
+  readonly path: string;
+  readonly interface: string;
+  readonly member: string;
+  readonly signature: string;
+}
+
+export interface Signals {
+  /** Makes sure that the owner of a name is known. Rejects what the bus's answers reject. */
+  follow(name: string): Promise<void>;
+  /** Who owns a name that is followed; the bus and unique names own themselves. */
+  ownerOf(name: string): string | undefined;
+  /** `DbusConnection.onSignal`. */
+  subscribe(rule: DbusSignalRule, handler: (body: unknown[]) => void): Promise<() => Promise<void>>;
+}
+
+export interface SignalsOptions {
+  readonly inbox: Inbox;
+  /** Calls a method of the bus itself with one text. Rejects `DBUS_TIMEOUT`, or with `details.dbusError`. */
+  readonly ask: (member: string, argument: string) => Promise<unknown[]>;
+  /** The same without an answer. Throws nothing. */
+  readonly tell: (member: string, argument: string) => void;
+  /** Whether the bus is still there. */
+  readonly isOpen: () => boolean;
+  /** The bus itself, as the one who is called. */
+  readonly bus: { readonly destination: string; readonly path: string; readonly interface: string };
+}
+
+interface Owner {
+  name: string | undefined;
+  readonly known: Promise<void>;
+}
+
+/**
+ * Signals of those who may send them. The bus lets anybody send any signal to one connection, whatever its rules say,
+ * so the sender of each is compared with who owns the name; and nobody but the bus tells who that is.
+ */
+export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions): Signals {
+  const owners = new Map<string, Owner>();
+  const ownsItself = (name: string) => name === bus.destination || name.startsWith(':');
+  const ownerOf = (name: string) => (ownsItself(name) ? name : owners.get(name)?.name);
+
+  /** Adds a rule at the bus and the listener that goes with it; leaves neither behind when it rejects. */
+  const add = async (rule: DbusSignalRule, handle: (body: unknown[]) => void, only = '') => {
+    const { sender, path, interface: name, member } = rule;
+    const match = `type='signal',sender='${sender}',path='${path}',interface='${name}',member='${member}'${only}`;
+    const endListener = inbox.listen({ ...rule, isFrom: (who) => who === ownerOf(sender), handle });
+    try {
+      await ask('AddMatch', match);
+    } catch (error) {
+      endListener();
+      // Refused, it is not there. Otherwise the bus may have it all the same.
+      const isRefused = error instanceof HardwareError && error.details.dbusError !== undefined;
+      if (!isRefused && isOpen()) tell('RemoveMatch', match);
+      throw error;
+    }
+    return async () => {
+      endListener();
+      if (isOpen()) await ask('RemoveMatch', match);
+    };
+  };
+
+  const lookUp = async (name: string, told: (owner: string | undefined) => void): Promise<void> => {
+    let isTold = false;
+    const changed = ([which, , owner]: unknown[]) => {
+      if (which !== name) return;
+      isTold = true;
+      told(owner === '' ? undefined : String(owner));
+    };
+    const rule = {
+      ...{ sender: bus.destination, path: bus.path, interface: bus.interface },
+      ...{ member: 'NameOwnerChanged', signature: 'sss' },
+    };
+    const adding = add(rule, changed, `,arg0='${name}'`);
+    // On its way behind the rule, so that no change is missed between the two.
+    const asking = ask('GetNameOwner', name);
+    const [added, asked] = await Promise.allSettled([adding, asking]);
+    if (added.status === 'rejected') throw added.reason;
+    if (asked.status === 'fulfilled') {
+      // What was told after the rule is in place is never older than this answer.
+      if (!isTold) told(String(asked.value[0]));
+    } else if (!isNobody(asked.reason)) {
+      await added.value().catch(() => undefined); // What asked for the owner is told of the first error.
+      throw asked.reason;
+    }
+  };
+
+  const follow = (name: string): Promise<void> => {
+    if (ownsItself(name)) return Promise.resolve();
+    let owner = owners.get(name);
+    if (owner === undefined) {
+      const found: Owner = {
+        name: undefined,
+        known: lookUp(name, (now) => {
+          found.name = now;
+        }),
+      };
+      found.known.catch(() => owners.delete(name));
+      owners.set(name, found);
+      owner = found;
+    }
+    return owner.known;
+  };
+
+  return {
+    follow,
+    ownerOf,
+    async subscribe(rule, handler) {
+      await follow(rule.sender);
+      return add(rule, handler);
+    },
+  };
+}
+
+/** Whether the bus said that nobody has a name. */
+const isNobody = (error: unknown) =>
+  error instanceof HardwareError && error.details.dbusError === 'org.freedesktop.DBus.Error.NameHasNoOwner';

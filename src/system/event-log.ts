@@ -1,0 +1,44 @@
+import { HardwareError } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { connectDbus } from './dbus/connection.ts';
+import type { EventLog } from './ports.ts';
+
+/** A logging service that needs longer has the entry all the same, and is not waited for. */
+const CREATE_TIMEOUT_MS = 5_000;
+
+/** OpenBMC's event log (phosphor-dbus-interfaces, xyz/openbmc_project/Logging/Create.interface.yaml). */
+export function createEventLog({ clock, address }: { clock: Clock; address?: string }): EventLog {
+  return {
+    async create({ name, severity, data }) {
+      const dbus = await connectDbus({
+        clock,
+        callTimeoutMs: CREATE_TIMEOUT_MS,
+        ...(address ? { address } : {}),
+      });
+      try {
+        await dbus.call({
+          destination: 'xyz.openbmc_project.Logging',
+          path: '/xyz/openbmc_project/logging',
+          interface: 'xyz.openbmc_project.Logging.Create',
+          member: 'Create',
+          signature: 'ssa{ss}',
+          body: [name, `xyz.openbmc_project.Logging.Entry.Level.${severity}`, data],
+        });
+        return true;
+      } catch (error) {
+        if (error instanceof HardwareError && error.code === 'DBUS_TIMEOUT') return true;
+        if (error instanceof HardwareError && NOBODY_LOGS.includes(String(error.details.dbusError)))
+          return false;
+        throw error;
+      } finally {
+        await dbus.close();
+      }
+    },
+  };
+}
+
+/** What the bus answers where no image part owns the logging service's name. */
+const NOBODY_LOGS = [
+  'org.freedesktop.DBus.Error.ServiceUnknown',
+  'org.freedesktop.DBus.Error.NameHasNoOwner',
+];

@@ -1,0 +1,166 @@
+import { spawnSync } from 'node:child_process';
+import { constants, fstatSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { connect, Socket } from 'node:net';
+import { isatty } from 'node:tty';
+import { errnoCode } from '../../hw/errors.ts';
+import type { Send } from './output-queue.ts';
+
+/**
+ * Writing to a descriptor that this process was given, without ever waiting for whoever reads it. Node's own streams
+ * do wait: a pipe that is full or a terminal that is stopped holds up the whole process there, and a reader that is
+ * gone is an event that ends it.
+ */
+
+/** Write only, without waiting, and without becoming the terminal of this process. */
+const OPEN_FLAGS = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
+const STTY_TIMEOUT_MS = 1_000;
+/** Where journald takes streams of lines (sd_journal_stream_fd(3), and systemd's journal-send.c for the header). */
+const JOURNAL_STREAMS = '/run/systemd/journal/stdout';
+/** What a write to a terminal would do to a process in its background. */
+type Background = 'unknown' | 'may write' | 'would be stopped';
+
+/** The way to write to a descriptor of this process that fits what is behind it. */
+export function sendTo(fd: number): Send {
+  const kind = kindOf(fd);
+  if (kind === 'socket') {
+    // Opening it as a socket makes writes to it return at once; it is never read, and closes with the process.
+    const isOpen = openAsSocket(fd);
+    return isOpen ? (data) => writeSync(fd, data) : sendReopened(fd, kind);
+  }
+  return kind === 'file' ? (data) => writeSync(fd, data) : sendReopened(fd, kind);
+}
+
+type Kind = 'socket' | 'pipe' | 'terminal' | 'file' | 'device';
+
+function kindOf(fd: number): Kind {
+  if (isatty(fd)) return 'terminal';
+  const stat = fstatSync(fd);
+  if (stat.isSocket()) return 'socket';
+  if (stat.isFIFO()) return 'pipe';
+  return stat.isCharacterDevice() ? 'device' : 'file';
+}
+
+function openAsSocket(fd: number): boolean {
+  try {
+    const socket = new Socket({ fd, readable: false, writable: true });
+    socket.on('error', () => undefined).unref();
+    kept.push(socket);
+    return true;
+  } catch {
+    // Of a kind that Node does not know: it is written to as it is.
+    return false;
+  }
+}
+/** A socket that is collected closes its descriptor. */
+const kept: Socket[] = [];
+
+/**
+ * Opened anew, what is behind a descriptor can be written without waiting, and whoever else has the descriptor does
+ * not notice. That may fail for now (a pipe without a reader), so it is tried again with every write.
+ */
+function sendReopened(fd: number, kind: Kind): Send {
+  let own: number | undefined;
+  let background: Background = 'unknown';
+  const mayWrite = (): boolean => {
+    if (kind !== 'terminal' || !inBackground()) return true;
+    if (background === 'unknown') background = stopsWriters(fd) ? 'would be stopped' : 'may write';
+    return background === 'may write';
+  };
+  return (data) => {
+    own ??= reopen(fd, kind);
+    if (!mayWrite()) throw Object.assign(new TypeError('a stop of this process'), { code: 'EAGAIN' });
+    return writeSync(own, data);
+  };
+}
+
+function reopen(fd: number, kind: Kind): number {
+  try {
+    return openSync(`/proc/self/fd/${fd}`, OPEN_FLAGS);
+  } catch (error) {
+    const errno = errnoCode(error);
+    // A pipe without a reader.
+    if (errno === 'ENXIO' || errno === 'EIO') throw error;
+    // It belongs to another user, as after su, or there is no /proc.
+    if (kind === 'pipe') openAsSocket(fd);
+    if (kind !== 'terminal') return fd;
+    try {
+      return openSync('/dev/tty', OPEN_FLAGS);
+    } catch {
+      // The terminal of no session: no more than the descriptor itself is left.
+      return fd;
+    }
+  }
+}
+
+/** Whether this process has a terminal and is not in its foreground (proc_pid_stat(5): pgrp, session, tty_nr, tpgid). */
+function inBackground(): boolean {
+  try {
+    const stat = readFileSync('/proc/self/stat', 'latin1');
+    const [, , group, , terminal, foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return terminal !== '0' && group !== foreground;
+  } catch {
+    // No /proc: then nothing is known of a foreground.
+    return false;
+  }
+}
+
+/**
+ * Whether the terminal stops a process in the background that writes to it (`stty tostop`): rails would stay half up.
+ * Node can neither ignore SIGTTOU nor ask the terminal, so stty does; where that is not there, it is taken to stop.
+ */
+function stopsWriters(fd: number): boolean {
+  const { status, stdout } = spawnSync('stty', ['-a'], {
+    stdio: [fd, 'pipe', 'ignore'],
+    encoding: 'utf8',
+    timeout: STTY_TIMEOUT_MS,
+  });
+  return status !== 0 || /(^|\s)tostop\b/.test(stdout);
+}
+
+/**
+ * Like `sendTo` for a descriptor that systemd connected to the journal. When journald takes nothing from it any more,
+ * because it was stopped, a stream of its own is opened with the next write.
+ * @param identifier under which the lines are found (`journalctl -t`)
+ */
+export function sendToJournal(fd: number, identifier: string): Send {
+  const first = sendTo(fd);
+  let isFirstGone = false;
+  let stream: { readonly socket: Socket; state: 'connecting' | 'connected' | 'gone' } | null = null;
+  const open = (): void => {
+    const socket = connect(JOURNAL_STREAMS).unref();
+    const opened: NonNullable<typeof stream> = { socket, state: 'connecting' };
+    stream = opened;
+    socket.once('connect', () => {
+      opened.state = 'connected';
+      // Identifier, unit (journald finds it out), default severity "info", severities in the lines, no forwarding.
+      socket.write(`${identifier}\n\n6\n1\n0\n0\n0\n`);
+    });
+    socket.on('error', () => undefined);
+    socket.once('close', () => {
+      opened.state = 'gone';
+    });
+  };
+  const unsent = (code: string) => Object.assign(new TypeError('the journal'), { code });
+  return (data) => {
+    if (!isFirstGone) {
+      try {
+        return first(data);
+      } catch (error) {
+        if (errnoCode(error) === 'EAGAIN') throw error;
+        isFirstGone = true;
+      }
+    }
+    if (stream === null) {
+      open();
+      throw unsent('EAGAIN');
+    }
+    const { socket, state } = stream as NonNullable<typeof stream>;
+    if (state === 'gone') {
+      stream = null;
+      throw unsent('EPIPE');
+    }
+    if (state === 'connecting' || socket.writableLength > 0) throw unsent('EAGAIN');
+    socket.write(data);
+    return data.length;
+  };
+}

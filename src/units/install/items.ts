@@ -1,0 +1,237 @@
+import { readdir, readFile } from 'node:fs/promises';
+import { join, posix } from 'node:path';
+import { errorText } from '../../../hw/errors.ts';
+import { PowerError } from '../../errors.ts';
+
+/** Folders below the root, always with `/`. */
+export const UNIT_DIR = 'usr/lib/systemd/system';
+const TMPFILES_DIR = 'usr/lib/tmpfiles.d';
+const PRESET_DIR = 'usr/lib/systemd/system-preset';
+const DBUS_POLICY_DIR = 'usr/share/dbus-1/system.d';
+const DBUS_SERVICE_DIR = 'usr/share/dbus-1/system-services';
+/** Where an administrator's `systemctl enable` and `disable` make and remove the links of [Install]. */
+export const ENABLED_DIR = 'etc/systemd/system';
+
+const SERVICE = 'chassis-power.service';
+/** As `systemctl enable` makes it for the service's WantedBy=. */
+const ENABLING = { target: 'multi-user.target', kind: 'wants', unit: SERVICE } as const;
+
+/** Whose names the units have: those of 2017 with targets of our own, or today's beside phosphor-state-manager. */
+export type Flavour = 'legacy' | 'current';
+
+/**
+ * Which target requires or wants which unit, for every chassis. These are links and not lines in the unit files, so
+ * that a target can be started for a chassis that has no stages of ours, and a board can add its own.
+ */
+export const LINKS: readonly {
+  readonly target: string;
+  readonly kind: 'requires' | 'wants';
+  readonly unit: string;
+  /** The unit is another project's: that it does not ship with ours is right. */
+  readonly isForeign?: true;
+}[] = [
+  { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-power-start@.service' },
+  { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-wait-power-on@.service' },
+  { target: 'obmc-power-chassis-off@.target', kind: 'requires', unit: 'op-power-stop@.service' },
+  { target: 'obmc-power-chassis-off@.target', kind: 'requires', unit: 'op-wait-power-off@.service' },
+  { target: 'obmc-chassis-start@.target', kind: 'requires', unit: 'obmc-power-chassis-on@.target' },
+  { target: 'obmc-chassis-start@.target', kind: 'requires', unit: 'obmc-start-host@.service' },
+  { target: 'obmc-chassis-stop@.target', kind: 'requires', unit: 'obmc-power-chassis-off@.target' },
+  { target: 'obmc-chassis-reset@.target', kind: 'requires', unit: 'op-reset-chassis-on@.service' },
+  // Not requires: a chassis that is in doubt must not keep the BMC from coming up.
+  { target: 'multi-user.target', kind: 'wants', unit: 'obmc-chassis-reset@.target' },
+];
+
+/** The same beside phosphor-state-manager, whose targets these are. */
+const CURRENT_LINKS: typeof LINKS = [
+  { target: 'obmc-chassis-poweron@.target', kind: 'requires', unit: 'phosphor-wait-power-on@.service' },
+  { target: 'obmc-chassis-poweroff@.target', kind: 'requires', unit: 'phosphor-wait-power-off@.service' },
+  // Whatever of a power on is still queued when its target fails is not run any more. Without these it comes after the
+  // power off that follows: the chassis goes on once more, with nobody who knows.
+  {
+    target: 'obmc-power-start@.service',
+    kind: 'requires',
+    unit: 'obmc-chassis-poweron@.target',
+    isForeign: true,
+  },
+  {
+    target: 'phosphor-set-chassis-transition-to-on@.service',
+    kind: 'requires',
+    unit: 'obmc-chassis-poweron@.target',
+    isForeign: true,
+  },
+];
+
+/** Under this name phosphor-state-manager orders itself after the power controller (its Chassis@ unit). */
+const CURRENT_ALIAS = 'phosphor-power-control.service';
+
+/** For which the bus starts the service; `serve --state off`, of flavour `current`, has the first one only. */
+const CONTROL_POWER = 'org.openbmc.control.Power';
+function stateNames(chassis: number): string[] {
+  return ['Chassis', 'Host'].flatMap((what) => {
+    const name = `xyz.openbmc_project.State.${what}`;
+    return [`${name}${chassis}`, ...(chassis === 0 ? [name] : [])];
+  });
+}
+
+const UNIT_FILE = /^[^.].*\.(?:service|target|socket|path|timer)$/;
+const CONF_FILE = /^[^.].*\.conf$/;
+const PRESET_FILE = /^[^.].*\.preset$/;
+
+export interface ItemOptions {
+  /** Chassis numbers that get links. Chassis of an earlier install that are not among them lose theirs. */
+  readonly chassis: readonly number[];
+  /** Folder with the unit files, `systemd/` of this project: units at the top, `tmpfiles.d/` below. */
+  readonly sourceDir: string;
+  /** Who does the work of the stages: the program each time anew, or the resident service. Default `program`. */
+  readonly stages?: 'program' | 'resident';
+  /** Default `legacy`. `stages` means nothing to `current`, whose stages are phosphor-state-manager's. */
+  readonly flavour?: Flavour;
+}
+
+/** A file by its content, or a link by its target. */
+export type Item = FileItem | LinkItem;
+
+interface FileItem {
+  readonly kind: 'file';
+  readonly path: string;
+  readonly content: Buffer;
+}
+
+/** A file and where it comes from. */
+type SourceItem = FileItem & { readonly source: string };
+
+interface LinkItem {
+  readonly kind: 'link';
+  readonly path: string;
+  readonly target: string;
+  /** An administrator may take it away, or make it anew: then it stays as he left it. */
+  readonly isEnabling?: true;
+}
+
+/**
+ * Everything that an install has to put in place. `UNITS_SOURCE_MISSING` when there is no source folder, or a
+ * unit that the links need is not in it.
+ */
+export async function wantedItems(options: ItemOptions): Promise<Item[]> {
+  return [...(await sourceItems(options)), ...linkItems(options)];
+}
+
+/** The files of an install, each with where it comes from. Throws as `wantedItems` does. */
+export async function sourceItems({
+  sourceDir,
+  chassis,
+  stages = 'program',
+  flavour = 'legacy',
+}: ItemOptions): Promise<SourceItem[]> {
+  const items: SourceItem[] = [];
+  const put = async (from: string, pattern: RegExp, to: (name: string) => string): Promise<void> => {
+    const names = (await readdir(join(sourceDir, from))).filter((name) => pattern.test(name)).sort();
+    for (const name of names) {
+      const source = join(sourceDir, from, name);
+      items.push({ kind: 'file', path: to(name), source, content: await readFile(source) });
+    }
+  };
+  const asUnit = (name: string) => posix.join(UNIT_DIR, name);
+  const asDropIn = (file: string) => (name: string) =>
+    posix.join(UNIT_DIR, name.replace(/\.conf$/, '.d'), file);
+  try {
+    if (flavour === 'current') {
+      await put('.', /^chassis-power\.service$/, asUnit);
+      await put('current', UNIT_FILE, asUnit);
+      await put('current', CONF_FILE, asDropIn('current.conf'));
+    } else {
+      await put('.', UNIT_FILE, asUnit);
+      if (stages === 'resident') await put('resident', CONF_FILE, asDropIn('resident.conf'));
+    }
+    await put('tmpfiles.d', CONF_FILE, (name) => posix.join(TMPFILES_DIR, name));
+    await put('system-preset', PRESET_FILE, (name) => posix.join(PRESET_DIR, name));
+    await put('dbus-1', CONF_FILE, (name) => posix.join(DBUS_POLICY_DIR, name));
+    items.push(...(await namesOnTheBus(sourceDir, flavour === 'current' ? [] : chassis.flatMap(stateNames))));
+  } catch (error) {
+    throw new PowerError(
+      'UNITS_SOURCE_MISSING',
+      `Cannot read the unit files in ${sourceDir}: ${errorText(error)}. Install chassis-power again.`,
+      { sourceDir },
+      { cause: error },
+    );
+  }
+  const names = new Set(items.map((item) => posix.basename(item.path)));
+  const ours =
+    flavour === 'current'
+      ? CURRENT_LINKS.filter(({ isForeign }) => !isForeign).map(({ unit }) => unit)
+      : LINKS.flatMap(({ target, unit }) => (target.includes('@') ? [target, unit] : [unit]));
+  const missing = [...new Set([...ours, SERVICE])].filter((name) => !names.has(name));
+  if (missing.length > 0) {
+    throw new PowerError(
+      'UNITS_SOURCE_MISSING',
+      `${sourceDir} has no ${missing.join(', ')}. Install chassis-power again.`,
+      { sourceDir, missing },
+    );
+  }
+  return items;
+}
+
+/**
+ * What makes the bus start the service for who calls one of its names. While nobody has a name the bus goes by the
+ * rules for this very name, so that those of `org.openbmc.control.Power` are there for each of `others` too.
+ */
+async function namesOnTheBus(sourceDir: string, others: readonly string[]): Promise<SourceItem[]> {
+  const activation = join(sourceDir, 'dbus-1', `${CONTROL_POWER}.service`);
+  const service = await readFile(activation, 'utf8');
+  const policy = join(sourceDir, 'dbus-1', 'chassis-power.conf');
+  const rules = await readFile(policy, 'utf8');
+  const file = (source: string, path: string, text: string): SourceItem => ({
+    kind: 'file',
+    path,
+    source,
+    content: Buffer.from(text),
+  });
+  return [
+    ...[CONTROL_POWER, ...others].map((name) =>
+      // The bus takes only the file that is called by the name.
+      file(
+        activation,
+        posix.join(DBUS_SERVICE_DIR, `${name}.service`),
+        service.replace(/^Name=.*$/m, `Name=${name}`),
+      ),
+    ),
+    ...others.map((name) =>
+      file(
+        policy,
+        posix.join(DBUS_POLICY_DIR, `chassis-power-${name}.conf`),
+        rules.replaceAll(`send_destination="${CONTROL_POWER}"`, `send_destination="${name}"`),
+      ),
+    ),
+  ];
+}
+
+/** The links of an install. */
+export function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): LinkItem[] {
+  const links = chassis.flatMap((number) =>
+    (flavour === 'current' ? CURRENT_LINKS : LINKS).map(
+      ({ target, kind, unit }): LinkItem => ({
+        kind: 'link',
+        path: posix.join(UNIT_DIR, `${instance(target, number)}.${kind}`, instance(unit, number)),
+        // Relative, so that it is right inside an image as well as on the running machine.
+        target: `../${unit}`,
+      }),
+    ),
+  );
+  const alias: LinkItem[] =
+    flavour === 'current'
+      ? [{ kind: 'link', path: posix.join(UNIT_DIR, CURRENT_ALIAS), target: SERVICE }]
+      : [];
+  const enabling: LinkItem = {
+    kind: 'link',
+    path: posix.join(ENABLED_DIR, `${ENABLING.target}.${ENABLING.kind}`, ENABLING.unit),
+    target: `/${posix.join(UNIT_DIR, ENABLING.unit)}`,
+    isEnabling: true,
+  };
+  // Links of what there is once come up for every chassis: by their path they are one.
+  return [...new Map([...links, ...alias, enabling].map((link) => [link.path, link])).values()];
+}
+
+function instance(template: string, number: number): string {
+  return template.replace('@.', `@${number}.`);
+}
