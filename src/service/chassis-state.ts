@@ -4,7 +4,7 @@ import { FALLING, RISING, type State } from '../sequence/state.ts';
 import type { LastingState, LastingStore, RestorePolicy } from '../store/lasting.ts';
 import { NOTHING_LASTING } from '../store/lasting.ts';
 import type { UnitManager, UnitState } from '../system/ports.ts';
-import { targetsOf } from '../units/route.ts';
+import { LEGACY, unitsOf } from '../units/names.ts';
 import type { Resident } from './resident.ts';
 import { createTransitions } from './transitions.ts';
 
@@ -87,7 +87,7 @@ interface Asked {
 /** State of chassis and host of one chassis. Asks systemd once before it resolves, and never rejects for its answer. */
 export async function createChassisState(options: ChassisStateOptions): Promise<ChassisState> {
   const { chassis, resident, units, clock, store, bootId, log } = options;
-  const targets = targetsOf(chassis);
+  const targets = unitsOf(LEGACY, chassis);
   const transitions = createTransitions({ chassis, units, clock, log });
 
   const loaded = store.load();

@@ -1,31 +1,6 @@
 import { HardwareError } from '../../hw/errors.ts';
 import type { UnitManager } from '../system/ports.ts';
-
-/** The units of a chassis that this program starts or looks at by itself, by their names in `systemd/`. */
-export function targetsOf(chassis: number) {
-  return {
-    on: `obmc-power-chassis-on@${chassis}.target`,
-    off: `obmc-power-chassis-off@${chassis}.target`,
-    quiesce: `obmc-quiesce-host@${chassis}.target`,
-    hostOn: `obmc-chassis-start@${chassis}.target`,
-    hostOff: `obmc-chassis-stop@${chassis}.target`,
-    host: `obmc-start-host@${chassis}.service`,
-  } as const;
-}
-
-/**
- * The same beside phosphor-state-manager. A failure leads to the hard power off alone, as with phosphor-power-sequencer
- * (its services.cpp), also where the power could not be taken down: the host is stopped, the power off is tried once
- * more, and where it fails again phosphor-state-manager has the chassis for neither on nor off. Quiesce means to it that
- * the host is to be started again, which ends in a loop over power that cannot be taken down.
- */
-function currentTargetsOf(chassis: number) {
-  return {
-    on: `obmc-chassis-poweron@${chassis}.target`,
-    off: `obmc-chassis-poweroff@${chassis}.target`,
-    hardOff: `obmc-chassis-hard-poweroff@${chassis}.target`,
-  } as const;
-}
+import { CURRENT, LEGACY, unitsOf } from './names.ts';
 
 /** A unit that was started, and how its job ended (`UnitManager.startUnit`). */
 export interface Routed {
@@ -36,8 +11,12 @@ export interface Routed {
 /**
  * Tells systemd of a failure that it cannot see by itself, because no unit ran when it happened: the power-off
  * target, so that systemd does not take the chassis for on, and quiesce for the host. Power that could not be
- * taken down leads to quiesce alone: asking for power off once more would only fail once more. Beside
- * phosphor-state-manager see `currentTargetsOf`.
+ * taken down leads to quiesce alone: asking for power off once more would only fail once more.
+ *
+ * Beside phosphor-state-manager a failure leads to the hard power off alone, as with phosphor-power-sequencer (its
+ * services.cpp), also where the power could not be taken down: the host is stopped, the power off is tried once more, and
+ * where it fails again phosphor-state-manager has the chassis for neither on nor off. Quiesce means to it that the host is
+ * to be started again, which ends in a loop over power that cannot be taken down.
  *
  * Resolves when the jobs have ended, with those of the targets that are installed. Rejects like
  * `UnitManager.startUnit`.
@@ -47,15 +26,15 @@ export async function routeFailure(
   chassis: number,
   { powerStillApplied }: { readonly powerStillApplied: boolean },
 ): Promise<Routed[]> {
-  const { off, quiesce } = targetsOf(chassis);
+  const { off, quiesce } = unitsOf(LEGACY, chassis);
   const routed = await startAll(units, powerStillApplied ? [quiesce] : [off, quiesce]);
   if (routed.length > 0) return routed;
-  return startAll(units, [currentTargetsOf(chassis).hardOff]);
+  return startAll(units, [unitsOf(CURRENT, chassis).hardOff]);
 }
 
 /** Whether systemd has the power-on target of a chassis active. Rejects like `UnitManager.unitStates`. */
 export async function believedOn(units: UnitManager, chassis: number): Promise<boolean> {
-  const targets = await units.unitStates([targetsOf(chassis).on, currentTargetsOf(chassis).on]);
+  const targets = await units.unitStates([unitsOf(LEGACY, chassis).on, unitsOf(CURRENT, chassis).on]);
   return targets.some(({ activeState }) => activeState === 'active');
 }
 
@@ -64,7 +43,7 @@ export async function believedOn(units: UnitManager, chassis: number): Promise<b
  * active and would do nothing the next time it is asked for it. Null where there is nothing to put right.
  */
 export async function putRight(units: UnitManager, chassis: number, isOn: boolean): Promise<Routed | null> {
-  const names = [targetsOf(chassis), currentTargetsOf(chassis)];
+  const names = [unitsOf(LEGACY, chassis), unitsOf(CURRENT, chassis)];
   const opposites = await units.unitStates(names.map(({ on, off }) => (isOn ? off : on)));
   const wrong = names.find((_, index) => opposites[index]?.activeState === 'active');
   return wrong === undefined ? null : startInstalled(units, isOn ? wrong.on : wrong.off);

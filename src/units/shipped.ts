@@ -9,7 +9,8 @@ import {
   UNIT_DIR,
 } from './install/items.ts';
 import type { Found } from './lint/rules.ts';
-import { type ParsedFile, parseUnitFile, templateOf, type UnitLink, type UnitTree } from './unit-file.ts';
+import { BOOT_TARGET, STATE_MANAGER_UNITS, templateOf } from './names.ts';
+import { type ParsedFile, parseUnitFile, type UnitLink, type UnitTree } from './unit-file.ts';
 import { RELATIONS, UnitGraph } from './unit-graph.ts';
 
 type Kind = Required<Pick<ItemOptions, 'flavour' | 'stages'>>;
@@ -20,27 +21,10 @@ const KINDS: readonly Kind[] = [
   { flavour: 'current', stages: 'program' },
 ];
 
-const SYSTEMD = /^multi-user\.target$/;
-
-/** The units of phosphor-state-manager that have to do with power, and those of phosphor-objmgr that they wait for. */
-const STATE_MANAGER: readonly RegExp[] = [
-  /^obmc-chassis-(poweron|poweroff|hard-poweroff|powered-off|blackout|powercycle|powerreset)@\.target$/,
-  /^obmc-power-(start-pre|start|on|stop-pre|stop|off|reset-on)@\.target$/,
-  /^obmc-host-(start|startmin|start-pre|starting|started|stop|stop-pre|stopping|stopped)@\.target$/,
-  /^obmc-host-(shutdown|reboot|(force-)?warm-reboot|diagnostic-mode|reset|reset-running)@\.target$/,
-  /^obmc-host-((graceful-)?quiesce|crash|timeout)@\.target$/,
-  /^obmc-(power-start|power-stop|powered-off)@\.service$/,
-  /^phosphor-set-chassis-transition-to-(on|off)@\.service$/,
-  /^phosphor-reset-(chassis-running|chassis-on|host-running|host-recovery)@\.service$/,
-  /^phosphor-(discover-system-state|clear-one-time)@\.service$/,
-  /^xyz\.openbmc_project\.State\.(Chassis|Host)@\.service$/,
-  /^mapper-wait@\.service$/,
-];
-
 /** Units that an install does not bring but is beside, templates uninstantiated. */
-const FOREIGN: Readonly<Record<Flavour, readonly RegExp[]>> = {
-  legacy: [SYSTEMD],
-  current: [SYSTEMD, ...STATE_MANAGER],
+const FOREIGN: Readonly<Record<Flavour, (name: string) => boolean>> = {
+  legacy: (name) => name === BOOT_TARGET,
+  current: (name) => name === BOOT_TARGET || STATE_MANAGER_UNITS.some((pattern) => pattern.test(name)),
 };
 
 export interface ShippedUnits {
@@ -98,9 +82,8 @@ async function installedTree(options: ItemOptions): Promise<UnitTree> {
  * link into the folder of such a target neither. It can be told for the units that ship only, of which it is known what
  * they are installed beside.
  */
-function strangers(graph: UnitGraph, foreign: readonly RegExp[]): Found[] {
-  const isKnown = (name: string): boolean =>
-    graph.units.has(name) || foreign.some((pattern) => pattern.test(templateOf(name) ?? name));
+function strangers(graph: UnitGraph, isForeign: (name: string) => boolean): Found[] {
+  const isKnown = (name: string): boolean => graph.units.has(name) || isForeign(templateOf(name) ?? name);
   return graph.names().flatMap((unit) =>
     RELATIONS.flatMap((relation) => graph.edges(unit, relation)).flatMap(({ to, file, line }): Found[] =>
       [unit, to]

@@ -7,6 +7,7 @@ import { readdir, readFile, readlink, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve, sep } from 'node:path';
 import { errnoCode, errorText } from '../../hw/errors.ts';
 import { PowerError } from '../errors.ts';
+import { templateOf } from './names.ts';
 
 /** One `Key=value`, with where it stands. */
 export interface Setting {
@@ -98,25 +99,6 @@ export function parseUnitFile(text: string, file: string): ParsedFile {
   }
   if (pending !== null) finish(pending.text, pending.line);
   return { file, settings, sections };
-}
-
-/** `foo@.service` for `foo@0.service`, null for a unit of no template. */
-export function templateOf(name: string): string | null {
-  const match = /^([^@]+@)[^@].*(\.[a-z]+)$/.exec(name);
-  return match ? `${match[1]}${match[2]}` : null;
-}
-
-export function isTemplate(name: string): boolean {
-  return /^[^@]+@\.[a-z]+$/.test(name);
-}
-
-/** `0` for `foo@0.service`, null for a unit that is no instance. */
-export function instanceOf(name: string): string | null {
-  return /^[^@]+@(.+)\.[a-z]+$/.exec(name)?.[1] ?? null;
-}
-
-export function instantiate(template: string, instance: string): string {
-  return template.replace('@.', `@${instance}.`);
 }
 
 /**

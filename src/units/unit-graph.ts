@@ -1,13 +1,6 @@
 /** What a tree of unit files says: units with their instances, and who needs, stops and follows whom. */
-import {
-  instanceOf,
-  instantiate,
-  isTemplate,
-  type ParsedFile,
-  type Setting,
-  templateOf,
-  type UnitTree,
-} from './unit-file.ts';
+import { instanceOf, instantiate, isTemplate, templateOf } from './names.ts';
+import type { ParsedFile, Setting, UnitTree } from './unit-file.ts';
 
 /** A dependency on the unit `to`, and where it is written. A link has no line. */
 export interface Edge {

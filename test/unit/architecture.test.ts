@@ -61,6 +61,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'src/service/',
       'src/run/',
       'src/store/',
+      'src/units/names.ts',
       'src/units/route.ts',
       'src/sequence/',
       'src/errors.ts',

@@ -8,7 +8,8 @@ import { type Observation, powerSeen } from '../../sequence/state.ts';
 import { lockChassis } from '../../store/lock.ts';
 import { clearOnMarker, setOnMarker } from '../../store/on-marker.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
-import { isDbusError, targetsOf } from '../../units/route.ts';
+import { LEGACY, unitsOf } from '../../units/names.ts';
+import { isDbusError } from '../../units/route.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
@@ -98,7 +99,7 @@ async function look(
 
 async function takeOver(invocation: Invocation, world: World): Promise<number> {
   const { chassis } = invocation;
-  const { on } = targetsOf(chassis);
+  const { on } = unitsOf(LEGACY, chassis);
   try {
     setOnMarker(world.openbmcRunDir, chassis);
   } catch (error) {

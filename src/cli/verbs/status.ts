@@ -6,27 +6,25 @@ import { reconcile } from '../../sequence/reconcile.ts';
 import { powerSeen, railState } from '../../sequence/state.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
 import type { UnitState } from '../../system/ports.ts';
+import { CURRENT, LEGACY, unitsOf } from '../../units/names.ts';
 import { EXIT } from '../exit.ts';
 import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
 /** The units of a chassis that tell how a power sequence went, by our names and by those of phosphor-state-manager. */
-const UNITS = [
-  'op-power-start@%i.service',
-  'op-wait-power-on@%i.service',
-  'op-power-stop@%i.service',
-  'op-wait-power-off@%i.service',
-  'obmc-power-chassis-on@%i.target',
-  'obmc-power-chassis-off@%i.target',
-  'obmc-quiesce-host@%i.target',
-  'obmc-power-start@%i.service',
-  'phosphor-wait-power-on@%i.service',
-  'obmc-power-stop@%i.service',
-  'phosphor-wait-power-off@%i.service',
-  'obmc-chassis-poweron@%i.target',
-  'obmc-chassis-poweroff@%i.target',
-  'obmc-host-quiesce@%i.target',
-];
+function telling(chassis: number): string[] {
+  return [LEGACY, CURRENT]
+    .map((table) => unitsOf(table, chassis))
+    .flatMap(({ startStage, waitOnStage, stopStage, waitOffStage, on, off, quiesce }) => [
+      startStage,
+      waitOnStage,
+      stopStage,
+      waitOffStage,
+      on,
+      off,
+      quiesce,
+    ]);
+}
 
 /** Prints what the lines show. Takes no lock and drives nothing, so it may run beside a sequence. */
 export const status: Verb = {
@@ -103,7 +101,7 @@ async function unitStates(
   try {
     const manager = await world.units();
     try {
-      const states = await manager.unitStates(UNITS.map((unit) => unit.replace('%i', String(chassis))));
+      const states = await manager.unitStates(telling(chassis));
       const known = states.filter(({ isKnown }) => isKnown);
       return { states: known, unavailable: known.length === 0 ? 'none of a chassis is installed' : null };
     } finally {

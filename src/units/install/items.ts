@@ -2,6 +2,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join, posix } from 'node:path';
 import { errorText } from '../../../hw/errors.ts';
 import { PowerError } from '../../errors.ts';
+import { BOOT_TARGET, CURRENT, instantiate, LEGACY, SERVICE, SERVICE_ALIAS } from '../names.ts';
 
 /** Folders below the root, always with `/`. */
 export const UNIT_DIR = 'usr/lib/systemd/system';
@@ -12,9 +13,8 @@ const DBUS_SERVICE_DIR = 'usr/share/dbus-1/system-services';
 /** Where an administrator's `systemctl enable` and `disable` make and remove the links of [Install]. */
 export const ENABLED_DIR = 'etc/systemd/system';
 
-const SERVICE = 'chassis-power.service';
 /** As `systemctl enable` makes it for the service's WantedBy=. */
-const ENABLING = { target: 'multi-user.target', kind: 'wants', unit: SERVICE } as const;
+const ENABLING = { target: BOOT_TARGET, kind: 'wants', unit: SERVICE } as const;
 
 /** Whose names the units have: those of 2017 with targets of our own, or today's beside phosphor-state-manager. */
 export type Flavour = 'legacy' | 'current';
@@ -30,40 +30,27 @@ export const LINKS: readonly {
   /** The unit is another project's: that it does not ship with ours is right. */
   readonly isForeign?: true;
 }[] = [
-  { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-power-start@.service' },
-  { target: 'obmc-power-chassis-on@.target', kind: 'requires', unit: 'op-wait-power-on@.service' },
-  { target: 'obmc-power-chassis-off@.target', kind: 'requires', unit: 'op-power-stop@.service' },
-  { target: 'obmc-power-chassis-off@.target', kind: 'requires', unit: 'op-wait-power-off@.service' },
-  { target: 'obmc-chassis-start@.target', kind: 'requires', unit: 'obmc-power-chassis-on@.target' },
-  { target: 'obmc-chassis-start@.target', kind: 'requires', unit: 'obmc-start-host@.service' },
-  { target: 'obmc-chassis-stop@.target', kind: 'requires', unit: 'obmc-power-chassis-off@.target' },
-  { target: 'obmc-chassis-reset@.target', kind: 'requires', unit: 'op-reset-chassis-on@.service' },
+  { target: LEGACY.on, kind: 'requires', unit: LEGACY.startStage },
+  { target: LEGACY.on, kind: 'requires', unit: LEGACY.waitOnStage },
+  { target: LEGACY.off, kind: 'requires', unit: LEGACY.stopStage },
+  { target: LEGACY.off, kind: 'requires', unit: LEGACY.waitOffStage },
+  { target: LEGACY.hostOn, kind: 'requires', unit: LEGACY.on },
+  { target: LEGACY.hostOn, kind: 'requires', unit: LEGACY.host },
+  { target: LEGACY.hostOff, kind: 'requires', unit: LEGACY.off },
+  { target: LEGACY.boot, kind: 'requires', unit: LEGACY.adopt },
   // Not requires: a chassis that is in doubt must not keep the BMC from coming up.
-  { target: 'multi-user.target', kind: 'wants', unit: 'obmc-chassis-reset@.target' },
+  { target: BOOT_TARGET, kind: 'wants', unit: LEGACY.boot },
 ];
 
 /** The same beside phosphor-state-manager, whose targets these are. */
 const CURRENT_LINKS: typeof LINKS = [
-  { target: 'obmc-chassis-poweron@.target', kind: 'requires', unit: 'phosphor-wait-power-on@.service' },
-  { target: 'obmc-chassis-poweroff@.target', kind: 'requires', unit: 'phosphor-wait-power-off@.service' },
+  { target: CURRENT.on, kind: 'requires', unit: CURRENT.waitOnStage },
+  { target: CURRENT.off, kind: 'requires', unit: CURRENT.waitOffStage },
   // Whatever of a power on is still queued when its target fails is not run any more. Without these it comes after the
   // power off that follows: the chassis goes on once more, with nobody who knows.
-  {
-    target: 'obmc-power-start@.service',
-    kind: 'requires',
-    unit: 'obmc-chassis-poweron@.target',
-    isForeign: true,
-  },
-  {
-    target: 'phosphor-set-chassis-transition-to-on@.service',
-    kind: 'requires',
-    unit: 'obmc-chassis-poweron@.target',
-    isForeign: true,
-  },
+  { target: CURRENT.startStage, kind: 'requires', unit: CURRENT.on, isForeign: true },
+  { target: CURRENT.transitionToOn, kind: 'requires', unit: CURRENT.on, isForeign: true },
 ];
-
-/** Under this name phosphor-state-manager orders itself after the power controller (its Chassis@ unit). */
-const CURRENT_ALIAS = 'phosphor-power-control.service';
 
 /** For which the bus starts the service; `serve --state off`, of flavour `current`, has the first one only. */
 const CONTROL_POWER = 'org.openbmc.control.Power';
@@ -125,7 +112,11 @@ export async function sourceItems({
   flavour = 'legacy',
 }: ItemOptions): Promise<SourceItem[]> {
   const items: SourceItem[] = [];
-  const put = async (from: string, pattern: RegExp, to: (name: string) => string): Promise<void> => {
+  const put = async (
+    from: string,
+    pattern: { test(name: string): boolean },
+    to: (name: string) => string,
+  ): Promise<void> => {
     const names = (await readdir(join(sourceDir, from))).filter((name) => pattern.test(name)).sort();
     for (const name of names) {
       const source = join(sourceDir, from, name);
@@ -137,7 +128,7 @@ export async function sourceItems({
     posix.join(UNIT_DIR, name.replace(/\.conf$/, '.d'), file);
   try {
     if (flavour === 'current') {
-      await put('.', /^chassis-power\.service$/, asUnit);
+      await put('.', { test: (name) => name === SERVICE }, asUnit);
       await put('current', UNIT_FILE, asUnit);
       await put('current', CONF_FILE, asDropIn('current.conf'));
     } else {
@@ -212,7 +203,7 @@ export function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): LinkIte
     (flavour === 'current' ? CURRENT_LINKS : LINKS).map(
       ({ target, kind, unit }): LinkItem => ({
         kind: 'link',
-        path: posix.join(UNIT_DIR, `${instance(target, number)}.${kind}`, instance(unit, number)),
+        path: posix.join(UNIT_DIR, `${instantiate(target, number)}.${kind}`, instantiate(unit, number)),
         // Relative, so that it is right inside an image as well as on the running machine.
         target: `../${unit}`,
       }),
@@ -220,7 +211,7 @@ export function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): LinkIte
   );
   const alias: LinkItem[] =
     flavour === 'current'
-      ? [{ kind: 'link', path: posix.join(UNIT_DIR, CURRENT_ALIAS), target: SERVICE }]
+      ? [{ kind: 'link', path: posix.join(UNIT_DIR, SERVICE_ALIAS), target: SERVICE }]
       : [];
   const enabling: LinkItem = {
     kind: 'link',
@@ -230,8 +221,4 @@ export function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): LinkIte
   };
   // Links of what there is once come up for every chassis: by their path they are one.
   return [...new Map([...links, ...alias, enabling].map((link) => [link.path, link])).values()];
-}
-
-function instance(template: string, number: number): string {
-  return template.replace('@.', `@${number}.`);
 }

@@ -1,7 +1,8 @@
 /** Which units of a tree are judged, and what is told of them. */
 import { PowerError } from '../../errors.ts';
+import { templateOf } from '../names.ts';
 import { shippedUnits } from '../shipped.ts';
-import { readUnitTree, templateOf } from '../unit-file.ts';
+import { readUnitTree } from '../unit-file.ts';
 import { RELATIONS, type Unit, UnitGraph } from '../unit-graph.ts';
 import { applyRules, type Finding, type Found } from './rules.ts';
 
