@@ -38,21 +38,9 @@ export type HardwareErrorCode =
   | 'I2C_BUSY'
   | 'I2C_TIMEOUT'
   | 'I2C_FAILED'
-  | 'PMBUS_FORMAT'
-  /** No system bus, or it went away. */
-  | 'DBUS_UNAVAILABLE'
-  | 'DBUS_TIMEOUT'
-  /** Another process has a name on the bus that is needed. */
-  | 'DBUS_NAME_TAKEN'
-  /** The bus does not let this process have a name: its policy says so. */
-  | 'DBUS_NAME_DENIED'
-  /** What this program wanted to put on the bus is not possible there: its own mistake. */
-  | 'DBUS_MISUSE'
-  /** What another process put on the bus is no message, or not what its header says. */
-  | 'DBUS_MALFORMED'
-  | 'SYSTEMD_FAILED';
+  | 'PMBUS_FORMAT';
 
-/** What the machine under the program refused or failed to do. */
+/** What a line, a bus or a device under the program refused or failed to do. */
 export class HardwareError extends CodedError<HardwareErrorCode> {}
 
 /** `what`, with the errno of the `error` of the system underneath, or else its text, in brackets. */
@@ -77,20 +65,6 @@ export function systemFailure(
  */
 export function wasReadBack(error: unknown): boolean {
   return error instanceof HardwareError && error.details.readBack === true;
-}
-
-/**
- * Thrown by what a D-Bus caller set off, to be told to him: an error reply with this name and the first
- * line of the message.
- */
-export class DbusReplyError extends CodedError<'DBUS_REPLY'> {
-  /** The name of the error on the bus, for example `org.freedesktop.DBus.Error.InvalidArgs`. */
-  readonly dbusError: string;
-
-  constructor(dbusError: string, message: string, options?: ErrorOptions) {
-    super('DBUS_REPLY', message, { dbusError }, options);
-    this.dbusError = dbusError;
-  }
 }
 
 /** The `code` of a Node system error (`'ENOENT'`, `'EBUSY'` …), or undefined for anything else. */

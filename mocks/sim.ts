@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { CodedError, errorText, HardwareError } from '../hw/errors.ts';
+import { CodedError, errorText } from '../hw/errors.ts';
 import type { Clock } from '../hw/ports.ts';
 import { chassisOf, loadBoard } from '../src/board/load.ts';
 import { asksForHelp, firstWord } from '../src/cli/arguments.ts';
@@ -19,6 +19,7 @@ import { JOBS } from '../src/run/jobs.ts';
 import type { Recorded } from '../src/run/record.ts';
 import { runSequence } from '../src/run/runner.ts';
 import { planOf } from '../src/sequence/plan.ts';
+import { SystemError } from '../src/system/errors.ts';
 import { FAULT_GRAMMAR, type Fault, FaultSyntaxError, parseFault } from './faults.ts';
 import { createMockGpio } from './gpio.ts';
 import { createMockI2c } from './i2c.ts';
@@ -185,7 +186,7 @@ function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real
     // A chassis of one's own has no systemd over it, and the real one's answers take real time.
     units: () =>
       Promise.reject(
-        new HardwareError(
+        new SystemError(
           'DBUS_UNAVAILABLE',
           'a simulated chassis in this process has no systemd: use --plant',
         ),

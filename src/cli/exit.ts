@@ -1,6 +1,7 @@
 import { constants } from 'node:os';
 import type { HardwareErrorCode } from '../../hw/errors.ts';
 import { PowerError, type PowerErrorCode } from '../errors.ts';
+import type { SystemErrorCode } from '../system/errors.ts';
 
 /** Exit codes. Numbers below 100 are those of sysexits.h; 100 and up are the chassis's own. */
 export const EXIT = {
@@ -30,7 +31,7 @@ export const EXIT = {
 } as const;
 
 /** The exit code of every error code: a new code without a number does not compile. */
-const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode, number>> = {
+const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorCode, number>> = {
   USAGE: EXIT.usage,
   BOARD_NOT_FOUND: EXIT.board,
   BOARD_UNREADABLE: EXIT.board,

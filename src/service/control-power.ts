@@ -1,5 +1,6 @@
-import { CodedError, DbusReplyError, errorText } from '../../hw/errors.ts';
+import { CodedError, errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { DbusReplyError } from '../system/errors.ts';
 import type { ServedInterface, ServedObject } from '../system/ports.ts';
 import type { ChassisView, Operation, Resident } from './resident.ts';
 

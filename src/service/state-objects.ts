@@ -1,5 +1,5 @@
-import { DbusReplyError } from '../../hw/errors.ts';
 import { RESTORE_POLICIES } from '../store/lasting.ts';
+import { DbusReplyError } from '../system/errors.ts';
 import type { ServedObject, ServedProperty } from '../system/ports.ts';
 import type { ChassisState, StateView } from './chassis-state.ts';
 

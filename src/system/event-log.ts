@@ -1,6 +1,6 @@
-import { HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { connectDbus } from './dbus/connection.ts';
+import { isDbusError, SystemError } from './errors.ts';
 import type { EventLog } from './ports.ts';
 
 /** A logging service that needs longer has the entry all the same, and is not waited for. */
@@ -26,9 +26,8 @@ export function createEventLog({ clock, address }: { clock: Clock; address?: str
         });
         return true;
       } catch (error) {
-        if (error instanceof HardwareError && error.code === 'DBUS_TIMEOUT') return true;
-        if (error instanceof HardwareError && NOBODY_LOGS.includes(String(error.details.dbusError)))
-          return false;
+        if (error instanceof SystemError && error.code === 'DBUS_TIMEOUT') return true;
+        if (NOBODY_LOGS.some((name) => isDbusError(error, name))) return false;
         throw error;
       } finally {
         await dbus.close();

@@ -1,4 +1,4 @@
-import { errorText, HardwareError } from '../../hw/errors.ts';
+import { errorText } from '../../hw/errors.ts';
 import { BUS, connectDbus, type DbusConnection, type DbusOptions } from './dbus/connection.ts';
 import {
   isInterfaceName,
@@ -8,6 +8,7 @@ import {
   isWellKnownName,
   misuse,
 } from './dbus/values.ts';
+import { SystemError } from './errors.ts';
 import { createTree } from './object-tree.ts';
 import type { ObjectBus, Publication, ServedInterface, ServedObject } from './ports.ts';
 
@@ -25,7 +26,7 @@ const ALREADY_OWNER = 4;
 
 /**
  * Objects on the system bus (`ObjectBus`). Connects with `start`.
- * @throws HardwareError DBUS_MISUSE for objects that cannot be on a bus, such as a path that is none
+ * @throws SystemError DBUS_MISUSE for objects that cannot be on a bus, such as a path that is none
  */
 export function createObjectBus(options: ObjectBusOptions): ObjectBus {
   const { clock, names } = options;
@@ -58,7 +59,7 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
     opened.onLost((error) => onLost(opened, error));
   };
 
-  const onLost = (lost: DbusConnection, error: HardwareError) => {
+  const onLost = (lost: DbusConnection, error: SystemError) => {
     isConnected = false;
     // Here `close` is at work, which lets out what was sent before.
     if (leaving.signal.aborted) return;
@@ -73,13 +74,13 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
       opening = open().catch((error: unknown) => {
         if (leaving.signal.aborted) return;
         retryAfter(Math.min(2 * delayMs, LAST_RETRY_MS));
-        tellDown(asHardwareError(error));
+        tellDown(asSystemError(error));
       });
     });
   };
 
   /** Who is told may `close`, so the next try must be planned before. */
-  const tellDown = (error: HardwareError) => {
+  const tellDown = (error: SystemError) => {
     if (error.code === downCode) return;
     downCode = error.code;
     options.onConnection?.(false, error);
@@ -120,18 +121,18 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
   };
 }
 
-const wasClosed = () => new HardwareError('DBUS_UNAVAILABLE', 'the object bus was closed');
+const wasClosed = () => new SystemError('DBUS_UNAVAILABLE', 'the object bus was closed');
 
-const asHardwareError = (error: unknown) =>
-  error instanceof HardwareError
+const asSystemError = (error: unknown) =>
+  error instanceof SystemError
     ? error
-    : new HardwareError('DBUS_UNAVAILABLE', errorText(error), {}, { cause: error });
+    : new SystemError('DBUS_UNAVAILABLE', errorText(error), {}, { cause: error });
 
 async function ownName(connection: DbusConnection, name: string): Promise<void> {
   const request = { ...BUS, member: 'RequestName', signature: 'su', body: [name, DO_NOT_QUEUE] };
   const [result] = await connection.call(request).catch((error: unknown) => {
-    if (!(error instanceof HardwareError) || error.details.dbusError === undefined) throw error;
-    throw new HardwareError(
+    if (!(error instanceof SystemError) || error.details.dbusError === undefined) throw error;
+    throw new SystemError(
       'DBUS_NAME_DENIED',
       `the bus does not let this process own ${name} (${error.message}): install the D-Bus policy that allows it`,
       { name, dbusError: error.details.dbusError },
@@ -140,7 +141,7 @@ async function ownName(connection: DbusConnection, name: string): Promise<void> 
   });
   if (result === PRIMARY_OWNER || result === ALREADY_OWNER) return;
   const pid = await processThatOwns(connection, name);
-  throw new HardwareError(
+  throw new SystemError(
     'DBUS_NAME_TAKEN',
     `another process${pid === undefined ? '' : ` (pid ${pid})`} owns ${name} on the bus: end it, or the service that runs it`,
     { name, pid },
@@ -158,7 +159,7 @@ async function processThatOwns(connection: DbusConnection, name: string): Promis
   }
 }
 
-/** @throws HardwareError DBUS_MISUSE for what the bus or its clients would not take */
+/** @throws SystemError DBUS_MISUSE for what the bus or its clients would not take */
 function assertPublishable({ names, managerPaths, objects }: Publication): void {
   const problems = [
     ...names.filter((name) => !isWellKnownName(name)).map((name) => `${name} is no name on a bus`),

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
-import { DbusReplyError, errorText } from '../../hw/errors.ts';
+import { errorText } from '../../hw/errors.ts';
 import { type DbusSignal, FAILED, type IncomingCall, type Served } from './dbus/connection.ts';
 import { assertSendable, misuse } from './dbus/values.ts';
+import { DbusReplyError } from './errors.ts';
 import { introspect } from './introspection.ts';
 import type {
   DbusArgument,

@@ -1,4 +1,4 @@
-import type { HardwareError } from '../../hw/errors.ts';
+import type { SystemError } from './errors.ts';
 
 /**
  * What the program needs of the system around it: systemd, the system bus, the event log. The real ones are in this
@@ -145,7 +145,7 @@ export interface Publication {
    * Told that everything is published, the first time and after every loss; that it no longer is, and
    * why; and, while it is not, when the reason becomes another one. May `close`, must not throw.
    */
-  onConnection?(up: boolean, error?: HardwareError): void;
+  onConnection?(up: boolean, error?: SystemError): void;
   /** Told what `read`, `write` and `call` threw beside `DbusReplyError`, for the journal. Must not throw. */
   onFailure?(error: unknown, member: string): void;
   /** Told of messages that no peer that means well sends, for the journal: now and then, not each. Must not throw. */
@@ -171,12 +171,12 @@ export interface ObjectBus {
    * Sends PropertiesChanged with the value of just this property, in a message of its own; a value that
    * cannot be had is sent as invalidated. Nothing is sent for a property that emits nothing, and nothing
    * while the bus is away: who listens reads anew when the name comes back.
-   * @throws HardwareError DBUS_MISUSE for a property that is not served
+   * @throws SystemError DBUS_MISUSE for a property that is not served
    */
   changed(path: string, interfaceName: string, property: string): void;
   /**
    * Sends a signal, or drops it while the bus is away.
-   * @throws HardwareError DBUS_MISUSE for a signal that is not served and for `args` that do not fit it
+   * @throws SystemError DBUS_MISUSE for a signal that is not served and for `args` that do not fit it
    */
   emit(path: string, interfaceName: string, signal: string, args: readonly unknown[]): void;
   /** Leaves the bus, after what was sent before. Calls that run go unanswered. For good. */

@@ -1,6 +1,6 @@
-import { HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { connectDbus, type DbusConnection, type DbusOptions } from './dbus/connection.ts';
+import { isDbusError, SystemError } from './errors.ts';
 import type { UnitManager, UnitState } from './ports.ts';
 
 export interface UnitManagerOptions extends DbusOptions {
@@ -44,7 +44,7 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
   const watches = new Set<() => void>();
 
   const connected = async (): Promise<Session> => {
-    if (closed) throw new HardwareError('DBUS_UNAVAILABLE', 'the unit manager was closed');
+    if (closed) throw new SystemError('DBUS_UNAVAILABLE', 'the unit manager was closed');
     if (session === undefined) {
       const attempt = startSession(options);
       const forget = () => {
@@ -164,7 +164,7 @@ function watchStates(
             wake = resolve;
           });
         }
-        if (!dbus.isOpen) throw new HardwareError('DBUS_UNAVAILABLE', 'the D-Bus system bus went away');
+        if (!dbus.isOpen) throw new SystemError('DBUS_UNAVAILABLE', 'the D-Bus system bus went away');
       }
     } finally {
       forget();
@@ -252,8 +252,7 @@ function createJobs(dbus: DbusConnection): Jobs {
       await dbus.call({ ...MANAGER, member: 'Subscribe' });
     } catch (error) {
       // Fine: systemd counts one subscription per connection.
-      const name = error instanceof HardwareError ? error.details.dbusError : undefined;
-      if (name === 'org.freedesktop.systemd1.AlreadySubscribed') return;
+      if (isDbusError(error, 'org.freedesktop.systemd1.AlreadySubscribed')) return;
       // The bus takes so many rules and no more, and who comes next adds one of his own.
       await end().catch(() => undefined); // The first error is the one to tell.
       throw error;
@@ -302,7 +301,7 @@ function withDeadline<T>(clock: Clock, timeoutMs: number, what: string, promise:
   return new Promise((resolve, reject) => {
     const cancel = clock.after(timeoutMs, () =>
       reject(
-        new HardwareError('DBUS_TIMEOUT', `${what} did not end within ${timeoutMs} ms`, { what, timeoutMs }),
+        new SystemError('DBUS_TIMEOUT', `${what} did not end within ${timeoutMs} ms`, { what, timeoutMs }),
       ),
     );
     promise.finally(cancel).then(resolve, reject);

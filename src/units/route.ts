@@ -1,4 +1,4 @@
-import { HardwareError } from '../../hw/errors.ts';
+import { isDbusError } from '../system/errors.ts';
 import type { UnitManager } from '../system/ports.ts';
 import { CURRENT, LEGACY, unitsOf } from './names.ts';
 
@@ -62,8 +62,4 @@ async function startInstalled(units: UnitManager, unit: string): Promise<Routed 
     if (isDbusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) return null;
     throw error;
   }
-}
-
-export function isDbusError(error: unknown, name: string): boolean {
-  return error instanceof HardwareError && error.details.dbusError === name;
 }

@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { HARDWARE_CODES, SYSTEM_CODES } from './error-codes.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 
@@ -30,7 +31,7 @@ function importsOf({ file, text }: Source): string[] {
 }
 
 const PORTS = ['hw/ports.ts', 'hw/errors.ts', 'hw/files.ts', 'hw/lines.ts'];
-const SYSTEM = 'src/system/ports.ts';
+const SYSTEM = ['src/system/ports.ts', 'src/system/errors.ts'];
 
 /** Folder or file → what its imports may begin with. The first that fits a file counts. */
 const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])[] = [
@@ -53,8 +54,8 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
     'src/run/',
     ['src/run/', 'src/store/', 'src/sequence/', 'src/board/', 'src/errors.ts', ...PORTS, 'hw/pmbus/'],
   ],
-  ['src/report/', ['src/report/', 'src/run/record.ts', 'src/sequence/', SYSTEM, 'picocolors']],
-  ['src/units/', ['src/units/', 'src/errors.ts', SYSTEM, ...PORTS, 'node:']],
+  ['src/report/', ['src/report/', 'src/run/record.ts', 'src/sequence/', 'src/system/ports.ts', 'picocolors']],
+  ['src/units/', ['src/units/', 'src/errors.ts', ...SYSTEM, ...PORTS, 'node:']],
   [
     'src/service/',
     [
@@ -66,7 +67,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'src/sequence/',
       'src/errors.ts',
       'src/waiting.ts',
-      SYSTEM,
+      ...SYSTEM,
       ...PORTS,
     ],
   ],
@@ -84,7 +85,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'src/errors.ts',
       'src/near.ts',
       'package.json',
-      SYSTEM,
+      ...SYSTEM,
       ...PORTS,
       'node:',
       'picocolors',
@@ -99,7 +100,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'mocks/',
       'src/board/',
       'src/near.ts',
-      SYSTEM,
+      ...SYSTEM,
       ...PORTS,
       'hw/gpio/errors.ts',
       'hw/i2c/errors.ts',
@@ -207,6 +208,18 @@ describe('time is a port', () => {
 describe('errors', () => {
   it('are of the one family: nothing throws a bare Error', () => {
     const found = sourcesIn('src', 'hw').filter(({ text }) => /throw new Error\(/.test(text));
+    expect(found.map(({ file }) => file)).toEqual([]);
+  });
+
+  it('of hardware are about lines, buses and devices, and those of the system about D-Bus and systemd', () => {
+    expect(HARDWARE_CODES.length).toBeGreaterThan(10);
+    expect(SYSTEM_CODES.length).toBeGreaterThan(5);
+    expect(HARDWARE_CODES.filter((code) => !/^(GPIO|I2C|PMBUS)_/.test(code))).toEqual([]);
+    expect(SYSTEM_CODES.filter((code) => !/^(DBUS|SYSTEMD)_/.test(code))).toEqual([]);
+  });
+
+  it('of hardware never come from the room of D-Bus and systemd', () => {
+    const found = sourcesIn('src/system').filter(({ text }) => /\bHardwareError\b/.test(text));
     expect(found.map(({ file }) => file)).toEqual([]);
   });
 });

@@ -2,7 +2,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { HardwareError } from '../../hw/errors.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
@@ -12,6 +11,7 @@ import { checkBoard } from '../../src/board/check-board.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import type { World } from '../../src/cli/world.ts';
 import { lockChassis } from '../../src/store/lock.ts';
+import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry } from '../../src/system/ports.ts';
 
 /** Two chassis of one rail each; the one of chassis 1 is switched by pin C1 and over PMBus, and seen at B1. */
@@ -111,7 +111,7 @@ async function run(args: readonly string[], options: Options = {}) {
   let stdout = '';
   let stderr = '';
   const unavailable = async () => {
-    throw new HardwareError('DBUS_UNAVAILABLE', 'there is no bus');
+    throw new SystemError('DBUS_UNAVAILABLE', 'there is no bus');
   };
   const notify = async () => undefined;
   const world: World = {

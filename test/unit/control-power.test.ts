@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { DbusReplyError } from '../../hw/errors.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { CONTROL_POWER, controlPowerChanges, controlPowerObject } from '../../src/service/control-power.ts';
 import type { ChassisView } from '../../src/service/resident.ts';
+import { DbusReplyError } from '../../src/system/errors.ts';
 
 const OFF: ChassisView = { state: 'off', pgood: false, wanted: 'off', fault: null };
 const ON: ChassisView = { state: 'pgood', pgood: true, wanted: 'on', fault: null };

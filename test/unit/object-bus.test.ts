@@ -8,7 +8,7 @@ import { runInNewContext } from 'node:vm';
 import dbusNext, { type Message as DbusMessage } from 'dbus-next';
 import { build } from 'esbuild';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DbusReplyError, type HardwareError } from '../../hw/errors.ts';
+import { DbusReplyError, type SystemError } from '../../src/system/errors.ts';
 import { createObjectBus, type ObjectBusOptions } from '../../src/system/object-bus.ts';
 import type {
   DbusVariant,
@@ -746,7 +746,7 @@ describe.skipIf(missing)(`on a real bus${missing ? ` [skipped: ${missing}]` : ''
       const client = await raw();
       await publish();
       await client.bus.requestName(OTHER_NAME, 0);
-      const error = (await outcome(served.start())) as HardwareError;
+      const error = (await outcome(served.start())) as SystemError;
       expect(error).toMatchObject({
         code: 'DBUS_NAME_TAKEN',
         message: `another process (pid ${process.pid}) owns ${OTHER_NAME} on the bus: end it, or the service that runs it`,

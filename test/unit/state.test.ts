@@ -10,7 +10,6 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DbusReplyError } from '../../hw/errors.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
@@ -36,6 +35,7 @@ import {
   NOTHING_LASTING,
   type RestorePolicy,
 } from '../../src/store/lasting.ts';
+import { DbusReplyError } from '../../src/system/errors.ts';
 import type { ServedProperty } from '../../src/system/ports.ts';
 import { shippedBoard } from './bench.ts';
 import { createVirtualUnits } from './virtual-units.ts';

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { HardwareError } from '../../hw/errors.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { PowerError } from '../../src/errors.ts';
 import { createFailureTeller } from '../../src/service/tell-failure.ts';
+import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry } from '../../src/system/ports.ts';
 
 const FAILED_ON = new PowerError(
@@ -35,7 +35,7 @@ function createStory() {
     log: (severity, text) => logged.push(`<${severity}>${text}`),
     eventLog: async () => ({
       async create(entry) {
-        if (met === 'no bus') throw new HardwareError('DBUS_UNAVAILABLE', 'there is no bus');
+        if (met === 'no bus') throw new SystemError('DBUS_UNAVAILABLE', 'there is no bus');
         if (met === 'nobody') return false;
         entries.push({ ...entry, atMs: clock.nowMs() });
         return true;

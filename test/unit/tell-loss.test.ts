@@ -1,10 +1,10 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { HardwareError } from '../../hw/errors.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import type { Fault, SequenceState } from '../../src/sequence/state.ts';
 import { tellOfLoss } from '../../src/service/tell-loss.ts';
+import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry, UnitManager } from '../../src/system/ports.ts';
 import { shippedBoard } from './bench.ts';
 
@@ -62,12 +62,12 @@ describe('a loss is told', () => {
     ending = new AbortController();
   });
 
-  const unavailable = () => new HardwareError('DBUS_UNAVAILABLE', 'cannot connect to the D-Bus system bus');
+  const unavailable = () => new SystemError('DBUS_UNAVAILABLE', 'cannot connect to the D-Bus system bus');
   const units = async (): Promise<UnitManager> => ({
     async startUnit(unit) {
       if (away.systemd) throw unavailable();
       if (notInstalled?.test(unit)) {
-        throw new HardwareError('SYSTEMD_FAILED', `${unit} not found`, {
+        throw new SystemError('SYSTEMD_FAILED', `${unit} not found`, {
           dbusError: 'org.freedesktop.systemd1.NoSuchUnit',
         });
       }

@@ -1,6 +1,6 @@
-import { HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { Wanted } from '../../src/service/resident.ts';
+import { SystemError } from '../../src/system/errors.ts';
 import type { UnitManager, UnitState } from '../../src/system/ports.ts';
 
 /** Somewhat arbitrary: systemd and a host that take some time. */
@@ -93,7 +93,7 @@ export function createVirtualUnits(clock: Clock, power: (wanted: Wanted) => Prom
     async startUnit(target) {
       const run = runs[target];
       if (run === undefined || units.refused.has(target)) {
-        throw new HardwareError('SYSTEMD_FAILED', `StartUnit failed: ${target} not found`);
+        throw new SystemError('SYSTEMD_FAILED', `StartUnit failed: ${target} not found`);
       }
       started.push({ target, afterMs: clock.nowMs() - lastMs });
       lastMs = clock.nowMs();

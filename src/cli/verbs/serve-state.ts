@@ -1,4 +1,3 @@
-import { HardwareError } from '../../../hw/errors.ts';
 import { type ChassisState, createChassisState } from '../../service/chassis-state.ts';
 import type { Resident } from '../../service/resident.ts';
 import {
@@ -10,6 +9,7 @@ import {
 } from '../../service/state-objects.ts';
 import { createLastingFile } from '../../store/lasting.ts';
 import { hasOnMarker } from '../../store/on-marker.ts';
+import { SystemError } from '../../system/errors.ts';
 import type { ServedObject } from '../../system/ports.ts';
 import type { World } from '../world.ts';
 
@@ -73,9 +73,9 @@ export async function createStates(
 
 /** What to do where somebody else has one of the names. */
 export function withAdvice(error: unknown, names: readonly string[]): unknown {
-  if (!(error instanceof HardwareError) || error.code !== 'DBUS_NAME_TAKEN') return error;
+  if (!(error instanceof SystemError) || error.code !== 'DBUS_NAME_TAKEN') return error;
   if (!names.includes(String(error.details.name))) return error;
-  return new HardwareError(
+  return new SystemError(
     error.code,
     `${error.message}; or leave chassis and host state to phosphor-state-manager, or whoever has them here, with serve --state off`,
     error.details,

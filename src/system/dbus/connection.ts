@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Message, MessageBus, Variant } from 'dbus-next';
-import { DbusReplyError, errnoCode, errorText, HardwareError } from '../../../hw/errors.ts';
+import { errnoCode, errorText } from '../../../hw/errors.ts';
 import type { Clock } from '../../../hw/ports.ts';
+import { DbusReplyError, SystemError } from '../errors.ts';
 import { createFrameReader } from './frames.ts';
 import { type CallHeader, type CallTaker, createInbox, type Inbox } from './inbox.ts';
 import { createSignals, type DbusSignalRule } from './signals.ts';
@@ -48,7 +49,7 @@ export interface IncomingCall {
   readonly signature: string;
   /** Variants in it are `DbusVariant`, dictionaries are objects, 64-bit integers are BigInt, `ay` is a Buffer. */
   readonly body: readonly unknown[];
-  /** @throws HardwareError DBUS_MISUSE when the values do not fit the signature; the call waits on then */
+  /** @throws SystemError DBUS_MISUSE when the values do not fit the signature; the call waits on then */
   reply(signature: string, body: readonly unknown[]): void;
   /** Answers with an error and the first line of `text`. What cannot be the name of an error becomes `FAILED`. */
   fail(name: string, text: string): void;
@@ -88,11 +89,11 @@ export interface DbusConnection {
   onSignal(rule: DbusSignalRule, handler: (body: unknown[]) => void): Promise<() => Promise<void>>;
   /**
    * Sends a signal to whoever listens; after the end of the connection, to nobody.
-   * @throws HardwareError DBUS_MISUSE when names or values cannot be sent; nothing was sent then
+   * @throws SystemError DBUS_MISUSE when names or values cannot be sent; nothing was sent then
    */
   signal(signal: DbusSignal): void;
   /** Calls `handler` once when the connection ends or has ended, also by `close`. Returns the function that ends it. */
-  onLost(handler: (error: HardwareError) => void): () => void;
+  onLost(handler: (error: SystemError) => void): () => void;
   /** Rejects what is pending, and disconnects. */
   close(): Promise<void>;
 }
@@ -128,7 +129,7 @@ const PEER_GONE =
   /^org\.freedesktop\.DBus\.Error\.(ServiceUnknown|NameHasNoOwner|NoReply|Disconnected|Spawn\..+)$/;
 
 /** Makes the error of a bus that is not there, or no longer. */
-type Unavailable = (error: unknown, what: string) => HardwareError;
+type Unavailable = (error: unknown, what: string) => SystemError;
 
 /**
  * What the library (0.10.2) does not tell or does wrong can only be had from its inside. It reads any message whole
@@ -151,14 +152,14 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
   const { sessionBus, Message, MessageFlag } = library;
 
   const unavailable: Unavailable = (error, what) =>
-    new HardwareError(
+    new SystemError(
       'DBUS_UNAVAILABLE',
       `${what} (${address}: ${errnoCode(error) ?? errorText(error)}): check that dbus.service runs, that this process may use its socket, and DBUS_SYSTEM_BUS_ADDRESS`,
       { address },
       { cause: error },
     );
   const wasClosed = () =>
-    new HardwareError('DBUS_UNAVAILABLE', 'the connection to the D-Bus system bus was closed', { address });
+    new SystemError('DBUS_UNAVAILABLE', 'the connection to the D-Bus system bus was closed', { address });
 
   if (abort?.aborted) throw wasClosed();
   let bus: MessageBus;
@@ -392,17 +393,17 @@ function readMessages(
 
 /** What waits for a connection, and ends with it. */
 interface Waits {
-  readonly lost: HardwareError | undefined;
+  readonly lost: SystemError | undefined;
   /** Ends everything that waits, once. */
-  lose(error: HardwareError): void;
+  lose(error: SystemError): void;
   /** Settles like `start`'s promise, or rejects with the deadline or the end of the connection. */
   within<T>(timeoutMs: number, timeoutText: string, start: () => Promise<T>): Promise<T>;
   onLost: DbusConnection['onLost'];
 }
 
 function createWaits(clock: Clock, address: string): Waits {
-  const pending = new Set<(error: HardwareError) => void>();
-  let lost: HardwareError | undefined;
+  const pending = new Set<(error: SystemError) => void>();
+  let lost: SystemError | undefined;
 
   return {
     get lost() {
@@ -427,10 +428,10 @@ function createWaits(clock: Clock, address: string): Waits {
           cancel();
           settle();
         };
-        const fail = (error: HardwareError) => end(() => reject(error));
+        const fail = (error: SystemError) => end(() => reject(error));
         pending.add(fail);
         const cancel = clock.after(timeoutMs, () =>
-          fail(new HardwareError('DBUS_TIMEOUT', timeoutText, { address, timeoutMs })),
+          fail(new SystemError('DBUS_TIMEOUT', timeoutText, { address, timeoutMs })),
         );
         start().then(
           (value) => end(() => resolve(value)),
@@ -448,7 +449,7 @@ function createWaits(clock: Clock, address: string): Waits {
   };
 }
 
-/** @throws HardwareError DBUS_MISUSE when a value cannot be sent */
+/** @throws SystemError DBUS_MISUSE when a value cannot be sent */
 function toLibrary({ Variant }: Library, signature: string, body: readonly unknown[]): unknown[] {
   return toSendable(signature, body, (type, value): Variant => new Variant(type, value));
 }
@@ -505,11 +506,11 @@ function incomingCall(
   };
 }
 
-function replyError(name: string, said: string, what: string, request: DbusCall): HardwareError {
+function replyError(name: string, said: string, what: string, request: DbusCall): SystemError {
   const text = `${what} failed: ${firstLine(said)} (${name})`;
   const details = { destination: request.destination, member: request.member, dbusError: name };
-  if (!PEER_GONE.test(name)) return new HardwareError('SYSTEMD_FAILED', text, details);
-  return new HardwareError(
+  if (!PEER_GONE.test(name)) return new SystemError('SYSTEMD_FAILED', text, details);
+  return new SystemError(
     'DBUS_UNAVAILABLE',
     `${text}: check that ${request.destination} runs on this bus`,
     details,

@@ -60,7 +60,7 @@ interface FixedHeader
   readonly fieldsBytes: number;
 }
 
-/** @throws HardwareError DBUS_MALFORMED for what no message begins with; where the next one begins is unknown then */
+/** @throws SystemError DBUS_MALFORMED for what no message begins with; where the next one begins is unknown then */
 function readFixed(bytes: Buffer): FixedHeader {
   const [endian = 0, type = 0, flags = 0, version] = bytes;
   if (endian !== LITTLE_ENDIAN && endian !== BIG_ENDIAN) throw malformed(`${endian} is no order of bytes`);
@@ -84,7 +84,7 @@ function readFixed(bytes: Buffer): FixedHeader {
 
 const padded = (bytes: number) => Math.ceil(bytes / 8) * 8;
 
-/** @throws HardwareError DBUS_MALFORMED */
+/** @throws SystemError DBUS_MALFORMED */
 function readFields({ fieldsBytes, ...fixed }: FixedHeader, bytes: Buffer): MessageHeader {
   const array = bytes.subarray(0, FIXED_BYTES + fieldsBytes);
   const [rows] = readValues('a(yv)', array, fixed.isLittleEndian, FIELDS_AT);
@@ -115,7 +115,7 @@ export interface FrameReaderOptions {
 /**
  * Cuts what a bus sends into messages. Never more is kept than one header and one body that is wanted.
  * The function that it returns takes bytes up to the end of one message at most, and gives back those behind.
- * @throws HardwareError DBUS_MALFORMED (that function) when it cannot be told any more where messages begin
+ * @throws SystemError DBUS_MALFORMED (that function) when it cannot be told any more where messages begin
  */
 export function createFrameReader({ judge, passedOver }: FrameReaderOptions): (chunk: Buffer) => Buffer {
   let parts: Buffer[] = [];

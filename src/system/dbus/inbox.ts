@@ -1,4 +1,5 @@
-import { DbusReplyError, errorText, type HardwareError } from '../../../hw/errors.ts';
+import { errorText } from '../../../hw/errors.ts';
+import { DbusReplyError, type SystemError } from '../errors.ts';
 import { MESSAGE, type MessageHeader, type TakeBody } from './frames.ts';
 import { malformed, readValues } from './reading.ts';
 
@@ -27,7 +28,7 @@ export interface AwaitedReply {
   /** The bus, or who was called, answered with an error. */
   failed(errorName: string, text: string): void;
   /** An answer came, and cannot be taken. */
-  lost(error: HardwareError): void;
+  lost(error: SystemError): void;
 }
 
 export interface SignalListener {
@@ -166,7 +167,7 @@ const isCall = (header: MessageHeader): header is CallHeader =>
   header.member !== undefined &&
   header.sender?.startsWith(':') === true;
 
-function valuesOf(header: MessageHeader, bytes: Buffer): unknown[] | HardwareError {
+function valuesOf(header: MessageHeader, bytes: Buffer): unknown[] | SystemError {
   try {
     return readValues(header.signature, bytes, header.isLittleEndian);
   } catch (error) {

@@ -1,9 +1,9 @@
 import { isUtf8 } from 'node:buffer';
-import { HardwareError } from '../../../hw/errors.ts';
+import { SystemError } from '../errors.ts';
 import { isObjectPath, parseSignature, type ValueType } from './values.ts';
 
 /** What another process sent is no message, or no body of its signature. */
-export const malformed = (text: string) => new HardwareError('DBUS_MALFORMED', text);
+export const malformed = (text: string) => new SystemError('DBUS_MALFORMED', text);
 
 /** Of all containers in a message (D-Bus specification, "Valid Signatures" and "Container types"). */
 const MAX_DEPTH = 64;
@@ -12,7 +12,7 @@ const MAX_DEPTH = 64;
  * The values that lie in `bytes` under a signature, which they fill from `start` to the end. They are as `hw/ports.ts`
  * has them, also where keys of a dictionary are no strings: these become strings. Takes nothing on trust: some buses
  * pass bodies on as they are, and a time that is bound by the number of bytes is all that a sender can have.
- * @throws HardwareError DBUS_MALFORMED
+ * @throws SystemError DBUS_MALFORMED
  */
 export function readValues(signature: string, bytes: Buffer, isLittleEndian: boolean, start = 0): unknown[] {
   const types = parseSignature(signature, ANY_DICT_KEY);

@@ -1,4 +1,4 @@
-import { HardwareError } from '../../../hw/errors.ts';
+import { isDbusError, SystemError } from '../errors.ts';
 import type { Inbox } from './inbox.ts';
 
 /** Which signals are wanted. `sender` may be a well-known name: they count from who owns it then. */
@@ -55,7 +55,7 @@ export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions)
     } catch (error) {
       endListener();
       // Refused, it is not there. Otherwise the bus may have it all the same.
-      const isRefused = error instanceof HardwareError && error.details.dbusError !== undefined;
+      const isRefused = error instanceof SystemError && error.details.dbusError !== undefined;
       if (!isRefused && isOpen()) tell('RemoveMatch', match);
       throw error;
     }
@@ -118,5 +118,4 @@ export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions)
 }
 
 /** Whether the bus said that nobody has a name. */
-const isNobody = (error: unknown) =>
-  error instanceof HardwareError && error.details.dbusError === 'org.freedesktop.DBus.Error.NameHasNoOwner';
+const isNobody = (error: unknown) => isDbusError(error, 'org.freedesktop.DBus.Error.NameHasNoOwner');

@@ -2,12 +2,13 @@
  * Names and values, after the D-Bus specification. dbus-next lets through much that makes the bus end the
  * connection of who sends it (0.10.2: object paths, signatures, member names).
  */
-import { HardwareError } from '../../../hw/errors.ts';
+
+import { SystemError } from '../errors.ts';
 import type { DbusVariant } from '../ports.ts';
 
 /** What this program wanted to put on the bus is not possible there. */
 export const misuse = (text: string, options?: ErrorOptions) =>
-  new HardwareError('DBUS_MISUSE', text, {}, options);
+  new SystemError('DBUS_MISUSE', text, {}, options);
 
 const MAX_NAME_CHARACTERS = 255;
 const MAX_SIGNATURE_BYTES = 255;
@@ -111,7 +112,7 @@ export function parseSignature(text: string, dictKeys = DICT_KEYS): readonly Val
 
 /**
  * Makes sure that values can be sent under a signature.
- * @throws HardwareError DBUS_MISUSE
+ * @throws SystemError DBUS_MISUSE
  */
 export function assertSendable(signature: string, body: readonly unknown[]): void {
   toSendable(signature, body, () => undefined);
@@ -122,7 +123,7 @@ type MakeVariant = (signature: string, value: unknown) => unknown;
 
 /**
  * Values as they are sent under a signature: each `DbusVariant` as `makeVariant` has it, bytes as a Buffer.
- * @throws HardwareError DBUS_MISUSE when a value cannot be sent
+ * @throws SystemError DBUS_MISUSE when a value cannot be sent
  */
 export function toSendable(signature: string, body: readonly unknown[], makeVariant: MakeVariant): unknown[] {
   const types = parseSignature(signature);
