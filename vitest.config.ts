@@ -7,7 +7,17 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts', 'test/model/**/*.test.ts'],
-          setupFiles: ['test/seed.ts'],
+          setupFiles: ['test/unit/setup.ts'],
+          // No file leaves anything behind, so that none has to load the program anew.
+          isolate: false,
+          // Not threads: a umask and a signal are those of a process.
+          pool: 'forks',
+          // Nothing here waits for time, so that all of it is work: by default one processor is left free.
+          maxWorkers: '100%',
+          // The exploration of the machine makes much that lives for a moment: with 16 MB a third of its time is clearing up.
+          execArgv: ['--max-semi-space-size=64'],
+          // Projects with different numbers of workers come one after the other.
+          sequence: { groupOrder: 1 },
         },
       },
       {

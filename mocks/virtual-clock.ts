@@ -30,6 +30,10 @@ const WALL_EPOCH_MS = Date.UTC(2024, 0, 1);
 const FILE_WORK_LIMIT_MS = 10_000;
 /** Work that goes on by itself and will call back, by the names of `process.getActiveResourcesInfo()`. */
 const RUNNABLE = /^(Immediate|FSReq|FileHandleCloseReq|CloseReq|ProcessWrap)/;
+/** Work of this process itself, done within microseconds. */
+const OWN = /^(Immediate|FSReq|FileHandleCloseReq|CloseReq)/;
+/** Real time between two looks at another process's work: to turn meanwhile would take the processor from it. */
+const TURN_MS = 1;
 
 export function createVirtualClock(startMs = 1000): VirtualClock {
   const timers = createTimerHeap();
@@ -114,7 +118,7 @@ async function settle(): Promise<void> {
   if (!runnable()) return;
   const startNs = process.hrtime.bigint();
   while (runnable()) {
-    await nextTurn();
+    await (runnable(OWN) ? nextTurn() : turnAfter(TURN_MS));
     if (process.hrtime.bigint() - startNs > FILE_WORK_LIMIT_MS * 1_000_000) {
       throw new VirtualTimeError(`still busy after ${FILE_WORK_LIMIT_MS} ms of real time: ${activity()}`);
     }
@@ -128,8 +132,14 @@ function nextTurn(): Promise<void> {
   });
 }
 
-function runnable(): boolean {
-  return process.getActiveResourcesInfo().some((resource) => RUNNABLE.test(resource));
+function turnAfter(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
+
+function runnable(kinds = RUNNABLE): boolean {
+  return process.getActiveResourcesInfo().some((resource) => kinds.test(resource));
 }
 
 function activity(): string {

@@ -52,7 +52,19 @@ interface Pins {
 interface Node {
   readonly snapshot: ChassisSnapshot;
   readonly pins: Pins;
-  readonly trail: readonly string[];
+  readonly trail: Trail | null;
+}
+
+/** How a node was come to, last event first: lists of their own would be longer than all nodes together. */
+interface Trail {
+  readonly event: string;
+  readonly before: Trail | null;
+}
+
+function textOf(trail: Trail): string {
+  const events = [];
+  for (let at: Trail | null = trail; at !== null; at = at.before) events.unshift(at.event);
+  return events.join(' ');
 }
 
 /** Two nodes with the same key behave the same from here on: times count only as distances from now. */
@@ -140,43 +152,52 @@ function explore(plan: Plan, limit: number): Explored {
   const start: Node = {
     snapshot: takeUp(plan, off),
     pins: { enabled: Object.fromEntries(plan.rails.map(({ name }) => [name, false])), reset: true },
-    trail: [],
+    trail: null,
   };
   const seen = new Set([keyOf(start)]);
-  const queue = [start];
   const statesSeen = new Set<State>();
   const violations: string[] = [];
 
-  // An array that grows while it is walked: shifting a long one costs as much as all the rest.
-  for (const node of queue) {
-    statesSeen.add(viewOf(node.snapshot).state);
-    for (const event of eventsFrom(plan, node)) {
-      // A failing drive is a variant of every event that drives: the first, or none, fails.
-      for (const failing of [false, true]) {
-        const next = follow(plan, node, event, failing);
-        if (next === null) continue;
-        violations.push(...next.violations);
-        const key = keyOf(next.node);
-        if (seen.has(key)) continue;
-        seen.add(key);
-        queue.push(next.node);
+  // One step further from the start at a time; no node is kept once all that follows from it is known.
+  for (let nodes = [start]; nodes.length > 0 && violations.length === 0 && seen.size <= limit; ) {
+    const found: Node[] = [];
+    for (const node of nodes) {
+      statesSeen.add(viewOf(node.snapshot).state);
+      for (const event of eventsFrom(plan, node)) {
+        const next = follow(plan, node, event, false);
+        // A failing drive is a variant of every event that drives: the first, or none, fails.
+        for (const each of next.drives ? [next, follow(plan, node, event, true)] : [next]) {
+          violations.push(...each.violations);
+          const key = keyOf(each.node);
+          if (seen.has(key)) continue;
+          seen.add(key);
+          found.push(each.node);
+        }
       }
     }
-    if (violations.length > 0 || seen.size > limit) break;
+    nodes = found;
   }
   return { nodes: seen.size, statesSeen, violations };
 }
 
-/** One event with all that follows from it, as the runner carries it out. Null: nothing was there to fail. */
+interface Followed {
+  readonly node: Node;
+  readonly violations: readonly string[];
+  /** An enable was driven, which could fail. */
+  readonly drives: boolean;
+}
+
+/** One event with all that follows from it, as the runner carries it out; where it is `failing`, the first drive fails. */
 function follow(
   plan: Plan,
   { snapshot, pins, trail }: Node,
   first: SequenceEvent,
   failing: boolean,
-): { node: Node; violations: string[] } | null {
+): Followed {
   const violations: string[] = [];
-  const here = [...trail, failing ? `${first.type}!` : first.type];
-  const say = (what: string) => violations.push(`${what} after ${here.join(' ')}`);
+  const here: Trail = { event: failing ? `${first.type}!` : first.type, before: trail };
+  const say = (what: string) => violations.push(`${what} after ${textOf(here)}`);
+  let drives = false;
   let enabled = { ...pins.enabled };
   let reset = pins.reset;
   let failedRail: string | null = null;
@@ -191,6 +212,7 @@ function follow(
     if (answers !== (isRequest ? 1 : 0)) say(`${answers} answers to ${event.type}`);
     for (const action of next.actions) {
       if (action.type === 'driveEnable') {
+        drives = true;
         if (failing && failedRail === null) {
           failedRail = action.rail;
           const { rail: name, asserted } = action;
@@ -245,8 +267,7 @@ function follow(
     }
     if (state === 'failed' && sequence.fault === null) say('failed without a fault');
   }
-  if (failing && failedRail === null) return null;
-  return { node: { snapshot: current, pins: { enabled, reset }, trail: here }, violations };
+  return { node: { snapshot: current, pins: { enabled, reset }, trail: here }, violations, drives };
 }
 
 describe('in every state that hardware can bring about', () => {
