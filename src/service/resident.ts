@@ -1,3 +1,4 @@
+import { type Actor, fromCallback, fromPromise, type SnapshotFrom, toPromise } from 'xstate';
 import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
@@ -5,47 +6,30 @@ import type { ChassisHardware } from '../run/hardware.ts';
 import { JOBS } from '../run/jobs.ts';
 import { expectDone } from '../run/outcome.ts';
 import type { Recorded, Recorder } from '../run/record.ts';
-import { type Job, type RunResult, runSequence } from '../run/runner.ts';
+import { type RunOptions, type RunResult, runSequence } from '../run/runner.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
-import { FALLING, RISING, type SequenceState, type State } from '../sequence/state.ts';
+import { RISING, type State } from '../sequence/state.ts';
 import { type ChassisLock, isLocked, lastHolder, lockChassis } from '../store/lock.ts';
-import { createSnapshotFile, snapshotPath } from '../store/snapshot.ts';
+import { createSnapshotFile, type SnapshotStore, snapshotPath } from '../store/snapshot.ts';
 import { watchFile } from '../store/watch-file.ts';
-import { pause } from '../waiting.ts';
+import { startActor } from './actors.ts';
+import { type ChassisView, viewOf, type Wanted } from './chassis-view.ts';
+import { createPowerRequest, type Operation, type PowerRequest, type Progress } from './operation.ts';
+import {
+  type EndWatch,
+  type Found,
+  HALF_DONE,
+  type Loss,
+  type NewsEvent,
+  type ResidentEvent,
+  residentChart,
+} from './resident-chart.ts';
 import { trackPgood } from './track-pgood.ts';
 
-export type Wanted = 'on' | 'off';
-
-/** What a client sees of a chassis. */
-export interface ChassisView {
-  readonly state: State;
-  /** Power good stands, de-glitched; while power comes up only once the resets are released. */
-  readonly pgood: boolean;
-  /** What was asked for last, by whomever; after a loss of power `off`. */
-  readonly wanted: Wanted;
-  /** What went wrong, while the chassis is in `fault` or `failed`. */
-  readonly fault: string | null;
-}
-
-/** A power sequence that was asked for. Both reject with what `expectDone` throws, CHASSIS_LOCKED or INTERRUPTED. */
-export interface Operation {
-  /** Every enable is asserted, or deasserted: what the first of the two oneshots does. */
-  readonly switched: Promise<void>;
-  readonly done: Promise<void>;
-  /** How far it is: `waiting` for another process that drives the chassis, `moving` the power, or `switched`. */
-  progress(): Progress;
-  /** Gives up, unless it has begun. */
-  withdraw(reason: string): void;
-}
-
-export type Progress = 'waiting' | 'moving' | 'switched';
-
-export interface Loss {
-  readonly sequence: SequenceState;
-  /** A process that is gone has handled the loss, and may have told of it already. */
-  readonly isOfBefore: boolean;
-}
+export type { ChassisView, Wanted } from './chassis-view.ts';
+export type { Operation, Progress } from './operation.ts';
+export type { Loss } from './resident-chart.ts';
 
 export interface ResidentOptions {
   readonly chassis: number;
@@ -73,7 +57,7 @@ export interface Resident {
   begin(): void;
   /** Asks for power on or off. Who asks for what is under way already gets the same operation. */
   request(wanted: Wanted): Operation;
-  /** The operation that is under way, null when none is. */
+  /** The operation that was asked for last, null when none is under way. */
   readonly current: { readonly wanted: Wanted; readonly operation: Operation } | null;
   /** Longest time for pgood, for the sequences of this process. */
   setPgoodTimeoutMs(onTimeoutMs: number): void;
@@ -85,21 +69,11 @@ export interface Resident {
 const HOLDER = 'serve';
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
 const LOCK_WAIT_MS = 60_000;
-/** How long the end of the process waits for somebody to take the news of a loss. */
-const TELLING_MS = 5_000;
-/** Before a watch that ended without a reason is begun again. */
-const RETRY_MS = 500;
 /** States that tell that the switching of an operation is over. */
 const SWITCHED: Readonly<Record<Wanted, readonly State[]>> = {
   on: ['opWaitPowerOn', 'pgood'],
   off: ['opWaitPowerOff', 'off'],
 };
-
-interface Running {
-  readonly wanted: Wanted;
-  readonly operation: Operation;
-  readonly controller: AbortController;
-}
 
 /**
  * Takes a chassis into care: reads its lines, drives none, and from then on shows what it does, watches it while
@@ -109,293 +83,289 @@ interface Running {
  * Rejects with the HardwareError of a line that cannot be read.
  */
 export async function createResident(options: ResidentOptions): Promise<Resident> {
-  const { chassis, hardware, clock, runDir, identity } = options;
-  let { plan } = options;
-  let stopped = false;
-  let running: Running | null = null;
-  let telling: Promise<void> = Promise.resolve();
-  let watching: { readonly controller: AbortController; readonly ended: Promise<void> } | null = null;
-
-  // A new one for each use: a store goes by what it could not write itself, and others write here too.
-  const openStore = () => createSnapshotFile(runDir, chassis, { ...identity, plan, clock });
-  const lock = (signal: AbortSignal, asked: Wanted): Promise<ChassisLock> =>
-    lockChassis(runDir, chassis, HOLDER, {
-      clock,
-      waitMs: LOCK_WAIT_MS,
-      signal,
-      onWait: (holder) =>
-        warn(`driven by another process (${holder || 'unknown'}): the power ${asked} waits for it`),
-      ...(asked === 'off' && { onWithout: (why: string) => warn(`${why}; powering off without a lock`) }),
-    });
-
+  const { chassis, hardware, clock } = options;
+  const care = careOf(options);
   const { observation, unreadable } = await hardware.observe();
   if (unreadable[0]) throw unreadable[0].error;
-  const first = reconcile(plan, observation, openStore().load().hint, clock.nowMs());
-  let state = first.state;
-  let wanted: Wanted = state === 'pgood' || RISING.includes(state) ? 'on' : 'off';
-  let fault = first.sequence.fault?.reason ?? null;
-  let pgood = observation.pgood;
-
-  const viewNow = (): ChassisView => ({
-    state,
-    pgood: pgood && !RISING.includes(state),
-    wanted,
-    fault: state === 'fault' || state === 'failed' ? fault : null,
-  });
-  let view = viewNow();
-  const publish = (): void => {
-    const before = view;
-    view = viewNow();
-    const same = (Object.keys(view) as (keyof ChassisView)[]).every((key) => view[key] === before[key]);
-    if (!same) options.onChange(view, before);
-  };
-
-  const enter = (next: State): void => {
-    state = next;
-    if (RISING.includes(state)) wanted = 'on';
-    else if (FALLING.includes(state) || state === 'off' || state === 'fault' || state === 'failed')
-      wanted = 'off';
-    else if (state === 'pgood') wanted = 'on';
-    publish();
-    if (state === 'pgood') watchOver();
-  };
-
-  const record = (entry: Recorded): void => {
-    options.record(entry);
-    if (entry.type === 'fault') fault = entry.fault.reason;
-    if (entry.type === 'state') enter(entry.to);
-  };
-
-  const warn = (message: string): void => options.record({ type: 'warning', message, atMs: clock.nowMs() });
-  /** What is recorded is of this chassis: its number is not said twice. */
-  const withoutChassis = (error: unknown): string => {
-    const text = errorText(error);
-    const prefix = `chassis ${chassis}: `;
-    return text.startsWith(prefix) ? text.slice(prefix.length) : text;
-  };
-  const warnOf = (error: unknown): void => warn(withoutChassis(error));
-
-  /** Another process changed the state. */
-  const takeNotice = async (): Promise<void> => {
-    if (running !== null || stopped) return;
-    const { hint } = openStore().load();
-    if (hint !== null) {
-      fault = hint.sequence.fault?.reason ?? null;
-      if (hint.state !== state) enter(hint.state);
-      return;
-    }
-    const seen = await hardware.observe();
-    if (seen.unreadable.length > 0 || running !== null || stopped) return;
-    enter(reconcile(plan, seen.observation, null, clock.nowMs()).state);
-  };
-
-  const superseded = async (): Promise<boolean> => {
-    const { hint } = openStore().load();
-    return hint === null ? isLocked(runDir, chassis, clock) : hint.state !== 'pgood';
-  };
-
-  const tell = (loss: Loss): Promise<void> => options.onLoss(loss).catch(warnOf);
-
-  /** Watches a chassis that is on until it is not, or somebody else drives. Once at a time. */
-  function watchOver(): void {
-    if (stopped || watching !== null || running !== null) return;
-    const controller = new AbortController();
-    let held: ChassisLock | null = null;
-    let lost: RunResult | null = null;
-    const run = async (): Promise<void> => {
-      const result = await runSequence(JOBS.watch, {
-        plan,
-        hardware,
-        clock,
-        store: openStore(),
-        record,
-        signal: controller.signal,
-        superseded,
-        onLost: async () => {
-          // All enables are off by now. Whoever has the lock can only find the same.
-          held = await lock(new AbortController().signal, 'off').catch((error: unknown) => {
-            warnOf(error);
-            return null;
-          });
-        },
-      });
-      if (result.state === 'failed') lost = result;
-    };
-    const ended = run()
-      .catch((error: unknown) => warn(`the watch ended: ${withoutChassis(error)}`))
-      .then(async () => {
-        held?.release();
-        // Told when the watch is over and the lock is free: the units that are started for it want both.
-        if (lost !== null) telling = tell({ sequence: lost.sequence, isOfBefore: false });
-        // Not watched again before the pause: whoever has the chassis may have it for long.
-        await takeNotice().catch(warnOf);
-        watching = null;
-        if (state === 'pgood' && !stopped && running === null) clock.after(RETRY_MS, watchOver);
-      });
-    watching = { controller, ended };
-  }
-
-  const begin = (asked: Wanted, before: Running | null, job: Job = JOBS[asked]): Running => {
-    const controller = new AbortController();
-    // A power-on gives way at once; a power-off is finished before anything else.
-    if (before?.wanted === 'on') before.controller.abort('power off was asked for');
-    watching?.controller.abort('request');
-    const watchEnded = watching?.ended;
-    const switched = deferred();
-    let progress: Progress = 'waiting';
-    const run = async (): Promise<void> => {
-      await before?.operation.done.catch(() => undefined);
-      await watchEnded;
-      const held = await lock(controller.signal, asked);
-      progress = 'moving';
-      try {
-        const result = await runSequence(job, {
-          plan,
-          hardware,
-          clock,
-          store: openStore(),
-          signal: controller.signal,
-          record: (entry) => {
-            record(entry);
-            if (entry.type === 'state' && SWITCHED[asked].includes(entry.to)) {
-              progress = 'switched';
-              switched.resolve();
-            }
-          },
-        });
-        enter(result.state);
-        expectDone(chassis, `power ${asked}`, job, result);
-      } finally {
-        held.release();
-      }
-    };
-    const failed = (error: unknown): never => {
-      telling = Promise.all([telling, options.onRequestFailed(asked, error)]).then(() => undefined);
-      throw error;
-    };
-    const done = run()
-      .catch(failed)
-      .finally(() => {
-        if (running === current) running = null;
-        if (state === 'pgood') watchOver();
-      });
-    done.then(switched.resolve, switched.reject);
-    // Whoever asked may have gone: then nobody hears of it here, and the record has it all the same.
-    switched.promise.catch(() => undefined);
-    const operation: Operation = {
-      switched: switched.promise,
-      done,
-      progress: () => progress,
-      withdraw(reason) {
-        if (progress === 'waiting') controller.abort(reason);
-      },
-    };
-    const current: Running = { wanted: asked, operation, controller };
-    return current;
-  };
-
-  /** How the state that was found came to be left behind half done, null when it was not. */
-  const leftBehind = async (): Promise<'rising' | 'falling' | null> => {
-    // The fall after a loss begins without the lock, and whoever drives a fault otherwise has it.
-    if (state === 'fault') return (await isLocked(runDir, chassis, clock)) ? null : 'falling';
-    if (!RISING.includes(state) && !FALLING.includes(state)) return null;
-    if ((await lastHolder(runDir, chassis, clock)) !== HOLDER) return null;
-    if (FALLING.includes(state)) return 'falling';
-    return RISING.includes(state) ? 'rising' : null;
-  };
-
-  const finish = async (left: 'rising' | 'falling'): Promise<void> => {
-    const what = left === 'rising' ? 'taking down what it raised' : 'finishing the power off';
-    warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
-    running = begin('off', null, left === 'rising' ? JOBS.off : JOBS.waitOff);
-    await running.operation.done.catch(warnOf);
-  };
-
-  const stopTracking = trackPgood(
-    hardware,
+  const { state, sequence } = reconcile(care.plan, observation, care.openStore().load().hint, clock.nowMs());
+  const actor: ResidentActor = startActor(
+    providedWith(care, () => actor),
     clock,
-    () => plan.pgood.deglitchMs,
-    pgood,
-    (level) => {
-      pgood = level;
-      publish();
-      // Whoever made it so has written it, where it was not seen.
-      if (level !== (state === 'pgood')) takeNotice().catch(warnOf);
+    {
+      state,
+      sequence,
+      pgood: observation.pgood,
     },
   );
-  const endFileWatch = watchFile(snapshotPath(runDir, chassis), {
-    clock,
-    changed: () => void takeNotice().catch(warnOf),
-    warn,
+  let view = viewOf(actor.getSnapshot().context.facts);
+  actor.subscribe(({ context }) => {
+    const before = view;
+    view = viewOf(context.facts);
+    const same = (Object.keys(view) as (keyof ChassisView)[]).every((key) => view[key] === before[key]);
+    if (!same) options.onChange(view, before);
   });
-  if (state === 'pgood') watchOver();
 
   return {
     get view() {
       return view;
     },
     get current() {
-      return running === null ? null : { wanted: running.wanted, operation: running.operation };
+      return actor.getSnapshot().context.requests.at(-1) ?? null;
     },
-    begin() {
-      const takeOver = async (): Promise<void> => {
-        const left = running === null ? await leftBehind() : null;
-        // A request that came meanwhile goes on from what was left.
-        if (left !== null && running === null && !stopped) await finish(left);
-        // The file of a service that died is as old as its last step; what was finished here is as it was left.
-        const sequence = left === null ? first.sequence : openStore().load().hint?.sequence;
-        const isLoss = state === 'failed' && sequence?.fault?.state === 'pgood';
-        if (isLoss && !stopped) telling = tell({ sequence, isOfBefore: true });
-      };
-      takeOver().catch(warnOf);
-    },
-    request(asked) {
-      if (stopped) {
-        const error = new PowerError('INTERRUPTED', `chassis ${chassis}: the service is stopping`, {
-          chassis,
-        });
-        const refused = Promise.reject(error);
-        refused.catch(() => undefined);
-        return {
-          switched: refused,
-          done: refused,
-          progress: () => 'waiting',
-          withdraw: () => undefined,
-        };
-      }
-      if (running?.wanted === asked) return running.operation;
-      running = begin(asked, running);
-      return running.operation;
+    begin: () => actor.send({ type: 'BEGIN' }),
+    request(wanted) {
+      const snapshot = actor.getSnapshot();
+      const last = snapshot.context.requests.at(-1);
+      if (last?.wanted === wanted && !snapshot.hasTag('closed')) return last.operation;
+      const request = createPowerRequest(wanted, JOBS[wanted], faceOf(actor));
+      if (snapshot.hasTag('closed')) request.settle(isStopping(chassis));
+      else actor.send({ type: 'REQUESTED', request });
+      return request.operation;
     },
     setPgoodTimeoutMs(onTimeoutMs) {
-      plan = { ...plan, pgood: { ...plan.pgood, onTimeoutMs } };
+      care.plan = { ...care.plan, pgood: { ...care.plan.pgood, onTimeoutMs } };
     },
     async stop(reason) {
-      stopped = true;
-      endFileWatch();
-      stopTracking();
-      watching?.controller.abort(reason);
-      running?.controller.abort(reason);
-      await running?.operation.done.catch(() => undefined);
-      await watching?.ended;
-      // A loss that was just found is still told; whoever is told may need longer than this process has.
-      const told = new AbortController();
-      telling.finally(() => told.abort());
-      await pause(clock, TELLING_MS, told.signal);
+      if (!actor.getSnapshot().hasTag('closed')) actor.send({ type: 'STOP', reason });
+      await toPromise(actor);
     },
   };
 }
 
-function deferred(): {
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-} {
-  let resolve: () => void = () => undefined;
-  let reject: (error: unknown) => void = () => undefined;
-  const promise = new Promise<void>((done, failed) => {
-    resolve = done;
-    reject = failed;
+type ResidentActor = Actor<typeof residentChart>;
+type Tell = (event: ResidentEvent) => void;
+
+/** What a resident works with, in all that its chart invokes. */
+interface Care extends Omit<ResidentOptions, 'plan' | 'onChange'> {
+  plan: Plan;
+  openStore(): SnapshotStore;
+  lock(signal: AbortSignal, wanted: Wanted): Promise<ChassisLock>;
+  warn(message: string): void;
+  warnOf(error: unknown): void;
+}
+
+function careOf(options: ResidentOptions): Care {
+  const { chassis, clock, runDir, identity } = options;
+  const care: Care = {
+    ...options,
+    // A new one for each use: a store goes by what it could not write itself, and others write here too.
+    openStore: () => createSnapshotFile(runDir, chassis, { ...identity, plan: care.plan, clock }),
+    lock: (signal, wanted) =>
+      lockChassis(runDir, chassis, HOLDER, {
+        clock,
+        waitMs: LOCK_WAIT_MS,
+        signal,
+        onWait: (holder) =>
+          care.warn(`driven by another process (${holder || 'unknown'}): the power ${wanted} waits for it`),
+        ...(wanted === 'off' && {
+          onWithout: (why: string) => care.warn(`${why}; powering off without a lock`),
+        }),
+      }),
+    warn: (message) => options.record({ type: 'warning', message, atMs: clock.nowMs() }),
+    warnOf: (error) => care.warn(withoutChassis(chassis, error)),
+  };
+  return care;
+}
+
+/** The chart with all that it invokes. */
+function providedWith(care: Care, actor: () => ResidentActor) {
+  return residentChart.provide({
+    actors: {
+      followPgood: fromCallback<ResidentEvent, boolean>(({ input: level, sendBack }) =>
+        followPgood(care, level, sendBack),
+      ),
+      followStateFile: fromCallback<ResidentEvent>(({ sendBack }) => followStateFile(care, sendBack)),
+      findState: fromPromise(() => findState(care)),
+      watchPower: fromCallback<EndWatch>(({ sendBack, receive }) => {
+        const ending = new AbortController();
+        receive(({ reason }) => ending.abort(reason));
+        void watchPower(care, ending.signal, sendBack);
+      }),
+      carryOut: fromCallback<ResidentEvent, PowerRequest>(({ input: request, sendBack }) => {
+        void carryOut(care, request, sendBack);
+      }),
+      isLeftHalfDone: fromPromise<boolean, State>(({ input: state }) => isLeftHalfDone(care, state)),
+      finishLeftBehind: fromCallback<ResidentEvent, State>(({ input: state, sendBack }) => {
+        void finishLeftBehind(care, state, faceOf(actor()), sendBack);
+      }),
+      tell: fromCallback<NewsEvent>(({ receive, sendBack }) => {
+        const told: Tell = sendBack;
+        receive((news) => {
+          void tellNews(care, news).finally(() => told({ type: 'TOLD' }));
+        });
+      }),
+    },
   });
-  return { promise, resolve, reject };
+}
+
+/** @returns what ends it */
+function followPgood(care: Care, first: boolean, tell: Tell): () => void {
+  const deglitchMs = () => care.plan.pgood.deglitchMs;
+  return trackPgood(care.hardware, care.clock, deglitchMs, first, (level) =>
+    tell({ type: 'PGOOD_CHANGED', level }),
+  );
+}
+
+/** @returns what ends it */
+function followStateFile({ runDir, chassis, clock, warn }: Care, tell: Tell): () => void {
+  return watchFile(snapshotPath(runDir, chassis), {
+    clock,
+    changed: () => tell({ type: 'STATE_FILE_CHANGED' }),
+    warn,
+  });
+}
+
+/** What another process left, or the lines show where it left nothing; null where neither can be had. */
+async function findState({ plan, hardware, clock, openStore, warnOf }: Care): Promise<Found | null> {
+  try {
+    const { hint } = openStore().load();
+    if (hint !== null) return { state: hint.state, fault: hint.sequence.fault?.reason ?? null };
+    const { observation, unreadable } = await hardware.observe();
+    if (unreadable.length > 0) return null;
+    return { state: reconcile(plan, observation, null, clock.nowMs()).state };
+  } catch (error) {
+    warnOf(error);
+    return null;
+  }
+}
+
+/** Watches a chassis that is on until it is not, somebody else drives, or it is asked to end. */
+async function watchPower(care: Care, signal: AbortSignal, tell: Tell): Promise<void> {
+  const locks: ChassisLock[] = [];
+  let result: RunResult | null = null;
+  try {
+    result = await runSequence(JOBS.watch, {
+      ...runOptions(care, signal, tell),
+      superseded: () => isDrivenByAnother(care),
+      async onLost() {
+        // All enables are off by now. Whoever has the lock can only find the same.
+        try {
+          locks.push(await care.lock(new AbortController().signal, 'off'));
+        } catch (error) {
+          care.warnOf(error);
+        }
+      },
+    });
+  } catch (error) {
+    care.warn(`the watch ended: ${withoutChassis(care.chassis, error)}`);
+  }
+  for (const lock of locks) lock.release();
+  // Told when the watch is over and the lock is free: the units that are started for it want both.
+  if (result?.state === 'failed') {
+    tell({ type: 'POWER_LOST', loss: { sequence: result.sequence, isOfBefore: false } });
+  }
+  tell({ type: 'WATCH_ENDED' });
+}
+
+async function isDrivenByAnother({ runDir, chassis, clock, openStore }: Care): Promise<boolean> {
+  const { hint } = openStore().load();
+  return hint === null ? isLocked(runDir, chassis, clock) : hint.state !== 'pgood';
+}
+
+async function carryOut(care: Care, request: PowerRequest, tell: Tell): Promise<void> {
+  const { wanted, job, signal } = request;
+  let failure: unknown = null;
+  try {
+    const lock = await care.lock(signal, wanted);
+    tell({ type: 'LOCK_TAKEN' });
+    try {
+      const isSwitched = (entry: Recorded) => entry.type === 'state' && SWITCHED[wanted].includes(entry.to);
+      const { record, ...options } = runOptions(care, signal, tell);
+      const result = await runSequence(job, {
+        ...options,
+        record(entry) {
+          record(entry);
+          if (isSwitched(entry)) tell({ type: 'SWITCHED' });
+        },
+      });
+      tell({ type: 'STATE_ENTERED', state: result.state });
+      expectDone(care.chassis, `power ${wanted}`, job, result);
+    } finally {
+      lock.release();
+    }
+  } catch (error) {
+    failure = error;
+    tell({ type: 'REQUEST_FAILED', wanted, error });
+  }
+  tell({ type: 'OPERATION_ENDED', error: failure });
+}
+
+function runOptions(care: Care, signal: AbortSignal, tell: Tell): RunOptions {
+  const { plan, hardware, clock, openStore } = care;
+  return {
+    plan,
+    hardware,
+    clock,
+    store: openStore(),
+    signal,
+    record(entry) {
+      care.record(entry);
+      if (entry.type === 'fault') tell({ type: 'FAULT_RECORDED', reason: entry.fault.reason });
+      if (entry.type === 'state') tell({ type: 'STATE_ENTERED', state: entry.to });
+    },
+  };
+}
+
+/** Whether a service that died has left the chassis like that, and nobody else goes on with it. */
+async function isLeftHalfDone(care: Care, state: State): Promise<boolean> {
+  const { runDir, chassis, clock, warnOf } = care;
+  if (!HALF_DONE.includes(state)) return false;
+  try {
+    // The fall after a loss begins without the lock, and whoever drives a fault otherwise has it.
+    if (state === 'fault') return !(await isLocked(runDir, chassis, clock));
+    return (await lastHolder(runDir, chassis, clock)) === HOLDER;
+  } catch (error) {
+    warnOf(error);
+    return false;
+  }
+}
+
+async function finishLeftBehind(care: Care, state: State, face: Face, tell: Tell): Promise<void> {
+  const isRising = RISING.includes(state);
+  const what = isRising ? 'taking down what it raised' : 'finishing the power off';
+  care.warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
+  const request = createPowerRequest('off', isRising ? JOBS.off : JOBS.waitOff, face);
+  tell({ type: 'REQUESTED', request });
+  await request.operation.done.catch(care.warnOf);
+  // The file of a service that died is as old as its last step; what was finished here is as it was left.
+  tell({ type: 'LEFT_BEHIND_FINISHED', sequence: care.openStore().load().hint?.sequence ?? null });
+}
+
+async function tellNews({ onLoss, onRequestFailed, warnOf }: Care, news: NewsEvent): Promise<void> {
+  try {
+    if (news.type === 'POWER_LOST') await onLoss(news.loss);
+    else await onRequestFailed(news.wanted, news.error);
+  } catch (error) {
+    warnOf(error);
+  }
+}
+
+type Face = Parameters<typeof createPowerRequest>[2];
+
+function faceOf(actor: ResidentActor): Face {
+  return (request) => ({
+    progress: () => progressOf(request, actor.getSnapshot()),
+    withdraw: (reason) => actor.send({ type: 'WITHDRAWN', request, reason }),
+  });
+}
+
+function progressOf(request: PowerRequest, snapshot: SnapshotFrom<typeof residentChart>): Progress {
+  const { requests } = snapshot.context;
+  if (!requests.includes(request)) return 'switched';
+  if (request !== requests[0]) return 'waiting';
+  const found = (['moving', 'switched'] as const).find((progress) =>
+    snapshot.matches({ driving: { operating: progress } }),
+  );
+  return found ?? 'waiting';
+}
+
+function isStopping(chassis: number): PowerError {
+  return new PowerError('INTERRUPTED', `chassis ${chassis}: the service is stopping`, { chassis });
+}
+
+/** What is recorded is of this chassis: its number is not said twice. */
+function withoutChassis(chassis: number, error: unknown): string {
+  const text = errorText(error);
+  const prefix = `chassis ${chassis}: `;
+  return text.startsWith(prefix) ? text.slice(prefix.length) : text;
 }

@@ -1,0 +1,25 @@
+import { type Actor, type AnyStateMachine, createActor, type InputFrom } from 'xstate';
+import type { Clock } from '../../hw/ports.ts';
+import { PowerError } from '../errors.ts';
+
+/**
+ * Starts a chart with the delays of `clock`. An error that one of its actions throws ends the actor and comes out of a
+ * timer, as an uncaught exception.
+ */
+export function startActor<Chart extends AnyStateMachine>(
+  chart: Chart,
+  clock: Clock,
+  input: InputFrom<Chart>,
+): Actor<Chart> {
+  const timers = {
+    setTimeout: (run: () => void, ms: number) => clock.after(ms, run),
+    clearTimeout: (cancel: () => void) => cancel(),
+  };
+  const actor = createActor<AnyStateMachine>(chart, { clock: timers, input });
+  return actor.start() as Actor<Chart>;
+}
+
+/** Stands in a chart for what it invokes: whoever starts the chart provides that. */
+export function notProvided(): never {
+  throw new PowerError('INTERNAL', 'a chart was started without what it invokes');
+}

@@ -1,0 +1,70 @@
+import { RISING, type State } from '../sequence/state.ts';
+
+export type Wanted = 'on' | 'off';
+
+/** What a client sees of a chassis. */
+export interface ChassisView {
+  readonly state: State;
+  /** Power good stands, de-glitched; while power comes up only once the resets are released. */
+  readonly pgood: boolean;
+  /** What was asked for last, by whomever; after a loss of power `off`. */
+  readonly wanted: Wanted;
+  /** What went wrong, while the chassis is in `fault` or `failed`. */
+  readonly fault: string | null;
+}
+
+/** What is known of a chassis: what its lines showed first, and what was recorded or read of it since. */
+export interface ChassisFacts {
+  readonly state: State;
+  /** Level of pgood, de-glitched. */
+  readonly pgood: boolean;
+  readonly wanted: Wanted;
+  /** Reason of the last fault, also when the chassis has left it behind. */
+  readonly fault: string | null;
+}
+
+export type ChassisFact =
+  | { readonly type: 'STATE_ENTERED'; readonly state: State }
+  | { readonly type: 'FAULT_RECORDED'; readonly reason: string | null }
+  | { readonly type: 'PGOOD_CHANGED'; readonly level: boolean };
+
+export function firstFacts(state: State, pgood: boolean, fault: string | null): ChassisFacts {
+  return withState({ state, pgood, fault, wanted: 'off' }, state);
+}
+
+/** The reducer of what is known. */
+export function withFact(facts: ChassisFacts, fact: ChassisFact): ChassisFacts {
+  switch (fact.type) {
+    case 'STATE_ENTERED':
+      return withState(facts, fact.state);
+    case 'FAULT_RECORDED':
+      return { ...facts, fault: fact.reason };
+    case 'PGOOD_CHANGED':
+      return { ...facts, pgood: fact.level };
+  }
+}
+
+function withState(facts: ChassisFacts, state: State): ChassisFacts {
+  // An unknown state says nothing of what somebody wants.
+  return { ...facts, state, wanted: WANTED_IN[state] ?? facts.wanted };
+}
+
+const WANTED_IN: Readonly<Partial<Record<State, Wanted>>> = {
+  off: 'off',
+  opPowerStart: 'on',
+  opWaitPowerOn: 'on',
+  pgood: 'on',
+  opPowerStop: 'off',
+  opWaitPowerOff: 'off',
+  fault: 'off',
+  failed: 'off',
+};
+
+export function viewOf({ state, pgood, wanted, fault }: ChassisFacts): ChassisView {
+  return {
+    state,
+    pgood: pgood && !RISING.includes(state),
+    wanted,
+    fault: state === 'fault' || state === 'failed' ? fault : null,
+  };
+}

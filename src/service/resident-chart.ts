@@ -1,0 +1,327 @@
+import { assign, enqueueActions, fromCallback, fromPromise, sendTo, setup, stateIn } from 'xstate';
+import { PowerError } from '../errors.ts';
+import { FALLING, RISING, type SequenceState, type State } from '../sequence/state.ts';
+import { notProvided } from './actors.ts';
+import { type ChassisFact, type ChassisFacts, firstFacts, type Wanted, withFact } from './chassis-view.ts';
+import type { PowerRequest } from './operation.ts';
+
+/**
+ * The life of a resident: what it observes, who drives, what an earlier service left, and who is told. What the chart
+ * invokes is in `resident.ts`, and the paper it was drawn on in `docs/decisions/0030-service-charts.md`.
+ */
+
+/** Before a watch that ended without a reason is begun again. */
+const RETRY_MS = 500;
+/** How long the end of the process waits for somebody to take the news of a loss. */
+const LAST_WORDS_MS = 5_000;
+
+export interface Loss {
+  readonly sequence: SequenceState;
+  /** A process that is gone has handled the loss, and may have told of it already. */
+  readonly isOfBefore: boolean;
+}
+
+export interface FirstLook {
+  readonly state: State;
+  readonly pgood: boolean;
+  readonly sequence: SequenceState;
+}
+
+/** What another process left, or the lines show; `fault` is absent where only the lines could be asked. */
+export interface Found {
+  readonly state: State;
+  readonly fault?: string | null;
+}
+
+export type NewsEvent =
+  | { readonly type: 'POWER_LOST'; readonly loss: Loss }
+  | { readonly type: 'REQUEST_FAILED'; readonly wanted: Wanted; readonly error: unknown };
+
+export type ResidentEvent =
+  | ChassisFact
+  | NewsEvent
+  | { readonly type: 'STATE_FILE_CHANGED' }
+  | { readonly type: 'REQUESTED'; readonly request: PowerRequest }
+  | { readonly type: 'WITHDRAWN'; readonly request: PowerRequest; readonly reason: string }
+  | { readonly type: 'LOCK_TAKEN' }
+  | { readonly type: 'SWITCHED' }
+  | { readonly type: 'OPERATION_ENDED'; readonly error: unknown }
+  | { readonly type: 'WATCH_ENDED' }
+  /** This process is the service, and no other. */
+  | { readonly type: 'BEGIN' }
+  | { readonly type: 'LEFT_BEHIND_FINISHED'; readonly sequence: SequenceState | null }
+  | { readonly type: 'TOLD' }
+  | { readonly type: 'STOP'; readonly reason: string };
+
+/** Asks a watch to end. */
+export interface EndWatch {
+  readonly type: 'END_WATCH';
+  readonly reason: string;
+}
+
+/** States that nobody leaves a chassis in who can help it. */
+export const HALF_DONE: readonly State[] = [...RISING, ...FALLING, 'fault'];
+
+interface Context {
+  readonly facts: ChassisFacts;
+  /** What was asked for and is not over, in this order. The first is under way. */
+  readonly requests: readonly PowerRequest[];
+  /** The sequence as the service before left it, or as this one has finished it. */
+  readonly leftBy: SequenceState | null;
+  /** News that somebody still has to hear. */
+  readonly untold: number;
+}
+
+const resident = setup({
+  types: {
+    context: {} as Context,
+    events: {} as ResidentEvent,
+    input: {} as FirstLook,
+    tags: {} as 'closed',
+    children: {} as { watch: 'watchPower'; teller: 'tell' },
+  },
+  actors: {
+    followPgood: fromCallback<ResidentEvent, boolean>(notProvided),
+    followStateFile: fromCallback<ResidentEvent>(notProvided),
+    findState: fromPromise<Found | null>(notProvided),
+    watchPower: fromCallback<EndWatch>(notProvided),
+    carryOut: fromCallback<ResidentEvent, PowerRequest>(notProvided),
+    isLeftHalfDone: fromPromise<boolean, State>(notProvided),
+    finishLeftBehind: fromCallback<ResidentEvent, State>(notProvided),
+    tell: fromCallback<NewsEvent>(notProvided),
+  },
+  delays: { RETRY: RETRY_MS, LAST_WORDS: LAST_WORDS_MS },
+  guards: {
+    isOn: ({ context }) => context.facts.state === 'pgood',
+    isNotOn: ({ context }) => context.facts.state !== 'pgood',
+    /** Whoever made pgood so has written it, where it was not seen. */
+    isUnexplained: ({ context, event }) =>
+      event.type === 'PGOOD_CHANGED' &&
+      event.level !== (context.facts.state === 'pgood') &&
+      context.requests.length === 0,
+    isRequested: ({ context }) => context.requests.length > 0,
+    isNotRequested: ({ context }) => context.requests.length === 0,
+    isQueued: ({ context, event }) => event.type === 'WITHDRAWN' && event.request !== context.requests[0],
+    /** A request that came meanwhile goes on from what was left. */
+    mayFinish: ({ context: { facts, requests } }, isLeft: boolean) =>
+      isLeft && HALF_DONE.includes(facts.state) && requests.length === 0,
+    wasLost: ({ context }) => context.facts.state === 'failed' && context.leftBy?.fault?.state === 'pgood',
+    isClosed: stateIn({ observing: 'closed' }),
+    hasStopped: stateIn({ driving: 'stopped' }),
+    hasUntold: ({ context }) => context.untold > 0,
+    hasToldAll: ({ context }) => context.untold === 0,
+  },
+  actions: {
+    keepFact: assign(({ context, event }) =>
+      event.type === 'STATE_ENTERED' || event.type === 'FAULT_RECORDED' || event.type === 'PGOOD_CHANGED'
+        ? { facts: withFact(context.facts, event) }
+        : {},
+    ),
+    keepFound: assign(({ context: { facts } }, found: Found | null) => {
+      if (found === null) return {};
+      const { state, fault } = found;
+      const known = fault === undefined ? facts : withFact(facts, { type: 'FAULT_RECORDED', reason: fault });
+      return { facts: withFact(known, { type: 'STATE_ENTERED', state }) };
+    }),
+    /** A power on gives way at once; a power off is finished before anything else. */
+    letPowerOnGiveWay({ context }) {
+      const last = context.requests.at(-1);
+      if (last?.wanted === 'on') last.interrupt('power off was asked for');
+    },
+    queueRequest: assign(({ context, event }) =>
+      event.type === 'REQUESTED' ? { requests: [...context.requests, event.request] } : {},
+    ),
+    withdrawRequest({ event }) {
+      if (event.type === 'WITHDRAWN') event.request.interrupt(event.reason);
+    },
+    interruptRequests({ context, event }) {
+      if (event.type !== 'STOP') return;
+      for (const request of context.requests) request.interrupt(event.reason);
+    },
+    answerSwitched: ({ context }) => context.requests[0]?.settleSwitched(),
+    answerDone({ context, event }) {
+      if (event.type === 'OPERATION_ENDED') context.requests[0]?.settle(event.error);
+    },
+    dropRequest: assign(({ context }) => ({ requests: context.requests.slice(1) })),
+    endWatch: sendTo('watch', ({ event }) => ({
+      type: 'END_WATCH',
+      reason: event.type === 'STOP' ? event.reason : 'request',
+    })),
+    keepLeftBehind: assign(({ event }) =>
+      event.type === 'LEFT_BEHIND_FINISHED' ? { leftBy: event.sequence } : {},
+    ),
+    raiseLossOfBefore: enqueueActions(({ context, enqueue }) => {
+      const { leftBy } = context;
+      if (leftBy !== null)
+        enqueue.raise({ type: 'POWER_LOST', loss: { sequence: leftBy, isOfBefore: true } });
+    }),
+    tellNews: enqueueActions(({ context, event, enqueue }) => {
+      if (event.type !== 'POWER_LOST' && event.type !== 'REQUEST_FAILED') return;
+      enqueue.assign({ untold: context.untold + 1 });
+      enqueue.sendTo('teller', event);
+    }),
+    noteTold: assign(({ context }) => ({ untold: context.untold - 1 })),
+  },
+});
+
+export const residentChart = resident.createMachine({
+  id: 'resident',
+  context: ({ input: { state, pgood, sequence } }) => ({
+    facts: firstFacts(state, pgood, sequence.fault?.reason ?? null),
+    requests: [],
+    leftBy: sequence,
+    untold: 0,
+  }),
+  type: 'parallel',
+  on: {
+    STATE_ENTERED: { actions: 'keepFact' },
+    FAULT_RECORDED: { actions: 'keepFact' },
+  },
+  states: {
+    observing: {
+      initial: 'open',
+      states: {
+        open: {
+          invoke: [
+            { src: 'followPgood', input: ({ context }) => context.facts.pgood },
+            { src: 'followStateFile' },
+          ],
+          initial: 'steady',
+          on: {
+            PGOOD_CHANGED: [
+              { guard: 'isUnexplained', target: '.looking', actions: 'keepFact' },
+              { actions: 'keepFact' },
+            ],
+            STATE_FILE_CHANGED: { guard: 'isNotRequested', target: '.looking' },
+            WATCH_ENDED: { guard: 'isNotRequested', target: '.looking' },
+            STOP: 'closed',
+          },
+          states: {
+            steady: {},
+            looking: {
+              invoke: {
+                src: 'findState',
+                onDone: [
+                  {
+                    guard: 'isNotRequested',
+                    target: 'steady',
+                    actions: { type: 'keepFound', params: ({ event }) => event.output },
+                  },
+                  { target: 'steady' },
+                ],
+              },
+            },
+          },
+        },
+        closed: { type: 'final', tags: 'closed' },
+      },
+    },
+
+    driving: {
+      initial: 'resting',
+      on: { REQUESTED: { actions: ['letPowerOnGiveWay', 'queueRequest'] } },
+      states: {
+        resting: {
+          always: [
+            { guard: 'isRequested', target: 'operating' },
+            { guard: 'isClosed', target: 'stopped' },
+            { guard: 'isOn', target: 'watching' },
+          ],
+        },
+        watching: {
+          invoke: { id: 'watch', src: 'watchPower' },
+          on: {
+            REQUESTED: { actions: ['letPowerOnGiveWay', 'queueRequest', 'endWatch'] },
+            STOP: { actions: ['interruptRequests', 'endWatch'] },
+            WATCH_ENDED: 'pausing',
+          },
+        },
+        /** Whoever ended the watch may have the chassis for long. */
+        pausing: {
+          always: [
+            { guard: 'isRequested', target: 'resting' },
+            { guard: 'isClosed', target: 'resting' },
+            { guard: 'isNotOn', target: 'resting' },
+          ],
+          after: { RETRY: 'resting' },
+        },
+        operating: {
+          invoke: { src: 'carryOut', input: ({ context }) => firstOf(context.requests) },
+          initial: 'waiting',
+          on: {
+            WITHDRAWN: { guard: 'isQueued', actions: 'withdrawRequest' },
+            STOP: { actions: 'interruptRequests' },
+            OPERATION_ENDED: { target: 'resting', actions: ['answerDone', 'dropRequest'] },
+          },
+          states: {
+            waiting: { on: { WITHDRAWN: { actions: 'withdrawRequest' }, LOCK_TAKEN: 'moving' } },
+            moving: { on: { SWITCHED: 'switched' } },
+            switched: { entry: 'answerSwitched' },
+          },
+        },
+        stopped: { type: 'final' },
+      },
+    },
+
+    succeeding: {
+      initial: 'unnamed',
+      on: { STOP: '.settled' },
+      states: {
+        unnamed: { on: { BEGIN: [{ guard: 'isRequested', target: 'judging' }, { target: 'inspecting' }] } },
+        inspecting: {
+          invoke: {
+            src: 'isLeftHalfDone',
+            input: ({ context }) => context.facts.state,
+            onDone: [
+              { guard: { type: 'mayFinish', params: ({ event }) => event.output }, target: 'finishing' },
+              { target: 'judging' },
+            ],
+          },
+        },
+        finishing: {
+          invoke: { src: 'finishLeftBehind', input: ({ context }) => context.facts.state },
+          on: { LEFT_BEHIND_FINISHED: { target: 'judging', actions: 'keepLeftBehind' } },
+        },
+        judging: {
+          always: [
+            { guard: 'wasLost', target: 'settled', actions: 'raiseLossOfBefore' },
+            { target: 'settled' },
+          ],
+        },
+        settled: { type: 'final' },
+      },
+    },
+
+    telling: {
+      invoke: { id: 'teller', src: 'tell' },
+      initial: 'quiet',
+      on: {
+        POWER_LOST: { actions: 'tellNews' },
+        REQUEST_FAILED: { actions: 'tellNews' },
+        TOLD: { actions: 'noteTold' },
+      },
+      states: {
+        quiet: {
+          always: [
+            { guard: 'hasUntold', target: 'underWay' },
+            { guard: 'hasStopped', target: 'over' },
+          ],
+        },
+        underWay: {
+          always: [
+            { guard: 'hasToldAll', target: 'quiet' },
+            { guard: 'hasStopped', target: 'lastWords' },
+          ],
+        },
+        lastWords: { always: { guard: 'hasToldAll', target: 'over' }, after: { LAST_WORDS: 'over' } },
+        over: { type: 'final' },
+      },
+    },
+  },
+});
+
+function firstOf(requests: readonly PowerRequest[]): PowerRequest {
+  const [first] = requests;
+  if (first === undefined) throw new PowerError('INTERNAL', 'nothing was asked for');
+  return first;
+}
