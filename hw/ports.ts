@@ -14,9 +14,12 @@ export type Level = 0 | 1;
  */
 export type LineRef = { readonly chip: string; readonly line: number | string } | { readonly name: string };
 
-/** A line that the sequencer drives. */
+/**
+ * A line that the sequencer drives. One that another program gave back is taken again by whoever reads or drives it; where
+ * another program has it by then, reading and driving reject `GPIO_BUSY`.
+ */
 export interface OutputLine {
-  /** The level the line has now, whoever drives it. Rejects `GPIO_FAILED`. */
+  /** The level the line has now, whoever drives it. Rejects `GPIO_FAILED`, `GPIO_BUSY`. */
   read(): Promise<Level>;
   /**
    * Drives the line. The first write makes it an output directly at `level`, so no other level is
@@ -34,11 +37,17 @@ export interface WatchOptions {
    * impatient watcher sets the pace for all, and a slow bus slows it down.
    */
   readonly lookMs?: number;
+  /**
+   * How often a line that raises interrupts is looked at all the same, because interrupts get lost: another program
+   * changes `edge` or gives the line back, a controller drops one. A change is noticed within this time whatever
+   * became of its interrupt; 1 s where nobody says. Shared as looks are.
+   */
+  readonly checkMs?: number;
 }
 
-/** A line that the sequencer watches. */
+/** A line that the sequencer watches. Taken again as an output is; who watches is woken when it is gone, and when it is back. */
 export interface InputLine {
-  /** The level now. Rejects `GPIO_FAILED`. */
+  /** The level now. Rejects `GPIO_FAILED`, `GPIO_BUSY`. */
   read(): Promise<Level>;
   /**
    * Calls `wake` once the watch stands, because what happened since the caller read went unseen, and from then on

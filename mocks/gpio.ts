@@ -18,6 +18,9 @@ import { reportMisuse } from './misuse.ts';
 import type { Plant, PlantPin } from './plant.ts';
 import { systemError } from './system-error.ts';
 
+/** Where a watcher does not say; the default of the port. */
+const CHECK_MS = 1_000;
+
 /** A pin as somebody named it. */
 interface Taken {
   readonly pin: PlantPin;
@@ -37,38 +40,52 @@ export function createMockGpio(plant: Plant): GpioBackend {
     const pin = findPin(plant, ref);
     const text = lineLabel(ref);
     const details = { line: text };
-    if (pin.busy()) throw lineHeld(systemError('EBUSY'), text, undefined, details);
-    pin.takenBy ??= 'ours';
+    if (!isTaken(pin)) throw lineHeld(systemError('EBUSY'), text, undefined, details);
     return { pin, text, details };
   };
 
-  /** Of the lines that raise no interrupts, one for all openings of a line. */
+  /** One for all openings of a line. */
   const looks = new Map<string, PinLooks>();
   const looksOf = (pin: PlantPin): PinLooks => {
-    const known =
-      looks.get(pin.key) ?? createPinLooks(plant.clock, () => (pin.unreadable() ? null : pin.level()));
+    const readable = () => (pin.takenBy !== null || isTaken(pin)) && !pin.unreadable();
+    const known = looks.get(pin.key) ?? createPinLooks(plant.clock, () => (readable() ? pin.level() : null));
     looks.set(pin.key, known);
     return known;
   };
 
-  const readPin = ({ pin, text, details }: Taken, what = 'read'): Level => {
+  /** A pin that another program has given back is taken again. */
+  const keep = ({ pin, text, details }: Taken): void => {
+    if (pin.takenBy !== null || isTaken(pin)) return;
+    looksOf(pin).seen(null);
+    throw lineHeld(systemError('EBUSY'), text, undefined, details);
+  };
+
+  const readPin = (taken: Taken, what = 'read'): Level => {
+    const { pin, text, details } = taken;
+    keep(taken);
     const level = pin.unreadable() ? null : pin.level();
     looksOf(pin).seen(level);
     if (level === null) throw cannotBe(systemError('EIO'), text, what, details);
     return level;
   };
 
-  /** An edge that comes before the last one was told is told with it. */
-  const watchEdges = (pin: PlantPin, wake: () => void): (() => void) => {
+  /** An edge that comes before the last one was told is told with it. A line that nobody has raises no interrupt. */
+  const watchEdges = (pin: PlantPin, wake: () => void, checkMs?: number): (() => void) => {
     let pending = false;
-    return pin.onChange(() => {
-      if (pending || !pin.raisesInterrupts()) return;
+    const endEdges = pin.onChange(() => {
+      if (pending || pin.takenBy === null || !pin.raisesInterrupts()) return;
       pending = true;
       queueMicrotask(() => {
         pending = false;
+        looksOf(pin).told();
         wake();
       });
     });
+    const endChecks = looksOf(pin).watch(wake, checkMs ?? CHECK_MS);
+    return () => {
+      endEdges();
+      endChecks();
+    };
   };
 
   /** Handles of each pin that were not closed. */
@@ -132,6 +149,7 @@ export function createMockGpio(plant: Plant): GpioBackend {
         async write(level) {
           await Promise.resolve();
           handle.check('write');
+          keep(taken);
           if (level !== 0 && level !== 1) {
             throw reportMisuse(plant, `${pin.label}: write(${JSON.stringify(level)}), a level is 0 or 1`);
           }
@@ -156,17 +174,19 @@ export function createMockGpio(plant: Plant): GpioBackend {
           handle.check('read');
           return readPin(taken);
         },
-        onEdge(wake, { lookMs } = {}) {
+        onEdge(wake, { lookMs, checkMs } = {}) {
           if (typeof wake !== 'function')
             throw reportMisuse(plant, `${pin.label}: onEdge without a function`);
-          if (lookMs !== undefined && !(lookMs > 0))
-            throw reportMisuse(plant, `${pin.label}: onEdge with a look every ${lookMs} ms`);
+          for (const everyMs of [lookMs, checkMs]) {
+            if (everyMs !== undefined && !(everyMs > 0))
+              throw reportMisuse(plant, `${pin.label}: onEdge with a look every ${everyMs} ms`);
+          }
           handle.check('onEdge');
           const wakeIfWatched = () => {
             if (ends.has(end)) wake();
           };
           const stop = pin.raisesInterrupts()
-            ? watchEdges(pin, wakeIfWatched)
+            ? watchEdges(pin, wakeIfWatched, checkMs)
             : looksOf(pin).watch(wakeIfWatched, lookMs);
           const end = () => {
             if (ends.delete(end)) stop();
@@ -183,6 +203,13 @@ export function createMockGpio(plant: Plant): GpioBackend {
       };
     },
   };
+}
+
+/** Takes it, unless another program has it. */
+function isTaken(pin: PlantPin): boolean {
+  if (pin.busy()) return false;
+  pin.takenBy ??= 'ours';
+  return true;
 }
 
 /** A line that nothing but its name tells of is on a chip of its own. */

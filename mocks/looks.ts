@@ -4,13 +4,15 @@ import type { Clock, Level } from '../hw/ports.ts';
 const LOOK_MS = 10;
 
 /**
- * The looks at one line that raises no interrupts, as a driver has to take them: one for all who watch, at the pace of
- * the most impatient.
+ * The looks at one line, as a driver has to take them: one for all who watch, at the pace of the most impatient. Often at
+ * one that raises no interrupts, now and then at another.
  */
 export interface PinLooks {
   watch(wake: () => void, lookMs?: number): () => void;
   /** What was read of the line. */
   seen(level: Level | null): void;
+  /** All who watch are told of an interrupt. */
+  told(): void;
 }
 
 /** @param read the level, null where it cannot be read */
@@ -38,6 +40,9 @@ export function createPinLooks(clock: Pick<Clock, 'after' | 'nowMs'>, read: () =
 
   return {
     seen,
+    told() {
+      last = undefined;
+    },
     watch(wake, lookMs = LOOK_MS) {
       if (watchers.size === 0) {
         lookedAtMs = clock.nowMs();

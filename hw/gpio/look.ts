@@ -24,7 +24,7 @@ interface Looked {
   seen: Level | 'unreadable' | null;
 }
 
-/** Looks at the lines of one chip that raise no interrupts. */
+/** Looks at the lines of one chip: often at those that raise no interrupts, now and then at the others. */
 export interface ChipLooks {
   /**
    * Has the line looked at every `lookMs`, for all its watchers at once at the pace of the most impatient; later where
@@ -35,6 +35,8 @@ export interface ChipLooks {
   watch(line: number, read: () => Promise<Level>, wake: () => void, lookMs: number): () => void;
   /** What somebody has read just now. Between two looks it may be all that ever tells of a short pulse. */
   seen(line: number, level: Level | 'unreadable'): void;
+  /** Everyone who watches the line is woken by its interrupt: what they read next is no news to tell them again. */
+  told(line: number): void;
 }
 
 /**
@@ -103,6 +105,10 @@ export function createChipLooks(clock: Clock): ChipLooks {
     seen(line, level) {
       const looked = lines.get(line);
       if (looked !== undefined) note(looked, level);
+    },
+    told(line) {
+      const looked = lines.get(line);
+      if (looked !== undefined) looked.seen = null;
     },
   };
 }

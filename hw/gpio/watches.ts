@@ -7,51 +7,85 @@ export interface EdgeSource {
   unwatch(callback: () => void): void;
 }
 
-/** All who watch one line: by its interrupts, or where it raises none by looks. */
+/**
+ * How the changes of a line become known: by its interrupts, by looks where it raises none (a line that is driven raises
+ * none either), or not at all while it is `gone`, in the hands of another program.
+ */
+export type ToldBy = EdgeSource | 'looks' | 'gone';
+
+export interface Watch {
+  readonly wake: () => void;
+  readonly read: () => Promise<Level>;
+  /** The same for a line that raises interrupts, after a look whether it still is set up to. */
+  readonly check: () => Promise<Level>;
+  readonly lookMs: number;
+  readonly checkMs: number;
+}
+
+/** All who watch one line. */
 export interface LineWatches {
-  /** @param edges null where the line raises no interrupts. Returns the function that ends it. */
-  watch(edges: EdgeSource | null, read: () => Promise<Level>, wake: () => void, lookMs: number): () => void;
-  /** The line raises interrupts: it was opened as an input. */
-  raisesEdges(): void;
-  /** The line is driven: the kernel takes no interrupt from it. Who watched by interrupts goes on by looks. */
-  isDriven(): void;
+  /** Returns the function that ends it. */
+  watch(watch: Watch): () => void;
+  /** From now on changes become known so. Who watches goes on by that, and is woken for what went unseen in between. */
+  toldBy(means: ToldBy): void;
   /** What was read of the line just now. */
   seen(level: Level | 'unreadable'): void;
 }
 
 export function createLineWatches(number: number, looks: ChipLooks): LineWatches {
-  let driven = false;
-  const byEdges = new Set<() => void>();
+  let means: ToldBy = 'looks';
+  const watches = new Map<Watch, () => void>();
+
+  const begin = (watch: Watch): (() => void) => {
+    const { wake, read, check, lookMs, checkMs } = watch;
+    if (means === 'looks') return looks.watch(number, read, wake, lookMs);
+    // Whether it can be had again is worth no hurry.
+    if (means === 'gone') return looks.watch(number, read, wake, Math.max(lookMs, checkMs));
+    const edges = means;
+    // A function of its own for every watch: onoff removes by identity, and one `wake` may be given twice.
+    const listener = () => {
+      looks.told(number);
+      wake();
+    };
+    edges.watch(listener);
+    const endChecks = looks.watch(number, check, wake, checkMs);
+    return () => {
+      edges.unwatch(listener);
+      endChecks();
+    };
+  };
 
   return {
-    watch(edges, read, wake, lookMs) {
-      const watchByLooks = () => looks.watch(number, read, wake, lookMs);
-      if (edges === null || driven) return watchByLooks();
-      // A function of its own for every watch: onoff removes by identity, and one `wake` may be given twice.
-      const listener = () => wake();
-      edges.watch(listener);
-      let stop = () => edges.unwatch(listener);
-      const goOnByLooks = () => {
-        stop();
-        stop = watchByLooks();
-        // What happened in between went unseen.
-        wake();
-      };
-      byEdges.add(goOnByLooks);
+    watch(given) {
+      const watch = { ...given };
+      watches.set(watch, begin(watch));
       return () => {
-        byEdges.delete(goOnByLooks);
-        stop();
+        watches.get(watch)?.();
+        watches.delete(watch);
       };
     },
-    raisesEdges() {
-      driven = false;
-    },
-    isDriven() {
-      driven = true;
-      const moving = [...byEdges];
-      byEdges.clear();
-      for (const goOnByLooks of moving) goOnByLooks();
+    toldBy(next) {
+      if (next === means) return;
+      means = next;
+      for (const [watch, end] of [...watches]) {
+        if (!watches.has(watch)) continue;
+        end();
+        watches.set(watch, begin(watch));
+        watch.wake();
+      }
     },
     seen: (level) => looks.seen(number, level),
   };
+}
+
+/** What is read is told to those who watch the line. */
+export async function readSeen(watches: LineWatches, read: () => Promise<Level>): Promise<Level> {
+  try {
+    const level = await read();
+    watches.seen(level);
+    return level;
+  } catch (error) {
+    watches.seen('unreadable');
+    throw error;
+  }
 }

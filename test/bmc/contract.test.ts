@@ -238,6 +238,12 @@ for (const pull of [0, 1] as const) {
         takeOutside: async (line) => {
           await bmc.sh(`echo ${sysfsNumber(pinName(line))} >/sys/class/gpio/export`);
         },
+        stopInterrupts: async (line) => {
+          await bmc.sh(`echo none >/sys/class/gpio/gpio${sysfsNumber(pinName(line))}/edge`);
+        },
+        giveBackOutside: async (line) => {
+          await bmc.sh(`echo ${sysfsNumber(pinName(line))} >/sys/class/gpio/unexport`);
+        },
         historySeenOutside: async (line) => {
           const name = pinName(line);
           const from = states.get(name);
@@ -253,6 +259,7 @@ for (const pull of [0, 1] as const) {
     // the acknowledgement it never lowers its interrupt again, and the guest does nothing else any more.
     mergedEdges: 'QEMU 7.2 hangs in its interrupt when a line changes twice before the kernel looks',
     stories: 'QEMU 7.2 hangs so when nobody is left who reads in between',
+    hold: 'no program of the guest stays with a line',
     breakReads: 'the value file of a line of the AST2600 does not fail',
   });
 }

@@ -32,6 +32,12 @@ export interface GpioWorld extends SettlingWorld {
   takeOutside?(line: LineRef): Promise<void>;
   /** Makes every read of a line fail from now on. */
   breakReads?(line: LineRef): Promise<void>;
+  /** From now on no change of the line raises an interrupt, as long as nobody sets it up anew. */
+  stopInterrupts?(line: LineRef): Promise<void>;
+  /** Another program gives the line back, though this one has it; with `hold` it takes it for itself at once. */
+  giveBackOutside?(line: LineRef, then?: 'hold'): Promise<void>;
+  /** The other program lets go of what it holds since `giveBackOutside`. */
+  letGoOutside?(line: LineRef): Promise<void>;
   /** All levels that a line had since the test started, each change once, the first at its start. */
   historySeenOutside?(line: LineRef): Promise<Level[]>;
 }
@@ -53,6 +59,9 @@ export type GpioLacks = Partial<
     | 'isFree'
     | 'takeOutside'
     | 'mergedEdges'
+    | 'stopInterrupts'
+    | 'giveBackOutside'
+    | 'hold'
     | 'stories'
     | 'direction'
     | 'history'
@@ -66,6 +75,8 @@ export type GpioLacks = Partial<
   >
 >;
 
+/** A change whose interrupt never comes is noticed within a second (`WatchOptions.checkMs`), and read soon after. */
+const CHECKED_MS = 1_000 + 100;
 const CLOSED = /^GPIO line .+ was closed$/;
 
 /** What happens to a line and its watchers, one thing after the other. */
@@ -88,25 +99,47 @@ const turn: fc.Arbitrary<Turn> = fc.oneof(
   { weight: 2, arbitrary: fc.record({ does: fc.constant('go'), watcher: fc.nat({ max: 5 }) }) },
 ) as fc.Arbitrary<Turn>;
 
+/** What other programs and a lossy controller do to a line that is watched; a level is the line's own change. */
+type Meddling = Level | 'stopInterrupts' | 'giveBack' | 'hold' | 'letGo' | 'come' | 'pause';
+const meddling = fc.constantFrom<Meddling>(
+  0,
+  1,
+  0,
+  1,
+  'stopInterrupts',
+  'giveBack',
+  'hold',
+  'letGo',
+  'come',
+  'pause',
+);
+
 /** Somebody who reads when he is woken, and at no other time. */
 interface Reader {
   level: Level;
+  /** Code of the error of the last reading, null where it succeeded. */
+  failed: string | null;
   wakes: number;
   end(): void;
 }
 
 /** @param known the level that he read last */
-function readOn(line: InputLine, known: Level, lookMs?: number): Reader {
-  const reader: Reader = { level: known, wakes: 0, end: () => undefined };
+function readOn(line: InputLine, known: Level, lookMs?: number, checkMs?: number): Reader {
+  const reader: Reader = { level: known, failed: null, wakes: 0, end: () => undefined };
   let last: Promise<unknown> = Promise.resolve();
   reader.end = line.onEdge(
     () => {
       reader.wakes += 1;
       last = last.then(async () => {
-        reader.level = await line.read();
+        try {
+          reader.level = await line.read();
+          reader.failed = null;
+        } catch (error) {
+          reader.failed = (error as HardwareError).code;
+        }
       });
     },
-    lookMs === undefined ? {} : { lookMs },
+    { ...(lookMs !== undefined && { lookMs }), ...(checkMs !== undefined && { checkMs }) },
   );
   return reader;
 }
@@ -488,6 +521,168 @@ export function describeGpioBackend(
         describeWatching('looked', () => given);
       });
     }
+
+    describe('a line that does not raise its interrupts any more, or is no longer ours', () => {
+      const input = () => world.lines.input;
+      const watched = async (level: Level, checkMs?: number) => {
+        await world.drive(input(), level);
+        await world.settle();
+        const line = await openInput(input());
+        const readers = [readOn(line, level, undefined, checkMs), readOn(line, level, undefined, checkMs)];
+        await world.settle(50);
+        return { line, readers };
+      };
+      const haveRead = (readers: readonly Reader[], level: Level, limitMs = CHECKED_MS) =>
+        eventually(
+          world,
+          `all have read ${level}`,
+          () => readers.every((reader) => reader.level === level),
+          limitMs,
+        );
+
+      itUnless(
+        lacks.stopInterrupts,
+        'has all who watch know a change within a second, and every one after it',
+        async () => {
+          const { line, readers } = await watched(1);
+          for (const level of [0, 1, 0] as const) {
+            await present(world.stopInterrupts, 'stopInterrupts')(input());
+            await world.drive(input(), level);
+            await haveRead(readers, level);
+            await world.settle(700);
+          }
+          await finish(world, line.close());
+        },
+      );
+
+      itUnless(lacks.stopInterrupts, 'is checked as rarely as everyone who watches lets it be', async () => {
+        const { line, readers } = await watched(1, 5_000);
+        await present(world.stopInterrupts, 'stopInterrupts')(input());
+        await world.drive(input(), 0);
+        await world.settle(2_000);
+        expect(readers.map(({ level }) => level)).toEqual([1, 1]);
+        await haveRead(readers, 0, 4_000);
+        await finish(world, line.close());
+      });
+
+      itUnless(
+        lacks.giveBackOutside,
+        'is taken again where another program gave it back, and tells of every change',
+        async () => {
+          const { line, readers } = await watched(1);
+          for (const level of [0, 1, 0] as const) {
+            await present(world.giveBackOutside, 'giveBackOutside')(input());
+            await world.drive(input(), level);
+            await haveRead(readers, level);
+            expect(await finish(world, line.read())).toBe(level);
+          }
+          await finish(world, line.close());
+        },
+      );
+
+      itUnless(lacks.giveBackOutside, 'is read where another program gave it back just now', async () => {
+        const { line } = await watched(1);
+        await present(world.giveBackOutside, 'giveBackOutside')(input());
+        expect(await finish(world, line.read())).toBe(1);
+        await finish(world, line.close());
+      });
+
+      itUnless(
+        lacks.hold ?? lacks.giveBackOutside,
+        'wakes all who watch where another program has it now, says so, and comes back',
+        async () => {
+          const { line, readers } = await watched(1);
+          const before = readers.map(({ wakes }) => wakes);
+          await present(world.giveBackOutside, 'giveBackOutside')(input(), 'hold');
+          await eventually(
+            world,
+            'all have read in vain',
+            () => readers.every(({ failed }) => failed === 'GPIO_BUSY'),
+            CHECKED_MS,
+          );
+          // And it is told once, not with every look.
+          await world.settle(3_000);
+          for (const [index, { wakes }] of readers.entries()) {
+            expect(wakes - (before[index] ?? 0)).toBeLessThanOrEqual(2);
+          }
+          await expectError(world, line.read(), 'GPIO_BUSY', /^GPIO line .+ is held by .+$/);
+          await world.drive(input(), 0);
+          await present(world.letGoOutside, 'letGoOutside')(input());
+          await haveRead(readers, 0);
+          await world.drive(input(), 1);
+          await haveRead(readers, 1);
+          await finish(world, line.close());
+        },
+      );
+
+      itUnless(lacks.giveBackOutside, 'is driven and read where another program gave it back', async () => {
+        const { output } = world.lines;
+        const line = await openOutput(output);
+        for (const level of [1, 0, 1] as const) {
+          await finish(world, line.write(level));
+          await present(world.giveBackOutside, 'giveBackOutside')(output);
+          await finish(world, line.write(level === 1 ? 0 : 1));
+          expect(await world.levelSeenOutside(output)).toBe(level === 1 ? 0 : 1);
+          await present(world.giveBackOutside, 'giveBackOutside')(output);
+          await finish(world, line.read());
+        }
+        await finish(world, line.close());
+      });
+
+      itUnless(
+        lacks.hold ?? lacks.giveBackOutside,
+        'cannot be driven where another program has it now, until that lets go',
+        async () => {
+          const { output } = world.lines;
+          const line = await openOutput(output);
+          await finish(world, line.write(1));
+          await present(world.giveBackOutside, 'giveBackOutside')(output, 'hold');
+          await expectError(world, line.write(0), 'GPIO_BUSY', /^GPIO line .+ is held by .+$/);
+          await present(world.letGoOutside, 'letGoOutside')(output);
+          await finish(world, line.write(0));
+          expect(await world.levelSeenOutside(output)).toBe(0);
+          await finish(world, line.close());
+        },
+      );
+
+      itUnless(
+        lacks.stories ?? lacks.stopInterrupts ?? lacks.giveBackOutside,
+        'has each watcher know the level within a second, whatever was done to the line, in whatever order',
+        async () => {
+          const story = async (turns: readonly Meddling[]): Promise<void> => {
+            let known: Level = 0;
+            let held = false;
+            const { line, readers } = await watched(0);
+            for (const step of turns) {
+              if (step === 'stopInterrupts') {
+                if (!held) await present(world.stopInterrupts, 'stopInterrupts')(input());
+              } else if (step === 'giveBack' || step === 'hold') {
+                if (!held)
+                  await present(world.giveBackOutside, 'giveBackOutside')(
+                    input(),
+                    step === 'hold' ? 'hold' : undefined,
+                  );
+                held ||= step === 'hold';
+              } else if (step === 'letGo') {
+                if (held) await present(world.letGoOutside, 'letGoOutside')(input());
+                held = false;
+              } else if (step === 'come') readers.push(readOn(line, 0));
+              else if (step === 'pause') await world.settle(350);
+              else {
+                known = step;
+                await world.drive(input(), step);
+              }
+            }
+            if (held) await present(world.letGoOutside, 'letGoOutside')(input());
+            await haveRead(readers, known);
+            await finish(world, line.close());
+          };
+          await fc.assert(fc.asyncProperty(fc.array(meddling, { minLength: 2, maxLength: 12 }), story), {
+            numRuns: given.stories ?? 100,
+          });
+        },
+      );
+    });
 
     describe.each(['before', 'after'] as const)(
       'watchers that came %s an output of its own drives',

@@ -73,6 +73,8 @@ for (const [name, open] of [
     );
     const plant = createPlant({ board, clock, faults, lineNames: { FREE_EN: { chip: CHIP, line: 16 } } });
     const heldHigh = { chip: CHIP, line: 'C1' };
+    const addFault = (line: LineRef, what: string) =>
+      plant.addFault(parseFault(`line ${'line' in line ? line.line : line.name} ${what}`));
     pinOf(plant, heldHigh).drive(1);
     const historyStart = plant.history.length;
     const levelsAtStart = new Map(plant.lines().map(({ line, level }) => [line, level]));
@@ -96,6 +98,15 @@ for (const [name, open] of [
         isFree: async (line) => pinOf(plant, line).takenBy === null,
         takeOutside: async (line) => {
           pinOf(plant, line).takenBy = 'foreign';
+        },
+        stopInterrupts: async (line) => addFault(line, 'no interrupts'),
+        giveBackOutside: async (line, then) => {
+          pinOf(plant, line).free();
+          if (then === 'hold') addFault(line, 'busy');
+        },
+        letGoOutside: async () => {
+          plant.clearFaults();
+          for (const fault of faults) plant.addFault(fault);
         },
         breakReads: async () => plant.addFault(parseFault('gpio read error')),
         historySeenOutside: async (line) => {

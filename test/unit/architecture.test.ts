@@ -115,7 +115,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
  * no more.
  */
 const ONLY_IMPORTERS: Readonly<Record<string, readonly string[]>> = {
-  onoff: ['hw/gpio/onoff.ts'],
+  onoff: ['hw/gpio/library.ts'],
   'i2c-bus': ['hw/i2c/i2c-bus.ts'],
   'dbus-next': ['src/system/dbus/connection.ts'],
   // The chart of the sequence is pure; those of the service run as actors.

@@ -1,5 +1,5 @@
 import type { ExportRecord } from '../../hw/gpio/exports.ts';
-import type { OnoffGpio, OnoffGpioClass } from '../../hw/gpio/onoff.ts';
+import type { OnoffGpio, OnoffGpioClass } from '../../hw/gpio/library.ts';
 import type { SysfsFiles } from '../../hw/gpio/sysfs.ts';
 import type { Clock, Level } from '../../hw/ports.ts';
 
@@ -30,8 +30,11 @@ export interface GpioKernel {
   drive(number: number, level: Level): void;
   /** Calls `run` with the number of every line whose level changed. */
   onLevel(run: (number: number) => void): void;
-  /** Another program unexports the line. */
-  unexport(number: number): void;
+  /** Another program unexports the line; with `consumer` it takes it for itself at once, until `letGo`. */
+  unexport(number: number, consumer?: string): void;
+  letGo(number: number): void;
+  /** What onoff threw where nobody could catch it. */
+  readonly uncaught: readonly unknown[];
   /** Refuses to open these files for writing, until a time. */
   deny(path: string, code?: string, untilMs?: number): void;
   /** Runs once, just before the onoff constructor with this index does anything. */
@@ -58,6 +61,8 @@ export interface KernelLine {
   generation: number;
   activeLow: boolean;
   edge: 'none' | 'rising' | 'falling' | 'both';
+  /** The controller raises none of the interrupts that it should. */
+  losesInterrupts?: boolean;
   /** Kernel driver that has the line. */
   consumer?: string;
   /** Refuses an access with this code: `value` read, `direction` write, `edge` write, `export` write. */
@@ -101,6 +106,7 @@ export function createGpioKernel(options: {
   const reads: KernelRead[] = [];
   const exported = new Map<number, string>();
   const interrupts = new Set<(number: number) => void>();
+  const uncaught: unknown[] = [];
   let spinCount = 0;
   let watchCount = 0;
   let beforeConstructing: (() => void) | undefined;
@@ -201,11 +207,16 @@ export function createGpioKernel(options: {
     const each = line(Number(text));
     if (each.failing.unexport) throw systemError(each.failing.unexport, 'write');
     if (!each.exported) throw systemError('EINVAL', 'write');
+    dropExport(Number(text));
+  };
+
+  const dropExport = (number: number) => {
+    const each = line(number);
     each.exported = false;
     each.generation += 1;
     each.edge = 'none';
     // As the kernel's gpio-pca953x and others: what is free is an input.
-    change(Number(text), (changing) => {
+    change(number, (changing) => {
       changing.direction = 'in';
     });
   };
@@ -319,12 +330,26 @@ export function createGpioKernel(options: {
 
     /** Interrupts coalesce until the handler has read the level. */
     #interrupt() {
-      if (line(this.#number).edge === 'none' || this.#listeners.length === 0 || this.#readPending) return;
+      const { edge, losesInterrupts, generation } = line(this.#number);
+      if (edge === 'none' || losesInterrupts || generation !== this.#generation) return;
+      if (this.#listeners.length === 0 || this.#readPending) return;
       this.#readPending = true;
       setImmediate(() => {
         this.#readPending = false;
+        try {
+          this.readSync();
+        } catch (error) {
+          // In a callback of the event loop, where it ends the process.
+          uncaught.push(error);
+          return;
+        }
         if (this.#edgeSet) for (const listener of [...this.#listeners]) listener();
       });
+    }
+
+    readSync(): Level {
+      this.#checkAlive();
+      return read(`${this.#folder}/value`).startsWith('1') ? 1 : 0;
     }
 
     #checkAlive() {
@@ -397,9 +422,13 @@ export function createGpioKernel(options: {
       change(number, (changing) => {
         changing.outside = outside;
       }),
-    unexport: (number) => {
-      line(number).exported = false;
-      line(number).generation += 1;
+    uncaught,
+    unexport(number, consumer) {
+      dropExport(number);
+      if (consumer !== undefined) line(number).consumer = consumer;
+    },
+    letGo: (number) => {
+      delete line(number).consumer;
     },
     deny: (path, code = 'EACCES', untilMs = Number.POSITIVE_INFINITY) => denials.set(path, { code, untilMs }),
     beforeConstructing: (run) => {

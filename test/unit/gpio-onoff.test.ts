@@ -444,6 +444,92 @@ describe('watching', () => {
   });
 });
 
+describe('a line that raises interrupts', () => {
+  const readsIn = async (ms: number) => {
+    const before = kernel.reads.length;
+    await clock.advance(ms);
+    return kernel.reads.length - before;
+  };
+
+  it('is read once a second for all its watchers while nothing happens, and as rarely as they allow', async () => {
+    const line = await gpio.openInput(C0);
+    const again = await gpio.openInput(C0);
+    const ends = [line, again, line].map((watched) => watched.onEdge(() => undefined));
+    expect(await readsIn(10_000)).toBe(10);
+    for (const end of ends) end();
+    line.onEdge(() => undefined, { checkMs: 5_000 });
+    expect(await readsIn(20_000)).toBe(4);
+    await line.close();
+    expect(clock.pendingCount).toBe(0);
+  });
+
+  it('ends no process with an interrupt that comes after another program has given the line back', async () => {
+    const line = await gpio.openInput(C0);
+    let woken = 0;
+    line.onEdge(() => {
+      woken += 1;
+    });
+    await clock.advance(0);
+    woken = 0;
+    kernel.drive(C0_NUMBER, 1);
+    kernel.unexport(C0_NUMBER);
+    await clock.advance(0);
+    expect(kernel.uncaught).toEqual([]);
+    expect(woken).toBeGreaterThan(0);
+    expect(await line.read()).toBe(1);
+  });
+
+  it.each([
+    ['changes its edge', { edge: 'none' }],
+    ['wants one edge only', { edge: 'rising' }],
+  ] as const)('raises them again within a second when another program %s', async (_title, state) => {
+    const line = await gpio.openInput(C0);
+    let woken = 0;
+    line.onEdge(() => {
+      woken += 1;
+    });
+    await clock.advance(0);
+    Object.assign(kernel.line(C0_NUMBER), state);
+    await clock.advance(1_000);
+    woken = 0;
+    for (const level of [1, 0] as const) {
+      kernel.drive(C0_NUMBER, level);
+      await clock.advance(0);
+    }
+    expect(woken).toBe(2);
+  });
+
+  it('is read as it is when another program inverts it, within a second', async () => {
+    const line = await gpio.openInput(C0);
+    let woken = 0;
+    line.onEdge(() => {
+      woken += 1;
+    });
+    await clock.advance(0);
+    woken = 0;
+    kernel.line(C0_NUMBER).activeLow = true;
+    await clock.advance(1_000);
+    expect(await line.read()).toBe(0);
+    expect(woken).toBe(0);
+  });
+
+  it('is looked at every 10 ms when another program has made it an output', async () => {
+    const line = await gpio.openInput(C0);
+    let woken = 0;
+    line.onEdge(() => {
+      woken += 1;
+    });
+    await clock.advance(0);
+    Object.assign(kernel.line(C0_NUMBER), { edge: 'none', direction: 'out', driven: 0 });
+    // A second until it is checked, and the first of the looks.
+    await clock.advance(1_010);
+    woken = 0;
+    Object.assign(kernel.line(C0_NUMBER), { driven: 1 });
+    await clock.advance(10);
+    expect(woken).toBe(1);
+  });
+});
+
 describe('a line without interrupts', () => {
   const CHIP = 'expander';
   /** All lines of an I2C expander, of which a reading takes `readMs`. */
@@ -737,6 +823,17 @@ it('finds the class of the library in a bundle, where a CommonJS package has a d
   }
 });
 
+/** How the interrupts of a line come to an end. */
+const stops: readonly ((number: number) => void)[] = [
+  (number) => {
+    kernel.line(number).edge = 'none';
+  },
+  (number) => {
+    kernel.line(number).losesInterrupts = true;
+  },
+];
+let stopped = 0;
+
 describeGpioBackend('onoff on sysfs in memory', async () => {
   start([{ label: 'gpio', base: 512, lineCount: 8, names: ['', 'POWER_EN'] }]);
   const numberOf = (line: LineRef) => ('chip' in line ? 512 + Number(line.line) : 513);
@@ -773,6 +870,12 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
       breakReads: async (line: LineRef) => {
         kernel.line(numberOf(line)).failing.value = 'EIO';
       },
+      stopInterrupts: async (line: LineRef) => {
+        stops[stopped++ % stops.length]?.(numberOf(line));
+      },
+      giveBackOutside: async (line: LineRef, then?: 'hold') =>
+        kernel.unexport(numberOf(line), then === 'hold' ? 'boot-hog' : undefined),
+      letGoOutside: async (line: LineRef) => kernel.letGo(numberOf(line)),
     },
   };
 });

@@ -1,0 +1,77 @@
+import type { Clock } from '../ports.ts';
+import type { OnoffGpio } from './library.ts';
+import type { SysfsLine } from './line.ts';
+import { type ChipLooks, createChipLooks } from './look.ts';
+import { createLineWatches, type LineWatches } from './watches.ts';
+
+/** What the process keeps of one line, over all openings of it. */
+export interface KeptLine {
+  readonly watches: LineWatches;
+  /** Openings that were not closed. */
+  openings: number;
+  /** The onoff object of this use of the line, if nobody has unexported it since, or a new one. */
+  handle(use: 'in' | 'out', construct: () => OnoffGpio): Promise<OnoffGpio>;
+  /** Forgets the onoff objects, for a line that is given back. */
+  dropHandles(): void;
+  /** Runs `take` when no other taking of this line is under way: two would each make an onoff object. */
+  takeAlone<T>(take: () => Promise<T>): Promise<T>;
+}
+
+export interface KeptLines {
+  of(line: Pick<SysfsLine, 'number' | 'offset'>): KeptLine;
+  /** By number; undefined for one that was never opened. */
+  get(number: number): KeptLine | undefined;
+}
+
+/**
+ * onoff cannot close a line without unexporting it, so each line that was opened keeps one file descriptor until the
+ * process ends, and opening it again uses the same one. One more is kept for every time another program gave it back.
+ */
+export function createKeptLines(clock: Clock): KeptLines {
+  const lines = new Map<number, KeptLine>();
+  /** By the number of the chip's first line. */
+  const looksOf = new Map<number, ChipLooks>();
+
+  return {
+    of({ number, offset }) {
+      const known = lines.get(number);
+      if (known !== undefined) return known;
+      const looks = looksOf.get(number - offset) ?? createChipLooks(clock);
+      looksOf.set(number - offset, looks);
+      const made = createKeptLine(createLineWatches(number, looks));
+      lines.set(number, made);
+      return made;
+    },
+    get: (number) => lines.get(number),
+  };
+}
+
+function createKeptLine(watches: LineWatches): KeptLine {
+  const handles = new Map<'in' | 'out', OnoffGpio>();
+  let lastTaking: Promise<unknown> = Promise.resolve();
+  return {
+    watches,
+    openings: 0,
+    async handle(use, construct) {
+      const existing = handles.get(use);
+      if (existing !== undefined) {
+        try {
+          await existing.read();
+          return existing;
+        } catch {
+          // The line was unexported since: its files are others now, and a new handle says what is wrong.
+          handles.delete(use);
+        }
+      }
+      const handle = construct();
+      handles.set(use, handle);
+      return handle;
+    },
+    dropHandles: () => handles.clear(),
+    takeAlone(take) {
+      const taken = lastTaking.then(take);
+      lastTaking = taken.catch(() => undefined);
+      return taken;
+    },
+  };
+}

@@ -1,0 +1,218 @@
+import { errnoCode, HardwareError, systemFailure } from '../errors.ts';
+import { lineLabel } from '../lines.ts';
+import type { Clock, Level, LineRef } from '../ports.ts';
+import { cannotBe, DEBUG_LIST, isRefusal, lineHeld, notGivenOut } from './errors.ts';
+import type { ExportRecord } from './exports.ts';
+import { type ResolvedLine, resolveLine } from './resolve.ts';
+import type { SysfsFiles } from './sysfs.ts';
+
+/** The kernel's GPIO folder, and what is needed to take lines there. */
+export interface Sysfs {
+  /** `/sys/class/gpio` on a real machine. */
+  readonly root: string;
+  readonly files: SysfsFiles;
+  readonly clock: Clock;
+  readonly exports: ExportRecord;
+}
+
+type LineFile = 'value' | 'direction' | 'active_low' | 'edge';
+
+/** The folder of one line. Everything rejects with a HardwareError that names the line. */
+export interface SysfsLine {
+  readonly number: number;
+  readonly offset: number;
+  /** For errors. */
+  readonly text: string;
+  readonly details: Record<string, unknown>;
+  readonly folder: string;
+  /** `run`, with its error told as one of `what` could not be done. */
+  attempt<T>(what: string, run: () => T | Promise<T>): Promise<T>;
+  exists(): Promise<boolean>;
+  /** Content of one of its files, trimmed; undefined where the line has no such file. */
+  readOptional(file: LineFile): Promise<string | undefined>;
+  readValue(): Promise<Level>;
+  direction(): Promise<'in' | 'out' | undefined>;
+  writeFile(file: LineFile, value: string): Promise<void>;
+}
+
+/** Somewhat arbitrary: udev takes some 10 ms on a Raspberry Pi, a BMC that boots is slower. */
+const ACCESS_DEADLINE_MS = 1_000;
+const ACCESS_RETRY_MS = 10;
+
+/** Everything up to the point where onoff may be asked: the line is exported, accessible and raw. */
+export async function claimLine(sysfs: Sysfs, ref: LineRef): Promise<SysfsLine> {
+  await checkInterface(sysfs);
+  const resolved = await resolveLine(sysfs.root, sysfs.files, ref).catch((error: unknown) => {
+    if (error instanceof HardwareError) throw error;
+    throw systemFailure(error, 'GPIO_FAILED', `GPIO ${lineLabel(ref)} cannot be looked up`, {
+      line: lineLabel(ref),
+    });
+  });
+  const line = lineAt(sysfs, ref, resolved);
+  if (!(await line.exists())) await exportLine(sysfs, line);
+  await waitForAccess(sysfs, line, 'value');
+  await endInversion(sysfs, line);
+  return line;
+}
+
+export async function checkInterface({ root, files }: Sysfs): Promise<void> {
+  try {
+    await files.list(root);
+  } catch (error) {
+    throw systemFailure(
+      error,
+      'GPIO_UNAVAILABLE',
+      `${root} cannot be read: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well) and that a container sees it`,
+      { path: root },
+    );
+  }
+}
+
+/** `active_low` is sticky on an exported line, whoever set it. Clearing it moves no pin: it only ends the inversion. */
+export async function endInversion(sysfs: Sysfs, line: SysfsLine): Promise<void> {
+  if ((await line.readOptional('active_low')) !== '1') return;
+  await waitForAccess(sysfs, line, 'active_low');
+  await line.writeFile('active_low', '0');
+  if ((await line.readOptional('active_low')) !== '0') {
+    throw new HardwareError('GPIO_FAILED', `GPIO ${line.text} stays inverted (active_low)`, line.details);
+  }
+}
+
+function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: ResolvedLine): SysfsLine {
+  const text = lineLabel(ref);
+  const folder = `${root}/gpio${number}`;
+  const details = { line: text, chip, offset, number };
+
+  const attempt: SysfsLine['attempt'] = async (what, run) => {
+    try {
+      return await run();
+    } catch (error) {
+      throw error instanceof HardwareError ? error : cannotBe(error, text, what, details);
+    }
+  };
+  const readOptional: SysfsLine['readOptional'] = async (file) => {
+    try {
+      return (await files.read(`${folder}/${file}`)).trim();
+    } catch (error) {
+      if (errnoCode(error) === 'ENOENT') return undefined;
+      throw cannotBe(error, text, `read (${file})`, details);
+    }
+  };
+
+  return {
+    number,
+    offset,
+    text,
+    details,
+    folder,
+    attempt,
+    readOptional,
+    exists: async () => (await readOptional('value').catch(() => '')) !== undefined,
+    async readValue() {
+      const value = await attempt('read', () => files.read(`${folder}/value`));
+      return value.trim() === '1' ? 1 : 0;
+    },
+    async direction() {
+      const direction = await readOptional('direction');
+      return direction === 'in' || direction === 'out' ? direction : undefined;
+    },
+    async writeFile(file, value) {
+      await attempt(`set up (${file})`, () => files.write(`${folder}/${file}`, value));
+    },
+  };
+}
+
+/** Exports the line without touching its direction. onoff would export it too, but then configures what it has exported. */
+async function exportLine({ root, files, exports }: Sysfs, line: SysfsLine): Promise<void> {
+  const { number, text, details, folder } = line;
+  try {
+    await files.write(`${root}/export`, String(number));
+    await exports.add(number, await files.identity(folder).catch(() => ''));
+  } catch (error) {
+    const code = errnoCode(error);
+    if (code === 'EBUSY') {
+      // Another process of ours may have exported it since we looked.
+      if (await line.exists()) return;
+      throw lineHeld(error, text, await consumerOf(files, number), details);
+    }
+    // EINVAL: no such number. ENXIO: the firmware keeps the line for itself (gpio-reserved-ranges).
+    if (code === 'EINVAL' || code === 'ENXIO') throw notGivenOut(error, text, details);
+    if (code === 'ENOENT') {
+      throw systemFailure(
+        error,
+        'GPIO_UNAVAILABLE',
+        `there is no ${root}/export: check that the kernel has CONFIG_GPIO_SYSFS (from 6.17 on CONFIG_GPIO_SYSFS_LEGACY as well)`,
+        details,
+      );
+    }
+    if (isRefusal(error)) {
+      throw systemFailure(
+        error,
+        'GPIO_PERMISSION',
+        `no right to write ${root}/export for GPIO ${text}: run as root or join the group that owns it, and check that it is not mounted read-only`,
+        details,
+      );
+    }
+    throw cannotBe(error, text, 'exported', details);
+  }
+}
+
+/** Who holds a line, as far as the kernel tells us: "gpio-529 (name |consumer ) out hi". */
+async function consumerOf(files: SysfsFiles, number: number): Promise<string | undefined> {
+  try {
+    const list = await files.read(DEBUG_LIST);
+    return new RegExp(`^ *gpio-${number} +\\([^|]*\\|([^)]*)\\)`, 'm').exec(list)?.[1]?.trim() || undefined;
+  } catch {
+    // Only a hint for people, and only root may read it.
+    return undefined;
+  }
+}
+
+/**
+ * Waits until one of the line's files can be opened for writing: udev gives the rights some time after the export, and
+ * onoff itself would try 10,000 times without a pause. A line without that file, `value` excepted, needs no access to it.
+ */
+export async function waitForAccess(sysfs: Sysfs, line: SysfsLine, file: LineFile): Promise<void> {
+  const { files, clock } = sysfs;
+  const { text, details } = line;
+  const path = `${line.folder}/${file}`;
+  const deadlineMs = clock.nowMs() + ACCESS_DEADLINE_MS;
+  for (;;) {
+    try {
+      await files.tryOpen(path);
+      return;
+    } catch (error) {
+      const absent = errnoCode(error) === 'ENOENT';
+      if (absent && file !== 'value') return;
+      if (!absent && !isRefusal(error)) throw cannotBe(error, text, `opened (${file})`, details);
+      if (clock.nowMs() >= deadlineMs) {
+        throw absent
+          ? systemFailure(
+              error,
+              'GPIO_FAILED',
+              `GPIO ${text} was exported but ${path} did not appear: its driver exports lines under their names, which onoff cannot use`,
+              details,
+            )
+          : systemFailure(
+              error,
+              'GPIO_PERMISSION',
+              `no right to open ${path} for GPIO ${text}: run as root or check the udev rule for the group gpio`,
+              { ...details, path },
+            );
+      }
+    }
+    await pause(clock, ACCESS_RETRY_MS);
+  }
+}
+
+/** The line's folder, or what a handle of it had open, is not there any more: somebody gave the line back. */
+export function isGone(error: unknown): boolean {
+  const errno = error instanceof HardwareError ? error.details.errno : errnoCode(error);
+  return errno === 'ENODEV' || errno === 'ENOENT';
+}
+
+export function pause(clock: Clock, delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    clock.after(delayMs, resolve);
+  });
+}

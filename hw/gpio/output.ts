@@ -1,0 +1,152 @@
+import { errnoCode, HardwareError, systemFailure } from '../errors.ts';
+import type { Level, LineRef, OutputLine } from '../ports.ts';
+import { lineClosed, notFollowed, wordOf } from './errors.ts';
+import type { KeptLines } from './kept.ts';
+import type { OnoffGpio, OnoffGpioClass } from './library.ts';
+import { claimLine, isGone, pause, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
+import { readSeen } from './watches.ts';
+
+/** A filtered net (100 nF behind 1 kOhm) follows within 0.5 ms; the read-back gives it one second look. */
+const FOLLOW_MS = 1;
+
+/** A line as it was taken for driving. Another program may give it back any time, and it is taken anew then. */
+interface TakenOutput {
+  readonly line: SysfsLine;
+  /** Undefined where the line has no direction file. */
+  readonly direction: 'in' | 'out' | undefined;
+  /** None as long as nobody drives the line. */
+  handle: OnoffGpio | undefined;
+}
+
+export async function openOutput(
+  ref: LineRef,
+  sysfs: Sysfs,
+  lines: KeptLines,
+  Gpio: OnoffGpioClass,
+): Promise<OutputLine> {
+  let taken = await takeOutput(ref, sysfs, lines, Gpio);
+  const { line } = taken;
+  const kept = lines.of(line);
+
+  const retake = async (): Promise<void> => {
+    taken = await takeOutput(ref, sysfs, lines, Gpio);
+  };
+  /** `run`, and once more on the line taken anew where it was given back. */
+  const onTaken = async <T>(run: (now: TakenOutput) => Promise<T>): Promise<T> => {
+    try {
+      return await run(taken);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+    await kept.takeAlone(retake);
+    return run(taken);
+  };
+  const readLevel = () =>
+    readSeen(kept.watches, () => onTaken(async (now) => now.handle?.read() ?? now.line.readValue()));
+  const driveAndCheck = async (level: Level): Promise<void> => {
+    await line.attempt('driven', () => onTaken((now) => drive(now, level, sysfs, lines, Gpio)));
+    kept.watches.toldBy('looks');
+    const readBack = () => line.attempt('read back', readLevel);
+    if ((await readBack()) === level) return;
+    await pause(sysfs.clock, FOLLOW_MS);
+    if ((await readBack()) === level) return;
+    throw notFollowed(line.text, level, line.details);
+  };
+
+  kept.openings += 1;
+  let open = true;
+  const ensureOpen = () => {
+    if (!open) throw lineClosed(line.text, line.details);
+  };
+  // Writes go one after the other, so that each reads back its own level.
+  let lastWrite: Promise<unknown> = Promise.resolve();
+
+  return {
+    async read() {
+      ensureOpen();
+      return line.attempt('read', readLevel);
+    },
+
+    async write(level) {
+      ensureOpen();
+      const written = lastWrite.then(() => driveAndCheck(level));
+      lastWrite = written.catch(() => undefined);
+      return written;
+    },
+
+    async close() {
+      if (open) kept.openings -= 1;
+      open = false;
+    },
+  };
+}
+
+async function takeOutput(
+  ref: LineRef,
+  sysfs: Sysfs,
+  lines: KeptLines,
+  Gpio: OnoffGpioClass,
+): Promise<TakenOutput> {
+  const line = await claimLine(sysfs, ref);
+  const direction = await line.direction();
+  const present = await line.readValue();
+  if (direction === 'in') {
+    await waitForAccess(sysfs, line, 'direction');
+    return { line, direction, handle: undefined };
+  }
+  // Without a direction file the kernel does not let anyone change it: the first write tells. `reconfigureDirection: false`
+  // still sets the direction when it is not the wanted one: should someone turn the line into an input just now, 'high'
+  // or 'low' puts back what was there.
+  const handle = await line.attempt('taken for driving', () =>
+    lines
+      .of(line)
+      .handle('out', () => new Gpio(line.number, wordOf(present), 'none', { reconfigureDirection: false })),
+  );
+  if (direction !== undefined && (await line.direction()) !== 'out') {
+    throw new HardwareError(
+      'GPIO_FAILED',
+      `GPIO ${line.text} was turned into an input while it was opened: another program uses it`,
+      line.details,
+    );
+  }
+  return { line, direction, handle };
+}
+
+/** Drives the line, and makes it an output directly at `level` where it is none. */
+async function drive(
+  taken: TakenOutput,
+  level: Level,
+  sysfs: Sysfs,
+  lines: KeptLines,
+  Gpio: OnoffGpioClass,
+): Promise<void> {
+  const { line, direction } = taken;
+  if (taken.handle !== undefined) {
+    try {
+      await taken.handle.write(level);
+      return;
+    } catch (error) {
+      if (errnoCode(error) !== 'EPERM') throw error;
+      // The kernel's answer to a write on an input: someone else turned the line round, or ...
+      if (direction === undefined) {
+        throw systemFailure(
+          error,
+          'GPIO_FAILED',
+          `GPIO ${line.text} is an input that cannot be made an output`,
+          line.details,
+        );
+      }
+    }
+  }
+  // Before anything waits for files that do not come: with its folder the line is gone.
+  await sysfs.files.read(`${line.folder}/value`);
+  // A line that still watches for edges refuses to become an output (EIO).
+  if (((await line.readOptional('edge')) ?? 'none') !== 'none') await line.writeFile('edge', 'none');
+  await waitForAccess(sysfs, line, 'value');
+  const handle = await lines.of(line).handle('out', () => new Gpio(line.number, wordOf(level), 'none'));
+  taken.handle = handle;
+  // onoff passes over a direction that an exported line refuses; setting it once more tells why.
+  if (handle.direction() !== 'out') handle.setDirection(wordOf(level));
+  // A handle of an earlier opening sets nothing when it is taken again.
+  else if ((await handle.read()) !== level) await handle.write(level);
+}
