@@ -36,7 +36,7 @@ function plan(bench: Bench, drawn: readonly Stall[]) {
   };
 }
 
-const RUNS = { numRuns: 40 };
+const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
 // Far above what they take: the machine may be busy.
 vi.setConfig({ testTimeout: 120_000 });
 

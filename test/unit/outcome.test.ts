@@ -77,6 +77,94 @@ describe('power that could not be taken down is told as far as it is known', () 
   });
 });
 
+/** What `expectDone` throws. */
+function thrownBy(...args: Parameters<typeof expectDone>): PowerError {
+  try {
+    expectDone(...args);
+  } catch (error) {
+    return error as PowerError;
+  }
+  throw new Error(`${args[1]} is taken for done`);
+}
+
+describe('a job is done where it should end, and nowhere else', () => {
+  it('a request that was rejected is told with the reason', async () => {
+    const bench = createBench('reference', { faults: ['enable P5V stuck on'], initially: 'on' });
+    await bench.run(JOBS.off);
+    const result = await bench.run(JOBS.on);
+    expect(thrownBy(0, 'on', JOBS.on, result)).toMatchObject({
+      code: 'REQUEST_REJECTED',
+      message: `chassis 0: on rejected: ${result.answer?.reason}`,
+      details: { chassis: 0, state: 'failed' },
+    });
+  });
+
+  it('one that was rejected in a state where the job would end is not done either', async () => {
+    const bench = createBench('reference');
+    const result = await bench.run(JOBS.on);
+    const answer = { request: 'POWER_ON', outcome: 'rejected', reason: 'not now' } as const;
+    expect(thrownBy(0, 'on', JOBS.on, { ...result, answer }).message).toBe('chassis 0: on rejected: not now');
+  });
+
+  it.each([
+    ['waitOn', 'off', 'start'],
+    ['waitOff', 'pgood', 'stop'],
+  ] as const)('%s in a chassis that is %s says what to ask for first', async (job, state, verb) => {
+    const bench = createBench('reference', { initially: state === 'off' ? 'off' : 'on' });
+    const error = thrownBy(0, 'it', JOBS[job], await bench.run(JOBS[job]));
+    expect(error).toMatchObject({ code: 'REQUEST_REJECTED', details: { chassis: 0, state } });
+    expect(error.message).toBe(
+      `chassis 0: it has nothing to wait for: the chassis is ${state}, ask for ${verb} first`,
+    );
+  });
+
+  it('a power-on is not done with everything off, as a power-off is after an earlier failure', async () => {
+    const bench = createBench('reference', { faults: ['rail P12V never good'] });
+    await bench.run(JOBS.on);
+    const result = await bench.run(JOBS.waitOn);
+    expect(result.isFaultOfThisRun).toBe(false);
+    expect(thrownBy(0, 'on', JOBS.on, result).code).toBe('RAIL_FAULT');
+  });
+
+  it('a power-off that finds power that an earlier one left is a failure', async () => {
+    const bench = createBench('reference', { faults: ['good P1V8 stuck on'], initially: 'on' });
+    const { sequence } = await bench.run(JOBS.off);
+    const later = { state: 'failed', sequence, answer: null, isFaultOfThisRun: false } as const;
+    expect(thrownBy(0, 'off', JOBS.off, later).code).toBe('POWER_OFF_TIMEOUT');
+  });
+
+  it('one that ends elsewhere with everything off is not the power-off that was asked for', async () => {
+    const bench = createBench('reference');
+    const { sequence } = await bench.run(JOBS.off);
+    const unsure = { state: 'unknown', sequence, answer: null, isFaultOfThisRun: false } as const;
+    expect(thrownBy(0, 'off', JOBS.off, unsure).code).toBe('REQUEST_REJECTED');
+  });
+
+  it('a failure whose cause was lost with its record is told as one that is not known', async () => {
+    const bench = createBench('reference', {
+      faults: ['enable P5V stuck on', 'pgood stuck on'],
+      initially: 'on',
+    });
+    const { sequence } = await bench.run(JOBS.off);
+    const error = faultError(0, { ...sequence, fault: null });
+    expect(error.code).toBe('POWER_OFF_TIMEOUT');
+    expect(error.message).toBe(
+      `chassis 0: an earlier power sequence failed and its cause is not known${applied('rail P5V is enabled, pgood stands')}`,
+    );
+  });
+
+  it.each([
+    ['rail P1V8 never good', 'RAIL_FAULT'],
+    ['rail P3V3 droops at 120ms', 'RAIL_FAULT'],
+    ['pgood never', 'PGOOD_TIMEOUT'],
+    ['pgood glitch 50ms at 70ms', 'PGOOD_LOST'],
+    ['enable P5V stuck off', 'HARDWARE_FAULT'],
+  ])('a power-on with %s ends with %s', async (fault, code) => {
+    const bench = createBench(code === 'PGOOD_LOST' ? 'openpower' : 'reference', { faults: [fault] });
+    expect(thrownBy(0, 'on', JOBS.on, await bench.run(JOBS.on)).code).toBe(code);
+  });
+});
+
 describe('a power-off that could not look is no power-off', () => {
   it.each(['line pgood busy', 'line pgood read error', 'line rail P12V good read error', 'i2c vr_ddr nack'])(
     '%s',
