@@ -1,8 +1,8 @@
-import { FALLING, RISING, type State } from '../sequence/state.ts';
+import { hasTag, STATES, type State } from '../sequence/state.ts';
 import type { Job } from './runner.ts';
 
 /** A power-on also finishes what a killed power-off, or the handling of a fault, left behind. */
-const LEFT_BEHIND: readonly State[] = [...RISING, 'pgood', ...FALLING, 'fault'];
+const LEFT_BEHIND: readonly State[] = STATES.filter((state) => !hasTag(state, 'atRest'));
 
 /** What can be asked of a chassis. The first four are the stages that systemd runs as oneshots. */
 export const JOBS = {

@@ -1,4 +1,4 @@
-import type { Outcome, Request } from '../sequence/machine.ts';
+import type { Outcome, Request } from '../sequence/events.ts';
 import type { Fault, RailPhase, SignalRef, State } from '../sequence/state.ts';
 import type { Evidence } from './hardware.ts';
 

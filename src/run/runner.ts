@@ -1,29 +1,12 @@
 import { CodedError, errorText, wasReadBack } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError, type PowerErrorCode } from '../errors.ts';
-import { looksDue } from '../sequence/looks.ts';
-import {
-  type Answer,
-  type ChassisSnapshot,
-  type Drive,
-  type Outcome,
-  type Request,
-  type SequenceAction,
-  type SequenceEvent,
-  step,
-  takeUp,
-  viewOf,
-} from '../sequence/machine.ts';
+import { nextDeadlineMs, readingsDue } from '../sequence/deadlines.ts';
+import type { Answer, Drive, Outcome, Request, SequenceAction, SequenceEvent } from '../sequence/events.ts';
+import { type ChassisSnapshot, step, takeUp, viewOf } from '../sequence/machine.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../sequence/reconcile.ts';
-import {
-  FALLING,
-  nextDeadlineMs,
-  RISING,
-  railState,
-  type SequenceState,
-  type State,
-} from '../sequence/state.ts';
+import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Happening, Recorded, Recorder } from './record.ts';
@@ -78,11 +61,12 @@ export interface RunResult {
 }
 
 /** States in which something is still going on by itself. */
-const ACTIVE: readonly State[] = [...RISING, ...FALLING, 'fault'];
+function isActive(state: State): boolean {
+  return hasTag(state, 'rising') || hasTag(state, 'lowering');
+}
+
 /** A PMBus device acknowledges nothing while it stores its settings; most are done by then. */
 const ONCE_MORE_MS = 100;
-/** What a power-on finishes first when a killed process left it behind. */
-const UNFINISHED_DOWN: readonly State[] = [...FALLING, 'fault'];
 
 /**
  * Runs the machine on the hardware until the job is done: reads every line, takes up the state they show,
@@ -118,7 +102,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   record({ type: 'reconciled', state: taken.state, hint: hint?.state ?? null, ...observation });
 
   let snapshot: ChassisSnapshot = takeUp(plan, taken);
-  let { state, sequence, looks } = viewOf(snapshot);
+  let { state, sequence, readings } = viewOf(snapshot);
   let answer: Answer | null = null;
   let saveWarned = false;
   /** What could not be driven. */
@@ -156,7 +140,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       const before = { state, sequence };
       let entered = state;
       const next = step(snapshot, event);
-      ({ snapshot, state, sequence, looks } = next);
+      ({ snapshot, state, sequence, readings } = next);
       untold ??= [];
       const switched = recordLevels(plan, before.sequence, sequence, record);
       if (state !== before.state || next.actions.length > 0) save();
@@ -181,7 +165,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
         }
         pending.push(...followUps);
         // Power that is coming up comes no further once a line failed; power goes down all the same.
-        if (RISING.includes(state) && failed) break;
+        if (hasTag(state, 'rising') && failed) break;
       }
       tell();
     }
@@ -218,7 +202,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
 
   /** Looks at what woke the run, and at what a time that is over has to be judged by; pgood first. */
   const lookAround = (): void => {
-    const due = new Set([...woken, ...looksDue(plan, state, sequence, looks)]);
+    const due = new Set([...woken, ...readingsDue(plan, state, sequence, readings)]);
     for (const source of [null, ...due]) if (due.has(source) && !looking.has(source)) look(source);
   };
 
@@ -270,7 +254,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
       await noticeStall();
       if (signal?.aborted && !heard) {
         heard = true;
-        if (RISING.includes(state)) await withdraw();
+        if (hasTag(state, 'rising')) await withdraw();
         else if (!done())
           record({ type: 'warning', message: `${told(signal, state)}: power goes down first; ${AGAIN}` });
       }
@@ -289,7 +273,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
         continue;
       }
       if (deadlineMs === null && looking.size === 0 && !(job.watches && state === 'pgood')) {
-        if (!ACTIVE.includes(state)) return;
+        if (!isActive(state)) return;
         throw ended('INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
       }
       await rest(deadlineMs);
@@ -330,7 +314,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     if (job.goesOnFrom.includes(state)) {
       // Taken up is not acted on: the first TICK lets a state that was left behind go on.
       await handle({ type: 'TICK', atMs: clock.nowMs() });
-      await goOn(() => !UNFINISHED_DOWN.includes(state) && steady(state, sequence));
+      await goOn(() => !hasTag(state, 'lowering') && steady(state, sequence));
       // What broke while nobody watched is this run's result: the next power-on starts afresh.
       if (state === 'failed' && taken.state !== 'failed') return await finish();
     } else if (request === null) return await finish();
@@ -345,8 +329,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     }
     if (outcome() !== 'rejected') {
       // A request that changed nothing leaves it to the next TICK to go on with what it found.
-      if (outcome() === 'unchanged' && ACTIVE.includes(state))
-        await handle({ type: 'TICK', atMs: clock.nowMs() });
+      if (outcome() === 'unchanged' && isActive(state)) await handle({ type: 'TICK', atMs: clock.nowMs() });
       await goOn(isDone);
       const deserves = undriven.length > 0 && undriven.every(isUnacknowledged);
       if (request === 'POWER_OFF' && state === 'failed' && deserves) await onceMore();

@@ -1,4 +1,4 @@
-import type { Plan } from './plan.ts';
+import type { Plan, RailPlan } from './plan.ts';
 import type { Hint, Observation, RailState, SequenceState, SignalRef, State } from './state.ts';
 
 /**
@@ -33,7 +33,7 @@ function isDenied(plan: Plan, { rails, unread }: Observation): boolean {
 
 function railOf(
   observed: Pick<RailState, 'enabled' | 'enableDoubt' | 'good' | 'goodUnread'>,
-  times: { settleMs: number; onTimeoutMs: number; offTimeoutMs: number },
+  times: Pick<RailPlan, 'onTimeoutMs' | 'offTimeoutMs'>,
   hinted: RailState | undefined,
   settled: boolean,
   nowMs: number,

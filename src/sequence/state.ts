@@ -1,105 +1,133 @@
-import type { Plan, RailPlan } from './plan.ts';
-
-export const STATES = [
-  'unknown',
-  'off',
-  'opPowerStart',
-  'opWaitPowerOn',
-  'pgood',
-  'opPowerStop',
-  'opWaitPowerOff',
-  'fault',
-  'failed',
-] as const;
-export type State = (typeof STATES)[number];
-
-/** Power is coming up. */
-export const RISING: readonly State[] = ['opPowerStart', 'opWaitPowerOn'];
-/** Power is going down because somebody asked for it. */
-export const FALLING: readonly State[] = ['opPowerStop', 'opWaitPowerOff'];
+import * as v from 'valibot';
 
 /**
- * Where a rail is: `rising` from its enable until it has been good for its settle time, `falling` from
- * its disable until it is no longer good, `stuck` when it would not go down or could not be switched.
+ * What the sequence knows and keeps, as schema and type in one: what another process of this boot left in a snapshot is
+ * checked by the schemas that the types come from.
  */
-export type RailPhase = 'down' | 'rising' | 'up' | 'falling' | 'stuck';
 
-/**
- * Why an enable is taken for asserted: it could not be read when the lines were, or switching it off failed and
- * nothing was read back.
- */
-export type EnableDoubt = 'unread' | 'undriven';
+/** What a state is like, for whoever has to know no more of it. */
+export type StateTag =
+  /** Power is coming up. */
+  | 'rising'
+  /** Power is going down because somebody asked for it. */
+  | 'falling'
+  /** Power is being taken down, on request or after a fault. */
+  | 'lowering'
+  /** Nothing is driven and nothing is waited for. */
+  | 'atRest';
 
-export interface RailState {
-  readonly phase: RailPhase;
-  readonly enabled: boolean;
-  /** What an `enabled` that is true rests on where it is no level that was read; null where it is. */
-  readonly enableDoubt: EnableDoubt | null;
-  readonly good: boolean;
-  /** No signal says that `good` is so: it could not be read since, or the rail has none. */
-  readonly goodUnread: boolean;
-  /** When `good` last changed. */
-  readonly sinceMs: number;
-  /** Rising: latest time for good. Falling: latest time for no longer good. Else null. */
-  readonly deadlineMs: number | null;
+/** Every state of the chart, with its tags. */
+export const STATE_TAGS = {
+  unknown: ['atRest'],
+  off: ['atRest'],
+  opPowerStart: ['rising'],
+  opWaitPowerOn: ['rising'],
+  pgood: [],
+  opPowerStop: ['falling', 'lowering'],
+  opWaitPowerOff: ['falling', 'lowering'],
+  fault: ['lowering'],
+  failed: ['atRest'],
+} as const satisfies Record<string, readonly StateTag[]>;
+
+export type State = keyof typeof STATE_TAGS;
+
+export const STATES = Object.keys(STATE_TAGS) as readonly State[];
+
+export function hasTag(state: State, tag: StateTag): boolean {
+  return (STATE_TAGS[state] as readonly StateTag[]).includes(tag);
 }
+
+export const RISING = STATES.filter((state) => hasTag(state, 'rising'));
+export const FALLING = STATES.filter((state) => hasTag(state, 'falling'));
+
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+
+/** On the monotonic clock. */
+const moment = v.pipe(v.number(), v.finite());
+const momentOrNull = v.nullable(moment);
+
+const railSchema = v.object({
+  /**
+   * `rising` from the enable until the rail has been good for its settle time, `falling` from the disable until it is no
+   * longer good, `stuck` when it would not go down or could not be switched.
+   */
+  phase: v.picklist(['down', 'rising', 'up', 'falling', 'stuck']),
+  enabled: v.boolean(),
+  /**
+   * What an `enabled` that is true rests on where it is no level that was read: the enable could not be read when the
+   * lines were, or switching it off failed and nothing was read back. Null where it was read.
+   */
+  enableDoubt: v.nullable(v.picklist(['unread', 'undriven'])),
+  good: v.boolean(),
+  /** No signal says that `good` is so: it could not be read since, or the rail has none. */
+  goodUnread: v.boolean(),
+  /** When `good` last changed. */
+  sinceMs: moment,
+  /** Rising: latest time for good. Falling: latest time for no longer good. Else null. */
+  deadlineMs: momentOrNull,
+});
+export type RailState = DeepReadonly<v.InferOutput<typeof railSchema>>;
+export type RailPhase = RailState['phase'];
+export type EnableDoubt = NonNullable<RailState['enableDoubt']>;
 
 /** The chassis power good signal. */
-export interface PgoodState {
+const pgoodSchema = v.object({
   /** Level last read. */
-  readonly level: boolean;
+  level: v.boolean(),
   /** Level that has stood for the board's `deglitchMs`. */
-  readonly good: boolean;
+  good: v.boolean(),
   /** `level` is the one of before: it could not be read since. */
-  readonly unread: boolean;
+  unread: v.boolean(),
   /** When `level` last changed. */
-  readonly sinceMs: number;
-}
+  sinceMs: moment,
+});
 
-export type FaultKind =
-  /** A rail was not good in time. */
-  | 'railTimeout'
-  /** A rail that was good dropped. */
-  | 'railLost'
-  /** A rail delivers though its enable is off. */
-  | 'railStray'
-  | 'pgoodTimeout'
-  | 'pgoodLost'
-  | 'powerOffTimeout'
-  /** A line or a device could not be driven or read. */
-  | 'hardware';
-
-export interface Fault {
-  readonly kind: FaultKind;
+const faultSchema = v.object({
+  kind: v.picklist([
+    // A rail was not good in time.
+    'railTimeout',
+    // A rail that was good dropped.
+    'railLost',
+    // A rail delivers though its enable is off.
+    'railStray',
+    'pgoodTimeout',
+    'pgoodLost',
+    'powerOffTimeout',
+    // A line or a device could not be driven or read.
+    'hardware',
+  ]),
   /** The rail at fault, null when it cannot be told. */
-  readonly rail: string | null;
-  readonly state: State;
-  readonly atMs: number;
+  rail: v.nullable(v.string()),
+  state: v.picklist(STATES),
+  atMs: moment,
   /** One clause for people: "rail P1V8 was not good within 100 ms". */
-  readonly reason: string;
+  reason: v.string(),
   /** Code of the error underneath a `hardware` fault. */
-  readonly errorCode: string | null;
-}
+  errorCode: v.nullable(v.string()),
+});
+export type Fault = DeepReadonly<v.InferOutput<typeof faultSchema>>;
+export type FaultKind = Fault['kind'];
 
-/** Everything about the sequence that changes and outlives the process. Times are on the monotonic clock. */
-export interface SequenceState {
-  readonly nowMs: number;
-  readonly rails: Readonly<Record<string, RailState>>;
-  readonly pgood: PgoodState;
+/** Everything about the sequence that changes and outlives the process. */
+export const sequenceSchema = v.object({
+  nowMs: moment,
+  rails: v.record(v.string(), railSchema),
+  pgood: pgoodSchema,
   /** Resets that are asserted. */
-  readonly resetsAsserted: Readonly<Record<string, boolean>>;
+  resetsAsserted: v.record(v.string(), v.boolean()),
   /** Latest end of opWaitPowerOn, opWaitPowerOff and, once all enables are off, of fault. */
-  readonly stageDeadlineMs: number | null;
+  stageDeadlineMs: momentOrNull,
   /** When all rails and pgood were first good together in opWaitPowerOn. */
-  readonly readyMs: number | null;
+  readyMs: momentOrNull,
   /** When the power was last seen to be off after it had been on. */
-  readonly offSinceMs: number | null;
+  offSinceMs: momentOrNull,
   /** The enables changed and the latch was not pulsed since. */
-  readonly latchPending: boolean;
-  readonly fault: Fault | null;
+  latchPending: v.boolean(),
+  fault: v.nullable(faultSchema),
   /** What in the hardware contradicts itself, where that keeps the state unknown. */
-  readonly contradictions: readonly string[];
-}
+  contradictions: v.array(v.string()),
+});
+export type SequenceState = DeepReadonly<v.InferOutput<typeof sequenceSchema>>;
 
 /** What reading every line of a chassis found, active level already applied. */
 export interface Observation {
@@ -129,32 +157,9 @@ export function railState(sequence: SequenceState, name: string): RailState {
   return state;
 }
 
-/**
- * Rails whose enable may be driven off now, of those that were not `driven` yet: whatever needs them was, and is down or
- * beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go; only the fall of
- * what needs it is not waited for. A running chassis that lost its power is switched off all at once, in reverse
- * order: what failed feeds a short, and what hangs on it is falling already.
- */
-export function railsToDisable(plan: Plan, sequence: SequenceState, driven: readonly string[]): RailPlan[] {
-  const atOnce = sequence.fault?.state === 'pgood';
-  const isGone = (name: string) => ['down', 'stuck'].includes(railState(sequence, name).phase);
-  return plan.rails
-    .filter(({ name, neededBy }) => {
-      if (driven.includes(name)) return false;
-      const { enabled } = railState(sequence, name);
-      return atOnce || neededBy.every((other) => driven.includes(other) && (!enabled || isGone(other)));
-    })
-    .reverse();
-}
-
 /** True when no rail is left that could still be disabled, now or later. */
 export function loweringDone(sequence: SequenceState): boolean {
   return Object.values(sequence.rails).every(({ enabled, phase }) => !enabled || phase === 'stuck');
-}
-
-/** Before this time no rail is enabled. */
-export function holdUntilMs(plan: Plan, sequence: SequenceState): number {
-  return sequence.offSinceMs === null ? Number.NEGATIVE_INFINITY : sequence.offSinceMs + plan.minOffMs;
 }
 
 export function allUp(sequence: SequenceState): boolean {
@@ -180,37 +185,10 @@ export function fallen(sequence: SequenceState): boolean {
   return loweringDone(sequence) && Object.values(sequence.rails).every(({ phase }) => phase !== 'falling');
 }
 
-/** The first reset of the plan whose release time has come, null when there is none. */
-export function resetDue(plan: Plan, { readyMs, resetsAsserted, nowMs }: SequenceState): string | null {
-  if (readyMs === null) return null;
-  const due = plan.resets.find(
-    ({ name, releaseDelayMs }) => resetsAsserted[name] && nowMs >= readyMs + releaseDelayMs,
-  );
-  return due?.name ?? null;
-}
-
-/**
- * The next time at which the sequence changes though nothing else happens, or null. A runner sends TICK
- * then.
- */
-export function nextDeadlineMs(plan: Plan, state: State, sequence: SequenceState): number | null {
-  if (state === 'off' || state === 'failed' || state === 'unknown') return null;
-  const times: number[] = [holdUntilMs(plan, sequence)];
-  for (const rail of plan.rails) {
-    const { phase, good, sinceMs, deadlineMs } = railState(sequence, rail.name);
-    if (phase === 'rising' && good) times.push(sinceMs + rail.settleMs);
-    else if (phase === 'up' && !good) times.push(sinceMs + plan.pgood.deglitchMs);
-    else if (deadlineMs !== null) times.push(deadlineMs);
-  }
-  if (sequence.pgood.level !== sequence.pgood.good) {
-    times.push(sequence.pgood.sinceMs + plan.pgood.deglitchMs);
-  }
-  if (sequence.stageDeadlineMs !== null) times.push(sequence.stageDeadlineMs);
-  if (sequence.readyMs !== null) {
-    for (const { name, releaseDelayMs } of plan.resets) {
-      if (sequence.resetsAsserted[name]) times.push(sequence.readyMs + releaseDelayMs);
-    }
-  }
-  const future = times.filter((time) => time > sequence.nowMs);
-  return future.length === 0 ? null : Math.min(...future);
+/** Signals with the level `good`: rails by their names, and null for pgood. */
+export function signalsAt({ rails, pgood }: SequenceState, good: boolean): (string | null)[] {
+  return [
+    ...Object.entries(rails).flatMap(([name, rail]) => (rail.good === good ? [name] : [])),
+    ...(pgood.level === good ? [null] : []),
+  ];
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../../hw/ports.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
 import { LOOK_MS, STALL_MS } from '../run/standstill.ts';
-import { BEGUN_ANEW } from '../sequence/looks.ts';
+import { BEGUN_ANEW } from '../sequence/readings.ts';
 
 /**
  * Calls `changed` when pgood has had another level for the board's de-glitch time, and still has it when it is read after

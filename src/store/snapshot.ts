@@ -4,7 +4,7 @@ import { errnoCode, errorText } from '../../hw/errors.ts';
 import { fileProblem, readRegularFile } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { Plan } from '../sequence/plan.ts';
-import { type Hint, type SequenceState, STATES, type State } from '../sequence/state.ts';
+import { type Hint, type SequenceState, STATES, type State, sequenceSchema } from '../sequence/state.ts';
 import { remove, writeDurably } from './durable.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
@@ -24,53 +24,12 @@ export interface SnapshotStore {
   save(state: State, sequence: SequenceState): string | null;
 }
 
-const moment = v.pipe(v.number(), v.finite());
-const time = v.nullable(moment);
 const snapshotSchema = v.object({
   schema: v.literal(SCHEMA_VERSION),
   bootId: v.string(),
   boardHash: v.string(),
   state: v.picklist(STATES),
-  sequence: v.object({
-    nowMs: moment,
-    rails: v.record(
-      v.string(),
-      v.object({
-        phase: v.picklist(['down', 'rising', 'up', 'falling', 'stuck']),
-        enabled: v.boolean(),
-        enableDoubt: v.nullable(v.picklist(['unread', 'undriven'])),
-        good: v.boolean(),
-        goodUnread: v.boolean(),
-        sinceMs: moment,
-        deadlineMs: time,
-      }),
-    ),
-    pgood: v.object({ level: v.boolean(), good: v.boolean(), unread: v.boolean(), sinceMs: moment }),
-    resetsAsserted: v.record(v.string(), v.boolean()),
-    stageDeadlineMs: time,
-    readyMs: time,
-    offSinceMs: time,
-    latchPending: v.boolean(),
-    fault: v.nullable(
-      v.object({
-        kind: v.picklist([
-          'railTimeout',
-          'railLost',
-          'railStray',
-          'pgoodTimeout',
-          'pgoodLost',
-          'powerOffTimeout',
-          'hardware',
-        ]),
-        rail: v.nullable(v.string()),
-        state: v.picklist(STATES),
-        atMs: moment,
-        reason: v.string(),
-        errorCode: v.nullable(v.string()),
-      }),
-    ),
-    contradictions: v.array(v.string()),
-  }),
+  sequence: sequenceSchema,
 });
 
 export interface SnapshotIdentity {

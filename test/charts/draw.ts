@@ -1,4 +1,5 @@
 import {
+  CHARACTER_WIDTH,
   FONT_SIZE,
   type Layout,
   LINE_HEIGHT,
@@ -52,7 +53,7 @@ export function drawSvg(title: string, { width, height, states, dots, arrows }: 
 
 function drawState({ state, isRegion, isRoot, lines, x, y, width, height }: PlacedState): string {
   const looks = isRoot ? 'root' : isRegion ? 'region' : state.states.length > 0 ? 'outer' : 'state';
-  const tags = state.tags.map((tag) => `  #${escapeXml(tag)}`).join('');
+  const tags = state.tags.map((tag) => `#${escapeXml(tag)}`).join(' ');
   const kind = state.kind === 'history' ? ' (history)' : '';
   const ruleY = y + PADDING + LINE_HEIGHT + 2;
   return [
@@ -60,7 +61,7 @@ function drawState({ state, isRegion, isRoot, lines, x, y, width, height }: Plac
     ...(state.kind === 'final'
       ? [`<rect class="final" x="${x + 3}" y="${y + 3}" width="${width - 6}" height="${height - 6}" rx="6"/>`]
       : []),
-    `<text x="${x + PADDING}" y="${y + PADDING + FONT_SIZE}"><tspan class="name">${escapeXml(state.name + kind)}</tspan><tspan class="tag">${tags}</tspan></text>`,
+    `<text x="${x + PADDING}" y="${y + PADDING + FONT_SIZE}"><tspan class="name">${escapeXml(state.name + kind)}</tspan>${tags === '' ? '' : `<tspan class="tag" dx="${CHARACTER_WIDTH * 2}">${tags}</tspan>`}</text>`,
     ...(lines.length > 0
       ? [`<line class="rule" x1="${x}" x2="${x + width}" y1="${ruleY}" y2="${ruleY}"/>`]
       : []),

@@ -4,7 +4,7 @@ import { type Chart, type ChartState, type ChartTransition, labelOf } from './de
 /** Of a monospaced font, so that the size of a text is known without a font: 0.6 of its height, and no browser differs much. */
 export const FONT_SIZE = 12;
 export const LINE_HEIGHT = 16;
-const CHARACTER_WIDTH = FONT_SIZE * 0.61;
+export const CHARACTER_WIDTH = FONT_SIZE * 0.61;
 export const PADDING = 10;
 const INITIAL_SIZE = 10;
 /** A longer line is broken: the states would be driven apart by what is written between them. */
@@ -60,6 +60,17 @@ const OPTIONS = {
 
 /** Places states, arrows and labels. The same chart always comes out the same. */
 export async function layOut(chart: Chart): Promise<Layout> {
+  const layout = await layOutOnce(chart, {});
+  // A state with others inside comes out as wide as those; what its own text needs beside that is known only now.
+  const missing = layout.states.map(({ state, lines, width }) => {
+    const needed = sizeOf([titleOf(state), ...lines]).width + 2 * PADDING;
+    return [state.id, Math.max(0, needed - width)] as const;
+  });
+  return missing.every(([, width]) => width === 0) ? layout : layOutOnce(chart, Object.fromEntries(missing));
+}
+
+/** @param missing what is added to the right of what is inside a state, by the state's id */
+async function layOutOnce(chart: Chart, missing: Readonly<Record<string, number>>): Promise<Layout> {
   const nodes = new Map<string, PlacedState>();
   const own = new Map<string, string[]>();
   for (const each of chart.transitions) {
@@ -101,9 +112,7 @@ export async function layOut(chart: Chart): Promise<Layout> {
       children,
       layoutOptions: {
         ...OPTIONS,
-        'elk.padding': `[top=${height + 2 * PADDING + 6},left=18,bottom=18,right=18]`,
-        'elk.nodeSize.constraints': 'MINIMUM_SIZE',
-        'elk.nodeSize.minimum': `(${width + 2 * PADDING}, 0)`,
+        'elk.padding': `[top=${height + 2 * PADDING + 6},left=18,bottom=18,right=${18 + (missing[state.id] ?? 0)}]`,
       },
     };
   };
@@ -156,9 +165,9 @@ function arrowsOf(
   return arrows;
 }
 
-export function titleOf({ name, kind, tags }: ChartState): string {
+function titleOf({ name, kind, tags }: ChartState): string {
   const kindText = kind === 'final' || kind === 'history' ? ` (${kind})` : '';
-  return [name + kindText, ...tags.map((tag) => `#${tag}`)].join('  ');
+  return [name + kindText, tags.map((tag) => `#${tag}`).join(' ')].join('  ');
 }
 
 function linesIn({ entry, exit, invokes }: ChartState, own: readonly string[]): string[] {

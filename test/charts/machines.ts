@@ -1,7 +1,9 @@
 import type { AnyStateMachine } from 'xstate';
-import { chassisMachine } from '../../src/sequence/machine.ts';
+import { chassisMachine } from '../../src/sequence/chart.ts';
+import { residentChart } from '../../src/service/resident-chart.ts';
 
 /** Every machine of the program, by the name of its files in docs/charts. */
 export const MACHINES: Readonly<Record<string, AnyStateMachine>> = {
   sequence: chassisMachine,
+  resident: residentChart,
 };

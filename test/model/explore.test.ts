@@ -1,15 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { looksDue } from '../../src/sequence/looks.ts';
-import {
-  type ChassisSnapshot,
-  type SequenceEvent,
-  step,
-  takeUp,
-  viewOf,
-} from '../../src/sequence/machine.ts';
+import { nextDeadlineMs, readingsDue } from '../../src/sequence/deadlines.ts';
+import type { SequenceEvent } from '../../src/sequence/events.ts';
+import { type ChassisSnapshot, step, takeUp, viewOf } from '../../src/sequence/machine.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
-import { nextDeadlineMs, railState, STATES, type State } from '../../src/sequence/state.ts';
+import { railState, STATES, type State } from '../../src/sequence/state.ts';
 
 /**
  * Every state that the machine can get into with a small chassis, whatever the hardware does: signals come,
@@ -70,7 +65,7 @@ function textOf(trail: Trail): string {
 /** Two nodes with the same key behave the same from here on: times count only as distances from now. */
 function keyOf({ snapshot, pins }: Node): string {
   const { state, sequence } = viewOf(snapshot);
-  const { plan, nowMs, rails, pgood, fault, looks, ...context } = snapshot.context;
+  const { plan, nowMs, rails, pgood, fault, readings, ...context } = snapshot.context;
   // No time of these plans is longer than 3 ms: what was longer ago counts no more.
   const ago = (timeMs: number | null) => (timeMs === null ? null : Math.max(-3, timeMs - nowMs));
   return JSON.stringify([
@@ -85,20 +80,20 @@ function keyOf({ snapshot, pins }: Node): string {
     // Where it came decides how the power is lowered; what else it says decides nothing.
     fault?.state === 'pgood' ? 'loss' : fault !== null,
     // When a signal was read counts only against times that are over: of those, what is due tells.
-    looksDue(plan, state, sequence, looks),
-    [looks.check?.left, LOWERING.includes(state) ? [...looks.driven].sort() : 0],
+    readingsDue(plan, state, sequence, readings),
+    [readings.check?.left, LOWERING.includes(state) ? [...readings.driven].sort() : 0],
     [context.resetsAsserted, ago(context.stageDeadlineMs), ago(context.readyMs), context.latchPending],
     pins,
   ]);
 }
 
 function eventsFrom(plan: Plan, { snapshot }: Node): SequenceEvent[] {
-  const { state, sequence, looks } = viewOf(snapshot);
+  const { state, sequence, readings } = viewOf(snapshot);
   const nowMs = sequence.nowMs;
   // Levels change between ticks; one millisecond is the grain of every time in these plans.
   const atMs = nowMs;
   const deadlineMs = nextDeadlineMs(plan, state, sequence);
-  const due = looksDue(plan, state, sequence, looks);
+  const due = readingsDue(plan, state, sequence, readings);
   const level = (source: string | null, isOther: boolean): SequenceEvent => {
     const times = { askedMs: nowMs, atMs };
     if (source === null) return { type: 'PGOOD_LEVEL', good: sequence.pgood.level !== isOther, ...times };
@@ -262,7 +257,7 @@ function follow(
         if (on) say(`${name} is not off at once after a loss`);
     }
     const waits = nextDeadlineMs(plan, state, sequence) !== null || pending.length > 0;
-    if (GOING.includes(state) && !waits && looksDue(plan, state, sequence, next.looks).length === 0) {
+    if (GOING.includes(state) && !waits && readingsDue(plan, state, sequence, next.readings).length === 0) {
       say(`${state} waits without a deadline`);
     }
     if (state === 'failed' && sequence.fault === null) say('failed without a fault');
@@ -308,10 +303,10 @@ describe('left alone, every state comes to rest', () => {
           atMs: 1001,
         }).snapshot;
         for (let ticks = 0; ; ticks += 1) {
-          const { state, sequence, looks } = viewOf(snapshot);
+          const { state, sequence, readings } = viewOf(snapshot);
           const { nowMs } = sequence;
           expect(ticks).toBeLessThan(100);
-          const [source] = looksDue(plan, state, sequence, looks);
+          const [source] = readingsDue(plan, state, sequence, readings);
           const times = { askedMs: nowMs, atMs: nowMs };
           if (source === null) {
             snapshot = step(snapshot, { type: 'PGOOD_LEVEL', good: sequence.pgood.level, ...times }).snapshot;

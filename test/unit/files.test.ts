@@ -22,7 +22,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { loadBoard } from '../../src/board/load.ts';
 import { JOBS } from '../../src/run/jobs.ts';
-import { holdUntilMs, nextDeadlineMs } from '../../src/sequence/state.ts';
+import { holdUntilMs, nextDeadlineMs } from '../../src/sequence/deadlines.ts';
+import { type SequenceState, STATES, sequenceSchema } from '../../src/sequence/state.ts';
 import { createLastingFile, lastingPath, NOTHING_LASTING } from '../../src/store/lasting.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { clearOnMarker, hasOnMarker, setOnMarker } from '../../src/store/on-marker.ts';
@@ -152,7 +153,64 @@ describe.each(Object.keys(FILES))('%s never hangs and is never written through:'
   });
 });
 
+/** Anything that a schema of valibot takes, with times until `nowMs`. */
+function arbitraryOf(schema: unknown, nowMs: number): fc.Arbitrary<unknown> {
+  const { type, entries, options, wrapped, item } = schema as {
+    type: string;
+    entries: Record<string, unknown>;
+    options: readonly string[];
+    wrapped: unknown;
+    item: unknown;
+  };
+  switch (type) {
+    case 'object':
+      return fc.record(
+        Object.fromEntries(Object.entries(entries).map(([key, each]) => [key, arbitraryOf(each, nowMs)])),
+      );
+    case 'nullable':
+      return fc.option(arbitraryOf(wrapped, nowMs));
+    case 'array':
+      return fc.array(arbitraryOf(item, nowMs), { maxLength: 3 });
+    case 'picklist':
+      return fc.constantFrom(...options);
+    case 'number':
+      return fc.integer({ min: 0, max: nowMs });
+    case 'boolean':
+      return fc.boolean();
+    case 'string':
+      return fc.string();
+    default:
+      throw new TypeError(`no arbitrary for ${type}`);
+  }
+}
+
 describe('a state file', () => {
+  it('of every state, rail phase, doubt and kind of fault that there is, is believed as it was written', async () => {
+    const { plan } = createBench('reference');
+    const clock = createVirtualClock();
+    await clock.advance(1_000_000);
+    const nowMs = clock.nowMs();
+    const store = createSnapshotFile(dir, 0, { bootId: 'boot', boardHash: 'hash', plan, clock });
+    const { rails, resetsAsserted, ...entries } = sequenceSchema.entries;
+    const named = (value: unknown, names: readonly { readonly name: string }[]) =>
+      fc.record(Object.fromEntries(names.map(({ name }) => [name, arbitraryOf(value, nowMs)])));
+    const sequences = fc.record({
+      ...Object.fromEntries(Object.entries(entries).map(([key, each]) => [key, arbitraryOf(each, nowMs)])),
+      rails: named(rails.value, plan.rails),
+      resetsAsserted: named(resetsAsserted.value, plan.resets),
+    }) as fc.Arbitrary<unknown> as fc.Arbitrary<SequenceState>;
+    const faults = new Set<string>();
+    fc.assert(
+      fc.property(fc.constantFrom(...STATES), sequences, (state, sequence) => {
+        expect(store.save(state, sequence)).toBeNull();
+        expect(store.load()).toEqual({ hint: { state, sequence }, warning: null });
+        if (sequence.fault !== null) faults.add(sequence.fault.kind);
+      }),
+      { numRuns: 300 },
+    );
+    expect(faults.size).toBe(sequenceSchema.entries.fault.wrapped.entries.kind.options.length);
+  });
+
   it('of any bytes is set aside or believed, and never an error', () => {
     const { plan } = createBench('reference');
     const clock = createManualClock();

@@ -1,16 +1,22 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { looksDue } from '../../src/sequence/looks.ts';
-import {
-  chassisMachine,
-  type Outcome,
-  type SequenceEvent,
-  step,
-  takeUp,
-  viewOf,
-} from '../../src/sequence/machine.ts';
+import { chassisMachine } from '../../src/sequence/chart.ts';
+import { readingsDue } from '../../src/sequence/deadlines.ts';
+import type { Outcome, SequenceEvent } from '../../src/sequence/events.ts';
+import { faultOf, hasFault } from '../../src/sequence/faults.ts';
+import { step, takeUp, viewOf } from '../../src/sequence/machine.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
-import { type Observation, railState, STATES, type State } from '../../src/sequence/state.ts';
+import {
+  hasTag,
+  type Observation,
+  railState,
+  STATE_TAGS,
+  STATES,
+  type State,
+  type StateTag,
+} from '../../src/sequence/state.ts';
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 };
@@ -79,8 +85,8 @@ function bench(plan: Plan, start: { observation?: Observation; state?: State } =
     },
     /** Signals that the machine wants to have read. */
     due: () => {
-      const { state, sequence, looks } = viewOf(snapshot);
-      return looksDue(plan, state, sequence, looks);
+      const { state, sequence, readings } = viewOf(snapshot);
+      return readingsDue(plan, state, sequence, readings);
     },
     look(source: string | null, good: boolean, atMs: number = snapshot.context.nowMs) {
       const times = { askedMs: atMs, atMs };
@@ -735,6 +741,43 @@ describe('the machine as it is written', () => {
       }
     }
     expect(new Set(nodes.flatMap(({ ownEvents }) => ownEvents))).toEqual(new Set(EVENTS));
+  });
+
+  it('has tags in place of lists of states', () => {
+    const tagged = (tag: StateTag) => STATES.filter((state) => hasTag(state, tag));
+    expect(tagged('rising')).toEqual(['opPowerStart', 'opWaitPowerOn']);
+    expect(tagged('falling')).toEqual(['opPowerStop', 'opWaitPowerOff']);
+    expect(tagged('lowering')).toEqual(['opPowerStop', 'opWaitPowerOff', 'fault']);
+    expect(tagged('atRest')).toEqual(['unknown', 'off', 'failed']);
+    for (const state of STATES) expect(chassisMachine.states[state].tags).toEqual(STATE_TAGS[state]);
+  });
+
+  it('judges a settle, de-glitch, release or hold time in one place', () => {
+    const room = join(import.meta.dirname, '..', '..', 'src', 'sequence');
+    const judging = readdirSync(room).filter((file) =>
+      /(?<!readonly )\b(settleMs(?! > 0)|deglitchMs|releaseDelayMs|minOffMs)\b/.test(
+        readFileSync(join(room, file), 'utf8').replaceAll(/^ *(\/\/|\/?\*).*$/gm, ''),
+      ),
+    );
+    expect(judging).toEqual(['deadlines.ts', 'plan.ts']);
+  });
+
+  it('works out what is wrong once, for the guards and for the record', () => {
+    const plan = diamondPlan();
+    const { context } = takeUp(plan, reconcile(plan, observed(plan, ALL), null, 1000));
+    let reads = 0;
+    const watched = {
+      ...context,
+      get plan() {
+        reads += 1;
+        return context.plan;
+      },
+    };
+    expect(hasFault(watched, 'railLost')).toBe(false);
+    const once = reads;
+    expect(hasFault(watched, 'railTimedOut')).toBe(false);
+    expect(faultOf(watched, 'railLost', 'pgood')).toBeNull();
+    expect([once > 0, reads]).toEqual([true, once]);
   });
 
   it('has no timers of its own', () => {

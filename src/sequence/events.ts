@@ -1,0 +1,59 @@
+import type { Fault, SignalRef, State } from './state.ts';
+
+/**
+ * What the sequence is told, and what it wants done. Time comes with every event as `atMs` on the monotonic clock.
+ */
+
+export type Request = 'POWER_ON' | 'POWER_OFF' | 'CLEAR';
+
+export type Drive =
+  | { readonly what: 'enable'; readonly rail: string }
+  | { readonly what: 'reset'; readonly reset: string }
+  | { readonly what: 'latch' };
+
+export type SequenceEvent =
+  | { type: Request; atMs: number }
+  /** A level that was read: asked for at `askedMs` and answered at `atMs`, so it is of some moment in between. */
+  | { type: 'RAIL_LEVEL'; rail: string; good: boolean; askedMs: number; atMs: number }
+  | { type: 'PGOOD_LEVEL'; good: boolean; askedMs: number; atMs: number }
+  /** Time passed. */
+  | { type: 'TICK'; atMs: number }
+  /** Nothing was read for the last `ms`: the process stood still. */
+  | { type: 'STALLED'; ms: number; atMs: number }
+  /** An enable was switched: from now on its times count. */
+  | { type: 'DRIVEN'; rail: string; asserted: boolean; atMs: number }
+  /** The latch was pulsed. */
+  | { type: 'LATCHED'; atMs: number }
+  /** A line or device could not be driven. `readBack`: it was read after that, and stands in the other state. */
+  | {
+      type: 'DRIVE_FAILED';
+      drive: Drive;
+      asserted: boolean;
+      readBack: boolean;
+      code: string;
+      reason: string;
+      atMs: number;
+    }
+  | ({ type: 'READ_FAILED'; code: string; reason: string; askedMs: number; atMs: number } & SignalRef);
+
+export type EventOf<Type extends SequenceEvent['type']> = Extract<SequenceEvent, { type: Type }>;
+
+/** How a request was taken. */
+export type Outcome = 'changed' | 'unchanged' | 'rejected';
+
+export interface Answer {
+  readonly request: Request;
+  readonly outcome: Outcome;
+  /** Why it was rejected; empty otherwise. */
+  readonly reason: string;
+}
+
+/** What the sequence wants done, as data. */
+export type SequenceAction =
+  | { readonly type: 'driveEnable'; readonly rail: string; readonly asserted: boolean }
+  | { readonly type: 'driveReset'; readonly reset: string; readonly asserted: boolean }
+  | { readonly type: 'pulseLatch' }
+  /** A state was entered; several in one step where one passes straight through. */
+  | { readonly type: 'entered'; readonly state: State }
+  | ({ readonly type: 'answer' } & Answer)
+  | { readonly type: 'raiseFault'; readonly fault: Fault };

@@ -1,0 +1,146 @@
+import { isOver, isStageOver, railDeadline } from './deadlines.ts';
+import type { SequenceEvent } from './events.ts';
+import type { RailPlan } from './plan.ts';
+import { type Context, isFresh, readingOf } from './readings.ts';
+import { type Fault, type FaultKind, fallen, railState, type State, signalsAt } from './state.ts';
+
+/** What went wrong, before it is known in which state and when. */
+type Finding = Pick<Fault, 'kind' | 'rail' | 'reason'>;
+
+/**
+ * Works out once what there is to find in a context. The guard that asks for it and the action that records it have the
+ * same one.
+ */
+function once<T extends object | null>(find: (context: Context) => T): (context: Context) => T {
+  const found = new WeakMap<Context, { readonly it: T }>();
+  return (context) => {
+    const known = found.get(context) ?? { it: find(context) };
+    found.set(context, known);
+    return known.it;
+  };
+}
+
+function finding(kind: FaultKind, rail: string | null, reason: string): Finding {
+  return { kind, rail, reason };
+}
+
+function lost({ name }: RailPlan): Finding {
+  return finding('railLost', name, `rail ${name} dropped while it was enabled`);
+}
+
+/** The first rail that failed while power should be coming or standing: it dropped, or did not come in time. */
+const failedRail = once((context) => {
+  const { plan, readings, nowMs } = context;
+  for (const rail of plan.rails) {
+    const deadline = railDeadline(plan, rail, context);
+    if (deadline === null || !isOver(deadline, nowMs, readings)) continue;
+    if (deadline.what === 'railIsLost') return lost(rail);
+    if (deadline.what === 'railComes') {
+      const { name, onTimeoutMs } = rail;
+      return finding('railTimeout', name, `rail ${name} was not good within ${onTimeoutMs} ms of its enable`);
+    }
+  }
+  return null;
+});
+
+/** A rail that is stuck before it was ever enabled. */
+const strayRail = once((context) => {
+  const stray = context.plan.rails.find(({ name }) => railState(context, name).phase === 'stuck');
+  if (stray === undefined) return null;
+  return finding('railStray', stray.name, `rail ${stray.name} delivers though its enable is off`);
+});
+
+/** A running chassis lost pgood. A rail that was seen to drop as long ago says more of the loss. */
+const lostPower = once((context) => {
+  if (context.pgood.good) return null;
+  const { plan, nowMs } = context;
+  const dropped = plan.rails.find((rail) => {
+    const deadline = railDeadline(plan, rail, context);
+    return deadline?.what === 'railIsLost' && nowMs >= deadline.dueMs;
+  });
+  return dropped ? lost(dropped) : finding('pgoodLost', null, 'pgood was lost while the chassis was on');
+});
+
+const lostPgoodEarly = once(({ readyMs, pgood }) =>
+  readyMs === null || pgood.good
+    ? null
+    : finding('pgoodLost', null, 'pgood was lost before the resets were released'),
+);
+
+/**
+ * Power did not come in time. Where a rail has not come yet, pgood cannot come either, though the rail's own time may be
+ * longer.
+ */
+const latePower = once((context) => {
+  if (context.readyMs !== null || !isStageOver(context, false)) return null;
+  const { rails, pgood } = context.plan;
+  const { onTimeoutMs } = pgood;
+  const late = rails.find(({ name, observable }) => {
+    const { phase, good } = railState(context, name);
+    return observable && phase === 'rising' && !good && isFresh(readingOf(context.readings, name));
+  });
+  if (late !== undefined) {
+    const limit = `when pgood was due, ${onTimeoutMs} ms after the last enable`;
+    return finding('railTimeout', late.name, `rail ${late.name} was not good ${limit}`);
+  }
+  const reason = `pgood did not come within ${onTimeoutMs} ms though every rail is enabled`;
+  return finding('pgoodTimeout', null, reason);
+});
+
+const stuckRails = once((context) => {
+  const stuck = context.plan.rails.flatMap(({ name }) =>
+    railState(context, name).phase === 'stuck' ? [name] : [],
+  );
+  const [first] = stuck;
+  if (first === undefined || !fallen(context)) return null;
+  const rails = stuck.length === 1 ? `rail ${first}` : `rails ${stuck.join(', ')}`;
+  return finding('powerOffTimeout', first, `${rails} did not go down after the disable`);
+});
+
+const stayingPower = once((context) => {
+  if (!fallen(context) || !isStageOver(context, true)) return null;
+  const [rail] = signalsAt(context, true);
+  const what = context.pgood.level ? 'pgood still stands' : `rail ${rail} delivers again`;
+  const afterMs = context.plan.pgood.offTimeoutMs;
+  return finding('powerOffTimeout', null, `${what} ${afterMs} ms after every rail was disabled`);
+});
+
+function ofKind(kind: FaultKind, find: (context: Context) => Finding | null): typeof find {
+  return (context) => {
+    const found = find(context);
+    return found?.kind === kind ? found : null;
+  };
+}
+
+/** Everything that can be found wrong, by the name of the chart's guard for it. */
+const FINDERS = {
+  railTimedOut: ofKind('railTimeout', failedRail),
+  railLost: ofKind('railLost', failedRail),
+  railStray: strayRail,
+  railLostWithPgood: ofKind('railLost', lostPower),
+  pgoodLost: ofKind('pgoodLost', lostPower),
+  pgoodLostEarly: lostPgoodEarly,
+  railTooLateForPgood: ofKind('railTimeout', latePower),
+  pgoodTimedOut: ofKind('pgoodTimeout', latePower),
+  railsStuck: stuckRails,
+  powerStays: stayingPower,
+} as const satisfies Record<string, (context: Context) => Finding | null>;
+export type FaultName = keyof typeof FINDERS;
+
+export function hasFault(context: Context, name: FaultName): boolean {
+  return FINDERS[name](context) !== null;
+}
+
+/** What was found, as the fault of `state`; null where nothing is wrong. */
+export function faultOf(context: Context, name: FaultName, state: State): Fault | null {
+  const found = FINDERS[name](context);
+  return found && { ...found, state, atMs: context.nowMs, errorCode: null };
+}
+
+/** What the event says of a line or a device that failed in `state`; null for an event that tells of none. */
+export function hardwareFault(event: SequenceEvent, state: State, atMs: number): Fault | null {
+  if (event.type !== 'DRIVE_FAILED' && event.type !== 'READ_FAILED') return null;
+  const driven = event.type === 'DRIVE_FAILED' && event.drive.what === 'enable' ? event.drive.rail : null;
+  const rail = event.type === 'READ_FAILED' ? event.rail : driven;
+  return { kind: 'hardware', rail, state, atMs, reason: event.reason, errorCode: event.code };
+}

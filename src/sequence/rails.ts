@@ -1,0 +1,388 @@
+import { holdUntilMs, isOver, pgoodDeadline, railDeadline, resetDue } from './deadlines.ts';
+import type { EventOf, SequenceAction, SequenceEvent } from './events.ts';
+import type { Plan, RailPlan } from './plan.ts';
+import {
+  afterStandstill,
+  answered,
+  BEGUN_ANEW,
+  type Check,
+  type Context,
+  forgotten,
+  isFresh,
+  type Readings,
+  readingOf,
+  type Source,
+} from './readings.ts';
+import { allUp, type RailState, railState, type SequenceState, signalsAt } from './state.ts';
+
+/**
+ * What an event does to the rails: reducers, from what is known to what is known then, and where something has to be
+ * driven that as well. The chart says when.
+ */
+
+/** What a reducer changes, and what it asks the runner for. */
+export interface Reduced {
+  readonly change?: Partial<Context>;
+  readonly asks?: readonly SequenceAction[];
+}
+
+function withRail<T extends SequenceState>(sequence: T, name: string, change: Partial<RailState>): T {
+  return { ...sequence, rails: { ...sequence.rails, [name]: { ...railState(sequence, name), ...change } } };
+}
+
+/** What an event tells is known, and what time and levels have made of the rails with it. */
+export function note(before: Context, event: SequenceEvent): Context {
+  const known = noteEvent({ ...before, nowMs: Math.max(before.nowMs, event.atMs) }, event);
+  return settle(known);
+}
+
+function noteEvent(context: Context, event: SequenceEvent): Context {
+  switch (event.type) {
+    case 'RAIL_LEVEL':
+      return noteRailLevel(context, event);
+    case 'PGOOD_LEVEL':
+      return notePgoodLevel(context, event);
+    case 'READ_FAILED':
+      return noteUnread(context, event);
+    case 'DRIVEN':
+      return noteDriven(context, event);
+    case 'LATCHED':
+      return { ...context, latchPending: false };
+    case 'STALLED':
+      return noteStandstill(context, event);
+    default:
+      return context;
+  }
+}
+
+function noteRailLevel(context: Context, { rail, good, askedMs, atMs }: EventOf<'RAIL_LEVEL'>): Context {
+  const before = railState(context, rail);
+  const observable = context.plan.rails.some((each) => each.name === rail && each.observable);
+  const isNews = before.good !== good;
+  return {
+    ...withRail(context, rail, {
+      good,
+      // What was read of a rail without a signal is its enable.
+      goodUnread: before.goodUnread && !observable && before.enabled,
+      sinceMs: isNews ? atMs : before.sinceMs,
+    }),
+    readings: answered(context.readings, rail, askedMs, isNews),
+  };
+}
+
+function notePgoodLevel(context: Context, { good: level, askedMs, atMs }: EventOf<'PGOOD_LEVEL'>): Context {
+  const { pgood, readings } = context;
+  const isNews = pgood.level !== level;
+  return {
+    ...context,
+    pgood: { ...pgood, level, unread: false, sinceMs: isNews ? atMs : pgood.sinceMs },
+    readings: answered(readings, null, askedMs, isNews),
+  };
+}
+
+/** Nothing else will be known of the signal: it stands as it was read last, and no deadline waits for more. */
+function noteUnread(context: Context, { signal, rail, askedMs }: EventOf<'READ_FAILED'>): Context {
+  const { pgood, readings } = context;
+  if (signal === 'pgood') {
+    return { ...context, pgood: { ...pgood, unread: true }, readings: answered(readings, null, askedMs) };
+  }
+  if (signal !== 'good' || rail === null) return context;
+  return {
+    ...withRail(context, rail, { goodUnread: true }),
+    readings: answered(readings, rail, askedMs),
+  };
+}
+
+/**
+ * The times of a rail, and of the stage that its enable is the last of, count from the moment at which the enable was
+ * switched: between the decision and that the process may have stood still.
+ */
+function noteDriven(before: Context, { rail: name, asserted, atMs }: EventOf<'DRIVEN'>): Context {
+  const { plan, stageDeadlineMs } = before;
+  const context = { ...before, readings: forgotten(before.readings, name, atMs) };
+  const rail = plan.rails.find((each) => each.name === name);
+  const { phase, enabled } = railState(context, name);
+  if (rail === undefined || enabled !== asserted) return context;
+  const stageMs = asserted ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
+  const staged = { ...context, stageDeadlineMs: stageDeadlineMs && atMs + stageMs };
+  // A rail without a signal is up or down with its enable, and only the stage waits for it.
+  if (phase !== (asserted ? 'rising' : 'falling')) return staged;
+  const deadlineMs = atMs + (asserted ? rail.onTimeoutMs : rail.offTimeoutMs);
+  return withRail(staged, name, { deadlineMs, sinceMs: atMs });
+}
+
+/**
+ * Nobody saw for `ms` whether a level that has to stand for some time stood: that time begins anew. After some standstills
+ * it only grows by them, or a real loss would never be believed on a machine that stands still again and again.
+ */
+function noteStandstill(before: Context, { ms, atMs }: EventOf<'STALLED'>): Context {
+  const { plan, readings, nowMs } = before;
+  const from = (source: Source, sinceMs: number) =>
+    readingOf(readings, source).standstills < BEGUN_ANEW ? nowMs : Math.min(nowMs, sinceMs + ms);
+  let context = before;
+  for (const rail of plan.rails) {
+    const deadline = railDeadline(plan, rail, context);
+    const isSeenSettling = deadline?.what === 'railSettles' && deadline.source !== undefined;
+    if (isSeenSettling || deadline?.what === 'railIsLost') {
+      const { sinceMs } = railState(context, rail.name);
+      context = withRail(context, rail.name, { sinceMs: from(rail.name, sinceMs) });
+    }
+  }
+  const { pgood } = context;
+  if (pgood.level !== pgood.good) {
+    context = { ...context, pgood: { ...pgood, sinceMs: from(null, pgood.sinceMs) } };
+  }
+  return { ...context, readings: afterStandstill(readings, atMs) };
+}
+
+/** Phases and the believed pgood, as time and levels have made them. */
+function settle(before: Context): Context {
+  const { plan, readings, nowMs } = before;
+  let context = before;
+  for (const rail of plan.rails) {
+    const change = settledRail(rail, context);
+    if (change !== null) context = withRail(context, rail.name, change);
+  }
+  const deadline = pgoodDeadline(plan, context);
+  if (deadline === null || !isOver(deadline, nowMs, readings)) return context;
+  const { pgood } = context;
+  return { ...context, pgood: { ...pgood, good: pgood.level } };
+}
+
+function settledRail(rail: RailPlan, context: Context): Partial<RailState> | null {
+  const { plan, readings, nowMs } = context;
+  const { phase, good, enabled } = railState(context, rail.name);
+  if (phase === 'stuck' && !good && !enabled) return { phase: 'down' };
+  if (phase === 'falling' && !good) {
+    return isFresh(readingOf(readings, rail.name)) ? { phase: 'down', deadlineMs: null } : null;
+  }
+  const deadline = railDeadline(plan, rail, context);
+  if (deadline === null || !isOver(deadline, nowMs, readings)) return null;
+  if (deadline.what === 'railSettles') return { phase: 'up', deadlineMs: null };
+  if (deadline.what === 'railFalls') return { phase: 'stuck', deadlineMs: null };
+  return null;
+}
+
+/** A new attempt: nothing of the last one counts any more, and what was stuck is tried again. */
+export function beginAnew(context: Context): Partial<Context> {
+  const { plan, readings, nowMs } = context;
+  return {
+    readings: { ...readings, driven: [] },
+    fault: null,
+    stageDeadlineMs: null,
+    readyMs: null,
+    contradictions: [],
+    rails: Object.fromEntries(
+      plan.rails.map((rail): [string, RailState] => {
+        const state = railState(context, rail.name);
+        if (state.phase !== 'stuck') return [rail.name, state];
+        if (state.enabled) return [rail.name, { ...state, phase: 'up' }];
+        return [rail.name, { ...state, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs }];
+      }),
+    ),
+  };
+}
+
+/** The rail that may be enabled next: its needs are up and good, and power was off for long enough. */
+export function nextRail({ plan, ...sequence }: Context): Check['raises'] | null {
+  if (holdUntilMs(plan, sequence) > sequence.nowMs) return null;
+  const rail = plan.rails.find(
+    ({ name, needs }) =>
+      railState(sequence, name).phase === 'down' &&
+      needs.every((need) => {
+        const { phase, good } = railState(sequence, need);
+        return phase === 'up' && good;
+      }),
+  );
+  return rail === undefined ? null : { rail: rail.name };
+}
+
+/** The reset that may be released next: everything is good, and its time has come. */
+export function nextReset({ plan, ...sequence }: Context): Check['raises'] | null {
+  if (signalsAt(sequence, false).length > 0) return null;
+  const reset = resetDue(plan, sequence);
+  return reset === null ? null : { reset };
+}
+
+/** What may be raised next is being checked already, or nothing is. */
+export function isNextRaise({ readings }: Context, next: Check['raises'] | null): boolean {
+  return JSON.stringify(readings.check?.raises ?? null) === JSON.stringify(next);
+}
+
+/** Before anything is raised, what it rests on is read: begins that, or drops what was begun where nothing is raised. */
+export function beginCheck(
+  { plan, readings, nowMs }: Context,
+  raises: Check['raises'] | null,
+): Partial<Context> {
+  const check = raises && { raises, fromMs: nowMs, left: restsOn(plan, raises) };
+  return { readings: { ...readings, check } };
+}
+
+/**
+ * What has to be good at the moment of the raise: what a rail needs, of which one without a signal is as good as its
+ * enable reads; for a reset everything that has a signal.
+ */
+function restsOn(plan: Plan, raises: Check['raises']): readonly Source[] {
+  if ('rail' in raises) return plan.rails.find(({ name }) => name === raises.rail)?.needs ?? [];
+  return [...plan.rails.flatMap(({ name, observable }) => (observable ? [name] : [])), null];
+}
+
+/** Enables the rail that was checked. The next one is checked anew: this one takes its time. */
+export function enableRail(context: Context): Reduced {
+  const { plan, readings, nowMs } = context;
+  const raises = readings.check?.raises;
+  const rail = plan.rails.find(({ name }) => raises && 'rail' in raises && name === raises.rail);
+  if (rail === undefined) return {};
+  return {
+    asks: [{ type: 'driveEnable', rail: rail.name, asserted: true }],
+    change: {
+      rails: { ...context.rails, [rail.name]: enabledRail(rail, nowMs) },
+      readings: {
+        ...forgotten(readings, rail.name, nowMs),
+        check: null,
+        driven: readings.driven.filter((name) => name !== rail.name),
+      },
+      latchPending: plan.latched,
+    },
+  };
+}
+
+/** Releases the reset that was checked. */
+export function releaseReset({ readings, resetsAsserted }: Context): Reduced {
+  const raises = readings.check?.raises;
+  if (raises === undefined || !('reset' in raises)) return {};
+  const { reset } = raises;
+  return {
+    asks: [{ type: 'driveReset', reset, asserted: false }],
+    change: {
+      resetsAsserted: { ...resetsAsserted, [reset]: false },
+      readings: { ...readings, check: null },
+    },
+  };
+}
+
+export function assertResets({ plan, resetsAsserted }: Context): Reduced {
+  const released = plan.resets.filter(({ name }) => !resetsAsserted[name]);
+  return {
+    asks: released.map(({ name }) => ({ type: 'driveReset', reset: name, asserted: true })),
+    change: { resetsAsserted: Object.fromEntries(plan.resets.map(({ name }) => [name, true])) },
+  };
+}
+
+/** Drives off the enables of which nothing that is on hangs any more. */
+export function disableRails(context: Context): Reduced {
+  const { plan, nowMs } = context;
+  const lowered = railsToDisable(context);
+  const rails = { ...context.rails };
+  let readings: Readings = { ...context.readings, check: null };
+  for (const rail of lowered) {
+    const before = railState(context, rail.name);
+    const after = disabledRail(rail, before, nowMs);
+    rails[rail.name] = after;
+    if (after !== before) readings = forgotten(readings, rail.name, nowMs);
+  }
+  const driven = [...readings.driven, ...lowered.map(({ name }) => name)];
+  return {
+    asks: lowered.map(({ name }) => ({ type: 'driveEnable', rail: name, asserted: false })),
+    change: { rails, readings: { ...readings, driven }, latchPending: plan.latched },
+  };
+}
+
+/**
+ * Power off was asked for where no enable reads on: each is driven off all the same, for one that is held low comes back
+ * when it is let go. Nothing falls, so there is nothing to wait for.
+ */
+export function driveAllOff(context: Context): Reduced {
+  const driven = context.plan.rails.map(({ name }) => name).reverse();
+  return {
+    asks: [
+      ...driven.map((rail) => ({ type: 'driveEnable' as const, rail, asserted: false })),
+      // Otherwise it was pulsed since it last changed, and what it holds is off as well.
+      ...(context.latchPending ? [{ type: 'pulseLatch' as const }] : []),
+    ],
+    change: { readings: { ...context.readings, driven } },
+  };
+}
+
+/** The latch takes over the enables where they changed since it was pulsed. */
+export function pulseLatch({ latchPending }: Context): Reduced {
+  return { asks: latchPending ? [{ type: 'pulseLatch' }] : [] };
+}
+
+/** An enable that could not be switched off is beyond help: the rest goes down without it. */
+export function giveUpRail(
+  context: Context,
+  { drive, asserted, readBack }: EventOf<'DRIVE_FAILED'>,
+): Partial<Context> {
+  if (drive.what !== 'enable' || asserted) return {};
+  const { enableDoubt } = railState(context, drive.rail);
+  return withRail(context, drive.rail, {
+    phase: 'stuck',
+    enabled: true,
+    enableDoubt: readBack ? null : (enableDoubt ?? 'undriven'),
+    deadlineMs: null,
+  });
+}
+
+/** A stage begins that ends with `limitMs` at the latest, and waits for what is read of pgood from now on. */
+export function startStage({ readings, nowMs }: Context, limitMs: number): Partial<Context> {
+  return {
+    stageDeadlineMs: nowMs + limitMs,
+    readyMs: null,
+    readings: forgotten(readings, null, nowMs),
+  };
+}
+
+/** All rails up and pgood believed: what opWaitPowerOn waits for, resets aside. */
+export function isReady(sequence: SequenceState): boolean {
+  // With everything good a deadline that passed while no process ran is no failure.
+  return allUp(sequence) && sequence.pgood.good && signalsAt(sequence, false).length === 0;
+}
+
+/** Every enable was driven off by this process. */
+export function isAllDriven({ plan, readings }: Context): boolean {
+  return plan.rails.every(({ name }) => readings.driven.includes(name));
+}
+
+/**
+ * Rails whose enable may be driven off now, of those that were not driven yet: whatever needs them was, and is down or
+ * beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go; only the fall of
+ * what needs it is not waited for. A running chassis that lost its power is switched off all at once, in reverse
+ * order: what failed feeds a short, and what hangs on it is falling already.
+ */
+export function railsToDisable(context: Context): RailPlan[] {
+  const { plan, fault } = context;
+  const { driven } = context.readings;
+  const atOnce = fault?.state === 'pgood';
+  const isGone = (name: string) => ['down', 'stuck'].includes(railState(context, name).phase);
+  return plan.rails
+    .filter(({ name, neededBy }) => {
+      if (driven.includes(name)) return false;
+      const { enabled } = railState(context, name);
+      return atOnce || neededBy.every((other) => driven.includes(other) && (!enabled || isGone(other)));
+    })
+    .reverse();
+}
+
+function enabledRail(rail: RailPlan, nowMs: number): RailState {
+  const base = {
+    enabled: true,
+    enableDoubt: null,
+    goodUnread: !rail.observable,
+    sinceMs: nowMs,
+    deadlineMs: nowMs + rail.onTimeoutMs,
+  };
+  if (rail.observable) return { ...base, phase: 'rising', good: false };
+  return rail.settleMs > 0
+    ? { ...base, phase: 'rising', good: true }
+    : { ...base, phase: 'up', good: true, deadlineMs: null };
+}
+
+/** Down is what is seen to be down after its disable; only a rail without a signal is so at once. */
+function disabledRail(rail: RailPlan, state: RailState, nowMs: number): RailState {
+  if (!state.enabled && ['down', 'falling', 'stuck'].includes(state.phase)) return state;
+  if (rail.observable) {
+    return { ...state, enabled: false, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs };
+  }
+  return { ...state, enabled: false, good: false, phase: 'down', sinceMs: nowMs, deadlineMs: null };
+}

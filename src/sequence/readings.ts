@@ -1,0 +1,104 @@
+import type { Plan } from './plan.ts';
+import type { SequenceState } from './state.ts';
+
+/**
+ * What this process has read itself, and when. A level counts only if it was asked for after the moment it is judged
+ * for: what came before may be over by then, and the edge that would tell of it may still wait.
+ */
+
+/** A signal that says whether power is there: the rail of that name, or null for pgood. */
+export type Source = string | null;
+
+/**
+ * How often a settle or de-glitch time begins anew because the process stood still. More would keep a real loss from
+ * being believed on a machine that does so again and again.
+ */
+export const BEGUN_ANEW = 2;
+
+/** When one signal was read. */
+export interface Reading {
+  /** What was asked for before this time tells nothing any more: the rail was switched, or the process stood still. */
+  readonly fromMs: number;
+  /** When the newest answer was asked for; null where none was since. An answer is a level, or that there is none. */
+  readonly askedMs: number | null;
+  /** How often the process stood still since the level last changed. */
+  readonly standstills: number;
+}
+
+/** Power is about to be raised: what that rests on is read first, after the decision. One thing at a time. */
+export interface Check {
+  readonly raises: { readonly rail: string } | { readonly reset: string };
+  readonly fromMs: number;
+  /** Signals that were not read since. */
+  readonly left: readonly Source[];
+}
+
+/** What only this process knows, and no snapshot keeps. */
+export interface Readings {
+  readonly rails: Readonly<Record<string, Reading>>;
+  readonly pgood: Reading;
+  readonly check: Check | null;
+  /** Rails whose enable this process has driven off, or tried to, since power was last raised. */
+  readonly driven: readonly string[];
+}
+
+/** All that the chart decides from. */
+export interface Context extends SequenceState {
+  readonly plan: Plan;
+  readonly readings: Readings;
+}
+
+const UNREAD: Reading = { fromMs: Number.NEGATIVE_INFINITY, askedMs: null, standstills: 0 };
+
+export function noReadings(plan: Plan): Readings {
+  return {
+    rails: Object.fromEntries(plan.rails.map(({ name }) => [name, UNREAD])),
+    pgood: UNREAD,
+    check: null,
+    driven: [],
+  };
+}
+
+export function readingOf(readings: Readings, source: Source): Reading {
+  return (source === null ? readings.pgood : readings.rails[source]) ?? UNREAD;
+}
+
+function withReading(readings: Readings, source: Source, change: Partial<Reading>): Readings {
+  const changed = { ...readingOf(readings, source), ...change };
+  if (source === null) return { ...readings, pgood: changed };
+  return { ...readings, rails: { ...readings.rails, [source]: changed } };
+}
+
+/** An answer came; `isNews`: with another level than the one before. */
+export function answered(readings: Readings, source: Source, askedMs: number, isNews = false): Readings {
+  const { check } = readings;
+  const counts = check !== null && askedMs >= check.fromMs && askedMs >= readingOf(readings, source).fromMs;
+  return withReading(
+    { ...readings, check: counts ? { ...check, left: check.left.filter((left) => left !== source) } : check },
+    source,
+    isNews ? { askedMs, standstills: 0 } : { askedMs },
+  );
+}
+
+/** From `fromMs` on only what is asked for then counts. */
+export function forgotten(readings: Readings, source: Source, fromMs: number): Readings {
+  return withReading(readings, source, { fromMs, askedMs: null });
+}
+
+/** Nothing counts that was asked for before the process stood still, nor a check that had begun. */
+export function afterStandstill(readings: Readings, fromMs: number): Readings {
+  return [...Object.keys(readings.rails), null].reduce<Readings>(
+    (changed, source) =>
+      withReading(changed, source, {
+        fromMs,
+        askedMs: null,
+        standstills: readingOf(readings, source).standstills + 1,
+      }),
+    { ...readings, check: null },
+  );
+}
+
+/** The signal was asked for at `momentMs` or later, and answered. */
+export function isFresh({ fromMs, askedMs }: Reading, momentMs = Number.NEGATIVE_INFINITY): boolean {
+  return askedMs !== null && askedMs >= Math.max(fromMs, momentMs);
+}
