@@ -2,7 +2,6 @@ import { assign, enqueueActions, type ParameterizedObject, setup } from 'xstate'
 import { isStageOver } from './deadlines.ts';
 import type { Answer, EventOf, Request, SequenceAction, SequenceEvent } from './events.ts';
 import { type FaultName, faultOf, hardwareFault, hasFault } from './faults.ts';
-import { NO_PLAN } from './plan.ts';
 import {
   assertResets,
   beginAnew,
@@ -23,7 +22,7 @@ import {
   releaseReset,
   startStage,
 } from './rails.ts';
-import { type Context, isFresh, noReadings } from './readings.ts';
+import { type Context, isFresh } from './readings.ts';
 import {
   allEnabled,
   delivering,
@@ -78,6 +77,7 @@ const chart = setup({
   types: {
     context: {} as Context,
     events: {} as SequenceEvent,
+    input: {} as Context,
     tags: {} as StateTag,
   },
   actions: {
@@ -189,26 +189,11 @@ const keepLowering = (state: State) => ({
   READ_FAILED: { target: '#chassis.fault', actions: ['note' as const, recordHardwareFault(state)] },
 });
 
-/** Every run takes the chart up with a plan and in the state that the lines show; xstate asks for a context all the same. */
-const BEFORE_TAKE_UP: Context = {
-  plan: NO_PLAN,
-  readings: noReadings(NO_PLAN),
-  nowMs: 0,
-  rails: {},
-  pgood: { level: false, good: false, unread: false, sinceMs: 0 },
-  resetsAsserted: {},
-  stageDeadlineMs: null,
-  readyMs: null,
-  offSinceMs: null,
-  latchPending: false,
-  fault: null,
-  contradictions: [],
-};
-
 export const chassisMachine = chart.createMachine({
   id: 'chassis',
   initial: 'unknown',
-  context: BEFORE_TAKE_UP,
+  // Every run takes the chart up in the state that the lines show, with a context of its own.
+  context: ({ input }) => input,
   on: {
     RAIL_LEVEL: { actions: 'note' },
     PGOOD_LEVEL: { actions: 'note' },

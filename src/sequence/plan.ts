@@ -27,15 +27,6 @@ export interface Plan {
   readonly minOffMs: number;
 }
 
-/** Of no chassis at all. */
-export const NO_PLAN: Plan = {
-  rails: [],
-  pgood: { deglitchMs: 0, onTimeoutMs: 0, offTimeoutMs: 0 },
-  resets: [],
-  latched: false,
-  minOffMs: 0,
-};
-
 /** The plan of a chassis whose `needs` passed the board's cross checks. */
 export function planOf(chassis: ChassisBoard): Plan {
   const ordered: string[] = [];
