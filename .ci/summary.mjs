@@ -4,11 +4,22 @@ import { existsSync, readFileSync } from 'node:fs';
 
 let passed = 0;
 let failed = 0;
+/** @param {string} path */
 const read = (path) => (existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : null);
+/** @param {string} text */
 const indented = (text) => text.trim().replaceAll('\n', '\n    ');
+
+/**
+ * What deploy/reasons.mjs wrote.
+ * @typedef {object} Reasons
+ * @property {{ file: string, suite: string, reason: string }[]} failed
+ * @property {{ test: string, reason: string }[]} skipped
+ * @property {string[]} unhandled
+ */
 
 for (const tier of ['unit', 'faults', 'cli', 'systemd', 'bmc']) {
   const results = read(`build/results-${tier}.json`);
+  /** @type {Reasons} */
   const reasons = read(`build/reasons-${tier}.json`) ?? { failed: [], skipped: [], unhandled: [] };
   for (const reason of reasons.unhandled) {
     console.log(`error outside of the tests of the ${tier} tier:\n    ${indented(reason)}`);
@@ -28,7 +39,10 @@ for (const tier of ['unit', 'faults', 'cli', 'systemd', 'bmc']) {
         `failed before or after its tests: ${suite.name}${name ? ` > ${name}` : ''}\n    ${indented(reason)}`,
       );
     }
-    if (suite.status === 'failed' && suite.assertionResults.every(({ status }) => status !== 'failed')) {
+    if (
+      suite.status === 'failed' &&
+      suite.assertionResults.every((/** @type {{ status: string }} */ { status }) => status !== 'failed')
+    ) {
       if (ofSuite.length === 0) {
         console.log(
           `failed before its tests: ${suite.name}\n    ${indented(suite.message || 'no reason given')}`,

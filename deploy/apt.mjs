@@ -16,10 +16,33 @@ const INSTALL_TIMEOUT_MS = 900_000;
 const LOCKED =
   /Could not get lock|Unable to acquire the dpkg|Unable to lock (the|directory)|is held by process/;
 
+/** `no` forbids every command of this project to install anything. */
+export const INSTALL_VARIABLE = 'CHASSIS_POWER_INSTALL';
+
+/**
+ * Whether the user lets commands install what they need. A value that is neither is refused: it may have been meant as a no.
+ * @returns {boolean}
+ */
+export function mayInstall(value = process.env[INSTALL_VARIABLE]) {
+  if (value === undefined || value === '' || value === 'yes') return true;
+  if (value === 'no') return false;
+  throw new Error(`${INSTALL_VARIABLE} is "${value}": yes or no`);
+}
+
+/**
+ * @typedef {object} AptOptions
+ * @property {number} [timeoutMs] longest time that apt-get may take, the wait for the lock of dpkg left out
+ * @property {number} [lockWaitMs]
+ * @property {number} [retryMs]
+ * @property {(line: string) => void} [say]
+ */
+
 /**
  * Runs apt-get, and again for as long as another process has a lock of apt's.
  * apt waits by itself for the lock of dpkg (DPkg::Lock::Timeout, from 1.9.11 on), but never for that of its lists, which
  * `update` takes, nor for that of its archives.
+ * @param {readonly string[]} args
+ * @param {AptOptions} [options]
  */
 export async function aptGet(
   args,
@@ -47,8 +70,17 @@ export async function aptGet(
   }
 }
 
-/** Fetches the lists and installs packages, if any. */
+/**
+ * Fetches the lists and installs packages, if any. Throws where CHASSIS_POWER_INSTALL forbids it.
+ * @param {readonly string[]} packages
+ * @param {AptOptions} [options]
+ */
 export async function aptInstall(packages, options = {}) {
+  if (!mayInstall()) {
+    throw new Error(
+      `${INSTALL_VARIABLE}=no forbids to install: run "apt-get install ${packages.join(' ')}" as root`,
+    );
+  }
   await aptGet(['-q', 'update'], { timeoutMs: UPDATE_TIMEOUT_MS, ...options });
   if (packages.length === 0) return;
   await aptGet(['-q', '-y', '--no-install-recommends', 'install', ...packages], {
@@ -57,6 +89,11 @@ export async function aptInstall(packages, options = {}) {
   });
 }
 
+/**
+ * @param {readonly string[]} args
+ * @param {{ timeoutMs: number | undefined, lockWaitMs: number }} options
+ * @returns {Promise<{ code: number | NodeJS.Signals | null, stderr: string }>}
+ */
 function once(args, { timeoutMs, lockWaitMs }) {
   return new Promise((resolve, reject) => {
     const seconds = Math.ceil(lockWaitMs / 1000);
@@ -75,6 +112,7 @@ function once(args, { timeoutMs, lockWaitMs }) {
   });
 }
 
+/** @param {string} line */
 function tell(line) {
   process.stderr.write(`${line}\n`);
 }
@@ -83,7 +121,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   try {
     await aptInstall(process.argv.slice(2));
   } catch (error) {
-    tell(error.message);
+    tell(error instanceof Error ? error.message : String(error));
     process.exitCode = 1;
   }
 }

@@ -1,10 +1,9 @@
 // Builds, and measures what the resident service does and costs. Takes some minutes and wants a machine that
 // does nothing else.
 import { join } from 'node:path';
-import { ensureModules, ensurePrograms, root, run } from './setup.mjs';
+import { prepare, root, run } from './setup.mjs';
 
-ensureModules();
-ensurePrograms({ flock: 'util-linux', 'dbus-daemon': 'dbus' });
+prepare({ flock: 'util-linux', 'dbus-daemon': 'dbus' });
 const { buildAll, bundle } = await import('./build.mjs');
 await buildAll();
 const dir = join(root, 'build', 'bench');

@@ -9,6 +9,7 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
 
 /** `bindings` looks for compiled addons around its caller's folder, which a bundle does not have. */
+/** @type {import('esbuild').Plugin} */
 const nativeAddons = {
   name: 'native-addons',
   setup(builder) {
@@ -26,7 +27,12 @@ const nativeAddons = {
   },
 };
 
-/** @returns the files that went into the bundle, relative to the checkout */
+/**
+ * @param {string} entry source file, relative to the checkout
+ * @param {string} outdir
+ * @param {string} name of the bundle's file
+ * @returns the files that went into the bundle, relative to the checkout
+ */
 export async function bundle(entry, outdir, name) {
   // Built beside and put in place as a whole, so that who runs the last one meanwhile still finds all of it.
   const fresh = `${outdir}.${process.pid}`;
@@ -62,10 +68,7 @@ export async function bundle(entry, outdir, name) {
   const kind = `linux-${process.arch}-${process.versions.modules}`;
   const native = join(fresh, 'native', kind);
   mkdirSync(native, { recursive: true });
-  for (const [addon, file] of [
-    ['epoll', 'epoll.node'],
-    ['i2c-bus', 'i2c.node'],
-  ]) {
+  for (const [addon, file] of Object.entries({ epoll: 'epoll.node', 'i2c-bus': 'i2c.node' })) {
     cpSync(join(root, 'node_modules', addon, 'build', 'Release', file), join(native, file));
   }
   rmSync(outdir, { recursive: true, force: true });

@@ -1,8 +1,8 @@
 // Draws every machine of the program into docs/charts.
 import { join } from 'node:path';
-import { ensureModules, root, run } from './setup.mjs';
+import { prepare, root, run } from './setup.mjs';
 
-ensureModules();
+prepare();
 const { bundle } = await import('./build.mjs');
 const dir = join(root, 'build', 'chart');
 await bundle('test/charts/main.ts', dir, 'main');

@@ -3,11 +3,14 @@
 // build/mutants and not tried again. `npm run test:mutants -- run store` tries these rooms alone; flags are Stryker's.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureModules, ensurePrograms, fail, root, run } from './setup.mjs';
+import { fail, prepare, root, run } from './setup.mjs';
 
 /** Of all mutants that were tried. */
 const LEAST_PERCENT = 90;
 
+prepare({ flock: 'util-linux' });
+
+/** @param {string[]} path */
 const readJson = (...path) => JSON.parse(readFileSync(join(root, ...path), 'utf8'));
 const rooms = Object.keys(readJson('test', 'mutants', 'rooms.json'));
 const asked = process.argv.slice(2);
@@ -15,9 +18,19 @@ const chosen = asked.filter((each) => !each.startsWith('-'));
 const unknown = chosen.filter((each) => !rooms.includes(each));
 if (unknown.length > 0) fail(`no room ${unknown.join(', ')}: ${rooms.join(', ')}`);
 
-/** A mutant by what it changes, not by the number of its line. */
+/**
+ * Of Stryker's report.
+ * @typedef {{ line: number, column: number }} Place
+ * @typedef {{ status: string, location: { start: Place, end: Place }, replacement?: string }} Mutant
+ */
+
+/**
+ * A mutant by what it changes, not by the number of its line.
+ * @param {Mutant} mutant
+ * @param {readonly string[]} lines of its file
+ */
 function nameOf({ location: { start, end }, replacement = '' }, lines) {
-  const line = lines[start.line - 1];
+  const line = lines[start.line - 1] ?? '';
   const original =
     start.line === end.line
       ? line.slice(start.column - 1, end.column - 1)
@@ -25,33 +38,43 @@ function nameOf({ location: { start, end }, replacement = '' }, lines) {
   return `${line.trim()} | ${original} => ${replacement.replace(/\s+/g, ' ')}`;
 }
 
-/** What a room's report says of each file. */
+/**
+ * What a room's report says of each file.
+ * @param {string} room
+ */
 function filesOf(room) {
-  return Object.entries(readJson('build', 'mutants', `${room}.json`).files).map(
-    ([file, { source, mutants }]) => {
-      const lines = source.split('\n');
-      const count = (...statuses) => mutants.filter(({ status }) => statuses.includes(status)).length;
-      return {
-        file,
-        killed: count('Killed', 'Timeout'),
-        survived: count('Survived'),
-        unreached: count('NoCoverage'),
-        notTried: count('Ignored', 'CompileError', 'RuntimeError'),
-        survivors: mutants
-          .filter(({ status }) => status === 'Survived' || status === 'NoCoverage')
-          .map((mutant) => nameOf(mutant, lines)),
-      };
-    },
-  );
+  /** @type {Record<string, { source: string, mutants: Mutant[] }>} */
+  const files = readJson('build', 'mutants', `${room}.json`).files;
+  return Object.entries(files).map(([file, { source, mutants }]) => {
+    const lines = source.split('\n');
+    /** @param {string[]} statuses */
+    const count = (...statuses) => mutants.filter(({ status }) => statuses.includes(status)).length;
+    return {
+      file,
+      killed: count('Killed', 'Timeout'),
+      survived: count('Survived'),
+      unreached: count('NoCoverage'),
+      notTried: count('Ignored', 'CompileError', 'RuntimeError'),
+      survivors: mutants
+        .filter(({ status }) => status === 'Survived' || status === 'NoCoverage')
+        .map((mutant) => nameOf(mutant, lines)),
+    };
+  });
 }
 
+/**
+ * @param {number} killed
+ * @param {number} of
+ */
 const percent = (killed, of) => (of === 0 ? '100.0' : ((100 * killed) / of).toFixed(1));
 
+/** @param {ReturnType<typeof filesOf>} files */
 function report(files) {
+  /** @type {{ file: string, mutants: string[] }[]} */
   const explained = readJson('test', 'mutants', 'survivors.json');
   const sum = { file: 'all', killed: 0, survived: 0, unreached: 0, notTried: 0 };
-  for (const each of files) for (const key of Object.keys(sum)) if (key !== 'file') sum[key] += each[key];
-  const columns = ['killed', 'survived', 'unreached', 'notTried'];
+  const columns = /** @type {const} */ (['killed', 'survived', 'unreached', 'notTried']);
+  for (const each of files) for (const column of columns) sum[column] += each[column];
   console.log(`\n${'file'.padEnd(36)}${columns.map((each) => each.padStart(11)).join('')}          %`);
   for (const each of [...files, sum]) {
     const tried = each.killed + each.survived + each.unreached;
@@ -71,8 +94,6 @@ function report(files) {
   if (unexplained.length > 0) fail('\nwrite a test for each, or say there why none can be');
 }
 
-ensureModules();
-ensurePrograms({ flock: 'util-linux' });
 for (const room of chosen.length > 0 ? chosen : rooms) {
   console.log(`\nsrc/${room}`);
   run(

@@ -11,6 +11,7 @@ const ADDONS = { epoll: 'epoll', 'i2c-bus': 'i2c' };
 /** What the packages' binding.gyp and sources include. */
 const BUILD_PACKAGES = ['nan', 'bindings', 'file-uri-to-path'];
 
+/** @type {Readonly<Record<string, { prefix: string, debianPackage: string }>>} */
 const COMPILERS = {
   arm: { prefix: 'arm-linux-gnueabihf-', debianPackage: 'g++-arm-linux-gnueabihf' },
   arm64: { prefix: 'aarch64-linux-gnu-', debianPackage: 'g++-aarch64-linux-gnu' },
@@ -37,6 +38,7 @@ export async function buildNativeAddons({ arch, outDir, nodeModules }) {
     );
   }
   const headers = await findNodeHeaders();
+  /** @type {Record<string, string>} */
   const versions = {};
   for (const name of [...Object.keys(ADDONS), ...BUILD_PACKAGES]) {
     versions[name] = await packageVersion(join(nodeModules, name));
@@ -105,6 +107,7 @@ async function findNodeHeaders() {
   for (const dir of [configured, beside]) {
     if (!dir || dir === 'undefined' || dir === 'null') continue;
     const text = await readFile(join(dir, 'include/node/node_version.h'), 'utf8').catch(() => '');
+    /** @param {string} name */
     const number = (name) => new RegExp(`#define ${name} (\\d+)`).exec(text)?.[1];
     const abi = number('NODE_MODULE_VERSION');
     if (abi !== process.versions.modules) continue;
@@ -130,14 +133,20 @@ async function findNodeGyp() {
   );
 }
 
+/** @param {string} folder */
 async function packageVersion(folder) {
   try {
     return JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')).version;
   } catch (error) {
-    throw new Error(`no package in ${folder} (${error.message}): run npm install first`);
+    const why = error instanceof Error ? error.message : String(error);
+    throw new Error(`no package in ${folder} (${why}): run npm install first`);
   }
 }
 
+/**
+ * @param {string} name
+ * @param {string} debianPackage
+ */
 async function needProgram(name, debianPackage) {
   if (findProgram(name) === undefined) {
     throw new Error(
@@ -146,12 +155,19 @@ async function needProgram(name, debianPackage) {
   }
 }
 
+/** @param {string} name */
 function findProgram(name) {
   const folders = (process.env.PATH ?? '').split(delimiter);
   return folders.map((folder) => join(folder, name)).find((path) => existsSync(path));
 }
 
-/** Runs a program, with its whole process group killed when the time is over; `output` is stdout and stderr as they came. */
+/**
+ * Runs a program, with its whole process group killed when the time is over; `output` is stdout and stderr as they came.
+ * @param {string} program
+ * @param {readonly string[]} args
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, timeoutMs?: number }} options
+ * @returns {Promise<{ code: number | null, output: string }>}
+ */
 function run(program, args, { cwd, env = {}, timeoutMs = COMPILE_TIMEOUT_MS }) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
@@ -164,7 +180,8 @@ function run(program, args, { cwd, env = {}, timeoutMs = COMPILE_TIMEOUT_MS }) {
     let late = false;
     const timer = setTimeout(() => {
       late = true;
-      process.kill(-child.pid, 'SIGKILL');
+      // Without a number it never started, and tells so by itself.
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
     }, timeoutMs);
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => {
@@ -184,7 +201,10 @@ function run(program, args, { cwd, env = {}, timeoutMs = COMPILE_TIMEOUT_MS }) {
   });
 }
 
-/** The compiler's own error if there is one, on one line; else the end of what was said. */
+/**
+ * The compiler's own error if there is one, on one line; else the end of what was said.
+ * @param {string} output
+ */
 function lastLines(output) {
   const lines = output.split('\n').filter((line) => line.trim() !== '');
   const errors = lines.filter(

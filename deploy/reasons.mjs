@@ -3,18 +3,27 @@
 import { writeFileSync } from 'node:fs';
 
 export default class Reasons {
+  /**
+   * @param {readonly import('vitest/node').TestModule[]} modules
+   * @param {readonly import('vitest/node').SerializedError[]} unhandledErrors
+   */
   onTestRunEnd(modules, unhandledErrors) {
     const failed = [];
     const skipped = [];
     for (const module of modules) {
       for (const suite of [module, ...module.children.allSuites()]) {
         for (const { message } of suite.errors()) {
-          failed.push({ file: module.moduleId, suite: suite.fullName ?? '', reason: message });
+          failed.push({
+            file: module.moduleId,
+            suite: suite.type === 'suite' ? suite.fullName : '',
+            reason: message,
+          });
         }
       }
       for (const test of module.children.allTests('skipped')) {
-        const { note } = test.result();
-        if (note !== undefined) skipped.push({ test: test.fullName, reason: note });
+        const result = test.result();
+        if (result.state === 'skipped' && result.note !== undefined)
+          skipped.push({ test: test.fullName, reason: result.note });
       }
     }
     const unhandled = unhandledErrors.map(({ message }) => message);

@@ -2,11 +2,10 @@
 // and off, with a live view and a timing diagram.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureModules, ensurePrograms, root, run } from './setup.mjs';
+import { prepare, root, run } from './setup.mjs';
 
-ensureModules();
 // The lock of a chassis is taken by flock(1).
-ensurePrograms({ flock: 'util-linux' });
+prepare({ flock: 'util-linux' });
 const { buildAll } = await import('./build.mjs');
 await buildAll();
 mkdirSync(join(root, 'build'), { recursive: true });

@@ -4,13 +4,30 @@
 import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureModules, ensurePrograms, fail, root } from './setup.mjs';
+import { fail, prepare, root } from './setup.mjs';
 
 /** Far above the slowest tier, the emulated BMC with its image to be built first. */
 const TIER_TIMEOUT_MS = 3_600_000;
 const DEFAULT_TIERS = ['unit', 'faults', 'cli', 'systemd'];
-/** Options of the fault campaign, by the variable in which test/faults finds them. */
+/**
+ * Options of the fault campaign, by the variable in which test/faults finds them.
+ * @type {Readonly<Record<string, string>>}
+ */
 const CAMPAIGN_OPTIONS = { '--cases': 'FAULTS_CASES', '--seed': 'FAULTS_SEED', '--replay': 'FAULTS_REPLAY' };
+
+/** Clients of the bus that are not ours: program → Debian package. */
+const UNIT_PROGRAMS = {
+  'dbus-daemon': 'dbus',
+  'dbus-send': 'dbus',
+  busctl: 'systemd',
+  gdbus: 'libglib2.0-bin',
+};
+const SYSTEMD_PROGRAMS = {
+  'dbus-daemon': 'dbus',
+  gdbus: 'libglib2.0-bin',
+  systemctl: 'systemd',
+  unshare: 'util-linux',
+};
 
 const args = process.argv.slice(2);
 const split = args.indexOf('--');
@@ -18,19 +35,12 @@ const { named, env } = takeCampaignOptions(split < 0 ? args : args.slice(0, spli
 const tiers = named.length === 0 ? DEFAULT_TIERS : named;
 const rest = split < 0 ? [] : args.slice(split + 1);
 
-ensureModules();
-ensurePrograms({ flock: 'util-linux' });
-if (tiers.includes('unit')) {
-  ensurePrograms({ 'dbus-daemon': 'dbus', 'dbus-send': 'dbus', busctl: 'systemd', gdbus: 'libglib2.0-bin' });
-}
-if (tiers.includes('systemd') && process.getuid?.() === 0) {
-  ensurePrograms({
-    'dbus-daemon': 'dbus',
-    gdbus: 'libglib2.0-bin',
-    systemctl: 'systemd',
-    unshare: 'util-linux',
-  });
-}
+prepare({
+  flock: 'util-linux',
+  ...(tiers.includes('unit') ? UNIT_PROGRAMS : {}),
+  // Without root these tests are skipped, with the reason.
+  ...(tiers.includes('systemd') && process.getuid?.() === 0 ? SYSTEMD_PROGRAMS : {}),
+});
 
 mkdirSync(join(root, 'build'), { recursive: true });
 // One after the other: tiers that keep real time must not share the machine with each other.
@@ -53,12 +63,17 @@ const failed = tiers.filter((tier) => {
 });
 if (failed.length > 0) fail(`failed: ${failed.join(', ')}`);
 
-/** Takes the options of the campaign from among the names of the tiers. */
+/**
+ * Takes the options of the campaign from among the names of the tiers.
+ * @param {readonly string[]} words
+ */
 function takeCampaignOptions(words) {
+  /** @type {string[]} */
   const named = [];
+  /** @type {Record<string, string>} */
   const env = {};
   for (let index = 0; index < words.length; index += 1) {
-    const word = words[index];
+    const word = words[index] ?? '';
     if (!word.startsWith('--')) {
       named.push(word);
       continue;

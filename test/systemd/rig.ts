@@ -19,13 +19,15 @@ export const SANDBOX_NODE = '/opt/node/bin/node';
 
 const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
 const SANDBOX_SCRIPT = fileURLToPath(new URL('./sandbox.sh', import.meta.url));
+const APT = fileURLToPath(new URL('../../deploy/apt.mjs', import.meta.url));
 const SYSTEMD_BINARIES = ['/usr/lib/systemd/systemd', '/lib/systemd/systemd'];
 const SANDBOX_PATH = '/usr/sbin:/usr/bin:/sbin:/bin';
 
 const BOOT_TIMEOUT_MS = 60_000;
 const EXEC_TIMEOUT_MS = 30_000;
 const STOP_TIMEOUT_MS = 10_000;
-const APT_TIMEOUT_MS = 120_000;
+/** So long a hook of this tier may take. */
+const APT_TIMEOUT_MS = 300_000;
 /** The sandbox is killed after this time even when the test process hangs and never stops it. */
 const LIFETIME_MS = 20 * 60_000;
 const POLL_MS = 20;
@@ -126,19 +128,13 @@ function missingPackages(): string[] {
 function installMissingPackages(): void {
   const missing = missingPackages();
   if (missing.length === 0) return;
-  const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...missing];
-  for (const [command, ...args] of [['apt-get', 'update'], install] as const) {
-    const result = spawnSync(command, args, {
-      encoding: 'utf8',
-      timeout: APT_TIMEOUT_MS,
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-    if (result.status !== 0) {
-      throw new Error(
-        `${[command, ...args].join(' ')} failed; install ${missing.join(', ')} by hand: ${result.stderr ?? result.error}`,
-      );
-    }
+  const result = spawnSync(process.execPath, [APT, ...missing], {
+    encoding: 'utf8',
+    timeout: APT_TIMEOUT_MS,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  if (result.status !== 0) {
+    throw new Error(`${missing.join(', ')} could not be installed: ${result.stderr || result.error}`);
   }
 }
 
