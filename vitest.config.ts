@@ -16,6 +16,9 @@ export default defineConfig({
           maxWorkers: '100%',
           // The exploration of the machine makes much that lives for a moment: with 16 MB a third of its time is clearing up.
           execArgv: ['--max-semi-space-size=64'],
+          // For a machine that has much else to do: a test that runs out of time goes on beside those after it.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
           // Projects with different numbers of workers come one after the other.
           sequence: { groupOrder: 1 },
         },
