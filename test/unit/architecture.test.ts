@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { HARDWARE_CODES, SYSTEM_CODES } from './error-codes.ts';
@@ -192,6 +192,72 @@ describe('imports go one way', () => {
     ['src/new-room/x.ts', ''],
   ])('and %s with `%s` would be found', (file, text) => {
     expect(violations([{ file, text }])).not.toEqual([]);
+  });
+});
+
+/** Folder or file → its name in the picture of docs/architecture.md. The first that fits counts; what is in none is small. */
+const ROOMS: readonly (readonly [prefix: string, room: string])[] = [
+  ...PORTS.map((file) => [file, 'ports'] as const),
+  ['hw/pmbus/', 'pmbus'],
+  ['hw/', 'drivers'],
+  ['mocks/sim.ts', 'sim'],
+  ['mocks/', 'mocks'],
+  ['src/main.ts', 'main'],
+  ['src/compose.ts', 'compose'],
+  ...['cli', 'report', 'service', 'units', 'system', 'run', 'store', 'sequence', 'board'].map(
+    (room) => [`src/${room}/`, room] as const,
+  ),
+];
+
+/** Which room imports from which, without what follows from the others. */
+function arrowsBetweenRooms(sources: readonly Source[]): string[] {
+  const roomOf = (file: string) => ROOMS.find(([prefix]) => file.startsWith(prefix))?.[1];
+  const imports = new Map<string, Set<string>>();
+  for (const source of sources) {
+    const from = roomOf(source.file);
+    if (from === undefined) continue;
+    const into = imports.get(from) ?? new Set();
+    imports.set(from, into);
+    for (const imported of importsOf(source)) {
+      const to = imported.endsWith('.ts') ? roomOf(imported) : undefined;
+      if (to !== undefined && to !== from) into.add(to);
+    }
+  }
+  const leadsTo = (from: string, to: string): boolean =>
+    [...(imports.get(from) ?? [])].some((next) => next === to || leadsTo(next, to));
+  return [...imports].flatMap(([from, into]) =>
+    [...into]
+      .filter((to) => ![...into].some((other) => other !== to && leadsTo(other, to)))
+      .map((to) => `${from} --> ${to}`),
+  );
+}
+
+describe('the pages for contributors', () => {
+  const page = (path: string) => readFileSync(join(root, path), 'utf8');
+
+  it('show the rooms as the imports of the code make them', () => {
+    const [, picture = ''] = /```mermaid\nflowchart TD\n(.*?)```/s.exec(page('docs/architecture.md')) ?? [];
+    const arrows = [...picture.matchAll(/^ *(\w+)(?:\[.*?\])? --> (\w+)/gm)].map(
+      ([, from, to]) => `${from} --> ${to}`,
+    );
+    expect(arrows.sort()).toEqual(arrowsBetweenRooms(sourcesIn('src', 'hw', 'mocks')).sort());
+  });
+
+  it.each(['README.md', 'CONTRIBUTING.md', 'docs/architecture.md'])('%s names only what is there', (path) => {
+    const named = [...page(path).matchAll(/`((?:src|hw|mocks|test|systemd|docs|deploy|\.ci)\/[^`\s]*)`/g)]
+      .map(([, name = '']) => name)
+      // Patterns and templates name many.
+      .filter((name) => !/[*@→]/.test(name));
+    expect(named.length).toBeGreaterThan(0);
+    expect(named.filter((name) => !existsSync(join(root, name)))).toEqual([]);
+  });
+
+  it('name a script of package.json where they say npm run', () => {
+    const { scripts } = JSON.parse(page('package.json')) as { scripts: Record<string, string> };
+    const named = ['README.md', 'CONTRIBUTING.md', 'docs/architecture.md'].flatMap((path) =>
+      [...page(path).matchAll(/npm run ([\w:]+)/g)].map(([, name = '']) => name),
+    );
+    expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
   });
 });
 
