@@ -18,11 +18,24 @@ import type { SnapshotStore } from '../../src/store/snapshot.ts';
 /** Time between the end of one process and the first thing that the next one does. */
 const PROCESS_START_MS = 20;
 
+const shipped = new Map<string, Board>();
+
+/** A board of `hw/boards`, the same for all who ask: it is read and checked once, and nobody can change it. */
 export function shippedBoard(name: string): Board {
+  const known = shipped.get(name);
+  if (known !== undefined) return known;
   const path = join(import.meta.dirname, '..', '..', 'hw', 'boards', `${name}.json`);
   const { board, problems } = checkBoard(JSON.parse(readFileSync(path, 'utf8')));
   if (!board) throw new TypeError(`${name}: ${JSON.stringify(problems)}`);
+  freeze(board);
+  shipped.set(name, board);
   return board;
+}
+
+function freeze(value: unknown): void {
+  if (typeof value !== 'object' || value === null) return;
+  Object.freeze(value);
+  for (const each of Object.values(value)) freeze(each);
 }
 
 /** The file of a chassis's state without a disk. `null` forgets it, as a reboot does. */
