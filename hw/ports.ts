@@ -137,7 +137,10 @@ export interface I2cBus {
 }
 
 export interface I2cBackend {
-  /** Opens a bus by adapter number or adapter name. Rejects `I2C_NO_BUS` or `I2C_PERMISSION`. */
+  /**
+   * Opens a bus by adapter number or adapter name; nothing is sent on it. Rejects `I2C_PERMISSION`, or `I2C_NO_BUS` with
+   * the `names` that there are in its details where the bus was looked for by its name.
+   */
   openBus(bus: number | string): Promise<I2cBus>;
 }
 

@@ -49,7 +49,12 @@ export function createMockI2c(
       const found = plant.buses.get(bus);
       if (found !== undefined) return openBus(plant, found, holdsBus, lines);
       if (typeof bus === 'number') throw cannotOpenBus(systemError('ENOENT'), `/dev/i2c-${bus}`, bus);
-      throw noBusName(bus, [...plant.buses.keys()].join(', '), {});
+      const known = [...plant.buses.keys()];
+      throw noBusName(
+        bus,
+        known.join(', '),
+        known.filter((each) => typeof each === 'string'),
+      );
     },
   };
 }

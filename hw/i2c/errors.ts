@@ -95,12 +95,15 @@ export function cannotOpenBus(error: unknown, path: string, bus: number | string
   );
 }
 
-/** @param listed the buses that there are */
-export function noBusName(name: string, listed: string, details: Record<string, unknown>): HardwareError {
+/**
+ * @param listed the buses that there are
+ * @param names their names
+ */
+export function noBusName(name: string, listed: string, names: readonly string[]): HardwareError {
   return new HardwareError(
     'I2C_NO_BUS',
     `no I2C bus has the name "${name}": there is ${listed === '' ? 'none at all' : listed}`,
-    { bus: name, ...details },
+    { bus: name, names },
   );
 }
 

@@ -295,11 +295,17 @@ async function numberOfAdapter(sysfsRoot: string, name: string): Promise<number>
   const listed = (only === undefined ? adapters : matching)
     .map((each) => `${each.number} "${each.name}"`)
     .join(', ');
-  if (only === undefined) throw noBusName(name, listed, { adapters });
+  if (only === undefined) {
+    throw noBusName(
+      name,
+      listed,
+      adapters.map((each) => each.name),
+    );
+  }
   throw new HardwareError(
     'I2C_NO_BUS',
     `${matching.length} I2C buses have the name "${name}", give the number instead: ${listed}`,
-    { bus: name, adapters },
+    { bus: name, names: [name] },
   );
 }
 

@@ -15,7 +15,9 @@ export type ProblemKind =
   /** Parts of the board contradict each other. */
   | 'conflict'
   /** This machine has no such line. */
-  | 'line';
+  | 'line'
+  /** This machine has no such I2C bus. */
+  | 'bus';
 
 /** One thing wrong with a board file. `check --json` prints these fields under these names. */
 export interface Problem extends Place {

@@ -126,7 +126,7 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
   },
   check: {
     text: [
-      'Reports every problem of a board file, each with its path and what to write instead, and then every GPIO line that this machine does not have, or has under two names. Takes no line and changes none.',
+      'Reports every problem of a board file, each with its path and what to write instead, and then every GPIO line that this machine does not have, or has under two names, and every I2C bus that it does not have. Takes no line, changes none and sends nothing on a bus.',
       'On a machine that is not the one that the board is for, --no-lines looks at the file alone.',
     ],
     exits: ['hardware'],

@@ -82,7 +82,8 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     load: async () => (await import('./verbs/serve.ts')).serve,
   },
   check: {
-    summary: 'report every problem of a board file and of its lines on this machine; touches no line',
+    summary:
+      'report every problem of a board file and of its lines and I2C buses on this machine; touches none',
     takes: '[BOARD]',
     operands: [0, 1],
     options: {

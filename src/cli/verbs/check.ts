@@ -6,6 +6,7 @@ import type { Problem } from '../../board/problem.ts';
 import type { Board } from '../../board/schema.ts';
 import { PowerError } from '../../errors.ts';
 import { suggestName } from '../../near.ts';
+import { type BusTrouble, findBuses } from '../../run/find-buses.ts';
 import { findLines, type LineTrouble } from '../../run/find-lines.ts';
 import { EXIT } from '../exit.ts';
 import { problemText } from '../problem-text.ts';
@@ -14,8 +15,9 @@ import type { World } from '../world.ts';
 
 /**
  * Reports every problem of a board file, each with its place and what to write instead, and then every line that this
- * machine does not have, or has under two names. Opens no line. A machine whose lines cannot be looked for is an error
- * (`GPIO_UNAVAILABLE`) unless `--no-lines` says that it is not the one that the board is for.
+ * machine does not have, or has under two names, and every I2C bus that it does not have. Opens no line and sends nothing
+ * on a bus. A machine whose lines cannot be looked for is an error (`GPIO_UNAVAILABLE`) unless `--no-lines` says that it
+ * is not the one that the board is for.
  */
 export const check: Verb = {
   async run({ operands, boardPath, flag, json }, world) {
@@ -27,7 +29,7 @@ export const check: Verb = {
       world.stdout.write(`${JSON.stringify({ board: path, lines, problems }, null, 2)}\n`);
     } else if (board !== null && problems.length === 0) {
       const lines = withLines
-        ? 'no problems, all lines are there'
+        ? `no problems, all lines${hasDevices(board) ? ' and I2C buses' : ''} are there`
         : 'no problems in the file; its lines were not looked for';
       world.stdout.write(`${path}: ${summary(board)}: ${lines}\n`);
     } else {
@@ -53,28 +55,31 @@ async function checkAll(
     return { board: null, problems: error.details.problems as readonly Problem[] };
   }
   if (!withLines) return { board, problems: [] };
-  const troubles = await troublesOf(board, path, world);
-  if (troubles.length === 0) return { board, problems: [] };
+  const findings = await lookFor(board, path, world);
+  if (findings.length === 0) return { board, problems: [] };
   // Only for the places in it: what it says is known to be right.
   const { diagnose } = await import('../../board/diagnose.ts');
-  return { board, problems: diagnose(bytes, troubles.map(findingOf)) };
+  return { board, problems: diagnose(bytes, findings) };
 }
 
-async function troublesOf(board: Board, path: string, world: World): Promise<readonly LineTrouble[]> {
+/** What of the board this machine does not have, or has twice. */
+async function lookFor(board: Board, path: string, world: World): Promise<readonly OutsideFinding[]> {
   try {
-    return await findLines(board, await world.gpio());
+    const lines = await findLines(board, await world.gpio());
+    const buses = await findBuses(board, world.i2c);
+    return [...lines.map(lineFinding), ...buses.map(busFinding)];
   } catch (error) {
     if (!(error instanceof HardwareError)) throw error;
     throw new HardwareError(
       error.code,
-      `the file ${path} has no problems, but its lines could not be looked for (${error.message}): run check on the machine that the board is for, or with --no-lines`,
+      `the file ${path} has no problems, but its lines and I2C buses could not be looked for (${error.message}): run check on the machine that the board is for, or with --no-lines`,
       { ...error.details, path },
       { cause: error },
     );
   }
 }
 
-function findingOf({ line, error, other }: LineTrouble): OutsideFinding {
+function lineFinding({ line, error, other }: LineTrouble): OutsideFinding {
   const { at, role, ref } = line;
   if (other === null) {
     return { kind: 'line', at, message: `${role}: ${error.message}`, suggestion: suggestionFor(ref, error) };
@@ -89,8 +94,23 @@ function suggestionFor(ref: LineRef, { code, details }: HardwareError): string {
   return `"gpioinfo ${ref.chip}" shows the lines that there are`;
 }
 
+function busFinding({ device, bus, error }: BusTrouble): OutsideFinding {
+  const names = texts(error.details.names);
+  // A name that two buses have is no misspelling.
+  const isMisspelt = typeof bus === 'string' && !names.includes(bus);
+  const suggestion = isMisspelt
+    ? suggestName(bus, names, 'names of I2C buses')
+    : '"i2cdetect -l" shows the buses that there are';
+  const at = ['devices', device, 'bus'];
+  return { kind: 'bus', at, message: `device ${device}: ${error.message}`, suggestion };
+}
+
 function texts(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.map(String) : [];
+}
+
+function hasDevices({ devices }: Board): boolean {
+  return Object.keys(devices).length > 0;
 }
 
 function summary(board: Board): string {

@@ -1,0 +1,40 @@
+import type { World } from '../../src/cli/world.ts';
+import { SystemError } from '../../src/system/errors.ts';
+
+/** A world without a bus whose words are kept; nobody asks to end. */
+export function createVerbWorld(
+  parts: Pick<World, 'clock' | 'gpio' | 'i2c'> & Partial<World>,
+  dir: string,
+): { readonly world: World; readonly printed: () => { stdout: string; stderr: string } } {
+  const words = { stdout: '', stderr: '' };
+  const outputTo = (name: keyof typeof words) => ({
+    write: (text: string) => {
+      words[name] += text;
+    },
+    columns: null,
+    journal: false,
+  });
+  const noBus = () => Promise.reject(new SystemError('DBUS_UNAVAILABLE', 'there is no bus'));
+  const { signal } = new AbortController();
+  const world: World = {
+    units: noBus,
+    objectBus: noBus,
+    eventLog: noBus,
+    notifier: noBus,
+    bootId: () => 'boot',
+    env: {},
+    stdout: outputTo('stdout'),
+    stderr: outputTo('stderr'),
+    signal,
+    abandon: signal,
+    onHangup: () => () => undefined,
+    systemd: 'absent',
+    defaultRunDir: dir,
+    stateDir: dir,
+    openbmcRunDir: dir,
+    unitSourceDir: dir,
+    programName: 'chassis-power',
+    ...parts,
+  };
+  return { world, printed: () => ({ ...words }) };
+}
