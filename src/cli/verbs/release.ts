@@ -1,5 +1,7 @@
+import { CodedError, HardwareError } from '../../../hw/errors.ts';
 import { lineLabel } from '../../../hw/lines.ts';
 import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
+import { PowerError } from '../../errors.ts';
 import { type ReleaseReport, releaseChassis } from '../../run/release.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
@@ -23,8 +25,48 @@ export const release: Verb = {
   },
 };
 
+/**
+ * Gives the lines of every chassis back once the units are uninstalled, because nobody needs them any more. A machine
+ * without GPIO has none. Without a board file nobody can tell whether a chassis is off: its lines stay taken until the
+ * next boot, and that is told.
+ * @throws PowerError LINES_KEPT for the first chassis whose lines stay; those of the others are given back
+ */
+export async function releaseUninstalled(
+  invocation: Pick<Invocation, 'boardPath' | 'runDir' | 'json'>,
+  world: World,
+): Promise<void> {
+  let loaded: LoadedBoard;
+  try {
+    loaded = await loadBoard(invocation.boardPath);
+  } catch (error) {
+    if (!(error instanceof PowerError)) throw error;
+    world.stderr.write(
+      `${world.programName}: GPIO lines that were taken stay so until the next boot (${error.message}); release --board FILE gives them back\n`,
+    );
+    return;
+  }
+  let refused: { readonly number: number; readonly error: CodedError } | null = null;
+  for (const number of Object.keys(loaded.board.chassis).map(Number)) {
+    try {
+      const report = await releaseLines(loaded, number, invocation, world, false);
+      if (!invocation.json) world.stdout.write(`${releaseText(number, report)}\n`);
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      if (error instanceof HardwareError && error.code === 'GPIO_UNAVAILABLE') return;
+      refused ??= { number, error };
+    }
+  }
+  if (refused === null) return;
+  throw new PowerError(
+    'LINES_KEPT',
+    `the units are uninstalled, but GPIO lines stay taken (${refused.error.message}): then run chassis-power release --chassis ${refused.number}`,
+    refused.error.details,
+    { cause: refused.error },
+  );
+}
+
 /** What `release` does to one chassis. */
-export function releaseLines(
+function releaseLines(
   loaded: LoadedBoard,
   number: number,
   { runDir }: Pick<Invocation, 'runDir'>,
@@ -45,7 +87,7 @@ export function releaseLines(
   });
 }
 
-export function releaseText(chassis: number, { released, kept }: ReleaseReport): string {
+function releaseText(chassis: number, { released, kept }: ReleaseReport): string {
   const lines = (count: number) => (count === 1 ? '1 line' : `${count} lines`);
   const told =
     released.length === 0 ? 'no line of ours to give back' : `${lines(released.length)} given back`;

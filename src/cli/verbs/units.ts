@@ -1,10 +1,10 @@
-import { CodedError, HardwareError } from '../../../hw/errors.ts';
-import { type LoadedBoard, loadBoard } from '../../board/load.ts';
+import { CodedError } from '../../../hw/errors.ts';
+import { loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install/install.ts';
 import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint/lint.ts';
 import { EXIT } from '../exit.ts';
-import type { Invocation, Verb } from '../verb.ts';
+import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
 const ACTIONS = ['install', 'uninstall', 'check'];
@@ -55,49 +55,12 @@ export const units: Verb = {
         : await uninstallUnits({ root });
     print(report, json, world);
     if (root === '/' && report.written.length + report.removed.length > 0) await reload(world);
-    if (action === 'uninstall' && root === '/') await releaseAll(invocation, world);
+    if (action === 'uninstall' && root === '/') {
+      await (await import('./release.ts')).releaseUninstalled(invocation, world);
+    }
     return EXIT.ok;
   },
 };
-
-/**
- * What was installed is gone, and nobody needs the lines any more. A machine without GPIO has none, and without a board
- * file nobody can tell whether the chassis is off: its lines stay taken until the next boot, and that is told.
- * @throws what `releaseChassis` throws for the first chassis whose lines stay; those of the others are given back
- */
-async function releaseAll(invocation: Invocation, world: World): Promise<void> {
-  let loaded: LoadedBoard;
-  try {
-    loaded = await loadBoard(invocation.boardPath);
-  } catch (error) {
-    if (!(error instanceof PowerError)) throw error;
-    world.stderr.write(
-      `${world.programName}: GPIO lines that were taken stay so until the next boot (${error.message}); release --board FILE gives them back\n`,
-    );
-    return;
-  }
-  const { releaseLines, releaseText } = await import('./release.ts');
-  let refused: unknown = null;
-  for (const number of Object.keys(loaded.board.chassis).map(Number)) {
-    try {
-      const report = await releaseLines(loaded, number, invocation, world, false);
-      if (!invocation.json) world.stdout.write(`${releaseText(number, report)}\n`);
-    } catch (error) {
-      if (error instanceof HardwareError && error.code === 'GPIO_UNAVAILABLE') return;
-      refused ??= error;
-    }
-  }
-  if (!(refused instanceof CodedError)) {
-    if (refused !== null) throw refused;
-    return;
-  }
-  throw new PowerError(
-    'LINES_KEPT',
-    `the units are uninstalled, but GPIO lines stay taken (${refused.message}): run chassis-power release then`,
-    refused.details,
-    { cause: refused },
-  );
-}
 
 /** @throws PowerError USAGE for a value that is none of these; the first one where none is given */
 function oneOf<const Names extends readonly [string, ...string[]]>(
