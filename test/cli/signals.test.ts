@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -9,6 +9,8 @@ import { parseFault } from '../../mocks/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
+import { connectDbus } from '../../src/system/dbus/connection.ts';
+import { startPrivateBus } from './private-bus.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
@@ -174,24 +176,24 @@ describe('a signal that ends a process lets power come to rest', () => {
   });
 });
 
-describe('a terminal that is lost', () => {
-  const shellWords = (command: readonly string[]) =>
-    [process.execPath, ...command].map((word) => `'${word}'`).join(' ');
-  /** A terminal window of its own with a shell that runs a script. */
-  const window = (script: string) => {
-    // With job control, as at a prompt: what the terminal sends goes to the job.
-    const child = spawn('script', ['-qec', `set -m; ${script}`, '/dev/null'], {
-      stdio: ['pipe', 'pipe', 'ignore'],
-      env: { ...process.env, SHELL: '/bin/sh' },
-    });
-    children.push(child);
-    let printed = '';
-    child.stdout?.on('data', (chunk) => {
-      printed += chunk;
-    });
-    return { child, printed: () => printed };
-  };
+const shellWords = (command: readonly string[]) =>
+  [process.execPath, ...command].map((word) => `'${word}'`).join(' ');
+/** A terminal window of its own with a shell that runs a script. */
+function window(script: string) {
+  // With job control, as at a prompt: what the terminal sends goes to the job.
+  const child = spawn('script', ['-qec', `set -m; ${script}`, '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env: { ...process.env, SHELL: '/bin/sh' },
+  });
+  children.push(child);
+  let printed = '';
+  child.stdout?.on('data', (chunk) => {
+    printed += chunk;
+  });
+  return { child, printed: () => printed };
+}
 
+describe('a terminal that is lost', () => {
   it('closing the window during on takes down what was raised', async () => {
     const { child } = window(shellWords([...(await plug('off')), 'on']));
     await until('P12V is up', () => enables() >= 2);
@@ -224,5 +226,92 @@ describe('a terminal that is lost', () => {
     plant.clearFaults();
     await until('everything is on', () => enables() === 6);
     child.kill('SIGKILL');
+  });
+});
+
+describe('a SIGHUP to the service', () => {
+  /** Another board, to be told from the one of before by its name alone. */
+  const changeBoard = () => {
+    const board = JSON.parse(readFileSync(boardPath, 'utf8'));
+    writeFileSync(boardPath, JSON.stringify({ ...board, name: `${board.name}-changed` }));
+  };
+  /** The words that start the service on a bus of its own, and what waits until it serves there. */
+  const serveWords = async () => {
+    const command = await plug('off');
+    const { address, daemon } = await startPrivateBus(mkdtempSync(join(dir, 'bus-')));
+    children.push(daemon);
+    const runDir = mkdtempSync(join(dir, 'run-'));
+    const serves = async () => {
+      const bus = await connectDbus({ clock: createSystemClock(), address });
+      const isPowered = {
+        ...{ destination: 'org.openbmc.control.Power', path: '/org/openbmc/control/power0' },
+        ...{ interface: 'org.openbmc.control.Power', member: 'getPowerState' },
+      };
+      let answer: unknown = null;
+      for (const end = Date.now() + 15_000; answer === null && Date.now() < end; await delay(20)) {
+        // Nobody has the name before.
+        answer = await bus.call(isPowered).catch(() => null);
+      }
+      await bus.close();
+      expect(answer).toEqual([0]);
+    };
+    return {
+      command: [...command, 'serve', '--state', 'off', '--run-dir', runDir],
+      env: { DBUS_SYSTEM_BUS_ADDRESS: address },
+      runDir,
+      serves,
+    };
+  };
+  /** The process that watches the chassis, as its lock tells it. */
+  const watcherOf = (runDir: string): number => {
+    const path = join(runDir, 'watched', 'chassis0.lock', 'holder');
+    return Number(/pid (\d+)/.exec(existsSync(path) ? readFileSync(path, 'utf8') : '')?.[1] ?? 0);
+  };
+  const isRunning = (pid: number): boolean => {
+    const path = `/proc/${pid}/stat`;
+    // One that ended and that nobody has waited for is a zombie.
+    return existsSync(path) && !/\) Z /.test(readFileSync(path, 'utf8'));
+  };
+
+  it('that somebody sent makes it read the board file again, as often as it comes', async () => {
+    const { command, env, serves } = await serveWords();
+    const run = start(command, env);
+    await serves();
+    for (let round = 1; round <= 2; round += 1) {
+      changeBoard();
+      run.child.kill('SIGHUP');
+      await until('it starts over', () => run.printed().split('starting over with it').length > round);
+      await serves();
+    }
+    run.child.kill('SIGHUP');
+    await until('it says so', () => run.printed().includes('the board file has not changed'));
+    expect(run.child.exitCode).toBeNull();
+    run.child.kill('SIGTERM');
+    expect(await run.ended).toEqual({ code: 0, signal: null });
+  });
+
+  it('that somebody sent is no end either where it has a terminal', async () => {
+    const { command, env, runDir, serves } = await serveWords();
+    const variable = `DBUS_SYSTEM_BUS_ADDRESS=${env.DBUS_SYSTEM_BUS_ADDRESS}`;
+    const { printed } = window(`${variable} ${shellWords(command)}`);
+    await serves();
+    const pid = watcherOf(runDir);
+    process.kill(pid, 'SIGHUP');
+    await until('it says so', () => printed().includes('the board file has not changed'));
+    expect(isRunning(pid)).toBe(true);
+  });
+
+  it('of a terminal that is lost ends it, with the lines as they are', async () => {
+    const { command, env, runDir, serves } = await serveWords();
+    const variable = `DBUS_SYSTEM_BUS_ADDRESS=${env.DBUS_SYSTEM_BUS_ADDRESS}`;
+    const { child } = window(`${variable} ${shellWords(command)}`);
+    await serves();
+    const pid = watcherOf(runDir);
+    expect(isRunning(pid)).toBe(true);
+    const before = plant.lines();
+    child.kill('SIGKILL');
+    await until('it ended', () => !isRunning(pid));
+    expect(plant.lines()).toEqual(before);
+    expect(plant.hazards).toEqual([]);
   });
 });

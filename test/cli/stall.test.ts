@@ -8,6 +8,7 @@ import { parseFault } from '../../mocks/faults.ts';
 import { createPlant, type Plant, type PlantEvent } from '../../mocks/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
+import { startPrivateBus } from './private-bus.ts';
 
 /** The real program is stopped (SIGSTOP) while the chassis goes on. Times are those of the chassis. */
 
@@ -108,32 +109,12 @@ describe('a program that is stopped while it drives', () => {
 describe('a service that is stopped', () => {
   const DEGLITCH_MS = 300;
 
-  /** A bus of its own. */
-  async function privateBus(): Promise<string> {
-    const address = `unix:path=${join(dir, 'bus')}`;
-    const config = join(dir, 'bus.conf');
-    writeFileSync(
-      config,
-      `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><listen>${address}</listen><auth>EXTERNAL</auth><policy context="default">
-<allow own="*"/><allow send_destination="*"/><allow send_type="signal"/><allow receive_type="method_call"/>
-<allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
-</policy></busconfig>\n`,
-    );
-    const daemon = spawn('dbus-daemon', [`--config-file=${config}`, '--nofork', '--print-address=1'], {
-      stdio: ['ignore', 'pipe', 'ignore'],
-    });
+  it('for a second over a glitch of 200 ms leaves the host on, and acts on a loss after that', async () => {
+    const stage = await stageOf(DEGLITCH_MS, 'on');
+    const { address, daemon } = await startPrivateBus(dir);
     cleanUp.push(() => {
       daemon.kill('SIGKILL');
     });
-    await new Promise((resolve) => daemon.stdout?.once('data', resolve));
-    return address;
-  }
-
-  it('for a second over a glitch of 200 ms leaves the host on, and acts on a loss after that', async () => {
-    const stage = await stageOf(DEGLITCH_MS, 'on');
-    const address = await privateBus();
     const child = stage.start(['serve', '--state', 'off'], { DBUS_SYSTEM_BUS_ADDRESS: address });
     let said = '';
     child.stdout?.on('data', (data) => {

@@ -317,6 +317,39 @@ describe('a watched file', () => {
     expect(watch.clock.pendingCount).toBe(0);
   });
 
+  it('in a folder whose place another one takes, of which the kernel tells nothing, is looked at once a second', async () => {
+    // The kernel tells of what happens to the folder and in it, not of what happens to the one above.
+    const above = join(dir, 'above');
+    const path = join(above, 'run', 'state.json');
+    const put = (content: string) => {
+      mkdirSync(join(above, 'run'), { recursive: true });
+      writeFileSync(path, content);
+    };
+    put('first');
+    const clock = createManualClock();
+    let changes = 0;
+    const end = watchFile(path, {
+      clock,
+      changed: () => {
+        changes += 1;
+      },
+      warn: () => undefined,
+    });
+    for (let round = 1; round <= 3; round += 1) {
+      renameSync(above, `${above}.${round}`);
+      put(`${round}`);
+      await clock.advance(999);
+      expect(changes).toBe(round - 1);
+      await clock.advance(1);
+      expect(changes).toBe(round);
+    }
+    end();
+    put('nobody looks any more');
+    await clock.advance(10_000);
+    expect(changes).toBe(3);
+    expect(clock.pendingCount).toBe(0);
+  });
+
   it('whose folder goes away is gone, and the folder is made again', async () => {
     const watch = setUp();
     rmSync(watch.folder, { recursive: true });
