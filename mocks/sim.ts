@@ -351,7 +351,9 @@ async function main(args: readonly string[], real: World): Promise<number> {
       real.stderr.write(USAGE);
       return EXIT.usage;
     }
-    if (verb === undefined || WITHOUT_CHASSIS.includes(verb)) {
+    // Uninstalling ends with the lines of the chassis that is there.
+    const uninstalls = options.plant !== undefined && verb === 'units' && options.rest[1] === 'uninstall';
+    if (verb === undefined || (WITHOUT_CHASSIS.includes(verb) && !uninstalls)) {
       return await runCommandLine(options.rest, real);
     }
     if (verb in OWN_VERBS) operandsOf(verb, options.rest);

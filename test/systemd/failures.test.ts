@@ -54,6 +54,8 @@ interface Scenario {
   /** Changes chassis 0 of the reference board. */
   readonly board?: (board: ChassisBoard) => void;
   readonly faults?: readonly string[];
+  /** Device-tree names of lines. */
+  readonly lineNames?: Readonly<Record<string, { readonly chip: string; readonly line: string }>>;
   readonly initially?: 'off' | 'on';
   /** What goes before: not what the row tells of. */
   readonly given?: () => Promise<unknown>;
@@ -97,7 +99,8 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   });
 
   /** The chassis lives in this process, behind its socket in the sandbox: a look at it costs no process. */
-  const plug = async ({ board: change, faults = [], initially = 'off' }: Omit<Scenario, 'run'>) => {
+  const plug = async (scenario: Omit<Scenario, 'run'>) => {
+    const { board: change, faults = [], initially = 'off', lineNames = {} } = scenario;
     const input = JSON.parse(REFERENCE_BOARD);
     change?.(input.chassis['0']);
     const text = `${JSON.stringify(input, null, 2)}\n`;
@@ -108,6 +111,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       board,
       clock: createSystemClock(),
       initially,
+      lineNames,
       faults: faults.map((fault) => parseFault(fault, board)),
     });
     server = await startPlantServer({ plant, socketPath: join(rootOf(machine.pid), 'run', 'plant.sock') });
@@ -177,6 +181,17 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     );
   const stopBus = () => machine.run('systemctl stop dbus.socket dbus.service');
   const startBus = () => machine.run('systemctl start dbus.socket dbus.service');
+  /** The program reads another board than the one that is there. */
+  const misread = (change: (input: ReturnType<typeof JSON.parse>) => void) => {
+    const input = JSON.parse(REFERENCE_BOARD);
+    change(input);
+    return machine.writeFile(BOARD_PATH, `${JSON.stringify(input, null, 2)}\n`);
+  };
+  const powerOnByBus = async () => {
+    const power = ['org.openbmc.control.Power', '/org/openbmc/control/power0', 'org.openbmc.control.Power'];
+    const call = ['busctl', 'call', ...power, 'setPowerState', 'i', '1'];
+    commands.set('busctl', await machine.exec(call, { timeoutMs: 60_000 }));
+  };
   const fillRunDir = (options: string) =>
     machine.run(
       `mkdir -p ${RUN_DIR}; mount -t tmpfs -o size=64k${options} full ${RUN_DIR}` +
@@ -502,6 +517,41 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       given: () => machine.run(`sed -i 's/"needs"/"need"/' ${BOARD_PATH}`),
       run: () => start(START),
     },
+    'a board file that is no file': {
+      given: () => machine.run(`rm ${BOARD_PATH}; mkfifo ${BOARD_PATH}`),
+      run: async () => {
+        await start(START);
+        await machine.waitForJobs();
+        await machine.run(`rm ${BOARD_PATH}`);
+      },
+    },
+    'a chassis that the board does not have': {
+      run: () => command('on --chassis 7'),
+    },
+    'two names of one line': {
+      lineNames: { P12V_EN: { chip: '1e780000.gpio', line: 'C0' } },
+      given: () =>
+        misread((board) => {
+          board.chassis['0'].pgood = { name: 'P12V_EN' };
+        }),
+      run: () => start(START),
+    },
+    'lines that this machine does not have': {
+      given: () =>
+        misread(({ chassis: { 0: chassis } }) => {
+          chassis.rails.P5V.enable.chip = '1e780800.gpoi';
+          chassis.rails.P1V8.enable.line = 'Z7';
+        }),
+      run: () => start(START),
+    },
+    'an I2C bus that this machine does not have': {
+      given: () =>
+        misread(({ devices }) => {
+          devices.vr_ddr.bus = 9;
+        }),
+      run: () => start(START),
+    },
+    'an I2C device that a kernel driver has': failingStart('i2c vr_ddr busy'),
     'a board file that is gone when power off is asked for': {
       given: async () => {
         await isOn();
@@ -528,28 +578,42 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     },
     'a request to a service that does not run yet': {
       given: () => machine.run(['systemctl', 'stop', SERVICE]),
-      run: async () => {
-        const power = [
-          'org.openbmc.control.Power',
-          '/org/openbmc/control/power0',
-          'org.openbmc.control.Power',
-        ];
-        commands.set('busctl', await machine.exec(['busctl', 'call', ...power, 'setPowerState', 'i', '1']));
-      },
+      run: powerOnByBus,
       mend: () => machine.run(['systemctl', 'stop', SERVICE]),
     },
     'a request to the service that fails': {
       given: () => start(SERVICE),
       faults: ['rail P1V8 never good'],
+      run: powerOnByBus,
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
+    'a power on that takes longer than who asks the service may wait': {
+      ...slow,
+      given: () => start(SERVICE),
       run: async () => {
-        const power = [
-          'org.openbmc.control.Power',
-          '/org/openbmc/control/power0',
-          'org.openbmc.control.Power',
-        ];
-        commands.set('busctl', await machine.exec(['busctl', 'call', ...power, 'setPowerState', 'i', '1']));
+        await powerOnByBus();
+        plant.clearFaults();
+        await saysSoon('pgood: the chassis is on');
       },
       mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
+    'lines given back while the chassis is on': {
+      given: isOn,
+      run: () => command('release'),
+    },
+    'lines given back while the service watches them': {
+      given: async () => {
+        await isOn();
+        expect(await start(STOP)).toMatchObject({ code: 0 });
+        expect(await start(SERVICE)).toMatchObject({ code: 0 });
+      },
+      run: () => command('release'),
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
+    'units uninstalled while the chassis is on': {
+      given: isOn,
+      run: () => command('units uninstall'),
+      mend: () => chassis.units('install'),
     },
     'a program that cannot be started': {
       given: () => machine.run('mv /usr/bin/chassis-power /usr/bin/chassis-power.away'),

@@ -209,6 +209,19 @@ describe.skipIf(skipped)(`power on and off through systemd${titleSuffix}`, () =>
     expect(await plantLateness()).toContain('late by');
   });
 
+  test('units uninstall ends with the lines of a chassis that is off given back', async () => {
+    await chassis.startPlant();
+    expect(await start('obmc-chassis-start@0.target')).toMatchObject({ code: 0 });
+    expect(await start('obmc-chassis-stop@0.target')).toMatchObject({ code: 0 });
+    const uninstalled = await machine.exec('chassis-power units uninstall');
+    expect(uninstalled).toMatchObject({ code: 0, stderr: '' });
+    const [, count] = /^chassis 0: (\d+) lines given back$/m.exec(uninstalled.stdout) ?? [];
+    const lines = (await chassis.lines()).filter(({ line }) => !line.startsWith('pmbus:'));
+    expect(Number(count)).toBe(lines.length);
+    expect(await machine.run('chassis-power release')).toBe('chassis 0: no line of ours to give back\n');
+    await chassis.units('install');
+  });
+
   test('units install twice changes nothing, uninstall leaves what was there before', async () => {
     const installed = await tree();
     expect(installed).toContain('obmc-power-chassis-on@0.target.requires/op-power-start@0.service l 777');
