@@ -23,7 +23,7 @@ export default defineConfig({
   plugins: [warmPool()],
   test: {
     include: paths,
-    setupFiles: ['test/seed.ts', 'test/mutants/setup.ts'],
+    setupFiles: ['test/unit/setup.ts', 'test/mutants/setup.ts'],
     isolate: false,
     sequence: { sequencer: CheapFirst },
     // The machine may be busy with other mutants.

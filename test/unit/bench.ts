@@ -67,6 +67,8 @@ export interface RunVariant {
   readonly signal?: AbortSignal;
   readonly abandon?: AbortSignal;
   readonly record?: (entry: Recorded) => void;
+  readonly superseded?: () => Promise<boolean>;
+  readonly onLost?: () => Promise<void>;
   /** Called before the process begins, to say when it will stand still. */
   readonly stalls?: (loop: StallingLoop) => void;
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import type { I2cBackend } from '../../hw/ports.ts';
+import type { GpioBackend, I2cBackend } from '../../hw/ports.ts';
+import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant } from '../../mocks/plant.ts';
@@ -63,5 +64,290 @@ describe('a rail that is seen by its voltage', () => {
       }
     };
     expect(await clock.runUntil(read())).toBe(good);
+  });
+});
+
+/** A chassis of a shipped board over a plant, and what of it is open. */
+function stage(name: string, initially: 'on' | 'off' = 'on', faults: readonly string[] = []) {
+  const board = shippedBoard(name);
+  const clock = createVirtualClock();
+  const plant = createPlant({
+    board,
+    clock,
+    initially,
+    faults: faults.map((text) => parseFault(text, board)),
+  });
+  const open = new Map<string, number>();
+  const counted = <Part extends { close(): Promise<void> }>(what: string, part: Part): Part => {
+    open.set(what, (open.get(what) ?? 0) + 1);
+    return {
+      ...part,
+      async close() {
+        open.set(what, (open.get(what) ?? 0) - 1);
+        await part.close();
+      },
+    };
+  };
+  const gpio = async (): Promise<GpioBackend> => {
+    const inner = createMockGpio(plant);
+    return {
+      ...inner,
+      openInput: async (ref) => counted(JSON.stringify(ref), await inner.openInput(ref)),
+      openOutput: async (ref) => counted(JSON.stringify(ref), await inner.openOutput(ref)),
+    };
+  };
+  const i2c = async (): Promise<I2cBackend> => {
+    const inner = createMockI2c(plant);
+    return { ...inner, openBus: async (bus) => counted(`bus ${bus}`, await inner.openBus(bus)) };
+  };
+  const ports = { gpio, i2c, clock };
+  return {
+    board,
+    clock,
+    plant,
+    ports,
+    /** What is open, and how often where that is more than once. */
+    open: () => [...open].flatMap(([what, count]) => (count === 0 ? [] : [`${what} ${count}`])),
+    opened: () => open.size,
+    breakIt: (text: string) => plant.addFault(parseFault(text, board)),
+    openChassis: (options?: { whatCanBeHad: boolean }) =>
+      clock.runUntil(openChassis(board, 0, ports, options)),
+    run: <T>(work: Promise<T>): Promise<T> => clock.runUntil(work),
+    pass: (ms: number) => clock.runUntil(new Promise<void>((resolve) => void clock.after(ms, resolve))),
+  };
+}
+
+describe('lines and buses of a chassis', () => {
+  it('are opened once each, and all given back at the end, once', async () => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    expect(given.opened()).toBeGreaterThan(10);
+    expect(given.open().filter((each) => !each.endsWith(' 1'))).toEqual([]);
+    await given.run(hardware.close());
+    expect(given.open()).toEqual([]);
+    await given.run(hardware.close());
+    expect(given.open()).toEqual([]);
+  });
+
+  it('are all given back where one cannot be had, and the error names chassis and role', async () => {
+    const given = stage('reference', 'on', ['line pgood busy']);
+    const error = await given.openChassis().then(
+      () => null,
+      (thrown: unknown) => thrown,
+    );
+    expect(error).toMatchObject({
+      code: 'GPIO_BUSY',
+      message: expect.stringMatching(/^chassis 0: pgood: /),
+      details: { chassis: 0, role: 'pgood' },
+    });
+    expect(given.opened()).toBeGreaterThan(5);
+    expect(given.open()).toEqual([]);
+  });
+
+  it('of which several cannot be had are told in one error, each with its role, and the first gives the code', async () => {
+    const [reset] = Object.keys(shippedBoard('reference').chassis['0']?.resets ?? {});
+    const given = stage('reference', 'on', ['line rail P5V enable busy', `line reset ${reset} busy`]);
+    await expect(given.openChassis()).rejects.toMatchObject({
+      code: 'GPIO_BUSY',
+      message: expect.stringMatching(
+        /^chassis 0: 2 parts cannot be had: enable of rail P5V: .*; reset \w+: /,
+      ),
+      details: {
+        parts: [
+          { role: 'enable of rail P5V', code: 'GPIO_BUSY', message: expect.stringContaining('P5V') },
+          { role: `reset ${reset}`, code: 'GPIO_BUSY' },
+        ],
+      },
+    });
+  });
+
+  it('that cannot be had are part of what can be had: each use of them tells why', async () => {
+    const given = stage('reference', 'on', ['line rail P5V enable busy', 'line rail P5V good busy']);
+    const hardware = await given.openChassis({ whatCanBeHad: true });
+    const refused = { code: 'GPIO_BUSY' };
+    await expect(given.run(hardware.driveEnable('P5V', false))).rejects.toMatchObject(refused);
+    await expect(given.run(hardware.readGood('P5V'))).rejects.toMatchObject(refused);
+    // A watch of it neither fails nor wakes anybody.
+    const woken: (string | null)[] = [];
+    const end = hardware.watch((source) => woken.push(source), 'switching');
+    await given.pass(100);
+    expect(woken).not.toContain('P5V');
+    expect(woken).toContain('P12V');
+    end();
+  });
+
+  it('of a chassis or a rail that the board does not have are a mistake of the caller', async () => {
+    const given = stage('reference');
+    await expect(given.run(openChassis(given.board, 7, given.ports))).rejects.toThrow(
+      'chassis 7 is not in the board',
+    );
+    const hardware = await given.openChassis();
+    await expect(async () => given.run(hardware.driveEnable('nowhere', true))).rejects.toThrow(
+      'no rail nowhere',
+    );
+  });
+
+  it('that cannot be read are told with signal, rail and reason, and taken for what leaves most to be done', async () => {
+    const given = stage('reference', 'off', [
+      'line rail P5V enable read error',
+      'line rail P12V good read error',
+      'line pgood read error',
+    ]);
+    const hardware = await given.openChassis();
+    const { observation, unreadable } = await given.run(hardware.observe());
+    expect(unreadable).toMatchObject([
+      { signal: 'good', rail: 'P12V', reason: expect.stringMatching(/^good signal of rail P12V: /) },
+      {
+        signal: 'enable',
+        rail: 'P5V',
+        error: { message: expect.stringMatching(/^chassis 0: enable of rail P5V: /) },
+      },
+      { signal: 'pgood', rail: null, error: { details: { chassis: 0, role: 'pgood' } } },
+    ]);
+    expect(observation.rails.P5V?.enabled).toBe(true);
+    expect(observation.rails.P12V?.good).toBe(false);
+    expect(observation.rails.P3V3).toEqual({ enabled: false, good: false });
+    expect(observation.unread).toEqual([
+      { signal: 'good', rail: 'P12V' },
+      { signal: 'enable', rail: 'P5V' },
+      { signal: 'pgood', rail: null },
+    ]);
+  });
+
+  it('that cannot be driven are told with their role', async () => {
+    const given = stage('reference', 'off', ['enable P5V stuck off']);
+    const hardware = await given.openChassis();
+    await expect(given.run(hardware.driveEnable('P5V', true))).rejects.toMatchObject({
+      message: expect.stringMatching(/^enable of rail P5V: /),
+      details: { role: 'enable of rail P5V' },
+    });
+  });
+});
+
+describe('the latch', () => {
+  const latchChanges = (given: ReturnType<typeof stage>) =>
+    given.plant.history.flatMap((event) =>
+      event.type === 'line' && event.role === 'latch' ? [[event.asserted, event.atMs]] : [],
+    );
+
+  it('is asserted for the pulseMs of the board', async () => {
+    const given = stage('openpower', 'off');
+    const hardware = await given.openChassis();
+    const fromMs = given.clock.nowMs();
+    await given.run(hardware.pulseLatch());
+    const [on, off] = latchChanges(given);
+    // hw/boards/openpower.json.
+    expect([on, off]).toEqual([
+      [true, fromMs],
+      [false, fromMs + 1],
+    ]);
+  });
+
+  it('of a board that has none is nothing to pulse', async () => {
+    const given = stage('reference', 'off');
+    const hardware = await given.openChassis();
+    const fromMs = given.clock.nowMs();
+    await given.run(hardware.pulseLatch());
+    expect(given.clock.nowMs()).toBe(fromMs);
+    expect(latchChanges(given)).toEqual([]);
+  });
+});
+
+describe('what PMBus devices say after a fault', () => {
+  it('is the status word and the voltage of every page that a rail uses, once', async () => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    const [only, ...others] = await given.run(hardware.evidence());
+    expect(others).toEqual([]);
+    expect(only).toMatchObject({ device: 'vr_ddr', page: 0, error: null });
+    // POWER_GOOD# (bit 11) and OFF (bit 6) of the PMBus specification 1.3.1 part II, 17.2.
+    expect((only?.statusWord ?? -1) & 0x0840).toBe(0);
+    // hw/boards/reference.json: good from 1.14 V to 1.26 V.
+    expect(only?.voutVolts).toBeGreaterThan(1.14);
+    expect(only?.voutVolts).toBeLessThan(1.26);
+  });
+
+  it('is also that of the devices that the board names for it', async () => {
+    const given = stage('openpower', 'on');
+    const hardware = await given.openChassis();
+    expect(await given.run(hardware.evidence())).toMatchObject([{ device: 'ucd90320', page: 0 }]);
+  });
+
+  it('of one that does not answer is why, without a second wait for it', async () => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    given.breakIt('i2c vr_ddr hang');
+    const fromMs = given.clock.nowMs();
+    const [only] = await given.run(hardware.evidence());
+    const onceMs = given.clock.nowMs() - fromMs;
+    expect(only).toMatchObject({ device: 'vr_ddr', page: 0, statusWord: null, voutVolts: null });
+    expect(only?.error).toMatch(/vr_ddr|0x60/);
+    expect(only?.error).not.toMatch(/;/);
+    const again = given.clock.nowMs();
+    await given.run(hardware.readGood('PVDDQ').catch(() => undefined));
+    expect(onceMs).toBeCloseTo(given.clock.nowMs() - again, 3);
+  });
+});
+
+describe('a watch', () => {
+  it('wakes for pgood and every good signal once it stands, and for each that changes', async () => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    const woken: (string | null)[] = [];
+    const end = hardware.watch((source) => woken.push(source), 'guarding');
+    await given.pass(1_100);
+    const rails = Object.keys(given.board.chassis['0']?.rails ?? {});
+    expect(new Set(woken)).toEqual(new Set([null, ...rails]));
+    woken.length = 0;
+    given.breakIt('good P5V stuck off');
+    await given.pass(5);
+    expect(woken).toEqual(['P5V']);
+    end();
+    woken.length = 0;
+    given.plant.clearFaults();
+    given.breakIt('pgood stuck off');
+    await given.pass(5_000);
+    expect(woken).toEqual([]);
+  });
+
+  it.each([
+    // Of a rail that is seen over PMBus only.
+    ['switching', 10],
+    ['guarding', 1_000],
+  ] as const)('that is %s looks at a PMBus device every %d ms', async (pace, everyMs) => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    const atMs: number[] = [];
+    const fromMs = given.clock.nowMs();
+    const end = hardware.watch(
+      (source) => source === 'PVDDQ' && atMs.push(given.clock.nowMs() - fromMs),
+      pace,
+    );
+    await given.pass(3.5 * everyMs);
+    end();
+    await given.pass(10 * everyMs);
+    expect(atMs.filter((each) => each > 0)).toEqual([everyMs, 2 * everyMs, 3 * everyMs]);
+  });
+
+  it('of pgood alone wakes for nothing else', async () => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    let woken = 0;
+    const end = hardware.watchPgood(() => {
+      woken += 1;
+    });
+    await given.pass(10);
+    woken = 0;
+    given.breakIt('good P5V stuck off');
+    await given.pass(10);
+    expect(woken).toBe(0);
+    given.breakIt('pgood stuck off');
+    await given.pass(10);
+    expect(woken).toBeGreaterThan(0);
+    end();
+    const before = woken;
+    given.plant.clearFaults();
+    await given.pass(2_000);
+    expect(woken).toBe(before);
   });
 });

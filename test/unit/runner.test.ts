@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -653,5 +654,171 @@ describe('power off drives, it does not conclude', () => {
     await bench.runKilled(JOBS.off, 2, 'after');
     expect((await bench.run(JOBS.waitOff)).state).toBe('off');
     expect(await cameBack(bench)).toEqual([]);
+  });
+});
+
+describe('a run that watches a chassis', () => {
+  const watched = () => createBench('reference', { initially: 'on' });
+
+  it('ends when another process drives it, drives nothing, and leaves the state to that one', async () => {
+    const bench = watched();
+    await bench.run(JOBS.on);
+    bench.store.hint = null;
+    bench.recording.length = 0;
+    const fromMs = bench.clock.nowMs();
+    const superseded = async () => bench.clock.nowMs() >= fromMs + 1_000;
+    bench.clock.after(1_000, () => bench.plant.addFault(bench.fault('good P5V stuck off for 1ms')));
+    expect((await bench.run(JOBS.watch, { superseded })).state).toBe('pgood');
+    expect(bench.clock.nowMs() - fromMs).toBeLessThan(2_000);
+    expect(bench.recording.filter(({ type }) => type === 'enable' || type === 'reset')).toEqual([]);
+    expect(bench.store.hint).toBeNull();
+  });
+
+  it('does not take what another process does for a loss', async () => {
+    const bench = watched();
+    await bench.run(JOBS.on);
+    bench.clock.after(1_000, () => bench.plant.addFault(bench.fault('pgood stuck off')));
+    const lost: string[] = [];
+    const { state } = await bench.run(JOBS.watch, {
+      superseded: async () => bench.clock.nowMs() > 2_000,
+      onLost: async () => void lost.push('lost'),
+    });
+    expect(state).toBe('pgood');
+    expect(lost).toEqual([]);
+    expect(bench.enabled()).toHaveLength(6);
+  });
+
+  it('tells of a loss once, when every enable is off and before the evidence is read, and waits for who is told', async () => {
+    const bench = watched();
+    bench.clock.after(100, () => bench.plant.addFault(bench.fault('pgood never')));
+    const told: object[] = [];
+    await bench.run(JOBS.watch, {
+      onLost: async () => {
+        await new Promise<void>((resolve) => void bench.clock.after(50, resolve));
+        told.push({
+          enabled: bench.enabled(),
+          evidence: bench.recording.filter(({ type }) => type === 'evidence').length,
+        });
+      },
+    });
+    expect(told).toEqual([{ enabled: [], evidence: 0 }]);
+    expect(bench.recording.filter(({ type }) => type === 'evidence')).toHaveLength(1);
+    expect(bench.store.hint?.state).toBe('failed');
+  });
+
+  it('of which nobody is told, as of a power-on that fails, is a run like any other', async () => {
+    const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
+    const lost: string[] = [];
+    await bench.run(JOBS.on, { onLost: async () => void lost.push('lost') });
+    expect(lost).toEqual([]);
+  });
+});
+
+describe('what a run records', () => {
+  it('of a power-on: the lines first, then the request, and of each rail its enable before what comes of it', async () => {
+    const bench = createBench('reference');
+    await bench.run(JOBS.on);
+    const { recording, plan } = bench;
+    expect(recording[0]).toMatchObject({ type: 'reconciled', state: 'off', hint: null, pgood: false });
+    expect(recording[1]).toMatchObject({
+      type: 'request',
+      request: 'POWER_ON',
+      outcome: 'changed',
+      reason: '',
+    });
+    const states = recording.flatMap((entry) => (entry.type === 'state' ? [[entry.from, entry.to]] : []));
+    expect(states).toEqual([
+      ['off', 'opPowerStart'],
+      ['opPowerStart', 'opWaitPowerOn'],
+      ['opWaitPowerOn', 'pgood'],
+    ]);
+    for (const { name } of plan.rails) {
+      const own = recording.flatMap((entry) => {
+        if (entry.type === 'enable' && entry.rail === name) return [`enable ${entry.asserted}`];
+        if (entry.type !== 'rail' || entry.rail !== name) return [];
+        return [`${entry.phase} ${entry.good ? 'good' : 'not good'}`];
+      });
+      expect(own.slice(0, 2), name).toEqual(['enable true', 'rising not good']);
+      expect(own.at(-1), name).toBe('up good');
+      expect(new Set(own).size, name).toBe(own.length);
+    }
+    expect(recording.flatMap((entry) => (entry.type === 'pgood' ? [entry.level] : []))).toEqual([true]);
+    expect(
+      recording.flatMap((entry) => (entry.type === 'reset' ? [[entry.reset, entry.asserted]] : [])),
+    ).toEqual(plan.resets.map(({ name }) => [name, false]));
+    const never = ['evidence', 'fault', 'driveFailed', 'readFailed', 'warning', 'latch'];
+    expect(recording.filter(({ type }) => never.includes(type))).toEqual([]);
+  });
+
+  it('of a second process: the state that the first one left', async () => {
+    const bench = createBench('reference');
+    await bench.run(JOBS.start);
+    bench.recording.length = 0;
+    await bench.run(JOBS.waitOn);
+    expect(bench.recording[0]).toMatchObject({
+      type: 'reconciled',
+      state: 'opWaitPowerOn',
+      hint: 'opWaitPowerOn',
+    });
+  });
+
+  it('of a latching board: each pulse of the latch', async () => {
+    const bench = createBench('openpower');
+    await bench.run(JOBS.on);
+    await bench.run(JOBS.off);
+    expect(bench.recording.filter(({ type }) => type === 'latch')).toHaveLength(2);
+  });
+
+  it('of a failure: the fault, what the devices say once all is off, and neither again in a run that finds it', async () => {
+    const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
+    const { isFaultOfThisRun } = await bench.run(JOBS.on);
+    const types = bench.recording.map(({ type }) => type);
+    expect(types.filter((type) => type === 'fault')).toHaveLength(1);
+    expect(types.at(-1)).toBe('evidence');
+    expect(isFaultOfThisRun).toBe(true);
+    bench.recording.length = 0;
+    const later = await bench.run(JOBS.off);
+    expect(later.isFaultOfThisRun).toBe(false);
+    expect(bench.recording.filter(({ type }) => type === 'evidence' || type === 'fault')).toEqual([]);
+  });
+
+  it('of what could not be driven: which it was, why, and the code', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    const [reset] = bench.plan.resets;
+    bench.plant.addFault(bench.fault(`line reset ${reset?.name} busy`));
+    bench.plant.addFault(bench.fault('line rail P5V enable busy'));
+    await bench.run(JOBS.off);
+    const failed = bench.recording.filter(({ type }) => type === 'driveFailed');
+    expect(failed).toMatchObject([
+      { what: `reset ${reset?.name}`, reason: expect.stringContaining('another program'), code: 'GPIO_BUSY' },
+      { what: 'enable of rail P5V', reason: expect.stringContaining('another program'), code: 'GPIO_BUSY' },
+    ]);
+  });
+
+  it('of a latch that could not be pulsed: the same', async () => {
+    const bench = createBench('openpower', { faults: ['line power-chassis-latch busy'], initially: 'on' });
+    await bench.run(JOBS.off);
+    expect(bench.recording).toContainEqual(
+      expect.objectContaining({ type: 'driveFailed', what: 'latch', code: 'GPIO_BUSY' }),
+    );
+    expect(bench.recording.filter(({ type }) => type === 'latch')).toEqual([]);
+  });
+
+  it('of a state that can be read but not believed: the warning, before anything else', async () => {
+    const bench = createBench('reference');
+    const store = { load: () => ({ hint: null, warning: 'set aside' }), save: () => null };
+    await bench.run(JOBS.on, { store });
+    expect(bench.recording[0]).toMatchObject({ type: 'warning', message: 'set aside' });
+    expect(bench.recording.filter(({ type }) => type === 'warning')).toHaveLength(1);
+  });
+});
+
+describe('a run leaves nothing behind', () => {
+  it.each(['on', 'start', 'off'] as const)('%s: no listener at who may end it, and no timer', async (job) => {
+    const bench = createBench('reference');
+    const [signal, abandon] = [new AbortController().signal, new AbortController().signal];
+    await bench.run(JOBS[job], { signal, abandon });
+    expect(getEventListeners(signal, 'abort')).toEqual([]);
+    expect(getEventListeners(abandon, 'abort')).toEqual([]);
   });
 });
