@@ -1,3 +1,4 @@
+import type { RunnerTask } from 'vitest';
 import type { Plugin } from 'vitest/config';
 import {
   type PoolOptions,
@@ -8,7 +9,8 @@ import {
 
 /**
  * Keeps the one worker thread from mutant to mutant: to start one and to read all modules takes ten times as long as the
- * tests of most mutants. A mutant that counts while modules are read gets a thread of its own.
+ * tests of most mutants. Of all modules only the test files are read anew for each, so a mutant of what is done once, while
+ * the others are read, does nothing: `ignoreStatic` leaves those out.
  */
 export function warmPool(): Plugin {
   return {
@@ -21,10 +23,7 @@ export function warmPool(): Plugin {
 
 const POOL: PoolRunnerInitializer = {
   name: 'warm',
-  createPoolWorker: (options) => {
-    const { mutantActivation } = options.project.getProvidedContext() as { mutantActivation?: string };
-    return mutantActivation === 'static' ? new ThreadsPoolWorker(options) : createWarmWorker(options);
-  },
+  createPoolWorker: createWarmWorker,
 };
 
 let warm: ThreadsPoolWorker | null = null;
@@ -52,6 +51,18 @@ function createWarmWorker(options: PoolOptions): PoolWorker {
     },
     async stop() {
       for (const [event, callback] of listeners) thread.off(event, callback);
+      if (!hasTimedOut(options)) return;
+      warm = null;
+      await thread.stop();
     },
   };
+}
+
+/** What a test that timed out was at goes on, and would be in the way of the tests of every mutant after it. */
+function hasTimedOut({ project }: PoolOptions): boolean {
+  const timedOut = (task: RunnerTask): boolean =>
+    'tasks' in task
+      ? task.tasks.some(timedOut)
+      : (task.result?.errors?.some(({ message }) => message.includes('timed out')) ?? false);
+  return project.vitest.state.getFiles().some(timedOut);
 }

@@ -17,6 +17,8 @@ import type { SnapshotStore } from '../../src/store/snapshot.ts';
 
 /** Time between the end of one process and the first thing that the next one does. */
 const PROCESS_START_MS = 20;
+/** No run takes longer: one that does has lost its way, and looks at every line a hundred times a second meanwhile. */
+const RUN_LIMIT_MS = 120_000;
 
 const shipped = new Map<string, Board>();
 
@@ -134,6 +136,7 @@ export function createBench(
             await hardware.close();
           }
         })(),
+        { limitMs: RUN_LIMIT_MS },
       ),
     runKilled: (job, calls, when) =>
       clock.runUntil(
@@ -174,6 +177,7 @@ export function createBench(
           });
           return end;
         })(),
+        { limitMs: RUN_LIMIT_MS },
       ),
     fault: (text) => parseFault(text, board),
     enabled: () =>

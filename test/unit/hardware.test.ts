@@ -1,10 +1,12 @@
 import { describe, expect, it } from 'vitest';
+import { HardwareError } from '../../hw/errors.ts';
 import type { GpioBackend, I2cBackend } from '../../hw/ports.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
 import { createMockI2c } from '../../mocks/i2c.ts';
 import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import type { Board } from '../../src/board/schema.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { shippedBoard } from './bench.ts';
 
@@ -224,7 +226,131 @@ describe('lines and buses of a chassis', () => {
   });
 });
 
+describe('what a chassis is opened with', () => {
+  const noGpio = new HardwareError('GPIO_UNAVAILABLE', 'no GPIO here', {});
+
+  it('of a machine without GPIO is enough to switch what is switched over PMBus, where that is asked for', async () => {
+    const given = stage('reference');
+    const ports = { ...given.ports, gpio: () => Promise.reject(noGpio) };
+    await expect(given.run(openChassis(given.board, 0, ports))).rejects.toMatchObject({
+      code: 'GPIO_UNAVAILABLE',
+    });
+    const hardware = await given.run(openChassis(given.board, 0, ports, { whatCanBeHad: true }));
+    await given.run(hardware.driveEnable('PVDDQ', false));
+    expect(given.plant.rails().find(({ rail }) => rail === 'PVDDQ')?.enabled).toBe(false);
+    await expect(given.run(hardware.driveEnable('P5V', false))).rejects.toMatchObject({
+      code: 'GPIO_UNAVAILABLE',
+    });
+    const { unreadable } = await given.run(hardware.observe());
+    const names = unreadable.map(({ rail, signal }) => rail ?? signal);
+    expect(names).toContain('pgood');
+    expect(names).not.toContain('PVDDQ');
+  });
+
+  it('that is a mistake in the program is not taken for hardware, whatever can be had', async () => {
+    const given = stage('reference');
+    const mistake = new TypeError('not a function');
+    const ports = { ...given.ports, gpio: () => Promise.reject(mistake) };
+    await expect(given.run(openChassis(given.board, 0, ports, { whatCanBeHad: true }))).rejects.toBe(mistake);
+    const buses = { ...given.ports, i2c: () => Promise.reject(mistake) };
+    await expect(given.run(openChassis(given.board, 0, buses, { whatCanBeHad: true }))).rejects.toBe(mistake);
+    expect(given.open()).toEqual([]);
+    let isBroken = false;
+    const reading = async (): Promise<GpioBackend> => {
+      const inner = await given.ports.gpio();
+      return {
+        ...inner,
+        openInput: async (ref) => {
+          const line = await inner.openInput(ref);
+          return { ...line, read: () => (isBroken ? Promise.reject(mistake) : line.read()) };
+        },
+      };
+    };
+    const hardware = await given.run(openChassis(given.board, 0, { ...given.ports, gpio: reading }));
+    isBroken = true;
+    await expect(given.run(hardware.observe())).rejects.toBe(mistake);
+  });
+
+  it('that refuses is the cause of the error that tells of it', async () => {
+    const given = stage('reference');
+    const ports = { ...given.ports, gpio: () => Promise.reject(noGpio) };
+    const causes = async (board: Board) => {
+      const thrown: unknown = await given.run(openChassis(board, 0, ports)).catch((error: unknown) => error);
+      const found: unknown[] = [];
+      for (let cause = thrown; cause instanceof Error; cause = cause.cause) found.push(cause);
+      return found;
+    };
+    expect(await causes(given.board)).toContain(noGpio);
+    const one = stage('reference', 'on', ['line rail P5V enable busy', 'line pgood busy']);
+    const several: unknown = await one.openChassis().catch((error: unknown) => error);
+    expect(several).toMatchObject({ cause: { cause: { code: 'GPIO_BUSY' } } });
+  });
+
+  it('two pages of one device are two rails: each is switched, read and asked for evidence by its own', async () => {
+    const board = structuredClone(shippedBoard('reference'));
+    const { PVDDQ, P1V8 } = board.chassis['0']?.rails ?? {};
+    if (PVDDQ === undefined || P1V8 === undefined) throw new RangeError('another board');
+    P1V8.enable = { pmbus: 'vr_ddr', page: 1 };
+    P1V8.good = { pmbus: 'vr_ddr', page: 1, minVolts: 1.7, maxVolts: 1.9 };
+    const clock = createVirtualClock();
+    const plant = createPlant({ board, clock, initially: 'on' });
+    const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+    const hardware = await clock.runUntil(openChassis(board, 0, ports));
+    expect((await clock.runUntil(hardware.evidence())).map(({ page }) => page).sort()).toEqual([0, 1]);
+    await clock.runUntil(hardware.driveEnable('P1V8', false));
+    const enabled = new Map(plant.rails().map((rail) => [rail.rail, rail.enabled]));
+    expect([enabled.get('P1V8'), enabled.get('PVDDQ')]).toEqual([false, true]);
+    await clock.runUntil(new Promise<void>((resolve) => void clock.after(500, resolve)));
+    expect(await clock.runUntil(hardware.readGood('P1V8'))).toBe(false);
+    await clock.runUntil(hardware.close());
+  });
+
+  it('that reads all says of nothing that it is assumed', async () => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    expect((await given.run(hardware.observe())).observation).not.toHaveProperty('unread');
+  });
+
+  it('says how often a line is to be looked at that raises no interrupts: as seldom as the watch allows', async () => {
+    const given = stage('reference');
+    const asked: string[] = [];
+    const gpio = async (): Promise<GpioBackend> => {
+      const inner = await given.ports.gpio();
+      return {
+        ...inner,
+        openInput: async (ref) => {
+          const line = await inner.openInput(ref);
+          const isPgood = JSON.stringify(ref) === JSON.stringify(given.board.chassis['0']?.pgood);
+          return {
+            ...line,
+            onEdge: (wake, options) => {
+              asked.push(`${isPgood ? 'pgood' : 'good'} ${options?.lookMs}`);
+              return line.onEdge(wake, options);
+            },
+          };
+        },
+      };
+    };
+    const hardware = await given.run(openChassis(given.board, 0, { ...given.ports, gpio }));
+    const askedBy = (watch: () => () => void) => {
+      asked.length = 0;
+      watch()();
+      return [...new Set(asked)].sort();
+    };
+    expect(askedBy(() => hardware.watch(() => undefined, 'switching'))).toEqual(['good 10', 'pgood 10']);
+    expect(askedBy(() => hardware.watch(() => undefined, 'guarding'))).toEqual(['good 100', 'pgood 10']);
+    expect(askedBy(() => hardware.watchPgood(() => undefined))).toEqual(['pgood 500']);
+  });
+});
+
 describe('the latch', () => {
+  it('that cannot be had is told by its role', async () => {
+    const given = stage('openpower', 'off', ['line power-chassis-latch busy']);
+    await expect(given.openChassis()).rejects.toMatchObject({
+      message: expect.stringMatching(/^chassis 0: latch: /),
+    });
+  });
+
   const latchChanges = (given: ReturnType<typeof stage>) =>
     given.plant.history.flatMap((event) =>
       event.type === 'line' && event.role === 'latch' ? [[event.asserted, event.atMs]] : [],

@@ -78,7 +78,8 @@ function bench(plan: Plan, start: { observation?: Observation; state?: State } =
     /** One event, and what the machine then wants to have read, which all is as it was. */
     send(event: SequenceEvent) {
       const first = this.tell(event);
-      for (let [source] = this.due(); source !== undefined; [source] = this.due()) {
+      for (let [source] = this.due(), left = 100; source !== undefined; [source] = this.due(), left -= 1) {
+        if (left === 0) throw new RangeError(`${source} is asked for again and again`);
         this.look(source, source === null ? this.sequence.pgood.level : this.isGood(source));
       }
       return first;
