@@ -181,6 +181,11 @@ describe('lines that are not there', () => {
       },
     });
     expect(String(error)).toMatch(/3 parts cannot be had: .*"LINE_77".*"boot-hog".*only 24 lines/);
+    const troubles = await clock.runUntil(findLines(board, await ports.gpio()));
+    expect(troubles).toMatchObject([
+      { line: { role: 'enable of rail A', chassis: 0 }, error: { code: 'GPIO_NO_LINE' }, other: null },
+      { line: { role: 'pgood', chassis: 0 }, error: { code: 'GPIO_NO_LINE' }, other: null },
+    ]);
     // Of the other chassis nothing is missing.
     await clock.runUntil(openChassis(board, 1, ports).then((each) => each.close()));
   });

@@ -1,7 +1,8 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { HardwareError } from '../../hw/errors.ts';
 import { createExportRecord } from '../../hw/gpio/exports.ts';
 import { parseFault } from '../../mocks/faults.ts';
 import { createMockGpio } from '../../mocks/gpio.ts';
@@ -10,10 +11,10 @@ import { createPlant } from '../../mocks/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
-import { releaseChassis } from '../../src/run/release.ts';
+import { type ReleaseOptions, releaseChassis } from '../../src/run/release.ts';
 import { runSequence } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
-import { lockChassis } from '../../src/store/lock.ts';
+import { lastHolder, lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { watchChassis } from '../../src/store/watch-lock.ts';
 import { shippedBoard } from './bench.ts';
@@ -56,14 +57,14 @@ function stage(initially: 'off' | 'on' = 'off') {
         }
       })(),
     );
-  const release = (all = false) =>
-    clock.runUntil(
-      releaseChassis({ board, chassis: 0, plan, ports: ports(), runDir, store: store(), signal: NEVER, all }),
-    );
+  const options = (all = false): ReleaseOptions => {
+    return { board, chassis: 0, plan, ports: ports(), runDir, store: store(), signal: NEVER, all };
+  };
+  const release = (all = false) => clock.runUntil(releaseChassis(options(all)));
   const taken = () => [...plant.pins.values()].filter(({ takenBy }) => takenBy !== null).length;
   const changes = () => plant.lines().map(({ line, level, direction }) => `${line} ${level} ${direction}`);
   const lock = { clock, waitMs: 0, signal: NEVER, onWait: () => undefined };
-  return { clock, plant, run, release, taken, changes, lock };
+  return { clock, plant, run, options, release, taken, changes, lock };
 }
 
 /** Nothing was given back, and no line changed. */
@@ -157,6 +158,72 @@ describe('the lines of a chassis', () => {
     expect(given.taken()).toBe(1);
     await given.release(true);
     expect(given.taken()).toBe(0);
+  });
+});
+
+describe('giving back', () => {
+  it('is refused while a chassis that failed still has power', async () => {
+    const given = stage('on');
+    given.plant.addFault(parseFault('pgood stuck on', board));
+    expect((await given.run('off')).state).toBe('failed');
+    await expectRefused(given, 'REQUEST_REJECTED', /^chassis 0 is failed: /);
+    await expect(given.release()).rejects.toMatchObject({ details: { chassis: 0, state: 'failed' } });
+  });
+
+  it('what nobody took takes no line and no lock, also when the lines of others are asked for', async () => {
+    const given = stage();
+    const before = given.changes();
+    for (const all of [false, true]) expect(await given.release(all)).toEqual({ released: [], kept: [] });
+    expect(given.taken()).toBe(0);
+    expect(given.changes()).toEqual(before);
+    expect(readdirSync(runDir)).toEqual([]);
+  });
+
+  it('is told to who asks who drives and who watches the chassis', async () => {
+    const given = stage();
+    await given.run('off');
+    await given.release();
+    for (const dir of [runDir, join(runDir, 'watched')]) {
+      expect(await given.clock.runUntil(lastHolder(dir, 0, given.clock))).toBe('release');
+    }
+  });
+
+  it('leaves the lines of another chassis alone', async () => {
+    const given = stage();
+    await given.run('off');
+    const other = structuredClone(board);
+    const { '0': chassis } = other.chassis;
+    if (chassis === undefined) throw new RangeError('no chassis 0');
+    // Another board file for the same machine: of chassis 0 it has pgood alone, and chassis 1 has all the others.
+    other.chassis['1'] = { ...chassis, pgood: { ...chassis.pgood, chip: '1e780000.gpio', line: 'Z7' } };
+    other.chassis['0'] = { ...chassis, rails: {}, resets: {}, evidence: [] };
+    const own = planOf(other.chassis['0']);
+    const count = given.taken();
+    const { released } = await given.clock.runUntil(
+      releaseChassis({ ...given.options(), board: other, plan: own }),
+    );
+    expect(released.map(({ role }) => role)).toEqual(['pgood']);
+    expect(given.taken()).toBe(count - 1);
+  });
+
+  it('is refused where a line of the board is not there', async () => {
+    const given = stage();
+    await given.run('off');
+    const count = given.taken();
+    const missing = new HardwareError('GPIO_NO_LINE', 'no such line', {});
+    const { ports, ...options } = given.options();
+    const gpio = await ports.gpio();
+    const blind = {
+      ...gpio,
+      locate: async (refs: Parameters<typeof gpio.locate>[0]) => [
+        missing,
+        ...(await gpio.locate(refs)).slice(1),
+      ],
+    };
+    await expect(
+      given.clock.runUntil(releaseChassis({ ...options, ports: { ...ports, gpio: async () => blind } })),
+    ).rejects.toBe(missing);
+    expect(given.taken()).toBe(count);
   });
 });
 
