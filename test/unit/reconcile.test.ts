@@ -4,8 +4,10 @@ import { reconcile } from '../../src/sequence/reconcile.ts';
 import {
   type Hint,
   type Observation,
+  type RailState,
   railState,
   type SequenceState,
+  STATES,
   type State,
 } from '../../src/sequence/state.ts';
 import { shippedBoard } from './bench.ts';
@@ -143,5 +145,296 @@ describe('a pgood that is read once', () => {
       state: 'pgood',
       sequence: { pgood: { level: true, good: true } },
     });
+  });
+});
+
+describe('which state a process takes up', () => {
+  const plan = referencePlan();
+  const all = plan.rails.map(({ name }) => name);
+  const HINTS = [null, ...STATES] as const;
+  const released = (observation: Observation): Observation => ({
+    ...observation,
+    resetsAsserted: Object.fromEntries(plan.resets.map(({ name }) => [name, false])),
+  });
+  const taken = (observation: Observation, hint: State | null, of = plan) => {
+    const left = hint === null ? null : leftIn(hint, of, observation);
+    return reconcile(of, observation, left, NOW_MS).state;
+  };
+  /** Where the hint decides; `otherwise` for all others. */
+  const expectStates = (
+    observation: Observation,
+    otherwise: State,
+    states: Partial<Record<State, State>>,
+  ) => {
+    for (const hint of HINTS) {
+      const wanted = (hint === null ? undefined : states[hint]) ?? otherwise;
+      expect(taken(observation, hint), `left in ${hint}`).toBe(wanted);
+    }
+  };
+
+  it('without any power it is off, unless a failure is remembered', () => {
+    expectStates(seen(plan, [], []), 'off', { fault: 'failed', failed: 'failed' });
+  });
+
+  it('with all power and the resets released it is on, unless it was going down or had failed', () => {
+    expectStates(released(seen(plan, all, all, true)), 'pgood', {
+      opPowerStop: 'opPowerStop',
+      opWaitPowerOff: 'opPowerStop',
+      fault: 'fault',
+      failed: 'failed',
+    });
+  });
+
+  it('with all power and a reset held it still comes up: a power-on goes on where it was', () => {
+    expectStates(seen(plan, all, all, true), 'opWaitPowerOn', {
+      opPowerStart: 'opPowerStart',
+      opPowerStop: 'opPowerStop',
+      opWaitPowerOff: 'opPowerStop',
+      fault: 'fault',
+      failed: 'failed',
+    });
+  });
+
+  it('with all enables and a rail or pgood missing it is waited for; on it is a loss of what was on', () => {
+    for (const missing of [
+      released(
+        seen(
+          plan,
+          all,
+          all.filter((name) => name !== 'P5V'),
+          true,
+        ),
+      ),
+      released(seen(plan, all, all, false)),
+    ]) {
+      expectStates(missing, 'opWaitPowerOn', {
+        pgood: 'pgood',
+        opPowerStart: 'opPowerStart',
+        opPowerStop: 'opPowerStop',
+        opWaitPowerOff: 'opPowerStop',
+        fault: 'fault',
+        failed: 'failed',
+      });
+    }
+  });
+
+  it('half way up it goes on only where it was coming up, and down where it was going down', () => {
+    expectStates(seen(plan, ['P12V', 'P5V'], ['P12V']), 'unknown', {
+      opPowerStart: 'opPowerStart',
+      opWaitPowerOn: 'opPowerStart',
+      opPowerStop: 'opPowerStop',
+      opWaitPowerOff: 'opPowerStop',
+      fault: 'fault',
+      failed: 'failed',
+    });
+  });
+
+  it('with power that no enable asks for it is still falling where that was waited for, and else not known', () => {
+    for (const falling of [seen(plan, [], ['P12V']), seen(plan, [], [], true)]) {
+      expectStates(falling, 'unknown', {
+        opPowerStop: 'opPowerStop',
+        opWaitPowerOff: 'opWaitPowerOff',
+        fault: 'fault',
+        failed: 'failed',
+      });
+    }
+  });
+
+  it('a power-on whose latch was not pulsed is not on, whatever the lines show', () => {
+    const latched = { ...plan, latched: true };
+    const on = released(seen(latched, all, all, true));
+    for (const state of ['opPowerStart', 'opWaitPowerOn'] as const) {
+      const pending = leftIn(state, latched, on, { latchPending: true });
+      expect(reconcile(latched, on, pending, NOW_MS)).toMatchObject({
+        state,
+        sequence: { latchPending: true },
+      });
+      expect(reconcile(latched, on, leftIn(state, latched, on), NOW_MS).state).toBe('pgood');
+    }
+  });
+
+  it('a latching board whose pins are inputs again is on, unless it was coming up or a reset is held', () => {
+    const latched = { ...plan, latched: true };
+    const on = released(seen(latched, [], all, true));
+    const { state, sequence } = reconcile(latched, on, null, NOW_MS);
+    expect(state).toBe('pgood');
+    expect(Object.values(sequence.rails).map(({ phase, enabled }) => `${phase} ${enabled}`)).toEqual(
+      all.map(() => 'up true'),
+    );
+    expect(taken(on, 'opPowerStart', latched)).toBe('unknown');
+    expect(taken({ ...on, resetsAsserted: { CPU: true } }, null, latched)).toBe('unknown');
+    expect(taken({ ...on, pgood: false }, null, latched)).toBe('unknown');
+    expect(taken(on, null, plan)).toBe('unknown');
+  });
+});
+
+describe('what a process knows of each rail at first', () => {
+  const plan = referencePlan();
+  const all = plan.rails.map(({ name }) => name);
+  const P12V = plan.rails.find(({ name }) => name === 'P12V');
+  const hinted = (phase: RailState['phase'], deadlineMs: number | null, observation: Observation): Hint => {
+    const left = leftIn('opPowerStop', plan, observation);
+    const rails = { ...left.sequence.rails };
+    rails.P12V = { ...railState(left.sequence, 'P12V'), phase, deadlineMs };
+    return { ...left, sequence: { ...left.sequence, rails } };
+  };
+  const first = (observation: Observation, hint: Hint | null) =>
+    reconcile(plan, observation, hint, NOW_MS).sequence.rails.P12V;
+
+  it('an enabled one rises, with all its time from now, unless it was up', () => {
+    const on = seen(plan, ['P12V'], ['P12V']);
+    const rising = {
+      phase: 'rising',
+      deadlineMs: NOW_MS + (P12V?.onTimeoutMs ?? Number.NaN),
+      sinceMs: NOW_MS,
+    };
+    expect(first(on, null)).toMatchObject(rising);
+    expect(first(on, hinted('falling', 10_800, on))).toMatchObject(rising);
+    expect(first(on, hinted('rising', null, on))).toMatchObject(rising);
+    expect(first(on, hinted('up', null, on))).toMatchObject({
+      phase: 'up',
+      deadlineMs: null,
+      sinceMs: NOW_MS,
+    });
+  });
+
+  it('one that is good without its enable falls, with all its time from now, unless it was stuck', () => {
+    const good = seen(plan, [], ['P12V']);
+    const falling = { phase: 'falling', deadlineMs: NOW_MS + (P12V?.offTimeoutMs ?? Number.NaN) };
+    expect(first(good, null)).toMatchObject(falling);
+    expect(first(good, hinted('rising', 10_800, good))).toMatchObject(falling);
+    expect(first(good, hinted('falling', null, good))).toMatchObject(falling);
+    expect(first(good, hinted('stuck', null, good))).toMatchObject({ phase: 'stuck', deadlineMs: null });
+  });
+
+  it('one that is neither is down, whatever it was', () => {
+    const dark = seen(plan, [], []);
+    for (const phase of ['rising', 'up', 'falling', 'stuck'] as const) {
+      expect(first(dark, hinted(phase, 10_800, dark))).toMatchObject({ phase: 'down', deadlineMs: null });
+    }
+  });
+
+  it('in a chassis that is on all are up', () => {
+    const { state, sequence } = reconcile(
+      plan,
+      { ...seen(plan, all, all, true), resetsAsserted: {} },
+      null,
+      NOW_MS,
+    );
+    expect(state).toBe('pgood');
+    for (const { phase, deadlineMs } of Object.values(sequence.rails)) {
+      expect([phase, deadlineMs]).toEqual(['up', null]);
+    }
+  });
+
+  it('what could not be read is marked, of its own signal alone', () => {
+    const observation = {
+      ...seen(plan, ['P12V'], []),
+      unread: [
+        { signal: 'enable', rail: 'P12V' },
+        { signal: 'good', rail: 'P5V' },
+      ] as const,
+    };
+    const { sequence } = reconcile(plan, observation, null, NOW_MS);
+    expect(sequence.rails.P12V).toMatchObject({ enableDoubt: 'unread', goodUnread: false });
+    expect(sequence.rails.P5V).toMatchObject({ enableDoubt: null, goodUnread: true });
+    expect(sequence.pgood.unread).toBe(false);
+    const blind = { ...observation, unread: [{ signal: 'pgood', rail: null }] as const };
+    expect(reconcile(plan, blind, null, NOW_MS).sequence.pgood.unread).toBe(true);
+    expect(reconcile(plan, blind, null, NOW_MS).sequence.rails.P12V).toMatchObject({ enableDoubt: null });
+  });
+
+  it('one without a signal is as good as its enable, and nobody read that it is', () => {
+    const blind = {
+      ...plan,
+      rails: plan.rails.map((rail) => ({ ...rail, observable: rail.name !== 'P12V' })),
+    };
+    const { sequence } = reconcile(blind, seen(blind, ['P12V'], []), null, NOW_MS);
+    expect(sequence.rails.P12V).toMatchObject({ good: true, goodUnread: true });
+    expect(reconcile(blind, seen(blind, [], ['P12V']), null, NOW_MS).sequence.rails.P12V).toMatchObject({
+      good: false,
+    });
+  });
+});
+
+describe('what a process takes over of the one before, and what not', () => {
+  const plan = referencePlan();
+  const all = plan.rails.map(({ name }) => name);
+  const fault = {
+    kind: 'railTimeout',
+    rail: 'P5V',
+    state: 'opPowerStart',
+    atMs: 9_000,
+    reason: 'it was late',
+    errorCode: null,
+  } as const;
+
+  it('a fault as long as it is handled or remembered', () => {
+    const dark = seen(plan, [], []);
+    const kept = (state: State, observation = dark) =>
+      reconcile(plan, observation, leftIn(state, plan, observation, { fault }), NOW_MS).sequence.fault;
+    expect(kept('failed')).toEqual(fault);
+    expect(kept('fault', seen(plan, ['P12V'], ['P12V']))).toEqual(fault);
+    expect(kept('off')).toBeNull();
+    expect(kept('opPowerStop', seen(plan, ['P12V'], ['P12V']))).toBeNull();
+    expect(reconcile(plan, dark, leftIn('failed', plan, dark), NOW_MS).sequence.fault).toBeNull();
+  });
+
+  it('no time of a stage that is another one, nor of one that has none', () => {
+    const on = seen(plan, all, all);
+    const late = { stageDeadlineMs: 11_234 };
+    const stage = (observation: Observation, hint: Hint | null) =>
+      reconcile(plan, observation, hint, NOW_MS).sequence.stageDeadlineMs;
+    expect(stage(on, null)).toBe(NOW_MS + plan.pgood.onTimeoutMs);
+    expect(stage(on, leftIn('off', plan, on, late))).toBe(NOW_MS + plan.pgood.onTimeoutMs);
+    expect(stage(on, leftIn('opWaitPowerOn', plan, on, { stageDeadlineMs: null }))).toBe(
+      NOW_MS + plan.pgood.onTimeoutMs,
+    );
+    const falling = seen(plan, [], ['P12V']);
+    expect(stage(falling, leftIn('opWaitPowerOff', plan, falling, { stageDeadlineMs: null }))).toBe(
+      NOW_MS + plan.pgood.offTimeoutMs,
+    );
+    expect(stage(on, leftIn('opPowerStart', plan, on, late))).toBeNull();
+    expect(stage(seen(plan, [], []), leftIn('off', plan, on, late))).toBeNull();
+  });
+
+  it('a pgood that was believed only while the chassis was on', () => {
+    const low = { ...seen(plan, all, all, false), resetsAsserted: {} };
+    const believed = (hint: Hint | null) => reconcile(plan, low, hint, NOW_MS).sequence.pgood;
+    expect(believed(leftIn('pgood', plan, low))).toMatchObject({ level: false, good: true, sinceMs: NOW_MS });
+    expect(believed(leftIn('opWaitPowerOn', plan, low))).toMatchObject({ level: false, good: false });
+  });
+
+  it('when the power went, and that it went where it was on until now', () => {
+    const dark = seen(plan, [], []);
+    expect(reconcile(plan, dark, null, NOW_MS).sequence.offSinceMs).toBeNull();
+    expect(reconcile(plan, dark, leftIn('pgood', plan, dark), NOW_MS).sequence.offSinceMs).toBe(NOW_MS);
+    const on = { ...seen(plan, all, all, true), resetsAsserted: {} };
+    expect(
+      reconcile(plan, on, leftIn('pgood', plan, on, { offSinceMs: 9_000 }), NOW_MS).sequence.offSinceMs,
+    ).toBe(9_000);
+  });
+
+  it('no time at which it was ready, and no contradiction of the lines as they were', () => {
+    const on = seen(plan, all, all, true);
+    const { sequence } = reconcile(
+      plan,
+      on,
+      leftIn('opWaitPowerOn', plan, on, { readyMs: 10_500, contradictions: ['old'], latchPending: true }),
+      NOW_MS,
+    );
+    expect(sequence).toMatchObject({ nowMs: NOW_MS, readyMs: null, contradictions: [], latchPending: true });
+    expect(sequence.resetsAsserted).toEqual(on.resetsAsserted);
+  });
+
+  it('contradictions are told where the state is not known, each with its rail', () => {
+    const tell = (observation: Observation) =>
+      reconcile(plan, observation, null, NOW_MS).sequence.contradictions;
+    expect(tell(seen(plan, [], ['P5V']))).toEqual(['rail P5V is good though its enable is off']);
+    expect(tell(seen(plan, ['P5V'], ['P5V']))).toEqual([
+      'rail P5V is enabled though P12V, which it needs, is not',
+    ]);
+    expect(tell(seen(plan, ['P12V'], ['P12V']))).toEqual([]);
+    expect(tell(seen(plan, all, all, true))).toEqual([]);
   });
 });
