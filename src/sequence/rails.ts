@@ -184,13 +184,14 @@ export function beginAnew(context: Context): Partial<Context> {
 }
 
 /** The rail that may be enabled next: its needs are up and good, and power was off for long enough. */
-export function nextRail({ plan, ...sequence }: Context): Check['raises'] | null {
-  if (holdUntilMs(plan, sequence) > sequence.nowMs) return null;
+export function nextRail(context: Context): Check['raises'] | null {
+  const { plan, nowMs } = context;
+  if (holdUntilMs(plan, context) > nowMs) return null;
   const rail = plan.rails.find(
     ({ name, needs }) =>
-      railState(sequence, name).phase === 'down' &&
+      railState(context, name).phase === 'down' &&
       needs.every((need) => {
-        const { phase, good } = railState(sequence, need);
+        const { phase, good } = railState(context, need);
         return phase === 'up' && good;
       }),
   );
@@ -198,9 +199,9 @@ export function nextRail({ plan, ...sequence }: Context): Check['raises'] | null
 }
 
 /** The reset that may be released next: everything is good, and its time has come. */
-export function nextReset({ plan, ...sequence }: Context): Check['raises'] | null {
-  if (signalsAt(sequence, false).length > 0) return null;
-  const reset = resetDue(plan, sequence);
+export function nextReset(context: Context): Check['raises'] | null {
+  if (signalsAt(context, false).length > 0) return null;
+  const reset = resetDue(context.plan, context);
   return reset === null ? null : { reset };
 }
 

@@ -13,7 +13,7 @@ const MARGIN = 12;
 const BEND = 6;
 
 const STYLE = `
-  text { font: ${FONT_SIZE}px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; fill: #2b3138; white-space: pre }
+  text { font: ${FONT_SIZE}px ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; fill: #2b3138 }
   .page { fill: #ffffff }
   .root { fill: #fafbfc; stroke: #c3cad3 }
   .outer { fill: #f1f4f8; stroke: #9aa6b5 }
@@ -79,9 +79,12 @@ function drawLabel({ label }: PlacedArrow): string {
 }
 
 function drawLines(lines: readonly string[], x: number, firstY: number): string[] {
-  return lines.map(
-    (line, index) => `<text x="${x}" y="${firstY + index * LINE_HEIGHT}">${escapeXml(line)}</text>`,
-  );
+  return lines.map((line, index) => {
+    const text = line.trimStart();
+    // Not every viewer keeps spaces.
+    const indent = Math.round((line.length - text.length) * CHARACTER_WIDTH);
+    return `<text x="${x + indent}" y="${firstY + index * LINE_HEIGHT}">${escapeXml(text)}</text>`;
+  });
 }
 
 /** Straight pieces with round bends between them. */
