@@ -121,19 +121,30 @@ function stopsWriters(fd: number): boolean {
  * Like `sendTo` for a descriptor that systemd connected to the journal. When journald takes nothing from it any more,
  * because it was stopped, a stream of its own is opened with the next write.
  * @param identifier under which the lines are found (`journalctl -t`)
+ * @param path where journald listens
  */
-export function sendToJournal(fd: number, identifier: string): Send {
+export function sendToJournal(fd: number, identifier: string, path = JOURNAL_STREAMS): Send {
   const first = sendTo(fd);
   let isFirstGone = false;
   let stream: { readonly socket: Socket; state: 'connecting' | 'connected' | 'gone' } | null = null;
+  /** Handed to a stream that has not taken it: the next stream gets it first. */
+  let untaken: Uint8Array | null = null;
+  const hand = (socket: Socket, data: Uint8Array): void => {
+    untaken = data;
+    socket.write(data, (error) => {
+      if (!error) untaken = null;
+    });
+  };
   const open = (): void => {
-    const socket = connect(JOURNAL_STREAMS).unref();
+    // journald never answers and shuts its side down at once (journald-stream.c): that is no end of the stream.
+    const socket = connect({ path, allowHalfOpen: true }).unref();
     const opened: NonNullable<typeof stream> = { socket, state: 'connecting' };
     stream = opened;
     socket.once('connect', () => {
       opened.state = 'connected';
       // Identifier, unit (journald finds it out), default severity "info", severities in the lines, no forwarding.
       socket.write(`${identifier}\n\n6\n1\n0\n0\n0\n`);
+      if (untaken !== null) hand(socket, untaken);
     });
     socket.on('error', () => undefined);
     socket.once('close', () => {
@@ -160,7 +171,7 @@ export function sendToJournal(fd: number, identifier: string): Send {
       throw unsent('EPIPE');
     }
     if (state === 'connecting' || socket.writableLength > 0) throw unsent('EAGAIN');
-    socket.write(data);
+    hand(socket, data);
     return data.length;
   };
 }

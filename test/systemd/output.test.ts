@@ -7,6 +7,7 @@ import type { SystemdSandbox } from './rig.ts';
 const SERVICE = 'chassis-power.service';
 const START = 'obmc-chassis-start@0.target';
 const STOP = 'obmc-chassis-stop@0.target';
+const IS_ON = 'pgood: the chassis is on';
 const JOURNAL = [
   'systemd-journald.service',
   'systemd-journald.socket',
@@ -75,5 +76,52 @@ describe.skipIf(skipped)(`a journal that is gone${titleSuffix}`, () => {
     await chassis.until('everything is off', async () => (await enabled()) === 0);
     await chassis.until('quiesce', async () => (await states(machine))['obmc-quiesce-host'] === 'active');
     expect((await machine.showUnit(SERVICE, ['MainPID'])).MainPID).toBe(MainPID);
+  });
+
+  test('and comes back has what was said before and after, and how many lines are missing in between', async () => {
+    const power = ['org.openbmc.control.Power', '/org/openbmc/control/power0', 'org.openbmc.control.Power'];
+    const setPowerState = async (state: 0 | 1) => {
+      const call = ['busctl', 'call', ...power, 'setPowerState', 'i', String(state)];
+      expect(await machine.exec(call)).toMatchObject({ code: 0 });
+    };
+    /** What the service says of on, off and on again, with the journal away during the power off or not. */
+    const saidOfCycle = async (isAway: boolean) => {
+      const sinceUs = Number((await machine.readFile('/proc/uptime')).split(' ')[0]) * 1_000_000;
+      await chassis.startPlant();
+      await machine.run(['systemctl', 'start', SERVICE]);
+      await setPowerState(1);
+      if (isAway) await stopJournal();
+      await setPowerState(0);
+      await chassis.expectEveryEnableOff();
+      if (isAway) await startJournal();
+      await setPowerState(1);
+      await chassis.expectPowered();
+      expect(await chassis.hazards()).toEqual([]);
+      const entries = async () => {
+        const said = await machine.journal(SERVICE);
+        const now = said.filter((entry) => Number(entry.__MONOTONIC_TIMESTAMP) > sinceUs);
+        const own = now.filter((entry) => entry.SYSLOG_IDENTIFIER === 'chassis-power');
+        return own.map(({ MESSAGE }) => String(MESSAGE));
+      };
+      const isTold = async () => (await entries()).filter((line) => line.endsWith(IS_ON)).length === 2;
+      await chassis.until('both are told', isTold).catch(async (error: unknown) => {
+        throw new Error(`${String(error)}:\n${(await entries()).join('\n')}`, { cause: error });
+      });
+      await machine.run(['systemctl', 'stop', SERVICE]);
+      return entries();
+    };
+
+    const whole = await saidOfCycle(false);
+    await chassis.reset();
+    const torn = await saidOfCycle(true);
+    const missing = /: (\d+) lines could not be written here \(EPIPE\)$/;
+    const notices = torn.filter((line) => missing.test(line));
+    expect(notices).toHaveLength(1);
+    const count = Number(missing.exec(notices[0] ?? '')?.[1]);
+    expect(count).toBeGreaterThan(6);
+    expect(torn.length - 1 + count).toBe(whole.length);
+    // In its place: after what was said before, and before what was said after.
+    const marks = torn.filter((line) => line.endsWith(IS_ON) || missing.test(line));
+    expect(marks.map((line) => missing.test(line))).toEqual([false, true, false]);
   });
 });
