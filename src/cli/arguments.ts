@@ -7,7 +7,7 @@ export type Asked =
   /** Help, of one verb where it is named. */
   | { readonly kind: 'help'; readonly verb: string | null }
   | { readonly kind: 'version' }
-  /** Nothing at all. */
+  /** An empty command line. */
   | { readonly kind: 'nothing' }
   | {
       readonly kind: 'verb';
@@ -37,8 +37,8 @@ export function asksForHelp(args: readonly string[]): boolean {
 }
 
 /**
- * Reads a command line. Nothing of it is passed over: what is not known, has no value, or stands twice is refused,
- * because a guess could switch the wrong chassis.
+ * Reads a command line. An option that is unknown, lacks its value or stands twice is refused, because a guess could
+ * switch the wrong chassis.
  * @throws PowerError USAGE
  */
 export function readArguments(args: readonly string[], programName: string): Asked {
@@ -80,7 +80,7 @@ interface Words {
   readonly flags: ReadonlySet<string>;
 }
 
-/** What is needed to know whose help is meant: nothing else in such a command line counts. */
+/** Reads a command line that asks for help: only the verb counts, so nothing else is refused. */
 function readLeniently(args: readonly string[]): Words {
   const words = args.slice(0, endOfOptions(args)).filter((arg) => isVerb(arg) || arg === 'help');
   return { words, values: new Map(), flags: new Set() };

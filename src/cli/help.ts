@@ -7,7 +7,7 @@ const DEFAULT_WIDTH = 80;
 /** Longer lines are hard to read. */
 const MOST_WIDTH = 110;
 const LEAST_WIDTH = 24;
-/** A first column that is wider leaves too little for the second: that one goes below. */
+/** Beside a wider first column the second would be too narrow, so it is printed below. */
 const COLUMN_SHARE = 0.4;
 
 const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
@@ -67,7 +67,7 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
   },
   stop: {
     text: [
-      'Takes every enable away in reverse order. The next step is wait-off. What cannot be switched off holds up nothing else, and is told.',
+      'Takes every enable away in reverse order. The next step is wait-off. A rail that cannot be switched off is reported and holds up no other.',
     ],
     exits: OFF_EXITS,
     examples: ['stop --chassis 0'],

@@ -6,7 +6,7 @@ import type { Invocation } from './verb.ts';
 import { DEFAULT_BOARD, VERBS } from './verbs.ts';
 import type { World } from './world.ts';
 
-/** Whether a command line may drive a line, or stays. */
+/** Whether a command line runs a verb that may drive a line, or that stays (`VerbEntry.drives`). */
 export function mayDrive(args: readonly string[]): boolean {
   return VERBS[firstWord(args) ?? '']?.drives === true;
 }
@@ -73,7 +73,7 @@ function chassisNumber(text: string): number {
 function reportError(error: unknown, json: boolean, world: World): void {
   if (!(error instanceof CodedError)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    // A fault of the program itself: the one case in which the stack is the message.
+    // A defect of the program itself: only here the stack is part of the message.
     world.stderr.write(`${world.programName}: internal error, please report it: ${text}\n`);
     return;
   }

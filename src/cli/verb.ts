@@ -17,6 +17,6 @@ export interface Invocation {
 export interface Verb {
   /** Returns the exit code. */
   readonly run: (invocation: Invocation, world: World) => Promise<number>;
-  /** What is to be done about an error of `run` once it was reported. Its own news come after it. */
+  /** Acts on an error of `run` after it was reported, so that what it prints comes after the error. */
   readonly afterError?: (error: unknown, invocation: Invocation, world: World) => Promise<void>;
 }

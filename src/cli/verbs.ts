@@ -17,9 +17,9 @@ export interface VerbEntry {
   readonly operands: readonly [least: number, most: number];
   /** Options of this verb beside the common ones. One name means the same in every verb. */
   readonly options: Readonly<Record<string, Option>>;
-  /** It may bring power up: not suggested for a mistyped verb where another one is as near. */
+  /** The verb may bring power up. For a mistyped verb it is suggested only when no other one is as near. */
   readonly raises?: true;
-  /** It may drive a line, or stays: it leaves when its work is done, whether or not its output was read. */
+  /** The verb may drive a line, or stays. It ends when its work is done, whether or not its output was read. */
   readonly drives?: true;
   /** Verbs load when they are called: a oneshot reads no more code than it runs. */
   readonly load: () => Promise<Verb>;

@@ -8,7 +8,7 @@ import type {
   UnitManager,
 } from '../system/ports.ts';
 
-/** Everything the command line touches outside itself. `compose.ts` makes the real one. */
+/** What the command line needs from outside: drivers, streams, signals, places. `compose.ts` makes the real one. */
 export interface World {
   readonly clock: Clock;
   readonly gpio: () => Promise<GpioBackend>;
@@ -27,8 +27,8 @@ export interface World {
   /** Aborted when it is asked a second time. */
   readonly abandon: AbortSignal;
   /**
-   * Calls `handler` with every SIGHUP that somebody sent, which then does not ask the process to end. One that comes
-   * because the terminal of the process is gone still does. Returns the function that ends it.
+   * Calls `handler` for every SIGHUP that was sent by a process, which then does not ask this one to end. A SIGHUP that
+   * comes because the terminal is gone still does. Returns the function that ends it.
    */
   readonly onHangup: (handler: () => void) => () => void;
   /**

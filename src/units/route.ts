@@ -58,7 +58,7 @@ async function startInstalled(units: UnitManager, unit: string): Promise<Routed 
   try {
     return { unit, result: await units.startUnit(unit, 'replace') };
   } catch (error) {
-    // A machine without our units, such as a bench, has nothing to be told.
+    // On a machine without our units, such as a bench, there is nothing to start.
     if (isDbusError(error, 'org.freedesktop.systemd1.NoSuchUnit')) return null;
     throw error;
   }

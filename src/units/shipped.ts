@@ -1,4 +1,4 @@
-/** The units that ship, as each kind of install puts them in place, and whose the others are that they name. */
+/** The units that ship, as each kind of install puts them in place, and which units of others they may name. */
 import { join, posix } from 'node:path';
 import {
   ENABLED_DIR,
@@ -21,7 +21,7 @@ const KINDS: readonly Kind[] = [
   { flavour: 'current', stages: 'program' },
 ];
 
-/** Units that an install does not bring but is beside, templates uninstantiated. */
+/** Units of other projects that an install may name, templates uninstantiated. */
 const FOREIGN: Readonly<Record<Flavour, (name: string) => boolean>> = {
   legacy: (name) => name === BOOT_TARGET,
   current: (name) => name === BOOT_TARGET || STATE_MANAGER_UNITS.some((pattern) => pattern.test(name)),
@@ -29,7 +29,7 @@ const FOREIGN: Readonly<Record<Flavour, (name: string) => boolean>> = {
 
 export interface ShippedUnits {
   readonly graph: UnitGraph;
-  /** Names that the units mention, or are linked into, and that nobody is known to have. */
+  /** Names that the units mention or are linked into, and that are neither ours nor known of another project. */
   readonly strangers: readonly Found[];
 }
 
@@ -78,9 +78,8 @@ async function installedTree(options: ItemOptions): Promise<UnitTree> {
 }
 
 /**
- * A name with a slip in it is no error to systemd: an ordering with a unit that there never is means nothing, and a
- * link into the folder of such a target neither. It can be told for the units that ship only, of which it is known what
- * they are installed beside.
+ * systemd accepts a misspelled unit name silently: an ordering with a unit that does not exist has no effect, nor has a
+ * link into the folder of such a target. Only for the units that ship is it known which other units exist.
  */
 function strangers(graph: UnitGraph, isForeign: (name: string) => boolean): Found[] {
   const isKnown = (name: string): boolean => graph.units.has(name) || isForeign(templateOf(name) ?? name);

@@ -14,15 +14,15 @@ import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
-/** A power sequence that another process has under way is not waited for: it tells systemd by itself. */
+/** `adopt` does not wait for a power sequence of another process: that process informs systemd itself. */
 const LOCK_WAIT_MS = 0;
 
 /**
  * For a BMC that restarted: reads the lines and starts the power-on target of a chassis that is on, whose stages
  * then find their work done. A chassis that is off, or under way, is left to whoever drives it.
  *
- * Drives nothing. Rejects REQUEST_REJECTED where the lines contradict each other: the host may be running, so
- * it is told and not guessed at.
+ * Drives nothing. Rejects REQUEST_REJECTED where the lines contradict each other: the host may be running, so a guess
+ * is not good enough.
  */
 export const adopt: Verb = {
   async run(invocation, world) {
@@ -39,7 +39,7 @@ export const adopt: Verb = {
         reason: state === 'failed' ? 'off after a failure' : 'off',
       });
     }
-    // What this boot's own commands left half done, the next one of them finishes.
+    // A sequence that a command of this boot left half done is finished by the next command.
     if (found.hasHint && state !== 'unknown' && state !== 'failed') {
       return say(invocation, world, { adopted: false, reason: `under way (${state})` });
     }
@@ -109,7 +109,7 @@ async function takeOver(invocation: Invocation, world: World): Promise<number> {
   try {
     const result = await units.startUnit(on, 'fail');
     if (result === 'done') return say(invocation, world, { adopted: true, reason: `on: ${on} is active` });
-    // A request that came meanwhile goes before.
+    // A request that came meanwhile takes precedence.
     if (result === 'canceled')
       return say(invocation, world, { adopted: false, reason: 'on, and asked for otherwise' });
     throw new PowerError(

@@ -57,12 +57,12 @@ async function checkAll(
   if (!withLines) return { board, problems: [] };
   const findings = await lookFor(board, path, world);
   if (findings.length === 0) return { board, problems: [] };
-  // Only for the places in it: what it says is known to be right.
+  // Read again only for the places of its values: its content is known to be valid.
   const { diagnose } = await import('../../board/diagnose.ts');
   return { board, problems: diagnose(bytes, findings) };
 }
 
-/** What of the board this machine does not have, or has twice. */
+/** Lines and buses of the board that this machine does not have, or has twice. */
 async function lookFor(board: Board, path: string, world: World): Promise<readonly OutsideFinding[]> {
   try {
     const lines = await findLines(board, await world.gpio());
@@ -96,7 +96,7 @@ function suggestionFor(ref: LineRef, { code, details }: HardwareError): string {
 
 function busFinding({ device, bus, error }: BusTrouble): OutsideFinding {
   const names = texts(error.details.names);
-  // A name that two buses have is no misspelling.
+  // Two buses of one name are no misspelling, so nothing is suggested.
   const isMisspelt = typeof bus === 'string' && !names.includes(bus);
   const suggestion = isMisspelt
     ? suggestName(bus, names, 'names of I2C buses')

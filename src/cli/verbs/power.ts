@@ -33,17 +33,17 @@ const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
   clear: [JOBS.clear],
 };
 
-/** Verbs that do what they can with a chassis of which a part is out of reach. */
+/** Verbs that go on when a part of the chassis cannot be reached. */
 const POWERS_OFF = ['stop', 'off'];
-/** Verbs that do without a lock where nobody can have it. */
+/** Verbs that run without a lock on a machine where no process can take one. */
 const WITHOUT_LOCK = [...POWERS_OFF, 'wait-off'];
-/** Verbs that wait for another process to leave the chassis; the others are for somebody who looks on. */
+/** Verbs that wait for another process to release the chassis. The others fail at once: somebody is watching them. */
 const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
 /** Time for a power sequence of another process to end. The units' TimeoutStartSec= counts on it. */
 const LOCK_WAIT_MS = 60_000;
-/** Verbs that ask for nothing by themselves. */
+/** Verbs without a request of their own: they go on with what was requested before. */
 const WAITS = ['wait-on', 'wait-off'];
-/** What was asked for, of the verbs whose failure is one of the chassis. */
+/** The power state that a verb wants, for the verbs whose failure goes to the event log. */
 const WANTED: Readonly<Record<string, Wanted>> = {
   start: 'on',
   'wait-on': 'on',
@@ -53,15 +53,15 @@ const WANTED: Readonly<Record<string, Wanted>> = {
   'wait-off': 'off',
   off: 'off',
 };
-/** Verbs that show the whole sequence to somebody who looks on. */
+/** Verbs that show the live view on a terminal. */
 const WATCHED = ['on', 'off', 'cycle'];
 
-/** All verbs that may drive a line: they lock the chassis, open its lines, run their jobs, and say how it went. */
+/** All verbs that may drive a line: they lock the chassis, open its lines, run their jobs and report the result. */
 export const power: Verb = {
   async run(invocation, world) {
     const { chassis } = invocation;
     const state = await drive(invocation, world);
-    // A unit that this process is says by itself how it ended.
+    // A process that runs as a unit reports by its exit code.
     if (state === 'pgood' || state === 'off') {
       await tellSystemd(invocation, world, async (units) => {
         const routed = await putRight(units, chassis, state === 'pgood');
@@ -121,7 +121,7 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
       lock.release();
     }
   } finally {
-    // Nobody waits for a picture: the chassis is free by now.
+    // Written last, when the chassis is unlocked: a picture must not delay the next command.
     if (recording.length > 0) await writeSvg(invocation, plan, recording, world);
   }
 }
@@ -162,8 +162,8 @@ function forgetMarker(chassis: number, { sequence }: RunResult, world: World): v
 }
 
 /**
- * Starts units for what happened outside of systemd. That it cannot be told changes nothing about the chassis,
- * so it is a line on stderr and never the result.
+ * Starts units for what happened outside of systemd. A systemd that cannot be reached changes nothing about the
+ * chassis, so that is a warning on stderr and not a failure of the verb.
  */
 async function tellSystemd(
   { json }: Invocation,
@@ -192,14 +192,14 @@ async function tellSystemd(
 }
 
 /**
- * Gives a power sequence that failed to the event log, in one try: a stage that waited here would keep systemd from
- * routing its failure. Not on a bench, and not for a chassis that is simulated beside one.
+ * Reports a power sequence that failed to the event log, in one try: a stage that waited here would keep systemd from
+ * routing its failure. Does nothing on a bench, or for a simulated chassis.
  */
 async function tellFailure(error: unknown, { verb, chassis, json }: Invocation, world: World): Promise<void> {
   const wanted = WANTED[verb];
   if (world.systemd === 'absent' || wanted === undefined) return;
   if (!(error instanceof CodedError) || error.code === 'INTERRUPTED') return;
-  // Somebody at a shell sees why nothing was begun, and the stage before this one has said why it failed.
+  // At a shell the user sees why nothing was begun, and the stage before this one has reported its own failure.
   const hasRun = typeof error.details.powerStillApplied === 'boolean';
   if (!hasRun && (world.systemd === 'present' || WAITS.includes(verb))) return;
   try {
@@ -239,7 +239,7 @@ async function writeSvg(
       renderSvg(recording, plan, `chassis ${invocation.chassis}: ${invocation.verb}`),
     );
   } catch (error) {
-    // The power sequence is done and its result is what the caller must hear.
+    // A picture that cannot be written is a warning: the exit code is the sequence's.
     warn(`no timing diagram: cannot write ${path} (${errorText(error)})`, world);
     return;
   }

@@ -28,7 +28,7 @@ export const release: Verb = {
 /**
  * Gives the lines of every chassis back once the units are uninstalled, because nobody needs them any more. A machine
  * without GPIO has none. Without a board file nobody can tell whether a chassis is off: its lines stay taken until the
- * next boot, and that is told.
+ * next boot, and a message says so.
  * @throws PowerError LINES_KEPT for the first chassis whose lines stay; those of the others are given back
  */
 export async function releaseUninstalled(
@@ -89,9 +89,9 @@ function releaseLines(
 
 function releaseText(chassis: number, { released, kept }: ReleaseReport): string {
   const lines = (count: number) => (count === 1 ? '1 line' : `${count} lines`);
-  const told =
+  const given =
     released.length === 0 ? 'no line of ours to give back' : `${lines(released.length)} given back`;
-  if (kept.length === 0) return `chassis ${chassis}: ${told}`;
+  if (kept.length === 0) return `chassis ${chassis}: ${given}`;
   const names = kept.map(({ role, ref }) => `${role} (${lineLabel(ref)})`).join(', ');
-  return `chassis ${chassis}: ${told}; ${lines(kept.length)} that another program took stay with it: ${names}; release --all gives them back too`;
+  return `chassis ${chassis}: ${given}; ${lines(kept.length)} that another program took stay with it: ${names}; release --all gives them back too`;
 }

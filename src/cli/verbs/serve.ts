@@ -234,7 +234,7 @@ function untilAskedToEnd(
   });
 }
 
-/** The board file as it is now, null when it is the same, is wrong, or a chassis is on that it may describe differently. */
+/** The board file when it changed and may be taken over; null while a chassis is on, and when the file is wrong. */
 async function changedBoard(
   loaded: LoadedBoard,
   boardPath: string,
@@ -263,7 +263,7 @@ async function changedBoard(
   return next;
 }
 
-/** systemd hears of this process as long as its event loop turns. */
+/** Notifies systemd's watchdog as long as the event loop of this process turns. */
 function keepAlive(notifier: ServiceNotifier, world: World): () => void {
   const { watchdogIntervalMs } = notifier;
   if (watchdogIntervalMs === null) return () => undefined;

@@ -93,7 +93,7 @@ export const status: Verb = {
   },
 };
 
-/** A machine without systemd still has a chassis to look at, so its absence is told and is no error. */
+/** Without systemd the chassis can still be shown, so its absence is a line of the output and no error. */
 async function unitStates(
   chassis: number,
   world: World,

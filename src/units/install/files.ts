@@ -1,4 +1,4 @@
-/** What stands below a root: looked at, refused, written and taken away. */
+/** Inspects, checks, writes and removes what is below a root. */
 import { createHash, randomBytes } from 'node:crypto';
 import {
   access,

@@ -46,8 +46,7 @@ export interface UnitsReport {
   readonly unchanged: readonly string[];
   readonly removed: readonly string[];
   /**
-   * Would have been removed, but somebody made it theirs: from now on nothing of it is remembered. Or would have been
-   * enabled, but somebody disabled it.
+   * Not removed because somebody changed it: the manifest forgets it. Or not enabled because somebody disabled it.
    */
   readonly kept: readonly KeptPath[];
 }
@@ -89,7 +88,7 @@ function planInstall(
     const right = there !== null && there.kind === item.kind && isSame(item, there.fingerprint);
     if (right) {
       unchanged.push(item.path);
-      // Somebody else's identical file stays theirs: uninstall must leave it.
+      // An identical file that somebody else put there is not ours: uninstall must leave it.
       if (entry !== undefined)
         entries.push({ path: item.path, kind: item.kind, fingerprints: [fingerprint] });
     } else if (there === null && entry !== undefined && isEnabling(item)) {
@@ -121,7 +120,7 @@ function isOurs(there: Exclude<Present, null>, entry: ManifestEntry | undefined)
   if (entry === undefined || there.kind === 'other' || there.kind !== entry.kind) return false;
   return (
     entry.fingerprints.includes(there.fingerprint) ||
-    // `systemctl enable` names the folder of the unit in its own way, and enabled is enabled.
+    // `systemctl enable` writes another path to the same unit. Either link enables it.
     (entry.path.startsWith(`${ENABLED_DIR}/`) &&
       entry.fingerprints.some((target) => basename(target) === basename(there.fingerprint)))
   );
@@ -166,7 +165,8 @@ export async function installUnits(options: InstallOptions): Promise<UnitsReport
   try {
     const changes = plan.write.length > 0 || plan.remove.length > 0;
     if (changes) {
-      // Written ahead: what is ours already and what will be. Whatever stops the rest, nothing is forgotten.
+      // Written before the files: the manifest lists what is ours already and what will be, so an install that is cut
+      // short can still be uninstalled.
       const ahead: Manifest = { version: 1, chassis, entries: mergeEntries(previous, plan.entries), dirs };
       await writeManifest(root, ahead);
     }

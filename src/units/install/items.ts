@@ -16,7 +16,7 @@ export const ENABLED_DIR = 'etc/systemd/system';
 /** As `systemctl enable` makes it for the service's WantedBy=. */
 const ENABLING = { target: BOOT_TARGET, kind: 'wants', unit: SERVICE } as const;
 
-/** Whose names the units have: those of 2017 with targets of our own, or today's beside phosphor-state-manager. */
+/** Which names the units have: those of 2017 with targets of our own, or today's beside phosphor-state-manager. */
 export type Flavour = 'legacy' | 'current';
 
 /**
@@ -27,7 +27,7 @@ export const LINKS: readonly {
   readonly target: string;
   readonly kind: 'requires' | 'wants';
   readonly unit: string;
-  /** The unit is another project's: that it does not ship with ours is right. */
+  /** The unit belongs to another project and does not ship with ours. */
   readonly isForeign?: true;
 }[] = [
   { target: LEGACY.on, kind: 'requires', unit: LEGACY.startStage },
@@ -46,13 +46,13 @@ export const LINKS: readonly {
 const CURRENT_LINKS: typeof LINKS = [
   { target: CURRENT.on, kind: 'requires', unit: CURRENT.waitOnStage },
   { target: CURRENT.off, kind: 'requires', unit: CURRENT.waitOffStage },
-  // Whatever of a power on is still queued when its target fails is not run any more. Without these it comes after the
-  // power off that follows: the chassis goes on once more, with nobody who knows.
+  // When the power-on target fails, systemd drops the jobs of that power on that are still queued. Without these links
+  // they would run after the power off that follows, and switch the chassis on again unnoticed.
   { target: CURRENT.startStage, kind: 'requires', unit: CURRENT.on, isForeign: true },
   { target: CURRENT.transitionToOn, kind: 'requires', unit: CURRENT.on, isForeign: true },
 ];
 
-/** For which the bus starts the service; `serve --state off`, of flavour `current`, has the first one only. */
+/** The name for which the bus starts the service. Flavour `current` (`serve --state off`) owns only this one. */
 const CONTROL_POWER = 'org.openbmc.control.Power';
 function stateNames(chassis: number): string[] {
   return ['Chassis', 'Host'].flatMap((what) => {
@@ -70,9 +70,9 @@ export interface ItemOptions {
   readonly chassis: readonly number[];
   /** Folder with the unit files, `systemd/` of this project: units at the top, `tmpfiles.d/` below. */
   readonly sourceDir: string;
-  /** Who does the work of the stages: the program each time anew, or the resident service. Default `program`. */
+  /** What runs the stages: a process of its own for each, or the resident service. Default `program`. */
   readonly stages?: 'program' | 'resident';
-  /** Default `legacy`. `stages` means nothing to `current`, whose stages are phosphor-state-manager's. */
+  /** Default `legacy`. `current` ignores `stages`: its stages belong to phosphor-state-manager. */
   readonly flavour?: Flavour;
 }
 
@@ -92,7 +92,7 @@ interface LinkItem {
   readonly kind: 'link';
   readonly path: string;
   readonly target: string;
-  /** An administrator may take it away, or make it anew: then it stays as he left it. */
+  /** An administrator may remove or recreate it. An install then leaves it as it is. */
   readonly isEnabling?: true;
 }
 
@@ -164,8 +164,8 @@ export async function sourceItems({
 }
 
 /**
- * What makes the bus start the service for who calls one of its names. While nobody has a name the bus goes by the
- * rules for this very name, so that those of `org.openbmc.control.Power` are there for each of `others` too.
+ * The files that make the bus start the service when one of its names is called. While a name has no owner the bus
+ * applies the rules for that very name, so the rules of `org.openbmc.control.Power` are repeated for each of `others`.
  */
 async function namesOnTheBus(sourceDir: string, others: readonly string[]): Promise<SourceItem[]> {
   const activation = join(sourceDir, 'dbus-1', `${CONTROL_POWER}.service`);
@@ -180,7 +180,7 @@ async function namesOnTheBus(sourceDir: string, others: readonly string[]): Prom
   });
   return [
     ...[CONTROL_POWER, ...others].map((name) =>
-      // The bus takes only the file that is called by the name.
+      // The bus ignores a file that is not named after the bus name.
       file(
         activation,
         posix.join(DBUS_SERVICE_DIR, `${name}.service`),
@@ -219,6 +219,6 @@ export function linkItems({ chassis, flavour = 'legacy' }: ItemOptions): LinkIte
     target: `/${posix.join(UNIT_DIR, ENABLING.unit)}`,
     isEnabling: true,
   };
-  // Links of what there is once come up for every chassis: by their path they are one.
+  // A link between units that are no templates is listed once per chassis, always with the same path: one is kept.
   return [...new Map([...links, ...alias, enabling].map((link) => [link.path, link])).values()];
 }

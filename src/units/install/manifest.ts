@@ -25,7 +25,7 @@ export interface Manifest {
   readonly dirs: readonly string[];
 }
 
-/** Where two lists know a path, both contents are ours. */
+/** Joins two lists of entries. For a path in both, both contents are ours. */
 export function mergeEntries(
   before: readonly ManifestEntry[],
   after: readonly ManifestEntry[],

@@ -1,4 +1,4 @@
-/** Which units of a tree are judged, and what is told of them. */
+/** Selects the units of a tree that the rules apply to, and reports what they find. */
 import { PowerError } from '../../errors.ts';
 import { templateOf } from '../names.ts';
 import { shippedUnits } from '../shipped.ts';
@@ -10,7 +10,7 @@ export interface LintReport {
   readonly dir: string;
   /** How many unit files the rules were applied to. */
   readonly checked: number;
-  /** By file, then by line. What holds for several instances of a template is told for one. */
+  /** Sorted by file, then by line. A finding at several instances of a template is reported once. */
   readonly findings: readonly Finding[];
 }
 
@@ -37,7 +37,7 @@ export async function checkUnits(dir: string): Promise<LintReport> {
 
 /**
  * Checks the units that ship, as each flavour and kind of stages installs them for chassis 0. Units of others that they
- * are installed beside are known by their names only; nothing is told of what depends on more than that.
+ * are installed beside are known by their names only; what depends on more than a name is not reported.
  *
  * `UNITS_SOURCE_MISSING` when `sourceDir` cannot be read, or a unit that the links need is not in it.
  */
@@ -53,7 +53,7 @@ export async function checkShippedUnits(sourceDir: string): Promise<LintReport> 
   );
 }
 
-/** The rest of an image has units by the hundred that these rules were not made for. */
+/** The other units of an image, hundreds of them, are not what these rules were made for. */
 function powerPath(graph: UnitGraph): ReadonlySet<string> {
   const isRequest = (name: string): boolean => /^obmc-.*\.target$/.test(name);
   const found = new Set(

@@ -241,19 +241,19 @@ const UNIT_RULES: readonly UnitRule[] = [
 ];
 
 /**
- * `Conflicts=` alone says that one stops the other, not that the stop is complete before the start. Told
- * once for a pair, and only where the tree has both: the other one's file may hold the ordering.
+ * `Conflicts=` alone says that one stops the other, not that the stop is complete before the start. Reported
+ * once for a pair, and only where the tree has both, because the ordering may be in the other one's file.
  */
 function conflictWithoutOrder(judged: readonly Unit[], graph: UnitGraph): Found[] {
-  const told = new Set<string>();
+  const reported = new Set<string>();
   return judged.flatMap((unit) =>
     graph.edges(unit.name, 'conflicts').flatMap((edge): Found[] => {
       const pair = [unit.name, edge.to].sort();
       if (!graph.units.has(edge.to) || edge.to === unit.name) return [];
       // Ordered by default, systemd.service(5) and systemd.target(5).
       if (edge.to === 'shutdown.target' && hasDefaultDependencies(unit)) return [];
-      if (graph.ordered(unit.name, edge.to) || told.has(pair.join(' '))) return [];
-      told.add(pair.join(' '));
+      if (graph.ordered(unit.name, edge.to) || reported.has(pair.join(' '))) return [];
+      reported.add(pair.join(' '));
       return [
         {
           rule: 'conflict-without-order',
@@ -290,7 +290,7 @@ function conflictsBetween(
 
 /**
  * One start that pulls in both sides of a conflict. systemd refuses it where both are required, and
- * otherwise leaves out one side or the conflict (systemd.unit(5), `Conflicts=`). Told for the innermost
+ * otherwise leaves out one side or the conflict (systemd.unit(5), `Conflicts=`). Reported for the innermost
  * unit that pulls in both.
  */
 function pulledTogether(judged: readonly Unit[], graph: UnitGraph): Found[] {

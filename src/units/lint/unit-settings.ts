@@ -2,7 +2,7 @@
 import type { Setting } from '../unit-file.ts';
 import { type Unit, words } from '../unit-graph.ts';
 
-// A setting that systemd cannot parse is ignored by it, so that the one before stands; an empty one too.
+// systemd ignores a setting that it cannot parse, or that is empty: the one before stays in force.
 // Only a list such as ExecStart= is emptied by an empty assignment, and dependencies are not
 // (systemd.unit(5)).
 
@@ -84,7 +84,7 @@ export function isPowerStep(command: string): boolean {
   return runsStage(argv(command)) || /\b(setPowerState|pgood_wait|chassis_power\.Sequence1)\b/.test(command);
 }
 
-/** True for a command line of which it is certain that it ends by itself. */
+/** True for a command line that certainly ends by itself. */
 export function ends(command: string): boolean {
   const args = argv(command);
   const program = programOf(command);
