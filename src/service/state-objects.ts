@@ -1,7 +1,7 @@
 import { RESTORE_POLICIES } from '../store/lasting.ts';
 import { DbusReplyError } from '../system/errors.ts';
 import type { ServedObject, ServedProperty } from '../system/ports.ts';
-import type { ChassisState, StateView } from './chassis-state.ts';
+import type { ChassisState, StateView } from './host-state.ts';
 
 /** phosphor-dbus-interfaces, State/Chassis, State/Host, State/PowerOnHours and Control/Power/RestorePolicy (.interface.yaml). */
 const CHASSIS = 'xyz.openbmc_project.State.Chassis';

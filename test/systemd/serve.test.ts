@@ -426,7 +426,9 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
       }
     });
 
-    test('200 transitions with two readers beside them: the right state, and no memory grown', async () => {
+    test('200 transitions with two readers beside them: the right state, and no memory grown', {
+      timeout: 300_000,
+    }, async () => {
       const line = (name: string) => ({ chip: '1e780000.gpio', line: name });
       const small = {
         name: 'small',

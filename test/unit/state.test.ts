@@ -25,7 +25,7 @@ import {
   type PowerState,
   type PowerTransition,
   type StateView,
-} from '../../src/service/chassis-state.ts';
+} from '../../src/service/host-state.ts';
 import { type ChassisView, createResident, type Resident } from '../../src/service/resident.ts';
 import { stateChanges, stateNames, stateObjects } from '../../src/service/state-objects.ts';
 import {

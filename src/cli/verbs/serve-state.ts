@@ -1,4 +1,4 @@
-import { type ChassisState, createChassisState } from '../../service/chassis-state.ts';
+import { type ChassisState, createChassisState } from '../../service/host-state.ts';
 import type { Resident } from '../../service/resident.ts';
 import {
   STATE_MANAGER_PATHS,

@@ -1,0 +1,242 @@
+import type { Clock } from '../../hw/ports.ts';
+import { FALLING, RISING, type State } from '../sequence/state.ts';
+import type { LastingState, RestorePolicy } from '../store/lasting.ts';
+import type { UnitState } from '../system/ports.ts';
+import { LEGACY, unitsOf } from '../units/names.ts';
+
+/** What is known of a chassis and its host, and how it changes: the data of `host-state-chart.ts`. */
+
+export type PowerTransition = LastingState['requestedPower'];
+export type HostTransition = LastingState['requestedHost'];
+export type RestartCause = LastingState['restartCause'];
+export type RestoreSetting = LastingState['restore'];
+/** phosphor-dbus-interfaces, State/Chassis.interface.yaml. */
+export type PowerState = 'Off' | 'TransitioningToOn' | 'On' | 'TransitioningToOff';
+/** phosphor-dbus-interfaces, State/Host.interface.yaml, those that a machine without host firmware support can tell. */
+export type HostState = 'Off' | 'TransitioningToRunning' | 'Running' | 'TransitioningToOff' | 'Quiesced';
+
+/** What a management client sees of a chassis and its host. */
+export interface StateView {
+  readonly power: PowerState;
+  readonly host: HostState;
+  readonly requestedPower: PowerTransition;
+  readonly requestedHost: HostTransition;
+  readonly restartCause: RestartCause;
+  /** Milliseconds since 1970; 0 when no change was seen yet. */
+  readonly changedAtMs: number;
+  readonly onHours: number;
+  readonly restore: RestoreSetting;
+  /** Holds for the next power restore alone, and instead of `restore`, unless it is None. */
+  readonly restoreOnce: RestoreSetting;
+}
+
+/** A request of a management client, or of the policy: targets of systemd, one after the other. */
+export interface StateRequest {
+  readonly of: 'power' | 'host';
+  readonly transition: PowerTransition | HostTransition;
+  /** Those that are not reached yet. Two for a cycle: power off, then power on. */
+  readonly targets: readonly string[];
+  /** What lasts of it. */
+  readonly lasting: Partial<LastingState>;
+}
+
+export interface StateData {
+  readonly chassis: number;
+  readonly clock: Clock;
+  readonly bootId: string;
+  /** Whether the BMC restarted under a chassis that is on, as units of OpenBMC images tell each other. */
+  readonly isAdopted: () => boolean;
+  /** Where the resident has the sequence. */
+  readonly sequence: State;
+  readonly pgood: boolean;
+  /** What was asked for last, by whomever. */
+  readonly wanted: 'on' | 'off';
+  /** State of the host's unit; null until systemd has told it. */
+  readonly hostUnit: string | null;
+  readonly isQuiesced: boolean;
+  /** What is under way here; null when nothing is. */
+  readonly request: StateRequest | null;
+  readonly lasting: LastingState;
+  /** Up to here the time with power is in `onMinutes`. */
+  readonly countedToMs: number;
+}
+
+/** What the resident shows of a chassis. */
+export type PowerSeen = Pick<StateData, 'sequence' | 'pgood' | 'wanted'>;
+
+/** A cycle that was asked for longer ago than its two stages take is nobody's wish any more. */
+const LONGEST_CYCLE_MS = 480_000;
+const MINUTE_MS = 60_000;
+const MINUTES_PER_HOUR = 60;
+
+export function powerRequest(chassis: number, transition: PowerTransition): StateRequest {
+  const { on, off } = unitsOf(LEGACY, chassis);
+  const targets = { Off: [off], On: [on], PowerCycle: [off, on] }[transition];
+  return { of: 'power', transition, targets, lasting: { requestedPower: transition } };
+}
+
+export function hostRequest(chassis: number, transition: HostTransition, cause: RestartCause): StateRequest {
+  const { hostOn, hostOff } = unitsOf(LEGACY, chassis);
+  const targets = { Off: [hostOff], On: [hostOn], Reboot: [hostOff, hostOn] }[transition];
+  const restartCause = transition === 'Off' ? {} : { restartCause: cause };
+  return { of: 'host', transition, targets, lasting: { requestedHost: transition, ...restartCause } };
+}
+
+/** Keeps what lasts as it is where nothing changes, so that it is not written for nothing. */
+export function withLasting(lasting: LastingState, patch: Partial<LastingState>): LastingState {
+  const differs = Object.entries(patch).some(([key, value]) => lasting[key as keyof LastingState] !== value);
+  return differs ? { ...lasting, ...patch } : lasting;
+}
+
+/** The resident shows something else; its new state says who wanted it. */
+export function withPower(data: StateData, seen: PowerSeen): StateData {
+  const { sequence: before, request, lasting } = data;
+  const next = { ...data, ...seen };
+  // A request of our own said what it wants already, also for its second half.
+  if (seen.sequence === before || request !== null) return next;
+  if (seen.sequence === 'pgood') return { ...next, lasting: withLasting(lasting, { lastAsked: 'on' }) };
+  // A power-off after a fault only tidies up. When the mains go, power is lost before the BMC is: it must not
+  // count as somebody's request.
+  const isOff = FALLING.includes(seen.sequence) || seen.sequence === 'off';
+  if (!isOff || (before !== 'pgood' && !RISING.includes(before))) return next;
+  return { ...next, lasting: withLasting(lasting, { lastAsked: 'off' }) };
+}
+
+/** @param units of the host and of quiesce; null when systemd could not tell */
+export function withUnits(data: StateData, units: readonly UnitState[] | null): StateData {
+  if (units === null) return data;
+  const [host, quiesce] = units;
+  const hostUnit = host?.activeState ?? 'inactive';
+  const isStarted = hostUnit === 'active' && data.hostUnit !== 'active' && data.hostUnit !== null;
+  return {
+    ...data,
+    hostUnit,
+    isQuiesced: quiesce?.activeState === 'active',
+    lasting:
+      isStarted && data.request === null
+        ? withLasting(data.lasting, { restartCause: 'Unknown' })
+        : data.lasting,
+  };
+}
+
+/** A request takes the place of the one before. In this boot of the BMC nothing is restored any more. */
+export function withRequest(data: StateData, request: StateRequest): StateData {
+  const { bootId, clock } = data;
+  const isCycle = request.targets.length > 1;
+  const lasting = withLasting(data.lasting, {
+    ...request.lasting,
+    lastAsked: request.transition === 'Off' ? 'off' : 'on',
+    cycle: isCycle ? { of: request.of, bootId, askedAtMs: clock.nowMs() } : null,
+    restoredInBoot: bootId,
+  });
+  return { ...data, request, lasting };
+}
+
+/** Power came to rest. */
+export function withRest({ lasting, clock }: StateData, power: 'on' | 'off'): LastingState {
+  // A power state that was there before anybody looked has no time.
+  const isChange = lasting.power !== null && lasting.power !== power;
+  return withLasting(lasting, {
+    power,
+    ...(isChange && { changedAtMs: clock.wallTime().getTime() }),
+  });
+}
+
+/** The minutes with power up to now, whole ones. */
+export function withMinutes({
+  lasting,
+  clock,
+  countedToMs,
+}: StateData): Pick<StateData, 'lasting' | 'countedToMs'> {
+  const minutes = Math.floor((clock.nowMs() - countedToMs) / MINUTE_MS);
+  return {
+    lasting: withLasting(lasting, { onMinutes: lasting.onMinutes + minutes }),
+    countedToMs: countedToMs + minutes * MINUTE_MS,
+  };
+}
+
+/** Until the next hour with power is full. */
+export function untilHourMs({ lasting, clock, countedToMs }: StateData): number {
+  const leftMinutes = MINUTES_PER_HOUR - (lasting.onMinutes % MINUTES_PER_HOUR);
+  return leftMinutes * MINUTE_MS - (clock.nowMs() - countedToMs);
+}
+
+export function isGoingDown(sequence: State): boolean {
+  return FALLING.includes(sequence) || sequence === 'fault';
+}
+
+/** The cycle that an earlier service did not see through, null when there is none. */
+export function unfinishedCycle({
+  lasting,
+  bootId,
+  clock,
+  wanted,
+  hostUnit,
+}: StateData): 'power' | 'host' | null {
+  const { cycle } = lasting;
+  if (cycle === null || cycle.bootId !== bootId) return null;
+  // On, and nothing is shutting down: somebody has powered it meanwhile, or taken the request back.
+  if (wanted === 'on' && hostUnit !== 'deactivating') return null;
+  return clock.nowMs() - cycle.askedAtMs < LONGEST_CYCLE_MS ? cycle.of : null;
+}
+
+export function canRestore({ lasting, bootId, sequence, pgood, isAdopted }: StateData): boolean {
+  return lasting.restoredInBoot !== bootId && sequence === 'off' && !pgood && !isAdopted();
+}
+
+export function restorePolicy({ restore, restoreOnce }: LastingState): RestorePolicy {
+  return restoreOnce.policy === 'None' ? restore.policy : restoreOnce.policy;
+}
+
+/** Whether the policy wants power. */
+export function restoresPower(lasting: LastingState): boolean {
+  const policy = restorePolicy(lasting);
+  return policy === 'AlwaysOn' || (policy === 'Restore' && lasting.lastAsked === 'on');
+}
+
+/** phosphor-state-manager, discover_system_state.cpp. */
+export const RESTART_CAUSE: Readonly<Record<RestorePolicy, RestartCause>> = {
+  None: 'Unknown',
+  AlwaysOn: 'PowerPolicyAlwaysOn',
+  AlwaysOff: 'Unknown',
+  Restore: 'PowerPolicyPreviousState',
+};
+
+const HOST_OF_UNIT: Readonly<Record<string, HostState>> = {
+  active: 'Running',
+  activating: 'TransitioningToRunning',
+  deactivating: 'TransitioningToOff',
+};
+
+function hostOf({ isQuiesced, hostUnit, request }: StateData, power: PowerState): HostState {
+  // "Host firmware is not running", whatever the units still say.
+  const found = power === 'Off' ? undefined : isQuiesced ? 'Quiesced' : HOST_OF_UNIT[hostUnit ?? ''];
+  if (found !== undefined) return found;
+  const isComing = request?.of === 'host' && request.transition !== 'Off' && power !== 'TransitioningToOff';
+  return isComing ? 'TransitioningToRunning' : 'Off';
+}
+
+/** Where the units say nothing of a host, and nothing is asked for. */
+export function hasNoHost(data: StateData): boolean {
+  return hostOf(data, 'On') === 'Off';
+}
+
+export function isHostRunning(data: StateData): boolean {
+  return hostOf(data, 'On') === 'Running';
+}
+
+export function stateView(data: StateData, power: PowerState): StateView {
+  const { requestedPower, requestedHost, restartCause, changedAtMs, onMinutes, restore, restoreOnce } =
+    data.lasting;
+  return {
+    power,
+    host: hostOf(data, power),
+    requestedPower,
+    requestedHost,
+    restartCause,
+    changedAtMs,
+    onHours: Math.floor(onMinutes / MINUTES_PER_HOUR),
+    restore,
+    restoreOnce,
+  };
+}

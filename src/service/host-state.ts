@@ -1,0 +1,215 @@
+import { fromCallback, fromPromise, type SnapshotFrom } from 'xstate';
+import { errorText } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { type LastingState, type LastingStore, NOTHING_LASTING } from '../store/lasting.ts';
+import type { UnitManager, UnitState } from '../system/ports.ts';
+import { LEGACY, unitsOf } from '../units/names.ts';
+import { startActor } from './actors.ts';
+import { type HostStateEvent, hostStateChart } from './host-state-chart.ts';
+import {
+  type HostTransition,
+  hostRequest,
+  type PowerSeen,
+  type PowerState,
+  type PowerTransition,
+  powerRequest,
+  type RestoreSetting,
+  restorePolicy,
+  type StateRequest,
+  type StateView,
+  stateView,
+  withPower,
+  withUnits,
+} from './host-state-data.ts';
+import type { Resident } from './resident.ts';
+
+export type { HostTransition, PowerState, PowerTransition, StateView } from './host-state-data.ts';
+
+export interface ChassisStateOptions {
+  readonly chassis: number;
+  readonly resident: Pick<Resident, 'view'>;
+  readonly units: Pick<UnitManager, 'startUnit' | 'unitStates' | 'watchUnits'>;
+  readonly clock: Clock;
+  readonly store: LastingStore;
+  readonly bootId: string;
+  /** Whether the BMC restarted under a chassis that is on, as units of OpenBMC images tell each other. */
+  readonly isAdopted: () => boolean;
+  /** @param severity as syslog counts it (RFC 5424, table 2) */
+  readonly log: (severity: number, text: string) => void;
+  readonly onChange: (now: StateView, before: StateView) => void;
+}
+
+/** What phosphor-state-manager is where there is one: requests of management clients, and what becomes of them. */
+export interface ChassisState {
+  readonly view: StateView;
+  /**
+   * Asks systemd for the targets of a transition, and waits for nothing: `view` shows what becomes of it. It takes
+   * the place of a request that is under way, except one for the same, which goes on.
+   */
+  requestPower(transition: PowerTransition): void;
+  requestHost(transition: HostTransition): void;
+  setRestore(which: 'restore' | 'restoreOnce', setting: Partial<RestoreSetting>): void;
+  /** To be called whenever the view of the resident has changed. */
+  powerChanged(): void;
+  /**
+   * To be called once everything is published. Goes on with a Reboot or PowerCycle in the middle of which an earlier
+   * service ended; otherwise restores power after a start of the BMC, once in its boot, if the policy says so.
+   */
+  begin(): void;
+  /** Starts nothing any more, and keeps what lasts. For good. */
+  stop(): void;
+}
+
+/** State of chassis and host of one chassis. Asks systemd once before it resolves, and never rejects for its answer. */
+export async function createChassisState(options: ChassisStateOptions): Promise<ChassisState> {
+  const { chassis, resident, clock, store, bootId, isAdopted, log } = options;
+  const { state: saved, warning } = store.load();
+  if (warning !== null) log(4, `chassis ${chassis}: ${warning}`);
+  const keeper = createKeeper(store, saved, log);
+  const seenNow = (): PowerSeen => {
+    const { state: sequence, pgood, wanted } = resident.view;
+    return { sequence, pgood, wanted };
+  };
+  const nothingSeen = {
+    ...{ chassis, clock, bootId, isAdopted, request: null, lasting: saved ?? NOTHING_LASTING },
+    ...({ sequence: 'unknown', pgood: false, wanted: 'off', hostUnit: null, isQuiesced: false } as const),
+    countedToMs: clock.nowMs(),
+  };
+  const unitsSeen = withUnits(nothingSeen, await readUnits(options));
+  const actor = startActor(providedWith(options, keeper), clock, withPower(unitsSeen, seenNow()));
+  let view = viewOf(actor.getSnapshot());
+  keeper.saveAtRest(view.power, actor.getSnapshot().context.lasting);
+  actor.subscribe((snapshot) => {
+    if (snapshot.status !== 'active') return;
+    const before = view;
+    view = viewOf(snapshot);
+    keeper.saveAtRest(view.power, snapshot.context.lasting);
+    const same = (Object.keys(view) as (keyof StateView)[]).every((key) => view[key] === before[key]);
+    if (!same) options.onChange(view, before);
+  });
+  const send = (event: HostStateEvent): void => {
+    if (actor.getSnapshot().status === 'active') actor.send(event);
+  };
+
+  return {
+    get view() {
+      return view;
+    },
+    requestPower: (transition) => send({ type: 'REQUESTED', request: powerRequest(chassis, transition) }),
+    requestHost: (transition) =>
+      send({ type: 'REQUESTED', request: hostRequest(chassis, transition, 'RemoteCommand') }),
+    setRestore: (which, setting) => send({ type: 'RESTORE_SET', which, setting }),
+    powerChanged: () => send({ type: 'POWER_CHANGED', ...seenNow() }),
+    begin: () => send({ type: 'BEGIN' }),
+    stop: () => send({ type: 'STOP' }),
+  };
+}
+
+/** The chart with all that it invokes. */
+function providedWith(options: ChassisStateOptions, keeper: Keeper) {
+  const { chassis, units, log } = options;
+  return hostStateChart.provide({
+    actors: {
+      followUnits: fromCallback<HostStateEvent>(({ sendBack }) =>
+        units.watchUnits(watchedUnits(chassis), (states) =>
+          sendBack({ type: 'UNITS_CHANGED', units: states }),
+        ),
+      ),
+      startTarget: fromPromise<boolean, StateRequest>(({ input, signal }) =>
+        startTarget(options, input, signal),
+      ),
+      readUnits: fromPromise(() => readUnits(options)),
+    },
+    actions: {
+      saveCycle: ({ context }) => keeper.saveCycle(context.lasting),
+      save: ({ context }) => keeper.save(context.lasting),
+      logRestore: ({ context: { lasting } }) =>
+        log(
+          5,
+          `chassis ${chassis}: power restore policy ${restorePolicy(lasting)}, last asked for: ${lasting.lastAsked}`,
+        ),
+    },
+  });
+}
+
+/** Whether the first target of a request was reached. One whose request gave way to another tells nothing of it. */
+async function startTarget(
+  { chassis, units, log }: ChassisStateOptions,
+  { of, transition, targets }: StateRequest,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const [target = '', ...left] = targets;
+  const name = `chassis ${chassis}: ${of} ${transition} requested`;
+  log(5, `${name}: starting ${target}`);
+  let result: string;
+  try {
+    result = await units.startUnit(target, 'replace');
+  } catch (error) {
+    result = errorText(error);
+  }
+  if (result === 'done' || signal.aborted) return result === 'done';
+  const notStarted = left.map((unit) => `, and ${unit} is not started`).join('');
+  log(3, `${name}: ${target} was not reached: ${result}${notStarted}`);
+  return false;
+}
+
+/** Of the host and of quiesce; null when systemd cannot tell. */
+async function readUnits({ chassis, units, log }: ChassisStateOptions): Promise<readonly UnitState[] | null> {
+  try {
+    return await units.unitStates(watchedUnits(chassis));
+  } catch (error) {
+    log(4, `chassis ${chassis}: the state of the host is not known: ${errorText(error)}`);
+    return null;
+  }
+}
+
+function watchedUnits(chassis: number): string[] {
+  const { host, quiesce } = unitsOf(LEGACY, chassis);
+  return [host, quiesce];
+}
+
+const POWER_STATES = {
+  on: 'On',
+  off: 'Off',
+  turningOn: 'TransitioningToOn',
+  turningOff: 'TransitioningToOff',
+} as const satisfies Record<string, PowerState>;
+
+function viewOf({ value, context }: SnapshotFrom<typeof hostStateChart>): StateView {
+  const state = typeof value === 'object' ? value.serving.power : 'off';
+  return stateView(context, state === 'unseen' ? 'Off' : POWER_STATES[state]);
+}
+
+/** Writes what lasts. What cannot be written is told once, until it can again. */
+interface Keeper {
+  save(lasting: LastingState): void;
+  /** Not during a sequence: a power-off must not wait for a flash memory. */
+  saveAtRest(power: PowerState, lasting: LastingState): void;
+  /** If this process does not see the end of the first half, the next one must know what comes then. */
+  saveCycle(lasting: LastingState): void;
+}
+
+function createKeeper(
+  store: LastingStore,
+  loaded: LastingState | null,
+  log: ChassisStateOptions['log'],
+): Keeper {
+  let saved = loaded;
+  let isTold = false;
+  const save = (lasting: LastingState): void => {
+    if (lasting === saved) return;
+    const problem = store.save(lasting);
+    if (problem === null) saved = lasting;
+    else if (!isTold) log(4, problem);
+    isTold = problem !== null;
+  };
+  return {
+    save,
+    saveAtRest(power, lasting) {
+      if (power === 'On' || power === 'Off') save(lasting);
+    },
+    saveCycle(lasting) {
+      if (lasting.cycle !== (saved?.cycle ?? null)) save(lasting);
+    },
+  };
+}
