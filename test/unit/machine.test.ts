@@ -406,6 +406,152 @@ describe('faults', () => {
   });
 });
 
+describe('what is at fault', () => {
+  /** All enables are on, and B, C and D are to come. */
+  const waiting = (plan = diamondPlan()) => {
+    const machine = bench(plan);
+    machine.send({ type: 'POWER_ON', atMs: 1000 });
+    machine.good('A', 1010);
+    machine.send({ type: 'TICK', atMs: 1020 });
+    for (const rail of ['B', 'C']) machine.good(rail, 1030);
+    return machine;
+  };
+  const failure = { code: 'GPIO_FAILED', reason: 'EIO' };
+
+  it('a rail that delivers before it was ever enabled is told as such', () => {
+    const plan = diamondPlan();
+    const found = observed(plan, ['A']);
+    const observation = { ...found, rails: { ...found.rails, C: { enabled: false, good: true } } };
+    const left = reconcile(plan, observed(plan, ['A']), null, 900);
+    const taken = reconcile(plan, observation, { state: 'opPowerStart', sequence: left.sequence }, 1000);
+    expect(taken.state).toBe('opPowerStart');
+    const late = step(takeUp(plan, taken), { type: 'TICK', atMs: 1200 });
+    const { state, sequence } = step(late.snapshot, {
+      ...{ type: 'RAIL_LEVEL', rail: 'C', good: true, askedMs: 1200, atMs: 1200 },
+    });
+    expect(state).toBe('fault');
+    expect(sequence.fault).toMatchObject({
+      kind: 'railStray',
+      rail: 'C',
+      reason: 'rail C delivers though its enable is off',
+    });
+  });
+
+  it('of a loss it is a rail only where that dropped as long ago as pgood', () => {
+    for (const [droppedMs, kind] of [
+      [3000, 'railLost'],
+      [3004, 'pgoodLost'],
+    ] as const) {
+      const machine = poweredOn(diamondPlan());
+      machine.tell({ type: 'PGOOD_LEVEL', good: false, askedMs: 3000, atMs: 3000 });
+      machine.tell({ type: 'RAIL_LEVEL', rail: 'B', good: false, askedMs: droppedMs, atMs: droppedMs });
+      machine.look(null, false, 3005);
+      expect(machine.sequence.fault).toMatchObject({ kind, rail: kind === 'railLost' ? 'B' : null });
+    }
+  });
+
+  it('a rail that is late for pgood is told with the time that pgood has', () => {
+    const plan = diamondPlan();
+    const rails = plan.rails.map((rail) => (rail.name === 'D' ? { ...rail, onTimeoutMs: 1500 } : rail));
+    const machine = waiting({ ...plan, rails });
+    machine.good('D', 1035, false);
+    machine.send({ type: 'TICK', atMs: 2030 });
+    expect(machine.sequence.fault).toMatchObject({
+      kind: 'railTimeout',
+      rail: 'D',
+      reason: 'rail D was not good when pgood was due, 1000 ms after the last enable',
+    });
+  });
+
+  it('a rail that came and dips when pgood is due is not what pgood waited for', () => {
+    const machine = waiting();
+    machine.good('D', 1040);
+    machine.send({ type: 'TICK', atMs: 2028 });
+    machine.tell({ type: 'RAIL_LEVEL', rail: 'D', good: false, askedMs: 2028, atMs: 2028 });
+    machine.tell({ type: 'TICK', atMs: 2030 });
+    machine.look('D', false, 2030);
+    machine.look(null, false, 2030);
+    expect(machine.sequence.fault).toMatchObject({ kind: 'pgoodTimeout', rail: null });
+  });
+
+  it('nothing is late once all was good: what dips then is judged by its de-glitch time', () => {
+    const plan = diamondPlan({ resets: [{ name: 'CPU', releaseDelayMs: 5_000 }] });
+    const machine = waiting(plan);
+    machine.good('D', 1040);
+    machine.pgood(true, 1060);
+    machine.send({ type: 'TICK', atMs: 1065 });
+    expect(machine.sequence.readyMs).toBe(1065);
+    machine.send({ type: 'TICK', atMs: 2039 });
+    machine.tell({ type: 'RAIL_LEVEL', rail: 'B', good: false, askedMs: 2050, atMs: 2050 });
+    machine.tell({ type: 'TICK', atMs: 2052 });
+    machine.look('B', false, 2052);
+    expect(machine.sequence.fault).toBeNull();
+    machine.good('B', 2053);
+    machine.send({ type: 'TICK', atMs: 6065 });
+    expect(machine.state).toBe('pgood');
+  });
+
+  it('a rail that delivers again while the end of the power is waited for is named', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.send({ type: 'POWER_OFF', atMs: 2000 });
+    for (const rail of ['D', 'B', 'C', 'A']) machine.good(rail, 2010, false);
+    expect(machine.state).toBe('opWaitPowerOff');
+    machine.good('B', 2014);
+    machine.pgood(false, 2015);
+    machine.send({ type: 'TICK', atMs: 3010 });
+    expect(machine.sequence.fault).toMatchObject({
+      kind: 'powerOffTimeout',
+      rail: null,
+      reason: 'rail B delivers again 1000 ms after every rail was disabled',
+    });
+  });
+
+  it.each<[string, SequenceEvent, string | null]>([
+    [
+      'a good signal',
+      { type: 'READ_FAILED', signal: 'good', rail: 'B', askedMs: 1040, atMs: 1040, ...failure },
+      'B',
+    ],
+    [
+      'pgood',
+      { type: 'READ_FAILED', signal: 'pgood', rail: null, askedMs: 1040, atMs: 1040, ...failure },
+      null,
+    ],
+    [
+      'an enable',
+      {
+        ...{ type: 'DRIVE_FAILED', asserted: true, readBack: false, atMs: 1040, ...failure },
+        drive: { what: 'enable', rail: 'D' },
+      },
+      'D',
+    ],
+    [
+      'a reset',
+      {
+        ...{ type: 'DRIVE_FAILED', asserted: false, readBack: false, atMs: 1040, ...failure },
+        drive: { what: 'reset', reset: 'CPU' },
+      },
+      null,
+    ],
+    [
+      'the latch',
+      {
+        ...{ type: 'DRIVE_FAILED', asserted: true, readBack: false, atMs: 1040, ...failure },
+        drive: { what: 'latch' },
+      },
+      null,
+    ],
+  ])('of hardware that fails it is the rail, where it is one of a rail: %s', (_, event, rail) => {
+    const machine = waiting();
+    machine.tell(event);
+    expect(machine.state).toBe('fault');
+    expect(machine.sequence.fault).toEqual({
+      ...{ kind: 'hardware', rail, state: 'opWaitPowerOn', atMs: 1040 },
+      ...{ reason: 'EIO', errorCode: 'GPIO_FAILED' },
+    });
+  });
+});
+
 describe('a latching board', () => {
   it('pulses the latch after the enables changed, on and off', () => {
     const machine = bench(diamondPlan({ latched: true }));
