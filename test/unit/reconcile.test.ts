@@ -438,3 +438,67 @@ describe('what a process takes over of the one before, and what not', () => {
     expect(tell(seen(plan, all, all, true))).toEqual([]);
   });
 });
+
+describe('each time and each doubt is of its own', () => {
+  const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
+  const times = { settleMs: 1, onTimeoutMs: 101, offTimeoutMs: 201 };
+  /** C needs A and B. */
+  const plan = planOf({
+    rails: {
+      A: { enable: line(0), good: line(10), needs: [], ...times },
+      B: { enable: line(1), good: line(11), needs: [], ...times },
+      C: { enable: line(2), good: line(12), needs: ['A', 'B'], ...times },
+    },
+    pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_001, offTimeoutMs: 2_001 },
+    resets: { R: { ...line(21), releaseDelayMs: 0 } },
+    evidence: [],
+    minOffMs: 0,
+  });
+  const ALL = ['A', 'B', 'C'];
+
+  it('a stage that nobody began before has the time of its own direction', () => {
+    const up = reconcile(plan, seen(plan, ALL, ALL), null, NOW_MS);
+    expect([up.state, up.sequence.stageDeadlineMs]).toEqual(['opWaitPowerOn', NOW_MS + 1_001]);
+    const falling = seen(plan, [], ['A']);
+    const hint = leftIn('opWaitPowerOff', plan, falling, { stageDeadlineMs: null });
+    const down = reconcile(plan, falling, hint, NOW_MS);
+    expect([down.state, down.sequence.stageDeadlineMs]).toEqual(['opWaitPowerOff', NOW_MS + 2_001]);
+  });
+
+  it('a contradiction names the needs that are not met, and no others', () => {
+    expect(reconcile(plan, seen(plan, ['A', 'C'], []), null, NOW_MS).sequence.contradictions).toEqual([
+      'rail C is enabled though B, which it needs, is not',
+    ]);
+    expect(reconcile(plan, seen(plan, ['C'], []), null, NOW_MS).sequence.contradictions).toEqual([
+      'rail C is enabled though A and B, which it needs, is not',
+    ]);
+  });
+
+  it('where all was read nothing is in doubt', () => {
+    const { rails, pgood } = reconcile(plan, seen(plan, ALL, ALL), null, NOW_MS).sequence;
+    for (const { enableDoubt, goodUnread } of Object.values(rails)) {
+      expect([enableDoubt, goodUnread]).toEqual([null, false]);
+    }
+    expect(pgood.unread).toBe(false);
+  });
+
+  it('pgood is in doubt also where other signals are', () => {
+    const unread = [
+      { signal: 'good', rail: 'A' },
+      { signal: 'pgood', rail: null },
+    ] as const;
+    const { sequence } = reconcile(plan, { ...seen(plan, ALL, ALL), unread }, null, NOW_MS);
+    expect(sequence.pgood.unread).toBe(true);
+    expect(sequence.rails.A?.goodUnread).toBe(true);
+    expect(sequence.rails.B?.goodUnread).toBe(false);
+  });
+
+  it('an enable that could not be read does not speak for pgood alone on a latched board; a good signal does', () => {
+    const latched = { ...plan, latched: true };
+    const alone = { ...seen(latched, [], [], true), resetsAsserted: {} };
+    const enables = ALL.map((rail) => ({ signal: 'enable' as const, rail }));
+    expect(reconcile(latched, { ...alone, unread: enables }, null, NOW_MS).state).toBe('unknown');
+    const good = [{ signal: 'good' as const, rail: 'B' }];
+    expect(reconcile(latched, { ...alone, unread: good }, null, NOW_MS).state).toBe('pgood');
+  });
+});
