@@ -12,14 +12,14 @@ import { writeDurably } from './durable.ts';
  * who would not wait for another process.
  */
 const LEAST_ANSWER_MS = 10_000;
-/** What asks beside a loss of power waits no longer: a chassis that lost its power is switched off. */
+/** Longest time to ask for a lock: the question must not delay a power-off after a loss of pgood. */
 const LOOK_MS = 1_000;
-/** How often a lock that is taken is asked for again: each time is a process of its own. */
+/** Time between two attempts at a lock that is taken: each attempt starts a process. */
 const POLL_MS = 200;
-/** The same for one that was taken for long: whoever has it has more than a stage to do. */
+/** The same after `LONG_MS`: the holder does more than one stage then. */
 const SLOW_POLL_MS = 1_000;
 const LONG_MS = 2_000;
-/** A name and two numbers. */
+/** The file has a name and two numbers. */
 const HOLDER_BYTES = 4_096;
 
 export interface ChassisLock {
@@ -28,15 +28,15 @@ export interface ChassisLock {
 
 export interface LockOptions {
   readonly clock: Clock;
-  /** How long to wait for another process that drives the chassis; 0 is told at once. */
+  /** How long to wait for another process that drives the chassis; with 0 a lock that is taken is refused at once. */
   readonly waitMs: number;
   /** Ends the wait. */
   readonly signal: AbortSignal;
-  /** Told once, when the wait begins, who has the chassis. */
+  /** Called once, when the wait begins, with the process that has the chassis. */
   readonly onWait: (holder: string) => void;
   /**
-   * For a power-off: told why there is no lock, where no other process can have it either, and the chassis is given
-   * all the same. Left out, that is an error.
+   * For a power-off, which goes on without a lock where no other process can have it either: called with the reason.
+   * Without this function a lock that cannot be had is an error.
    */
   readonly onWithout?: (why: string) => void;
 }
@@ -73,7 +73,7 @@ export async function lockChassis(
     const startMs = clock.nowMs();
     const answerByMs = startMs + Math.max(waitMs, LEAST_ANSWER_MS);
     let wasTaken = false;
-    for (let told = false; ; ) {
+    for (let hasReportedWait = false; ; ) {
       const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), LOOK_MS));
       const answer = await askKernel(fd, { clock, limitMs, signal });
       if (answer === 'locked') break;
@@ -89,8 +89,8 @@ export async function lockChassis(
         }
         return without(why, onWithout, fd);
       }
-      if (answer === 'taken' && !told) {
-        told = true;
+      if (answer === 'taken' && !hasReportedWait) {
+        hasReportedWait = true;
         onWait(other?.text ?? '');
       }
       await pause(clock, nowMs - startMs < LONG_MS ? POLL_MS : SLOW_POLL_MS, signal);
@@ -210,9 +210,9 @@ function askKernel(
 }
 
 interface Holder {
-  /** What it said that it does, and its process. */
+  /** What the process does, and its number. */
   readonly text: string;
-  /** The process is there, and has not given the lock back. */
+  /** The process runs, and has not released the lock. */
   readonly isAlive: boolean;
 }
 
@@ -222,7 +222,7 @@ function holderPath(lock: string): string {
   return join(lock, 'holder');
 }
 
-/** Who wrote last that it has the lock; null where nobody did, or it cannot be read. */
+/** The process that wrote last that it has the lock; null where none did, or the file cannot be read. */
 function holderOf(lock: string): Holder | null {
   let lines: string[];
   try {
@@ -230,7 +230,7 @@ function holderOf(lock: string): Holder | null {
       .toString('utf8')
       .split('\n');
   } catch {
-    // Told to nobody then: the lock counts, and not who says that he has it.
+    // The name is for messages only: the kernel decides who has the lock.
     return null;
   }
   const [text = '', start = ''] = lines;
@@ -243,7 +243,7 @@ function writeHolder(lock: string, text: string): void {
   try {
     writeDurably(holderPath(lock), text);
   } catch {
-    // A full disk: the lock holds all the same, and who is turned away hears no name.
+    // The disk is full. The lock holds without the name of its holder.
   }
 }
 

@@ -18,18 +18,18 @@ export function hasOnMarker(openbmcRunDir: string, chassis: number): boolean {
   return existsSync(markerPath(openbmcRunDir, chassis));
 }
 
-/** Only on an image that has the folder: elsewhere nobody looks for it. Throws what the file system says. */
+/** Makes the marker on an image that has the folder; elsewhere no unit looks for it. Throws the error of the file system. */
 export function setOnMarker(openbmcRunDir: string, chassis: number): void {
   if (!existsSync(openbmcRunDir)) return;
   try {
     closeSync(createFile(markerPath(openbmcRunDir, chassis), 0o644));
   } catch (error) {
-    // Whatever is there is a marker to who only looks whether there is one.
+    // Units check only that the path exists, so anything in its place counts as the marker.
     if (errnoCode(error) !== 'EEXIST') throw error;
   }
 }
 
-/** Like `clearOnMarker`, for what goes on without: returns what to say of a marker that stays, else null. */
+/** Like `clearOnMarker`, but a marker that stays is no error: returns the warning to print, null where there is none. */
 export function forgetOnMarker(openbmcRunDir: string, chassis: number): string | null {
   try {
     clearOnMarker(openbmcRunDir, chassis);
@@ -39,7 +39,7 @@ export function forgetOnMarker(openbmcRunDir: string, chassis: number): string |
   }
 }
 
-/** Throws what the file system says when a marker is there and stays. */
+/** Removes the marker. Throws the error of the file system when a marker is there and stays. */
 export function clearOnMarker(openbmcRunDir: string, chassis: number): void {
   rmSync(markerPath(openbmcRunDir, chassis), { force: true });
 }

@@ -10,7 +10,7 @@ import { remove, writeDurably } from './durable.ts';
 /** Raised when the shape of the file changes; a file of another version is set aside. */
 const SCHEMA_VERSION = 2;
 
-/** A hundred rails do not fill it. */
+/** Above the snapshot of a board with a hundred rails. */
 const MOST_BYTES = 256 * 1024;
 
 /** Where the state of a chassis outlives the process that made it. */
@@ -51,7 +51,7 @@ export function createSnapshotFile(
 ): SnapshotStore {
   const path = snapshotPath(runDir, chassis);
 
-  /** What this process could not write: it goes by that itself, in its next job. */
+  /** The last state that could not be written. The next job of this process goes on from it. */
   let unwritten: Hint | null = null;
 
   const setAside = (why: string) => ({ hint: null, warning: `${path} is set aside: ${why}` });
@@ -105,8 +105,8 @@ export function createSnapshotFile(
 }
 
 /**
- * What was written of the past is not after now, and no deadline is further away than the plan lets one be: a file that
- * says otherwise must not hold up a chassis for ever.
+ * Limits the times of a snapshot: a time in the past is not later than now, and no deadline is further away than the plan
+ * allows. A file that says otherwise would hold up a chassis for ever.
  */
 function withinTime(
   sequence: SequenceState,

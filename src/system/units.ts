@@ -131,12 +131,12 @@ function watchStates(
   changed: (states: readonly UnitState[]) => void,
 ): () => void {
   let ended = false;
-  let told = '';
+  let lastReported = '';
   let retryMs = FIRST_RETRY_MS;
   let cancelRetry: () => void = () => undefined;
   let stale = false;
   let wake: () => void = () => undefined;
-  const look = () => {
+  const markStale = () => {
     stale = true;
     wake();
   };
@@ -145,12 +145,12 @@ function watchStates(
   const follow = async (): Promise<void> => {
     const { dbus, jobs } = await connected();
     const ends: (() => Promise<void>)[] = [];
-    const forget = dbus.onLost(look);
+    const forget = dbus.onLost(markStale);
     try {
       await jobs.subscribe();
       for (const unit of units) {
         if (ended) return;
-        ends.push(await dbus.onSignal({ ...UNIT_CHANGED, path: unitPath(unit) }, look));
+        ends.push(await dbus.onSignal({ ...UNIT_CHANGED, path: unitPath(unit) }, markStale));
       }
       stale = true;
       while (!ended) {
@@ -158,7 +158,7 @@ function watchStates(
           stale = false;
           const states = await unitStates(units);
           retryMs = FIRST_RETRY_MS;
-          tell(states);
+          report(states);
         } else {
           await new Promise<void>((resolve) => {
             wake = resolve;
@@ -168,15 +168,15 @@ function watchStates(
       }
     } finally {
       forget();
-      // What cannot be taken back at the bus ends with the connection.
+      // A rule that cannot be removed ends with the connection.
       for (const end of ends) await end().catch(() => undefined);
     }
   };
 
-  const tell = (states: readonly UnitState[]) => {
+  const report = (states: readonly UnitState[]) => {
     const text = JSON.stringify(states);
-    if (ended || text === told) return;
-    told = text;
+    if (ended || text === lastReported) return;
+    lastReported = text;
     changed(states);
   };
 

@@ -54,7 +54,7 @@ export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions)
       await ask('AddMatch', match);
     } catch (error) {
       endListener();
-      // Refused, it is not there. Otherwise the bus may have it all the same.
+      // A rule that was refused is not there. After any other error the bus may have it.
       const isRefused = error instanceof SystemError && error.details.dbusError !== undefined;
       if (!isRefused && isOpen()) tell('RemoveMatch', match);
       throw error;
@@ -65,27 +65,27 @@ export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions)
     };
   };
 
-  const lookUp = async (name: string, told: (owner: string | undefined) => void): Promise<void> => {
-    let isTold = false;
+  const trackOwner = async (name: string, setOwner: (owner: string | undefined) => void): Promise<void> => {
+    let hasChanged = false;
     const changed = ([which, , owner]: unknown[]) => {
       if (which !== name) return;
-      isTold = true;
-      told(owner === '' ? undefined : String(owner));
+      hasChanged = true;
+      setOwner(owner === '' ? undefined : String(owner));
     };
     const rule = {
       ...{ sender: bus.destination, path: bus.path, interface: bus.interface },
       ...{ member: 'NameOwnerChanged', signature: 'sss' },
     };
     const adding = add(rule, changed, `,arg0='${name}'`);
-    // On its way behind the rule, so that no change is missed between the two.
+    // The question is sent behind the rule, so no change is missed between the two.
     const asking = ask('GetNameOwner', name);
     const [added, asked] = await Promise.allSettled([adding, asking]);
     if (added.status === 'rejected') throw added.reason;
     if (asked.status === 'fulfilled') {
-      // What was told after the rule is in place is never older than this answer.
-      if (!isTold) told(String(asked.value[0]));
+      // A change that arrived since the rule is in place is never older than this answer.
+      if (!hasChanged) setOwner(String(asked.value[0]));
     } else if (!isNobody(asked.reason)) {
-      await added.value().catch(() => undefined); // What asked for the owner is told of the first error.
+      await added.value().catch(() => undefined); // The first error is the one to report.
       throw asked.reason;
     }
   };
@@ -96,7 +96,7 @@ export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions)
     if (owner === undefined) {
       const found: Owner = {
         name: undefined,
-        known: lookUp(name, (now) => {
+        known: trackOwner(name, (now) => {
           found.name = now;
         }),
       };

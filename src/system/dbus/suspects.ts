@@ -1,33 +1,33 @@
 import type { Clock } from '../../../hw/ports.ts';
 
-/** Somewhat arbitrary: a journal that somebody fills from outside tells nothing any more. */
+/** Somewhat arbitrary: a client must not be able to fill the journal. */
 const QUIET_MS = 60_000;
 
 /**
- * Tells of messages that were refused: once for the messages of one sender in a row, and not more often than once a
- * minute, with the number of those that were left out. The bus gives a new name to whoever connects again, so that
- * names alone are no limit.
+ * Reports refused messages: once for consecutive messages of one sender, and at most once a minute, with the number of
+ * those that were left out. The bus gives a new name to a client that connects again, so names alone are no limit.
  */
 export function createSuspects(
   clock: Clock,
-  tell: (text: string) => void = () => undefined,
+  report: (text: string) => void = () => undefined,
 ): (sender: string | undefined, what: string) => void {
-  let toldMs = Number.NEGATIVE_INFINITY;
+  let reportedMs = Number.NEGATIVE_INFINITY;
   let lastSender: string | undefined;
-  let unsaid = 0;
+  let unreported = 0;
 
   return (sender, what) => {
-    const isTold = sender !== undefined && sender === lastSender;
-    if (isTold || clock.nowMs() - toldMs < QUIET_MS) {
-      unsaid += 1;
+    const isReported = sender !== undefined && sender === lastSender;
+    if (isReported || clock.nowMs() - reportedMs < QUIET_MS) {
+      unreported += 1;
       return;
     }
-    const since = unsaid === 0 ? '' : `; ${unsaid} more were refused since the last one that was told`;
-    toldMs = clock.nowMs();
+    const since =
+      unreported === 0 ? '' : `; ${unreported} more were refused since the last one that was told`;
+    reportedMs = clock.nowMs();
     lastSender = sender;
-    unsaid = 0;
+    unreported = 0;
     const [who, advice] =
       sender === undefined ? ['somebody', ''] : [sender, `: see "busctl status ${sender}"`];
-    tell(`${who} on the D-Bus system bus sent ${what}, which was refused${advice}${since}`);
+    report(`${who} on the D-Bus system bus sent ${what}, which was refused${advice}${since}`);
   };
 }
