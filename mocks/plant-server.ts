@@ -2,10 +2,11 @@ import { lstatSync, unlinkSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { errnoCode, errorText, HardwareError } from '../hw/errors.ts';
 import type { Level, LineRef } from '../hw/ports.ts';
-import { parseFault } from './faults.ts';
-import { createMockGpio } from './gpio.ts';
-import { createMockI2c } from './i2c.ts';
-import type { Hazard, Plant, PlantEvent, PlantLine, PlantRail } from './plant.ts';
+import { createMockGpio } from './backends/gpio.ts';
+import { createMockI2c } from './backends/i2c.ts';
+import type { Hazard, PlantEvent } from './plant/events.ts';
+import { parseFault } from './plant/faults.ts';
+import type { Plant, PlantLine, PlantRail } from './plant/plant.ts';
 import { connectPorts, type PortClient, servePorts } from './wire.ts';
 
 /** Longest path of a unix socket on Linux, without its final NUL (unix(7)). */

@@ -16,8 +16,8 @@ import type {
   TransactionOptions,
   WatchOptions,
 } from '../hw/ports.ts';
-import { FaultSyntaxError } from './faults.ts';
-import { MockMisuse } from './misuse.ts';
+import { MockMisuse } from './backends/misuse.ts';
+import { FaultSyntaxError } from './plant/faults.ts';
 
 /**
  * The hardware ports over a byte stream. Each side writes JSON values, one a line:

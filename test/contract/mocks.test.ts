@@ -1,12 +1,13 @@
 import * as v from 'valibot';
 import { expect, it } from 'vitest';
 import type { GpioBackend, I2cBackend, Level, LineRef } from '../../hw/ports.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { createDuplexPair } from '../../mocks/duplex-pair.ts';
-import { parseFault } from '../../mocks/faults.ts';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createMockI2c } from '../../mocks/i2c.ts';
-import { lineKey } from '../../mocks/line-key.ts';
-import { createPlant, type Plant, type PlantPin } from '../../mocks/plant.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
+import { lineKey } from '../../mocks/plant/line-key.ts';
+import type { PlantPin } from '../../mocks/plant/pins.ts';
+import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { connectPorts, servePorts } from '../../mocks/wire.ts';
 import { boardSchema } from '../../src/board/schema.ts';

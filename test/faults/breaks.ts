@@ -1,5 +1,5 @@
 import type { Clock, GpioBackend, LineRef } from '../../hw/ports.ts';
-import { lineKey } from '../../mocks/line-key.ts';
+import { lineKey } from '../../mocks/plant/line-key.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Recorder } from '../../src/run/record.ts';

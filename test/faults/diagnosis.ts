@@ -1,4 +1,4 @@
-import type { Fault } from '../../mocks/faults.ts';
+import type { Fault } from '../../mocks/plant/faults.ts';
 import type { ChassisBoard } from '../../src/board/schema.ts';
 
 /** What a power-on from off may say of a fault that was there before it; null where several answers are right. */

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { chassisOf } from '../../mocks/faults.ts';
+import { chassisOf } from '../../mocks/plant/faults.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { type BoardDraw, boardDraws, boardNameOf, boardOf, type ShippedBoards } from './boards.ts';
 

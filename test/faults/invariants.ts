@@ -1,8 +1,9 @@
 import { CodedError, errorText, HardwareError } from '../../hw/errors.ts';
-import type { Fault } from '../../mocks/faults.ts';
-import { TRANSFER_DEADLINE_MS } from '../../mocks/i2c.ts';
-import { lineKey } from '../../mocks/line-key.ts';
-import type { Hazard, HazardKind, Plant, PlantEvent, PlantLine, PlantRail } from '../../mocks/plant.ts';
+import { TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts';
+import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts';
+import type { Fault } from '../../mocks/plant/faults.ts';
+import { lineKey } from '../../mocks/plant/line-key.ts';
+import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
 import type { Board, ChassisBoard, LineBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Hint } from '../../src/sequence/state.ts';

@@ -1,9 +1,9 @@
 import type { Clock, GpioBackend, I2cBackend, I2cDevice } from '../../hw/ports.ts';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createMockI2c } from '../../mocks/i2c.ts';
-import type { Plant } from '../../mocks/plant.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { systemError } from '../../mocks/backends/system-error.ts';
+import type { Plant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
-import { systemError } from '../../mocks/system-error.ts';
 import type { Board } from '../../src/board/schema.ts';
 import type { PowerError } from '../../src/errors.ts';
 import { lineReporter } from '../../src/report/lines.ts';

@@ -1,7 +1,8 @@
 import type { Clock } from '../../hw/ports.ts';
-import { type Fault, parseFault } from '../../mocks/faults.ts';
-import { HOLD_LIMIT_MS } from '../../mocks/i2c.ts';
-import { createPlant, type PlantEvent } from '../../mocks/plant.ts';
+import { HOLD_LIMIT_MS } from '../../mocks/backends/i2c.ts';
+import type { PlantEvent } from '../../mocks/plant/events.ts';
+import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';

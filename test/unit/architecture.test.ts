@@ -166,7 +166,7 @@ describe('imports go one way', () => {
   });
 
   it('and never in a circle, types and what is loaded later included', () => {
-    expect(circle(sourcesIn('src', 'hw'))).toBeNull();
+    expect(circle(sourcesIn('src', 'hw', 'mocks'))).toBeNull();
   });
 
   it('a circle would be found', () => {
@@ -179,13 +179,13 @@ describe('imports go one way', () => {
   });
 
   it.each([
-    ['src/run/x.ts', "import { createPlant } from '../../mocks/plant.ts';"],
+    ['src/run/x.ts', "import { createPlant } from '../../mocks/plant/plant.ts';"],
     ['hw/gpio/x.ts', "import type { Board } from '../../src/board/schema.ts';"],
     ['src/sequence/x.ts', "import { readFileSync } from 'node:fs';"],
     ['src/cli/verbs/x.ts', "const { createOnoffGpio } = await import('../../../hw/gpio/onoff.ts');"],
     ['src/run/x.ts', "import { setup } from 'xstate';"],
     ['src/sequence/x.ts', "import { createActor } from 'xstate';"],
-    ['mocks/plant.ts', "import { openChassis } from '../src/run/hardware.ts';"],
+    ['mocks/plant/plant.ts', "import { openChassis } from '../../src/run/hardware.ts';"],
     ['hw/other/x.ts', "import { Gpio } from 'onoff';"],
     ['src/store/x.ts', "import { runSequence } from '../run/runner.ts';"],
     ['src/run/x.ts', "import { createUnitManager } from '../system/units.ts';"],

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Fault, parseFault } from '../../mocks/faults.ts';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createMockI2c } from '../../mocks/i2c.ts';
-import { createPlant, type Plant } from '../../mocks/plant.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop, type StallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { checkBoard } from '../../src/board/check-board.ts';

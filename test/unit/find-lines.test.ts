@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createOnoffGpio } from '../../hw/gpio/onoff.ts';
-import { parseFault } from '../../mocks/faults.ts';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createMockI2c } from '../../mocks/i2c.ts';
-import { createPlant } from '../../mocks/plant.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
 import type { GpioBackend, I2cBackend } from '../../hw/ports.ts';
-import { parseFault } from '../../mocks/faults.ts';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createMockI2c } from '../../mocks/i2c.ts';
-import { createPlant } from '../../mocks/plant.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { openChassis } from '../../src/run/hardware.ts';

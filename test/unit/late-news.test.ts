@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import { parseFault } from '../../mocks/faults.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
 import type { StallingLoop } from '../../mocks/stall.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { JOBS } from '../../src/run/jobs.ts';

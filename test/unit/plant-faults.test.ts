@@ -2,7 +2,7 @@ import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import openpower from '../../hw/boards/openpower.json' with { type: 'json' };
 import reference from '../../hw/boards/reference.json' with { type: 'json' };
-import { FAULT_GRAMMAR, FaultSyntaxError, parseFault } from '../../mocks/faults.ts';
+import { FAULT_GRAMMAR, FaultSyntaxError, parseFault } from '../../mocks/plant/faults.ts';
 import { boardSchema } from '../../src/board/schema.ts';
 
 const board = v.parse(boardSchema, reference);

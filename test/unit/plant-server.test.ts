@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import reference from '../../hw/boards/reference.json' with { type: 'json' };
-import { FaultSyntaxError } from '../../mocks/faults.ts';
-import { createPlant } from '../../mocks/plant.ts';
+import { FaultSyntaxError } from '../../mocks/plant/faults.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
 import {
   connectPlant,
   type PlantServer,

@@ -2,10 +2,10 @@ import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import openpower from '../../hw/boards/openpower.json' with { type: 'json' };
 import type { Level } from '../../hw/ports.ts';
-import { parseFault } from '../../mocks/faults.ts';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createMockI2c, TRANSFER_DEADLINE_MS } from '../../mocks/i2c.ts';
-import { createPlant, type PlantOptions } from '../../mocks/plant.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c, TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant, type PlantOptions } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { boardSchema } from '../../src/board/schema.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createPlant } from '../../mocks/plant.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { shippedBoard } from './bench.ts';

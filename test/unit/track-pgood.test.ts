@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
-import { parseFault } from '../../mocks/faults.ts';
-import { createMockGpio } from '../../mocks/gpio.ts';
-import { createMockI2c } from '../../mocks/i2c.ts';
-import { createPlant } from '../../mocks/plant.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';

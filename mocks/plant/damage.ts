@@ -1,6 +1,6 @@
-import type { Clock } from '../hw/ports.ts';
+import type { Clock } from '../../hw/ports.ts';
 import { type Chassis, isPage, type Net, netAsserted, type Rail, withFaults } from './circuit.ts';
-import type { HazardKind } from './plant.ts';
+import type { HazardKind } from './events.ts';
 
 /** A shorter pulse on an enable is a glitch: no regulator follows it. */
 const GLITCH_MS = 1;

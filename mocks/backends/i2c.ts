@@ -1,4 +1,4 @@
-import type { HardwareError } from '../hw/errors.ts';
+import type { HardwareError } from '../../hw/errors.ts';
 import {
   busClosed,
   busHeld,
@@ -9,10 +9,11 @@ import {
   transactionOver,
   transferFailed,
   transferTimeout,
-} from '../hw/i2c/errors.ts';
-import type { I2cBackend, I2cBus, I2cDevice } from '../hw/ports.ts';
+} from '../../hw/i2c/errors.ts';
+import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
+import type { PlantBus, PlantI2cDevice } from '../plant/buses.ts';
+import type { Plant } from '../plant/plant.ts';
 import { reportMisuse } from './misuse.ts';
-import type { Plant, PlantBus, PlantI2cDevice } from './plant.ts';
 import { systemError } from './system-error.ts';
 
 /** After so long a driver gives up a transfer that does not end. */

@@ -1,9 +1,21 @@
-import type { Level } from '../hw/ports.ts';
-import type { RailBoard } from '../src/board/schema.ts';
+import type { Level } from '../../hw/ports.ts';
+import type { RailBoard } from '../../src/board/schema.ts';
+import type { LineRole } from './events.ts';
 import type { Fault } from './faults.ts';
-import type { LineRole } from './plant.ts';
 
 /** The parts that a plant is built of, and what can be told of them at one moment. */
+export interface Circuit {
+  /** By the key of their line (`lineKey`), names of the device tree resolved. */
+  readonly nets: ReadonlyMap<string, Net>;
+  /** By `pmbus:<device>/<page>`. */
+  readonly pages: ReadonlyMap<string, Page>;
+  /** By name. */
+  readonly devices: ReadonlyMap<string, Device>;
+  /** In the order asked for. */
+  readonly chassis: readonly Chassis[];
+  /** Labels of the GPIO chips. */
+  readonly chips: ReadonlySet<string>;
+}
 
 /** A fault that was put in. Active ones are in the `faults` of what they hit. */
 export interface ArmedFault {
@@ -131,16 +143,41 @@ export function withFaults(faults: readonly ArmedFault[], asserted: boolean): bo
   return seen;
 }
 
+/** The on bit of OPERATION (PMBus specification 1.3.1 part II, 12.1). */
+export const OPERATION_ON_BIT = 0x80;
+
+/** What the register reads, which a fault may hold against what was written. */
+export function operationOf(page: Page): number {
+  const isOn = (page.operation & OPERATION_ON_BIT) !== 0;
+  if (withFaults(page.faults, isOn) === isOn) return page.operation;
+  return isOn ? 0 : OPERATION_ON_BIT;
+}
+
+/** Where a net stands by all that drives it now. */
+export function levelOf(net: Net): Level {
+  if (net.held !== null) return net.held;
+  const fromBmc = net.direction === 'out' ? net.driven : net.pull;
+  const asserted =
+    net.sources.length > 0 ? net.sources.every((source) => source()) : fromBmc === net.activeLevel;
+  return withFaults(net.faults, asserted) ? net.activeLevel : opposite(net.activeLevel);
+}
+
+/** What the BMC drives it to: asserted or not. Null while the BMC leaves it alone. */
+export function drivenOf(signal: Net | Page): boolean | null {
+  if (isPage(signal)) return (signal.operation & OPERATION_ON_BIT) !== 0;
+  return signal.direction === 'out' ? signal.driven === signal.activeLevel : null;
+}
+
 export function netAsserted(net: Net): boolean {
   return net.level === net.activeLevel;
 }
 
-export function isPage(enable: Net | Page): enable is Page {
-  return 'operation' in enable;
+export function isPage(signal: Net | Page): signal is Page {
+  return 'operation' in signal;
 }
 
-export function enableAsserted(enable: Net | Page): boolean {
-  return isPage(enable) ? enable.level === 1 : netAsserted(enable);
+export function isAsserted(signal: Net | Page): boolean {
+  return isPage(signal) ? signal.level === 1 : netAsserted(signal);
 }
 
 /** Whether the rail is driven towards its voltage. */

@@ -1,5 +1,5 @@
-import type { Board } from '../src/board/schema.ts';
-import { didYouMean } from '../src/near.ts';
+import type { Board } from '../../src/board/schema.ts';
+import { didYouMean } from '../../src/near.ts';
 import { lineKey } from './line-key.ts';
 
 /** A line of the board, by its part in the chassis or by itself. */

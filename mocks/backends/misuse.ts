@@ -1,4 +1,4 @@
-import type { Plant } from './plant.ts';
+import type { Plant } from '../plant/plant.ts';
 
 /** A caller broke the contract of a port in a way that only a bug does. */
 export class MockMisuse extends Error {

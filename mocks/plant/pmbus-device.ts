@@ -1,4 +1,4 @@
-import { type TransferPlace, transferFailed } from '../hw/i2c/errors.ts';
+import { type TransferPlace, transferFailed } from '../../hw/i2c/errors.ts';
 
 /** PMBus specification 1.3.1 part II, table 31. */
 const PAGE = 0x00;

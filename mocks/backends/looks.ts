@@ -1,4 +1,4 @@
-import type { Clock, Level } from '../hw/ports.ts';
+import type { Clock, Level } from '../../hw/ports.ts';
 
 /** Where a watcher does not say; the default of the port. */
 const LOOK_MS = 10;

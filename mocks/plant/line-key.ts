@@ -1,4 +1,4 @@
-import type { LineRef } from '../hw/ports.ts';
+import type { LineRef } from '../../hw/ports.ts';
 
 /**
  * One text for one physical line, however it is written: `1e780000.gpio/16` for pin C0, `name:PGOOD`.

@@ -1,4 +1,4 @@
-import { HardwareError } from '../hw/errors.ts';
+import { HardwareError } from '../../hw/errors.ts';
 import {
   cannotBe,
   lineClosed,
@@ -9,13 +9,14 @@ import {
   notFollowed,
   notGivenOut,
   stillOpen,
-} from '../hw/gpio/errors.ts';
-import { lineLabel } from '../hw/lines.ts';
-import type { GpioBackend, InputLine, Level, LinePlace, LineRef, OutputLine } from '../hw/ports.ts';
-import { lineKey } from './line-key.ts';
+} from '../../hw/gpio/errors.ts';
+import { lineLabel } from '../../hw/lines.ts';
+import type { GpioBackend, InputLine, Level, LinePlace, LineRef, OutputLine } from '../../hw/ports.ts';
+import { lineKey } from '../plant/line-key.ts';
+import type { PlantPin } from '../plant/pins.ts';
+import type { Plant } from '../plant/plant.ts';
 import { createPinLooks, type PinLooks } from './looks.ts';
 import { reportMisuse } from './misuse.ts';
-import type { Plant, PlantPin } from './plant.ts';
 import { systemError } from './system-error.ts';
 
 /** Where a watcher does not say; the default of the port. */

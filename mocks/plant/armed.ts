@@ -1,0 +1,146 @@
+import type { Clock } from '../../hw/ports.ts';
+import type { ArmedFault, Chassis, Circuit, Device, Net, Page, Rail } from './circuit.ts';
+import type { History } from './events.ts';
+import type { Fault, FaultEffect } from './faults.ts';
+import type { Timers } from './timers.ts';
+
+/** What becomes of a transfer that starts now. */
+export type TransferAnswer = 'answers' | 'nack' | 'hang' | 'busy';
+
+/** The faults that were put in: they wait, strike, and end. */
+export interface ArmedFaults {
+  /** @param lineKey of the line that it hits, where it hits one */
+  add(fault: Fault, lineKey: string | undefined): void;
+  /** Takes all away. */
+  clear(): void;
+  /** A rail, or the chassis where there is none, became good or was lost. */
+  goodChanged(chassis: Chassis, rail: Rail | undefined, good: boolean): void;
+  /** Whether a line is struck by a fault that does this. */
+  strikes(net: Net, does: 'busy' | 'readError' | 'noInterrupts'): boolean;
+  /** Counts the transfer. */
+  transferOf(device: Device): TransferAnswer;
+}
+
+export interface ArmedFaultOptions {
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly timers: Timers;
+  readonly history: History;
+  readonly circuit: Circuit;
+  /** Whose faults have changed. */
+  refresh(signal: Net | Page): void;
+  updateRail(rail: Rail): void;
+}
+
+export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
+  const { clock, timers, history, circuit } = options;
+  const armed = new Set<ArmedFault>();
+
+  /** What the fault waits for has come or gone. */
+  const followGood = (fault: ArmedFault, good: boolean): void => {
+    const { when } = fault.fault;
+    if (when.kind !== 'afterGood' || fault.struck) return;
+    for (const cancel of fault.timers.splice(0)) cancel();
+    if (good) fault.timers.push(timers.after(when.ms, () => strike(fault)));
+  };
+
+  const strike = (fault: ArmedFault): void => {
+    fault.struck = true;
+    fault.active = true;
+    history.record({ type: 'fault', atMs: clock.nowMs(), fault: fault.fault.text, active: true });
+    changeHit(fault, (list) => list.push(fault));
+    const { forMs } = fault.fault;
+    if (forMs !== null) fault.timers.push(timers.after(forMs, () => disarm(fault)));
+  };
+
+  const disarm = (fault: ArmedFault): void => {
+    armed.delete(fault);
+    for (const cancel of fault.timers.splice(0)) cancel();
+    if (!fault.active) return;
+    fault.active = false;
+    history.record({ type: 'fault', atMs: clock.nowMs(), fault: fault.fault.text, active: false });
+    changeHit(fault, (list) => list.splice(list.indexOf(fault), 1));
+  };
+
+  /** Changes the list of faults of what one hits, and lets the chassis follow. */
+  const changeHit = (fault: ArmedFault, change: (list: ArmedFault[]) => void): void => {
+    const { chassis, rail } = fault;
+    const changeSignal = (signal: Net | Page | undefined): void => {
+      if (signal === undefined) return;
+      change(signal.faults);
+      options.refresh(signal);
+    };
+    switch (fault.fault.effect.on) {
+      case 'rail':
+        if (rail === undefined) break;
+        change(rail.faults);
+        options.updateRail(rail);
+        break;
+      case 'enable':
+        changeSignal(rail?.enable);
+        break;
+      case 'good':
+        if (rail !== undefined && rail.goodNet === undefined) change(rail.goodFaults);
+        else changeSignal(rail?.goodNet);
+        break;
+      case 'pgood':
+        changeSignal(chassis.pgoodNet);
+        break;
+    }
+  };
+
+  return {
+    add(fault, lineKey) {
+      const { effect } = fault;
+      const number = fault.chassis ?? circuit.chassis[0]?.number;
+      const chassis = circuit.chassis.find((each) => each.number === number);
+      if (chassis === undefined) return;
+      const rail = 'rail' in effect ? chassis.rails.find(({ name }) => name === effect.rail) : undefined;
+      const fresh: ArmedFault = {
+        fault,
+        active: false,
+        timers: [],
+        struck: false,
+        transfersLeft: effect.on === 'i2c' ? effect.times : null,
+        rail,
+        net: lineKey === undefined ? undefined : circuit.nets.get(lineKey),
+        chassis,
+      };
+      armed.add(fresh);
+      if (fault.when.kind === 'start') strike(fresh);
+      else if (fault.when.kind === 'at') fresh.timers.push(timers.after(fault.when.ms, () => strike(fresh)));
+      else followGood(fresh, rail === undefined ? chassis.pgood : rail.good);
+    },
+
+    clear() {
+      for (const fault of [...armed]) disarm(fault);
+    },
+
+    goodChanged(chassis, rail, good) {
+      for (const fault of armed) {
+        if (fault.rail === rail && fault.chassis === chassis) followGood(fault, good);
+      }
+    },
+
+    strikes: (net, does) =>
+      [...armed].some(
+        ({ active, fault: { effect }, net: struck }) =>
+          active && effect.does === does && isAbout(effect, net, struck),
+      ),
+
+    transferOf(device) {
+      for (const fault of armed) {
+        const { effect } = fault.fault;
+        if (!fault.active || effect.on !== 'i2c' || effect.device !== device.name) continue;
+        device.failures += 1;
+        if (fault.transfersLeft !== null && --fault.transfersLeft === 0) disarm(fault);
+        return effect.does;
+      }
+      return 'answers';
+    },
+  };
+}
+
+/** @param struck the line that the fault names */
+function isAbout(effect: FaultEffect, net: Net, struck: Net | undefined): boolean {
+  return effect.on === 'gpio' || (effect.on === 'line' && struck === net);
+}

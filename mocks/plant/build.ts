@@ -1,0 +1,230 @@
+import type { Level, LineRef } from '../../hw/ports.ts';
+import type { Board, ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
+import {
+  type Chassis,
+  type Circuit,
+  type Device,
+  type Net,
+  OPERATION_ON_BIT,
+  opposite,
+  type Page,
+  type Rail,
+} from './circuit.ts';
+
+/** Where the board file does not say. */
+const DEFAULT_NOMINAL_VOLTS = 1;
+/** Share of the nominal voltage at which a power good comparator usually trips. */
+const GOOD_SHARE = 0.9;
+
+export interface BuildOptions {
+  readonly board: Board;
+  /** Chassis that exist, in this order. */
+  readonly chassis: readonly number[];
+  /** All rails up, enables and released resets driven by the BMC; else as after a reset of the BMC. */
+  readonly isOn: boolean;
+  readonly startMs: number;
+  /** Times by rail name, where they are not to follow the board's. */
+  readonly riseMs: Readonly<Record<string, number>>;
+  readonly fallMs: Readonly<Record<string, number>>;
+  /** One text for one physical line. */
+  keyOf(ref: LineRef): string | undefined;
+}
+
+/**
+ * The circuit that a board file describes, as it stands when nothing has happened yet. A line or an output that several
+ * rails name is one.
+ * @throws RangeError for a chassis that the board does not have
+ */
+export function buildCircuit(options: BuildOptions): Circuit {
+  const parts = createParts(options);
+  const chassis = options.chassis.map((number) => {
+    const described = options.board.chassis[number];
+    if (described === undefined) throw new RangeError(`the board has no chassis ${number}`);
+    return buildChassis(number, described, parts, options);
+  });
+  for (const name of Object.keys(options.board.devices)) parts.device(name);
+  const { nets, pages, devices, chips } = parts;
+  return { nets, pages, devices, chips, chassis };
+}
+
+type Parts = ReturnType<typeof createParts>;
+
+/** Each net, output and device once. */
+function createParts({ isOn, startMs, keyOf }: BuildOptions) {
+  const nets = new Map<string, Net>();
+  const chips = new Set<string>();
+  const pages = new Map<string, Page>();
+  const devices = new Map<string, Device>();
+
+  const device = (name: string): Device => {
+    const known = devices.get(name) ?? { name, failures: 0 };
+    devices.set(name, known);
+    return known;
+  };
+
+  return {
+    nets,
+    chips,
+    pages,
+    devices,
+    device,
+
+    net(
+      ref: LineBoard,
+      given: Pick<Net, 'role' | 'chassis' | 'rail' | 'name'>,
+      part: string,
+      startsAsserted: boolean,
+    ): Net {
+      const key = keyOf(ref) ?? JSON.stringify(ref);
+      const known = nets.get(key);
+      if (known !== undefined) return known;
+      if ('chip' in ref) chips.add(ref.chip);
+      const activeLevel: Level = ref.active === 'high' ? 1 : 0;
+      const pull = given.role === 'reset' ? activeLevel : opposite(activeLevel);
+      const driven = startsAsserted ? activeLevel : opposite(activeLevel);
+      const byBmc = given.role !== 'good' && given.role !== 'pgood';
+      const net: Net = {
+        ...given,
+        key,
+        label: `${'name' in ref ? `line "${ref.name}"` : `line ${ref.line} of ${ref.chip}`} (${part})`,
+        activeLevel,
+        pull,
+        sources: [],
+        rails: [],
+        listeners: new Set(),
+        faults: [],
+        direction: isOn && byBmc ? 'out' : 'in',
+        driven,
+        held: null,
+        level: isOn ? driven : pull,
+        changes: 0,
+        changedAtMs: startMs,
+        failures: 0,
+      };
+      nets.set(key, net);
+      return net;
+    },
+
+    page(deviceName: string, page: number, chassis: number, rail: string): Page {
+      const key = `pmbus:${deviceName}/${page}`;
+      const known = pages.get(key);
+      if (known !== undefined) return known;
+      const added: Page = {
+        key,
+        role: 'enable',
+        chassis,
+        rail,
+        device: device(deviceName),
+        page,
+        rails: [],
+        faults: [],
+        direction: 'out',
+        operation: isOn ? OPERATION_ON_BIT : 0,
+        failuresSeen: 0,
+        level: isOn ? 1 : 0,
+        changes: 0,
+        changedAtMs: startMs,
+      };
+      pages.set(key, added);
+      return added;
+    },
+  };
+}
+
+function buildChassis(number: number, described: ChassisBoard, parts: Parts, options: BuildOptions): Chassis {
+  const chassis: Chassis = {
+    number,
+    rails: [],
+    resets: [],
+    pgoodNet: undefined,
+    pgood: options.isOn,
+    failedAtMs: Number.NEGATIVE_INFINITY,
+    cancelPgood: () => undefined,
+  };
+  const needed = new Set(Object.values(described.rails).flatMap(({ needs }) => needs));
+  for (const [name, rail] of Object.entries(described.rails)) {
+    chassis.rails.push(buildRail(chassis, name, rail, needed.has(name), parts, options));
+  }
+  connectNeeds(chassis.rails);
+  const part = { chassis: number, rail: null };
+  chassis.pgoodNet = parts.net(described.pgood, { ...part, role: 'pgood', name: 'pgood' }, 'pgood', true);
+  chassis.pgoodNet.sources.push(() => chassis.pgood);
+  for (const [name, line] of Object.entries(described.resets)) {
+    chassis.resets.push(parts.net(line, { ...part, role: 'reset', name }, `reset ${name}`, false));
+  }
+  const { latch } = described;
+  if (latch !== undefined) parts.net(latch, { ...part, role: 'latch', name: 'latch' }, 'latch', false);
+  return chassis;
+}
+
+function connectNeeds(rails: readonly Rail[]): void {
+  for (const rail of rails) {
+    for (const name of rail.board.needs) {
+      const need = rails.find((other) => other.name === name);
+      if (need === undefined) continue;
+      rail.needs.push(need);
+      need.neededBy.push(rail);
+    }
+  }
+}
+
+/** @param isNeeded another rail waits for it */
+function buildRail(
+  chassis: Chassis,
+  name: string,
+  described: RailBoard,
+  isNeeded: boolean,
+  parts: Parts,
+  { isOn, startMs, riseMs, fallMs }: BuildOptions,
+): Rail {
+  const { enable, good } = described;
+  const vout = good !== undefined && 'pmbus' in good ? good : undefined;
+  const nominalVolts = described.nominalVolts ?? nominalFor(vout);
+  // What cannot be seen to be good must be so when its settle time is over.
+  const unseenMs = good === undefined && isNeeded ? described.settleMs / 2 : Number.POSITIVE_INFINITY;
+  const part = { chassis: chassis.number, rail: name, name };
+  const enableSignal =
+    'pmbus' in enable
+      ? parts.page(enable.pmbus, enable.page, chassis.number, name)
+      : parts.net(enable, { ...part, role: 'enable' }, `enable of rail ${name}`, true);
+  const volts = isOn ? nominalVolts : 0;
+  const rail: Rail = {
+    chassis,
+    name,
+    board: described,
+    nominalVolts,
+    goodVolts: vout?.minVolts ?? GOOD_SHARE * nominalVolts,
+    riseMs: riseMs[name] ?? Math.min(clamp(described.onTimeoutMs / 10, 2, 50), unseenMs),
+    fallMs: fallMs[name] ?? clamp(described.offTimeoutMs / 10, 5, 100),
+    needs: [],
+    neededBy: [],
+    enable: enableSignal,
+    goodNet: undefined,
+    faults: [],
+    goodFaults: [],
+    enabled: isOn,
+    wanted: isOn,
+    wantedAtMs: Number.NEGATIVE_INFINITY,
+    segment: { atMs: startMs, fromVolts: volts, toVolts: volts, slope: Number.POSITIVE_INFINITY },
+    good: isOn,
+    wasGood: isOn,
+    enabledAtMs: startMs,
+    failedAtMs: Number.NEGATIVE_INFINITY,
+    cancelCrossing: () => undefined,
+  };
+  enableSignal.rails.push(rail);
+  if (good !== undefined && !('pmbus' in good)) {
+    rail.goodNet = parts.net(good, { ...part, role: 'good' }, `good signal of rail ${name}`, true);
+    rail.goodNet.sources.push(() => rail.good);
+  }
+  return rail;
+}
+
+function nominalFor(vout: { minVolts: number; maxVolts?: number | undefined } | undefined): number {
+  if (vout === undefined) return DEFAULT_NOMINAL_VOLTS;
+  return vout.maxVolts === undefined ? vout.minVolts / GOOD_SHARE : (vout.minVolts + vout.maxVolts) / 2;
+}
+
+function clamp(value: number, least: number, most: number): number {
+  return Math.min(Math.max(value, least), most);
+}

@@ -1,0 +1,136 @@
+import type { Clock } from '../../hw/ports.ts';
+import type { Board, RailBoard } from '../../src/board/schema.ts';
+import type { ArmedFaults, TransferAnswer } from './armed.ts';
+import {
+  type Circuit,
+  delivers,
+  OPERATION_ON_BIT,
+  operationOf,
+  type Page,
+  type Rail,
+  voltsAt,
+  withFaults,
+} from './circuit.ts';
+import { createPmbusDevice, type PmbusDevice, type PmbusOutput } from './pmbus-device.ts';
+import type { Signals } from './signals.ts';
+
+/** A device at its bus, for the mock backend. */
+export interface PlantI2cDevice {
+  readonly name: string;
+  readonly address: number;
+  readonly registers: PmbusDevice;
+  /** What happens to the transfer that starts now. Counts it. */
+  nextTransfer(): TransferAnswer;
+}
+
+export interface PlantBus {
+  readonly bus: number | string;
+  readonly devices: ReadonlyMap<number, PlantI2cDevice>;
+  /** Waits for the bus, in the order asked, and holds it until the returned function is called. */
+  hold(): Promise<() => void>;
+}
+
+export interface BusOptions {
+  readonly board: Board;
+  readonly circuit: Circuit;
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly signals: Pick<Signals, 'writeOperation'>;
+  readonly faults: Pick<ArmedFaults, 'transferOf'>;
+}
+
+/** The devices of the board at their buses. */
+export function createBuses(options: BusOptions): Map<number | string, PlantBus> {
+  const { board, circuit, faults } = options;
+  const buses = new Map<number | string, PlantBus & { readonly devices: Map<number, PlantI2cDevice> }>();
+  for (const [name, { bus, address: text, vout }] of Object.entries(board.devices)) {
+    const address = Number(text);
+    const device = circuit.devices.get(name) ?? { name, failures: 0 };
+    const known = buses.get(bus) ?? { bus, devices: new Map(), hold: createHold() };
+    buses.set(bus, known);
+    known.devices.set(address, {
+      name,
+      address,
+      registers: createPmbusDevice({ bus, address }, outputsOf(name, options), vout),
+      nextTransfer: () => faults.transferOf(device),
+    });
+  }
+  return buses;
+}
+
+/** By page. An output that is both shown and switched shows the rails whose good signal it is. */
+function outputsOf(device: string, options: BusOptions): Map<number, PmbusOutput> {
+  const { circuit } = options;
+  const rails = circuit.chassis.flatMap((chassis) => chassis.rails);
+  const used = rails.flatMap(({ board: { enable, good } }) => [enable, good]);
+  const outputs = new Map<number, PmbusOutput>();
+  for (const part of used) {
+    if (part === undefined || !('pmbus' in part) || part.pmbus !== device || outputs.has(part.page)) continue;
+    const { page } = part;
+    const shown = rails.filter(({ board: { good } }) => isOutput(good, device, page));
+    const switched = rails.filter(({ board: { enable } }) => isOutput(enable, device, page));
+    const signal = circuit.pages.get(`pmbus:${device}/${page}`);
+    outputs.set(page, createOutput(signal, shown.length > 0 ? shown : switched, options));
+  }
+  // A device that only watches shows the whole chassis on page 0.
+  if (outputs.size === 0) outputs.set(0, createOutput(undefined, watchedRails(device, options), options));
+  return outputs;
+}
+
+/** The rails of the chassis that name the device as evidence, or else of all. */
+function watchedRails(device: string, { board, circuit }: BusOptions): Rail[] {
+  const naming = circuit.chassis.filter(({ number }) => board.chassis[number]?.evidence.includes(device));
+  return (naming.length > 0 ? naming : circuit.chassis).flatMap(({ rails }) => rails);
+}
+
+/**
+ * @param page the on bit that switches rails, where it does
+ * @param rails that it shows; one that shows several is good when all are
+ */
+function createOutput(
+  page: Page | undefined,
+  rails: readonly Rail[],
+  { clock, signals }: BusOptions,
+): PmbusOutput {
+  const good = () => rails.every((rail) => withFaults(rail.goodFaults, rail.good));
+  /** The rail has its enable elsewhere; the register only keeps what was written. */
+  let kept = OPERATION_ON_BIT;
+  return {
+    operation: () => (page === undefined ? kept : operationOf(page)),
+    writeOperation: (value) => {
+      if (page !== undefined) signals.writeOperation(page, value);
+      else kept = value;
+    },
+    volts: () => {
+      const [rail] = rails;
+      if (rail === undefined) return 0;
+      if (rail.goodFaults.length === 0) return voltsAt(rail, clock.nowMs());
+      return withFaults(rail.goodFaults, rail.good) ? rail.nominalVolts : 0;
+    },
+    good,
+    off: () => !rails.every(delivers),
+    undervoltage: () =>
+      !good() &&
+      rails.some((rail) => {
+        if (rail.good || !rail.enabled) return false;
+        return rail.wasGood || clock.nowMs() - rail.enabledAtMs > rail.riseMs;
+      }),
+  };
+}
+
+function isOutput(part: RailBoard['enable'] | RailBoard['good'], device: string, page: number): boolean {
+  return part !== undefined && 'pmbus' in part && part.pmbus === device && part.page === page;
+}
+
+/** Grants one holder after the other. */
+function createHold(): PlantBus['hold'] {
+  let last: Promise<void> = Promise.resolve();
+  return async () => {
+    const before = last;
+    let release = (): void => undefined;
+    last = new Promise((resolve) => {
+      release = resolve;
+    });
+    await before;
+    return release;
+  };
+}

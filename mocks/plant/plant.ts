@@ -1,0 +1,226 @@
+import type { Clock, Level, LineRef } from '../../hw/ports.ts';
+import type { Board } from '../../src/board/schema.ts';
+import { createArmedFaults } from './armed.ts';
+import { buildCircuit } from './build.ts';
+import { createBuses, type PlantBus } from './buses.ts';
+import { type Circuit, drivenOf, isAsserted } from './circuit.ts';
+import { createDamageRules } from './damage.ts';
+import { createHistory, type Hazard, type LineRole, type PlantEvent } from './events.ts';
+import { chassisOf, checkFault, type Fault, faultLineKey } from './faults.ts';
+import { lineKey } from './line-key.ts';
+import { createPins, type LineNames, type PlantPin } from './pins.ts';
+import { createRails, type Rails } from './rails.ts';
+import { createSignals } from './signals.ts';
+import { createTimers } from './timers.ts';
+
+/** One line as it stands. An enable over PMBus is listed as `pmbus:<device>/<page>`. */
+export interface PlantLine {
+  readonly line: string;
+  readonly role: LineRole;
+  readonly chassis: number;
+  /** Rail of an enable or good line. */
+  readonly rail: string | null;
+  /** Seen from the BMC. */
+  readonly direction: 'in' | 'out';
+  readonly level: Level;
+  readonly asserted: boolean;
+  /** What the BMC drives it to, whatever it reads: asserted or not. Null while the BMC leaves it alone. */
+  readonly driven: boolean | null;
+  /** How often the level changed since the plant started. */
+  readonly changes: number;
+}
+
+export interface PlantRail {
+  readonly chassis: number;
+  readonly rail: string;
+  readonly nominalVolts: number;
+  readonly volts: number;
+  /** What its enable says, as it stands electrically. */
+  readonly enabled: boolean;
+  /** Electrically, whatever its good signal says. */
+  readonly good: boolean;
+}
+
+/** How the simulated hardware behaves where the board file does not say. */
+export interface PlantTiming {
+  /** From all rails good to pgood. */
+  readonly pgoodDelayMs: number;
+  /** Time a program has to notice a fault before what it does counts as a hazard. */
+  readonly reactionMs: number;
+  /** Rise time by rail name. Default: a tenth of onTimeoutMs, 2 to 50 ms. */
+  readonly riseMs: Readonly<Record<string, number>>;
+  /** Fall time by rail name. Default: a tenth of offTimeoutMs, 5 to 100 ms. */
+  readonly fallMs: Readonly<Record<string, number>>;
+}
+
+export interface PlantOptions {
+  readonly board: Board;
+  /** Chassis that exist, first one first. Default: all of the board, lowest first. */
+  readonly chassis?: readonly number[];
+  readonly clock: Clock;
+  readonly faults?: readonly Fault[];
+  readonly timing?: Partial<PlantTiming>;
+  /**
+   * `off` (default): as after a reset of the BMC, all pins inputs at their inactive level, resets asserted.
+   * `on`: all rails up, enables and released resets driven by the BMC.
+   */
+  readonly initially?: 'off' | 'on';
+  /** Lines that a name of the device tree stands for; a name that is not among them is a line of its own. */
+  readonly lineNames?: LineNames | undefined;
+}
+
+/**
+ * The chassis below the program: lines, rails with voltages, and PMBus devices, as the board file has
+ * them. It moves by the clock alone. A rail delivers while its enable is asserted and all that it needs is
+ * good; its voltage then rises linearly, else it falls. It is good above 90 % of its voltage, or above the
+ * board's `minVolts`. pgood follows all rails of the chassis, good signal or not.
+ */
+export interface Plant {
+  readonly clock: Clock;
+  readonly startMs: number;
+  lines(): PlantLine[];
+  rails(): PlantRail[];
+  /** Oldest first; the newest 100,000. */
+  readonly history: readonly PlantEvent[];
+  readonly hazards: readonly Hazard[];
+  /** Calls of the mock backends that break their contract, as told to the caller. */
+  readonly misuses: readonly string[];
+  /** @throws FaultSyntaxError when it names something this plant does not have */
+  addFault(fault: Fault): void;
+  /** Takes all faults away; the chassis behaves from now on. */
+  clearFaults(): void;
+  /** Forces a line from outside to a level, against whatever drives it; null lets go. */
+  hold(line: LineRef, level: Level | null): void;
+  /** Stops all timers. The chassis stands still from then on. */
+  close(): void;
+
+  /** For the mock backends. */
+  readonly pins: ReadonlyMap<string, PlantPin>;
+  readonly chips: ReadonlySet<string>;
+  readonly buses: ReadonlyMap<number | string, PlantBus>;
+  recordMisuse(text: string): void;
+}
+
+export function createPlant(options: PlantOptions): Plant {
+  const { board, clock, lineNames = {} } = options;
+  const numbers = options.chassis ?? chassisOf(board);
+  const timing: PlantTiming = { pgoodDelayMs: 5, reactionMs: 50, riseMs: {}, fallMs: {}, ...options.timing };
+  const startMs = clock.nowMs();
+  const timers = createTimers(clock);
+  const history = createHistory(clock);
+  const misuses: string[] = [];
+
+  const physical = (key: string): string => {
+    const named = key.startsWith('name:') ? lineNames[key.slice('name:'.length)] : undefined;
+    return (named && lineKey(named)) ?? key;
+  };
+  /** One text for one physical line. */
+  const keyOf = (ref: LineRef): string | undefined => {
+    const key = lineKey(ref);
+    return key === undefined ? undefined : physical(key);
+  };
+
+  const circuit = buildCircuit({
+    board,
+    chassis: numbers,
+    isOn: options.initially === 'on',
+    startMs,
+    riseMs: timing.riseMs,
+    fallMs: timing.fallMs,
+    keyOf,
+  });
+  const rules = createDamageRules(clock, timing.reactionMs, (kind, chassis, name, text) =>
+    history.hazard(kind, chassis.number, name, text),
+  );
+  const signals = createSignals({
+    clock,
+    chassis: circuit.chassis,
+    history,
+    rules,
+    enableChanged: (rail) => rails.enableChanged(rail),
+  });
+  const rails = createRails({
+    clock,
+    timers,
+    history,
+    pgoodDelayMs: timing.pgoodDelayMs,
+    refresh: signals.refresh,
+    goodChanged: (...change) => faults.goodChanged(...change),
+  });
+  const faults = createArmedFaults({
+    clock,
+    timers,
+    history,
+    circuit,
+    refresh: signals.refresh,
+    updateRail: rails.update,
+  });
+
+  const addFault = (fault: Fault): void => {
+    checkFault(fault, board, numbers);
+    const { effect } = fault;
+    const number = fault.chassis ?? numbers[0] ?? 0;
+    const key = effect.on === 'line' ? faultLineKey(effect.line, board, number, numbers) : undefined;
+    faults.add(fault, key === undefined ? undefined : physical(key));
+  };
+
+  const buses = createBuses({ board, circuit, clock, signals, faults });
+  const pins = createPins(circuit, signals, faults, lineNames);
+  for (const fault of options.faults ?? []) addFault(fault);
+
+  return {
+    clock,
+    startMs,
+    history: history.events,
+    hazards: history.hazards,
+    misuses,
+    chips: new Set([...circuit.chips, ...Object.values(lineNames).map(({ chip }) => chip)]),
+    buses,
+    pins,
+    addFault,
+    clearFaults: faults.clear,
+    lines: () => linesOf(circuit),
+    rails: () => railsOf(circuit, rails),
+
+    hold: (ref, level) => {
+      const key = keyOf(ref);
+      const net = key === undefined ? undefined : circuit.nets.get(key);
+      if (net === undefined) throw new RangeError(`the plant has no line ${JSON.stringify(ref)}`);
+      net.held = level;
+      signals.refresh(net);
+    },
+
+    close: timers.close,
+
+    recordMisuse: (text) => {
+      misuses.push(text);
+    },
+  };
+}
+
+function linesOf({ nets, pages }: Circuit): PlantLine[] {
+  return [...nets.values(), ...pages.values()].map((signal) => ({
+    line: signal.key,
+    role: signal.role,
+    chassis: signal.chassis,
+    rail: signal.rail,
+    direction: signal.direction,
+    level: signal.level,
+    asserted: isAsserted(signal),
+    driven: drivenOf(signal),
+    changes: signal.changes,
+  }));
+}
+
+function railsOf({ chassis }: Circuit, { voltsOf }: Rails): PlantRail[] {
+  return chassis.flatMap((each) =>
+    each.rails.map((rail) => ({
+      chassis: each.number,
+      rail: rail.name,
+      nominalVolts: rail.nominalVolts,
+      volts: voltsOf(rail),
+      enabled: rail.enabled,
+      good: rail.good,
+    })),
+  );
+}

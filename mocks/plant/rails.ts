@@ -1,0 +1,126 @@
+import type { Clock } from '../../hw/ports.ts';
+import { type Chassis, delivers, isAsserted, type Net, type Rail, travelMs, voltsAt } from './circuit.ts';
+import type { History } from './events.ts';
+import type { Timers } from './timers.ts';
+
+/** Where a rail ends that droops, or never gets good. */
+const DROOPED_SHARE = 0.5;
+
+/** Voltages of the rails, good signals, and pgood, which follows all rails of a chassis. */
+export interface Rails {
+  /** The rail follows its enable. */
+  enableChanged(rail: Rail): void;
+  /** The rail goes where its enable, its needs and its faults have it go from now on. */
+  update(rail: Rail): void;
+  voltsOf(rail: Rail): number;
+}
+
+export interface RailOptions {
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly timers: Timers;
+  readonly history: History;
+  /** From all rails good to pgood. */
+  readonly pgoodDelayMs: number;
+  /** A net whose sources have changed. */
+  refresh(net: Net): void;
+  /** Told after everything else of a rail, or of the chassis where there is none, that became good or was lost. */
+  goodChanged(chassis: Chassis, rail: Rail | undefined, good: boolean): void;
+}
+
+export function createRails(options: RailOptions): Rails {
+  const { clock, timers, history } = options;
+  const voltsOf = (rail: Rail): number => voltsAt(rail, clock.nowMs());
+
+  const enableChanged = (rail: Rail): void => {
+    const enabled = isAsserted(rail.enable);
+    if (enabled === rail.enabled) return;
+    rail.enabled = enabled;
+    if (enabled) {
+      rail.enabledAtMs = clock.nowMs();
+      rail.wasGood = rail.good;
+    }
+    update(rail);
+  };
+
+  const update = (rail: Rail): void => {
+    const fromVolts = voltsOf(rail);
+    const { toVolts, speed } = courseOf(rail, fromVolts);
+    const slope = toVolts < fromVolts ? -speed : speed;
+    if (toVolts === rail.segment.toVolts && (toVolts === fromVolts || slope === rail.segment.slope)) return;
+
+    const atMs = clock.nowMs();
+    rail.segment = { atMs, fromVolts, toVolts, slope };
+    const untilMs = atMs + travelMs(fromVolts, toVolts, speed);
+    const { chassis, name } = rail;
+    history.record({
+      type: 'ramp',
+      atMs,
+      chassis: chassis.number,
+      rail: name,
+      volts: fromVolts,
+      toVolts,
+      untilMs,
+    });
+
+    rail.cancelCrossing();
+    const good = toVolts >= rail.goodVolts;
+    if (good === rail.good) return;
+    const delayMs = travelMs(fromVolts, rail.goodVolts, speed);
+    if (delayMs === 0) setGood(rail, good);
+    else rail.cancelCrossing = timers.after(delayMs, () => setGood(rail, good));
+  };
+
+  const setGood = (rail: Rail, good: boolean): void => {
+    rail.good = good;
+    const atMs = clock.nowMs();
+    if (good) rail.wasGood = true;
+    else if (rail.wanted) rail.failedAtMs = atMs;
+    const { chassis, name } = rail;
+    history.record({
+      type: 'rail',
+      atMs,
+      chassis: chassis.number,
+      rail: name,
+      good,
+      volts: voltsOf(rail),
+    });
+    for (const dependent of rail.neededBy) update(dependent);
+    if (rail.goodNet !== undefined) options.refresh(rail.goodNet);
+    updatePgood(chassis);
+    options.goodChanged(chassis, rail, good);
+  };
+
+  const updatePgood = (chassis: Chassis): void => {
+    chassis.cancelPgood();
+    chassis.cancelPgood = () => undefined;
+    const good = chassis.rails.every((rail) => rail.good);
+    if (good === chassis.pgood) return;
+    if (good) chassis.cancelPgood = timers.after(options.pgoodDelayMs, () => setPgood(chassis, true));
+    else setPgood(chassis, false);
+  };
+
+  const setPgood = (chassis: Chassis, pgood: boolean): void => {
+    chassis.pgood = pgood;
+    if (!pgood && chassis.rails.every(({ wanted }) => wanted)) chassis.failedAtMs = clock.nowMs();
+    if (chassis.pgoodNet !== undefined) options.refresh(chassis.pgoodNet);
+    options.goodChanged(chassis, undefined, pgood);
+  };
+
+  return { enableChanged, update, voltsOf };
+}
+
+/** Where a rail goes from a voltage, and how fast in volts per millisecond. */
+function courseOf(rail: Rail, fromVolts: number): { readonly toVolts: number; readonly speed: number } {
+  const faults = rail.faults.flatMap(({ fault: { effect } }) => (effect.on === 'rail' ? [effect] : []));
+  const shorted = faults.some(({ does }) => does === 'shorts');
+  const weak = faults.some(({ does }) => does === 'droops' || does === 'neverGood');
+  const share = !delivers(rail) || shorted ? 0 : weak ? DROOPED_SHARE : 1;
+  const toVolts = share * rail.nominalVolts;
+  const rises = toVolts > fromVolts;
+  const extraMs = faults.reduce((sum, effect) => {
+    const edge = rises ? 'slowRise' : 'slowFall';
+    return effect.does === edge && 'extraMs' in effect ? sum + effect.extraMs : sum;
+  }, 0);
+  const spanMs = rises ? rail.riseMs + extraMs : shorted ? 0 : rail.fallMs + extraMs;
+  return { toVolts, speed: spanMs === 0 ? Number.POSITIVE_INFINITY : rail.nominalVolts / spanMs };
+}

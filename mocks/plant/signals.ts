@@ -1,0 +1,121 @@
+import type { Clock, Level } from '../../hw/ports.ts';
+import {
+  type Chassis,
+  isAsserted,
+  levelOf,
+  type Net,
+  OPERATION_ON_BIT,
+  operationOf,
+  type Page,
+  type Rail,
+} from './circuit.ts';
+import type { DamageRules } from './damage.ts';
+import type { History } from './events.ts';
+
+/** What lines and on bits carry, and what the BMC makes of them. */
+export interface Signals {
+  /** Lets it stand where all that drives it says, and tells who depends on it. */
+  refresh(signal: Net | Page): void;
+  /** The BMC makes the line an output at this level. */
+  drive(net: Net, level: Level): void;
+  /** Nobody keeps the line any more: it becomes an input. */
+  free(net: Net): void;
+  /** The BMC writes OPERATION. */
+  writeOperation(page: Page, value: number): void;
+}
+
+export interface SignalOptions {
+  readonly clock: Pick<Clock, 'nowMs'>;
+  readonly chassis: readonly Chassis[];
+  readonly history: History;
+  readonly rules: DamageRules;
+  /** Told whenever the enable of a rail may have changed. */
+  enableChanged(rail: Rail): void;
+}
+
+export function createSignals(options: SignalOptions): Signals {
+  const { clock, history, rules } = options;
+
+  const recordLevel = (signal: Net | Page): void => {
+    const { key, role, chassis, rail, direction, level } = signal;
+    const asserted = isAsserted(signal);
+    history.record({
+      type: 'line',
+      atMs: clock.nowMs(),
+      line: key,
+      role,
+      chassis,
+      rail,
+      direction,
+      level,
+      asserted,
+    });
+  };
+
+  const recordDrive = ({ key, role, chassis, rail }: Net | Page, asserted: boolean): void => {
+    history.record({ type: 'drive', atMs: clock.nowMs(), line: key, role, chassis, rail, asserted });
+  };
+
+  const standAt = (signal: Net | Page, level: Level, directionChanged: boolean): boolean => {
+    const changed = level !== signal.level;
+    if (changed) {
+      signal.level = level;
+      signal.changes += 1;
+      signal.changedAtMs = clock.nowMs();
+    }
+    if (changed || directionChanged) recordLevel(signal);
+    if (changed) for (const rail of signal.rails) options.enableChanged(rail);
+    return changed;
+  };
+
+  const refreshNet = (net: Net, directionChanged = false): void => {
+    if (standAt(net, levelOf(net), directionChanged)) for (const listener of [...net.listeners]) listener();
+  };
+
+  const refreshPage = (page: Page): void => {
+    standAt(page, (operationOf(page) & OPERATION_ON_BIT) !== 0 ? 1 : 0, false);
+  };
+
+  /** The BMC asks for a rail, or no longer. */
+  const wantRail = (rail: Rail, wanted: boolean): void => {
+    if (rail.wanted === wanted) return;
+    rules.railSwitched(rail, wanted);
+    rail.wanted = wanted;
+    rail.wantedAtMs = clock.nowMs();
+  };
+
+  return {
+    refresh: (signal) => ('operation' in signal ? refreshPage(signal) : refreshNet(signal)),
+
+    drive(net, level) {
+      const wasOutput = net.direction === 'out';
+      const wanted = level === net.activeLevel;
+      if (net.role === 'reset') {
+        const released = (wasOutput ? net.driven : net.pull) !== net.activeLevel;
+        const chassis = options.chassis.find(({ number }) => number === net.chassis);
+        if (!wanted && !released && chassis !== undefined) rules.resetReleased(chassis, net);
+      }
+      for (const rail of net.rails) wantRail(rail, wanted);
+      recordDrive(net, wanted);
+      net.direction = 'out';
+      net.driven = level;
+      net.failures = 0;
+      refreshNet(net, !wasOutput);
+    },
+
+    free(net) {
+      if (net.direction === 'in') return;
+      net.direction = 'in';
+      refreshNet(net, true);
+    },
+
+    writeOperation(page, value) {
+      const wanted = (value & OPERATION_ON_BIT) !== 0;
+      for (const rail of page.rails) wantRail(rail, wanted);
+      recordDrive(page, wanted);
+      page.operation = value;
+      page.failuresSeen = page.device.failures;
+      refreshPage(page);
+    },
+  };
+}
