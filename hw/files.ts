@@ -1,17 +1,22 @@
+import { randomBytes } from 'node:crypto';
 import {
   closeSync,
   constants,
   fchmodSync,
   fstatSync,
+  fsyncSync,
   lstatSync,
   mkdirSync,
   openSync,
   readSync,
+  renameSync,
+  rmSync,
   type Stats,
   statSync,
   unlinkSync,
+  writeFileSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { CodedError, errnoCode, errorText } from './errors.ts';
 
 /** What is in the place of a file or directory cannot be used as one. The message is a clause about it. */
@@ -81,6 +86,60 @@ export function readRegularFile(
 export function createFile(path: string, mode: number): number {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
   return openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode);
+}
+
+/**
+ * Makes a file with this content that was not there, and that is there after a loss of power.
+ * @throws as `createFile`, or what the file system says of the writing
+ */
+export function createFileWith(path: string, content: string | Uint8Array): void {
+  const fd = createFile(path, 0o644);
+  try {
+    writeFileSync(fd, content);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/**
+ * Puts something in place as a whole: whoever looks finds the old or the new, whatever ends in between. A link in its
+ * place is replaced, not followed.
+ * @param make makes it under another name in the same directory
+ * @throws what `make` throws, or what the file system says, with the old left as it was
+ */
+export function putInPlace(path: string, make: (temporary: string) => void): void {
+  // A dot in front keeps systemd from taking a leftover for a unit.
+  const temporary = join(
+    dirname(path),
+    `.${basename(path)}.${process.pid}.${randomBytes(4).toString('hex')}`,
+  );
+  try {
+    make(temporary);
+    renameSync(temporary, path);
+  } catch (error) {
+    removeIfPossible(temporary);
+    throw error;
+  }
+}
+
+/**
+ * Writes a file so that whoever reads it finds the whole old content or the whole new one, whatever ends in between.
+ * Makes its directory. A link in its place is replaced, not followed.
+ * @throws StrangeFile where others could put it away, or what the file system says, with the old content left as it was
+ */
+export function writeDurably(path: string, text: string): void {
+  ensureDirectory(dirname(path));
+  putInPlace(path, (temporary) => createFileWith(temporary, text));
+}
+
+/** A full file system still lets go of a file. Where not even that works, nothing can be done about it. */
+export function removeIfPossible(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    return;
+  }
 }
 
 /**

@@ -8,6 +8,7 @@ import type { World } from './cli/world.ts';
 import { sendTo, sendToJournal } from './system/output.ts';
 import { createOutputQueue, type OutputQueue } from './system/output-queue.ts';
 import type { Output } from './system/ports.ts';
+import { severityMark, WARNING, writeLine } from './system/severity.ts';
 import { catchSignals, type EndRequests } from './system/signals.ts';
 
 const RUN_DIR = '/run/chassis-power';
@@ -48,7 +49,7 @@ function outputOf(fd: 1 | 2, clock: Clock, json: boolean, programName: string): 
   const notice = (lines: number, errno: string): string =>
     json && fd === 1
       ? JSON.stringify({ type: 'outputLost', lines, errno })
-      : `${journal ? '<4>' : ''}${programName}: ${linesText(lines)} could not be written here (${errno})`;
+      : `${severityMark({ journal }, WARNING)}${programName}: ${linesText(lines)} could not be written here (${errno})`;
   const send = journal ? sendToJournal(fd, 'chassis-power') : sendTo(fd);
   const queue = createOutputQueue(clock, send, notice);
   const terminal = isatty(fd) ? widthOf(fd) : null;
@@ -154,14 +155,13 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
   const json = args.includes('--json');
   const stdout = outputOf(1, clock, json, name);
   const stderr = outputOf(2, clock, json, name);
-  const say = (severity: number, text: string): void =>
-    stderr.write(`${stderr.journal ? `<${severity}>` : ''}${name}: ${text}\n`);
+  const say = (severity: number, text: string): void => writeLine(stderr, severity, `${name}: ${text}`);
   const ends = catchSignals(clock, () =>
-    say(4, 'a power sequence cannot be suspended: Ctrl-C takes back what is under way'),
+    say(WARNING, 'a power sequence cannot be suspended: Ctrl-C takes back what is under way'),
   );
   // Node would write these by itself, with a stream that may wait, or end the process.
   process.removeAllListeners('warning');
-  process.on('warning', (warning) => say(4, warning.message));
+  process.on('warning', (warning) => say(WARNING, warning.message));
 
   let isBroken = false;
   process.on('uncaughtException', (error) => {
@@ -187,7 +187,7 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
   const { untold } = stdout.queue;
   // A reader who left, as head does, wanted no more.
   if (untold !== null && untold.errno !== 'EPIPE')
-    say(4, `${linesText(untold.lines)} could not be written to standard output (${untold.errno})`);
+    say(WARNING, `${linesText(untold.lines)} could not be written to standard output (${untold.errno})`);
   await stderr.queue.drain(leaving);
   process.exitCode = isBroken ? INTERNAL_EXIT : code;
 }

@@ -1,6 +1,7 @@
 import { errnoCode, HardwareError, systemFailure } from '../errors.ts';
 import { lineLabel } from '../lines.ts';
 import type { Clock, Level, LineRef } from '../ports.ts';
+import { pause } from '../waiting.ts';
 import { cannotBe, DEBUG_LIST, isRefusal, lineHeld, notGivenOut } from './errors.ts';
 import type { ExportRecord } from './exports.ts';
 import { type ResolvedLine, resolveLine } from './resolve.ts';
@@ -209,10 +210,4 @@ export async function waitForAccess(sysfs: Sysfs, line: SysfsLine, file: LineFil
 export function isGone(error: unknown): boolean {
   const errno = error instanceof HardwareError ? error.details.errno : errnoCode(error);
   return errno === 'ENODEV' || errno === 'ENOENT';
-}
-
-export function pause(clock: Clock, delayMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    clock.after(delayMs, resolve);
-  });
 }

@@ -1,9 +1,10 @@
 import { errnoCode, HardwareError, systemFailure } from '../errors.ts';
 import type { Level, LineRef, OutputLine } from '../ports.ts';
+import { pause } from '../waiting.ts';
 import { lineClosed, notFollowed, wordOf } from './errors.ts';
 import type { KeptLines } from './kept.ts';
 import type { OnoffGpio, OnoffGpioClass } from './library.ts';
-import { claimLine, isGone, pause, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
+import { claimLine, isGone, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
 import { readSeen } from './watches.ts';
 
 /** A filtered net (100 nF behind 1 kOhm) follows within 0.5 ms; the read-back gives it one second look. */

@@ -1,11 +1,12 @@
-import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, closeSync, linkSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, connect as openConnection, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { errnoCode } from '../errors.ts';
 import { ensureDirectory, openPrivateDirectory } from '../files.ts';
+import { tryFlock } from '../flock.ts';
 import type { Clock } from '../ports.ts';
+import { pause } from '../waiting.ts';
 
 export interface BusHoldOptions {
   readonly clock: Clock;
@@ -42,11 +43,6 @@ export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
   let own: { readonly path: string; readonly server: Server } | null = null;
   const waiting = new Set<Socket>();
   let gaveWayAtMs = Number.NEGATIVE_INFINITY;
-
-  const wait = (ms: number) =>
-    new Promise<void>((resolve) => {
-      clock.after(ms, resolve);
-    });
 
   const listen = async (): Promise<string> => {
     if (own !== null) return own.path;
@@ -88,7 +84,7 @@ export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
     async hold(bus, limitMs) {
       const name = join(directory, `i2c-${bus}.hold`);
       const deadlineMs = clock.nowMs() + limitMs;
-      if (clock.nowMs() < gaveWayAtMs + GIVE_WAY_MS) await wait(GIVE_WAY_MS);
+      if (clock.nowMs() < gaveWayAtMs + GIVE_WAY_MS) await pause(clock, GIVE_WAY_MS);
       for (;;) {
         try {
           linkSync(await listen(), name);
@@ -159,22 +155,9 @@ async function clearAway(name: string, directory: string, clock: Clock, limitMs:
   }
 }
 
-/** Whether this process has the flock of an open directory now (src/store/lock.ts does the same for a chassis). */
-function lock(fd: number, clock: Clock, limitMs: number): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
-    const cancel = clock.after(limitMs, () => {
-      child.kill('SIGKILL');
-      child.unref();
-      resolve(false);
-    });
-    child.once('error', (error) => {
-      cancel();
-      reject(error);
-    });
-    child.once('exit', (code) => {
-      cancel();
-      resolve(code === 0);
-    });
-  });
+/** Whether this process has the flock of an open directory now. Rejects where flock(1) cannot be started. */
+async function lock(fd: number, clock: Clock, limitMs: number): Promise<boolean> {
+  const answer = await tryFlock(fd, { clock, limitMs });
+  if (typeof answer === 'object' && answer.error !== undefined) throw answer.error;
+  return answer === 'locked';
 }

@@ -1,6 +1,7 @@
 import { open as openFile, readdir, readFile } from 'node:fs/promises';
 import { errnoCode, errorText, HardwareError } from '../errors.ts';
 import type { Clock, I2cBackend, I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
+import { endsWithin, pause } from '../waiting.ts';
 import type { BusHolds } from './bus-hold.ts';
 import {
   busClosed,
@@ -96,21 +97,13 @@ export function createI2c(options: I2cOptions): I2cBackend {
     lastTransaction: Promise<unknown>;
   }
 
-  const wait = (delayMs: number) =>
-    new Promise<void>((resolve) => {
-      clock.after(delayMs, resolve);
-    });
-
   /** False when `promise` has not ended by then; never rejects. */
   const endsBy = (promise: Promise<unknown>, deadlineMs: number) =>
-    new Promise<boolean>((resolve) => {
-      const cancel = clock.after(Math.max(0, deadlineMs - clock.nowMs()), () => resolve(false));
-      const ended = () => {
-        cancel();
-        resolve(true);
-      };
-      promise.then(ended, ended);
-    });
+    endsWithin(
+      clock,
+      Math.max(0, deadlineMs - clock.nowMs()),
+      promise.catch(() => undefined),
+    );
 
   const transfer = async (
     adapter: Adapter,
@@ -165,7 +158,7 @@ export function createI2c(options: I2cOptions): I2cBackend {
             : transferFailed(error, place, { attempts: attempt }, isAddressing(error));
         }
       }
-      await wait(retryDelayMs);
+      await pause(clock, retryDelayMs);
     }
   };
 

@@ -1,5 +1,6 @@
 import { CodedError } from '../../hw/errors.ts';
 import { PowerError } from '../errors.ts';
+import { ERROR, writeLine } from '../system/severity.ts';
 import { type Asked, firstWord, readArguments } from './arguments.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
 import type { Invocation } from './verb.ts';
@@ -82,6 +83,5 @@ function reportError(error: unknown, json: boolean, world: World): void {
       `${JSON.stringify({ error: { code: error.code, message: error.message, ...error.details } })}\n`,
     );
   }
-  const prefix = world.stderr.journal ? '<3>' : '';
-  world.stderr.write(`${prefix}${world.programName}: ${error.message.replaceAll('\n', ' ')}\n`);
+  writeLine(world.stderr, ERROR, `${world.programName}: ${error.message.replaceAll('\n', ' ')}`);
 }

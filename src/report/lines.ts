@@ -1,24 +1,8 @@
 import type { Recorded, Recorder } from '../run/record.ts';
+import type { State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
-
-/** syslog severities (RFC 5424, table 2) as far as they are used. */
-const CRITICAL = 2;
-const ERROR = 3;
-const WARNING = 4;
-const NOTICE = 5;
-const INFO = 6;
-
-const STATE_TEXT: Readonly<Record<string, string>> = {
-  unknown: 'unknown',
-  off: 'off',
-  opPowerStart: 'op-power-start: asserting the enables',
-  opWaitPowerOn: 'op-wait-power-on: waiting for pgood',
-  pgood: 'pgood: the chassis is on',
-  opPowerStop: 'op-power-stop: deasserting the enables',
-  opWaitPowerOff: 'op-wait-power-off: waiting until the power is gone',
-  fault: 'fault: taking the power down',
-  failed: 'failed',
-};
+import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
+import { STATE_WORDS } from './words.ts';
 
 /** One happening as a line for people, with its severity. */
 export function lineOf(entry: Recorded): { severity: number; text: string } {
@@ -36,7 +20,7 @@ export function lineOf(entry: Recorded): { severity: number; text: string } {
     case 'state':
       return {
         severity: entry.to === 'fault' || entry.to === 'failed' ? ERROR : NOTICE,
-        text: STATE_TEXT[entry.to] ?? entry.to,
+        text: stateText(entry.to),
       };
     case 'enable':
       return info(`rail ${entry.rail} ${entry.asserted ? 'enabled' : 'disabled'}`);
@@ -68,6 +52,11 @@ export function lineOf(entry: Recorded): { severity: number; text: string } {
     case 'warning':
       return { severity: WARNING, text: entry.message };
   }
+}
+
+function stateText(state: State): string {
+  const { name, doing } = STATE_WORDS[state];
+  return doing === undefined ? name : `${name}: ${doing}`;
 }
 
 function pgoodText({ pgood, unread }: Extract<Recorded, { type: 'reconciled' }>): string {
@@ -135,7 +124,7 @@ export function lineReporter(out: Output, chassis: number): Recorder {
     startMs ??= entry.atMs;
     const { severity, text } = lineOf(entry);
     const prefix = out.journal
-      ? `<${severity}>chassis ${chassis}: `
+      ? `${severityMark(out, severity)}chassis ${chassis}: `
       : `${(entry.atMs - startMs).toFixed(1).padStart(9)} ms  `;
     out.write(`${prefix}${text}\n`);
   };

@@ -3,22 +3,13 @@ import type { Recorded, Recorder } from '../run/record.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { RailPhase, State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
+import { ERROR, WARNING } from '../system/severity.ts';
 import { lineOf } from './lines.ts';
+import { STATE_WORDS } from './words.ts';
 
 const STAGES_UP: readonly State[] = ['off', 'opPowerStart', 'opWaitPowerOn', 'pgood'];
 const STAGES_DOWN: readonly State[] = ['pgood', 'opPowerStop', 'opWaitPowerOff', 'off'];
 const STAGES_FAULT: readonly State[] = ['fault', 'failed'];
-const STAGE_NAME: Readonly<Record<State, string>> = {
-  unknown: 'unknown',
-  off: 'off',
-  opPowerStart: 'op-power-start',
-  opWaitPowerOn: 'op-wait-power-on',
-  pgood: 'pgood',
-  opPowerStop: 'op-power-stop',
-  opWaitPowerOff: 'op-wait-power-off',
-  fault: 'fault',
-  failed: 'failed',
-};
 
 const PHASE_LOOK: Readonly<
   Record<RailPhase, { readonly bar: string; readonly color: 'gray' | 'yellow' | 'green' | 'cyan' | 'red' }>
@@ -99,7 +90,9 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
 
   const draw = (nowMs: number): string[] => {
     const line = stages
-      .map((stage) => (stage === state ? pc.bold(pc.inverse(` ${STAGE_NAME[stage]} `)) : STAGE_NAME[stage]))
+      .map((stage) =>
+        stage === state ? pc.bold(pc.inverse(` ${STATE_WORDS[stage].name} `)) : STATE_WORDS[stage].name,
+      )
       .join(' → ');
     const rows = plan.rails.map(({ name, needs }) => {
       const rail = rails.get(name);
@@ -124,9 +117,9 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
     startMs ??= entry.atMs;
     take(entry);
     const { severity, text } = lineOf(entry);
-    // syslog severities: warning (4) and worse are worth a line of their own.
-    const notes =
-      severity <= 4 && entry.type !== 'state' ? [severity <= 3 ? pc.red(text) : pc.yellow(text)] : [];
+    // What is grave is worth a line of its own.
+    const isNote = severity <= WARNING && entry.type !== 'state';
+    const notes = isNote ? [severity <= ERROR ? pc.red(text) : pc.yellow(text)] : [];
     const lines = draw(entry.atMs);
     const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
     // A line that the terminal breaks in two would not be drawn over as a whole.

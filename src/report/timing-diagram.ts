@@ -1,6 +1,8 @@
 import type { Recorded } from '../run/record.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { State } from '../sequence/state.ts';
+import { escapeXml } from '../xml.ts';
+import { STATE_WORDS } from './words.ts';
 
 /** All lengths are SVG user units, which browsers show as CSS pixels. */
 const LABEL_WIDTH = 120;
@@ -13,18 +15,16 @@ const LINE_LANE_HEIGHT = 26;
 const WAVE_HEIGHT = 12;
 const AXIS_HEIGHT = 30;
 
-const STAGE_LOOK: Readonly<
-  Record<State, { readonly text: string; readonly short: string; readonly fill: string }>
-> = {
-  unknown: { text: 'unknown', short: '?', fill: '#9aa0a6' },
-  off: { text: 'off', short: 'off', fill: '#80868b' },
-  opPowerStart: { text: 'op-power-start', short: 'start', fill: '#e8a33d' },
-  opWaitPowerOn: { text: 'op-wait-power-on', short: 'wait', fill: '#d4b106' },
-  pgood: { text: 'pgood', short: 'on', fill: '#2e9e5b' },
-  opPowerStop: { text: 'op-power-stop', short: 'stop', fill: '#4a90c2' },
-  opWaitPowerOff: { text: 'op-wait-power-off', short: 'wait', fill: '#6aa9d4' },
-  fault: { text: 'fault', short: 'fault', fill: '#d64545' },
-  failed: { text: 'failed', short: 'failed', fill: '#a32828' },
+const STAGE_FILL: Readonly<Record<State, string>> = {
+  unknown: '#9aa0a6',
+  off: '#80868b',
+  opPowerStart: '#e8a33d',
+  opWaitPowerOn: '#d4b106',
+  pgood: '#2e9e5b',
+  opPowerStop: '#4a90c2',
+  opWaitPowerOff: '#6aa9d4',
+  fault: '#d64545',
+  failed: '#a32828',
 };
 
 interface Change {
@@ -54,14 +54,6 @@ function wave(
     changes.push({ atMs: entry.atMs, asserted });
   }
   return { initial: start, changes };
-}
-
-function escapeXml(text: string): string {
-  return text
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;');
 }
 
 function round(value: number): number {
@@ -116,13 +108,13 @@ export function renderSvg(entries: readonly Recorded[], plan: Plan, title: strin
   stages.forEach(({ state, fromMs }, index) => {
     const left = x(fromMs);
     const right = index + 1 < stages.length ? x(stages[index + 1]?.fromMs ?? fromMs) : endX;
-    const { text, short, fill } = STAGE_LOOK[state];
-    const said = `<title>${text} from ${(fromMs - startMs).toFixed(1)} ms</title>`;
+    const { name, short } = STATE_WORDS[state];
+    const said = `<title>${name} from ${(fromMs - startMs).toFixed(1)} ms</title>`;
     parts.push(
-      `<rect x="${left}" y="${stageTop}" width="${round(Math.max(1, right - left))}" height="${STAGE_HEIGHT - 4}" fill="${fill}">${said}</rect>`,
+      `<rect x="${left}" y="${stageTop}" width="${round(Math.max(1, right - left))}" height="${STAGE_HEIGHT - 4}" fill="${STAGE_FILL[state]}">${said}</rect>`,
     );
     // Seven units a letter: a name that does not fit is left to the tooltip.
-    const shown = [text, short].find((name) => right - left > name.length * 7 + 6);
+    const shown = [name, short].find((word) => right - left > word.length * 7 + 6);
     if (shown !== undefined) {
       parts.push(`<text class="stage" x="${round((left + right) / 2)}" y="${stageTop + 15}">${shown}</text>`);
     }

@@ -1,6 +1,7 @@
 import { errorText, HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
 import { type BoardLine, linesOf } from '../board/lines.ts';
 import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
 import type { Observation, SignalRef } from '../sequence/state.ts';
@@ -348,9 +349,7 @@ export async function openChassis(
         const { pulseMs } = chassis.latch;
         try {
           await latch.write(true);
-          await new Promise<void>((resolve) => {
-            ports.clock.after(pulseMs, resolve);
-          });
+          await pause(ports.clock, pulseMs);
         } finally {
           // Also after a write that failed: it may have reached the line all the same.
           await latch.write(false);

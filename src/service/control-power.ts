@@ -1,5 +1,6 @@
 import { CodedError, errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { endsWithin } from '../../hw/waiting.ts';
 import { DbusReplyError } from '../system/errors.ts';
 import type { ServedInterface, ServedObject } from '../system/ports.ts';
 import type { ChassisView, Operation, Resident } from './resident.ts';
@@ -71,7 +72,7 @@ function controlPower({
           if (current === null && view.state === (wanted === 'on' ? 'pgood' : 'off')) return [];
           if (wanted === 'on') blameSupply('');
           const operation = resident.request(wanted);
-          const isOver = await asReply(settlesWithin(clock, REPLY_LIMIT_MS, operation.done));
+          const isOver = await asReply(endsWithin(clock, REPLY_LIMIT_MS, operation.done));
           if (!isOver) expectCarriedOut(wanted, operation);
           return [];
         },
@@ -185,12 +186,4 @@ async function asReply<T>(work: Promise<T>): Promise<T> {
     if (error instanceof CodedError) throw new DbusReplyError(FAILED, errorText(error));
     throw error;
   }
-}
-
-/** Whether `work` ends in time; rejects as it does. */
-function settlesWithin(clock: Clock, limitMs: number, work: Promise<void>): Promise<boolean> {
-  return new Promise((resolve, reject) => {
-    const cancel = clock.after(limitMs, () => resolve(false));
-    work.finally(cancel).then(() => resolve(true), reject);
-  });
 }

@@ -1,6 +1,6 @@
 import { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
-import { pause } from '../waiting.ts';
+import { createBackoff, pause } from '../../hw/waiting.ts';
 
 /** Who is back within this time hears of it. Far above a restart of the bus, of systemd or of a service. */
 export const TELL_FOR_MS = 600_000;
@@ -28,7 +28,7 @@ export async function persist(
   { clock, signal, onFailure, isStillWanted = () => true }: PersistOptions,
 ): Promise<void> {
   const deadlineMs = clock.nowMs() + TELL_FOR_MS;
-  let retryMs = FIRST_RETRY_MS;
+  const backoff = createBackoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   let hasFailed = false;
   for (;;) {
     const isLast = clock.nowMs() >= deadlineMs;
@@ -42,8 +42,7 @@ export async function persist(
       hasFailed = true;
     }
     if (isLast || signal.aborted) return;
-    await pause(clock, retryMs, signal);
+    await pause(clock, backoff.nextMs(), signal);
     if (signal.aborted || !isStillWanted()) return;
-    retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
   }
 }

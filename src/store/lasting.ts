@@ -2,8 +2,7 @@ import { renameSync } from 'node:fs';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
-import { fileProblem, readRegularFile, StrangeFile } from '../../hw/files.ts';
-import { remove, writeDurably } from './durable.ts';
+import { fileProblem, readRegularFile, removeIfPossible, StrangeFile, writeDurably } from '../../hw/files.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
 const SCHEMA_VERSION = 1;
@@ -94,7 +93,7 @@ export function createLastingFile(stateDir: string, chassis: number): LastingSto
     try {
       renameSync(path, aside);
     } catch {
-      remove(path);
+      removeIfPossible(path);
     }
     return { state: null, warning: `${path} is set aside as ${aside}: ${why}` };
   };

@@ -1,11 +1,16 @@
-import { spawn } from 'node:child_process';
 import { closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ensureDirectory, fileProblem, openPrivateDirectory, readRegularFile } from '../../hw/files.ts';
+import {
+  ensureDirectory,
+  fileProblem,
+  openPrivateDirectory,
+  readRegularFile,
+  writeDurably,
+} from '../../hw/files.ts';
+import { tryFlock } from '../../hw/flock.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
-import { pause } from '../waiting.ts';
-import { writeDurably } from './durable.ts';
 
 /**
  * flock(1) only asks the kernel, but a machine under load may take seconds to start it. So long it is waited for by
@@ -75,7 +80,7 @@ export async function lockChassis(
     let wasTaken = false;
     for (let hasReportedWait = false; ; ) {
       const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), LOOK_MS));
-      const answer = await askKernel(fd, { clock, limitMs, signal });
+      const answer = await tryFlock(fd, { clock, limitMs, signal });
       if (answer === 'locked') break;
       const other = holderOf(path);
       const nowMs = clock.nowMs();
@@ -128,7 +133,7 @@ export async function isLocked(runDir: string, chassis: number, clock: Clock): P
     return false;
   }
   try {
-    const answer = await askKernel(fd, { clock, limitMs: LOOK_MS });
+    const answer = await tryFlock(fd, { clock, limitMs: LOOK_MS });
     if (answer === 'locked' || answer === 'taken') return answer === 'taken';
     return holderOf(path)?.isAlive ?? false;
   } finally {
@@ -163,50 +168,6 @@ function lockedBy(other: Holder | null, path: string, chassis: number): PowerErr
     `chassis ${chassis} is driven by another process${holder ? ` (${holder})` : ''}: wait for it to end`,
     { path, chassis, holder },
   );
-}
-
-interface NoAnswer {
-  readonly why: string;
-  /** Asking again would give the same. */
-  readonly isFinal: boolean;
-}
-
-interface AskOptions {
-  readonly clock: Clock;
-  readonly limitMs: number;
-  /** Ends the wait for an answer. */
-  readonly signal?: AbortSignal;
-}
-
-/** What flock(1) says of an open directory. */
-function askKernel(
-  fd: number,
-  { clock, limitMs, signal }: AskOptions,
-): Promise<'locked' | 'taken' | NoAnswer> {
-  return new Promise((resolve) => {
-    const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
-    const end = (answer: 'locked' | 'taken' | NoAnswer) => {
-      cancel();
-      signal?.removeEventListener('abort', giveUp);
-      resolve(answer);
-    };
-    const giveUp = () => {
-      child.kill('SIGKILL');
-      // One that cannot even be killed must not keep this process.
-      child.unref();
-      end({ why: `gave no answer within ${Math.round(limitMs)} ms`, isFinal: false });
-    };
-    const cancel = clock.after(limitMs, giveUp);
-    signal?.addEventListener('abort', giveUp);
-    child.once('error', (error) => {
-      const why = fileProblem(error);
-      end({ why: `cannot be started (${why})`, isFinal: why === 'ENOENT' || why === 'EACCES' });
-    });
-    child.once('exit', (code, killedBy) => {
-      if (code === 0 || code === 1) end(code === 0 ? 'locked' : 'taken');
-      else end({ why: `ended with ${killedBy ?? code}`, isFinal: false });
-    });
-  });
 }
 
 interface Holder {

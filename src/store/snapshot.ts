@@ -1,11 +1,10 @@
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
-import { fileProblem, readRegularFile } from '../../hw/files.ts';
+import { fileProblem, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { type Hint, type SequenceState, STATES, type State, sequenceSchema } from '../sequence/state.ts';
-import { remove, writeDurably } from './durable.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
 const SCHEMA_VERSION = 2;
@@ -97,7 +96,7 @@ export function createSnapshotFile(
         return null;
       } catch (error) {
         unwritten = { state, sequence };
-        remove(path);
+        removeIfPossible(path);
         return `the state could not be written to ${path} (${errorText(error)}): the next command goes by the lines alone`;
       }
     },

@@ -1,3 +1,4 @@
+import { escapeXml } from '../xml.ts';
 import type { DbusArgument, ServedInterface } from './ports.ts';
 
 const DOCTYPE =
@@ -51,13 +52,3 @@ function element(
   const indented = content.map((text) => text.replaceAll(/^/gm, '  '));
   return [`${start}>`, ...indented, `</${name}>`].join('\n');
 }
-
-const XML_ENTITIES: Readonly<Record<string, string>> = {
-  '&': '&amp;',
-  '<': '&lt;',
-  '>': '&gt;',
-  '"': '&quot;',
-  "'": '&apos;',
-};
-
-const escapeXml = (text: string) => text.replaceAll(/[&<>"']/g, (character) => XML_ENTITIES[character] ?? '');

@@ -1,5 +1,11 @@
 import { errorText } from '../../hw/errors.ts';
-import { BUS, connectDbus, type DbusConnection, type DbusOptions } from './dbus/connection.ts';
+import {
+  BUS,
+  connectDbus,
+  createBusBackoff,
+  type DbusConnection,
+  type DbusOptions,
+} from './dbus/connection.ts';
 import {
   isInterfaceName,
   isMemberName,
@@ -13,11 +19,6 @@ import { createTree } from './object-tree.ts';
 import type { ObjectBus, Publication, ServedInterface, ServedObject } from './ports.ts';
 
 export interface ObjectBusOptions extends DbusOptions, Publication {}
-
-/** A bus that was only restarted is back by then. */
-const FIRST_RETRY_MS = 100;
-/** Somewhat arbitrary: each further wait is twice as long, up to this. */
-const LAST_RETRY_MS = 5_000;
 
 /** Argument and results of RequestName (D-Bus specification, "org.freedesktop.DBus.RequestName"). */
 const DO_NOT_QUEUE = 4;
@@ -39,6 +40,7 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
   let started: Promise<void> | undefined;
   let opening: Promise<void> | undefined;
   let cancelRetry: () => void = () => undefined;
+  const backoff = createBusBackoff();
 
   /** Leaves nothing on the bus when it rejects. */
   const open = async (): Promise<void> => {
@@ -65,15 +67,16 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
     if (leaving.signal.aborted) return;
     connection = undefined;
     lost.close();
-    retryAfter(FIRST_RETRY_MS);
+    backoff.reset();
+    retry();
     tellDown(error);
   };
 
-  const retryAfter = (delayMs: number) => {
-    cancelRetry = clock.after(delayMs, () => {
+  const retry = () => {
+    cancelRetry = clock.after(backoff.nextMs(), () => {
       opening = open().catch((error: unknown) => {
         if (leaving.signal.aborted) return;
-        retryAfter(Math.min(2 * delayMs, LAST_RETRY_MS));
+        retry();
         tellDown(asSystemError(error));
       });
     });

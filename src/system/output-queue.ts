@@ -1,5 +1,6 @@
 import { errnoCode } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { createBackoff } from '../../hw/waiting.ts';
 
 /** Text that waits for a slow reader, in bytes: some thousand lines. What comes on top of it is dropped. */
 const QUEUE_LIMIT_BYTES = 256 * 1024;
@@ -47,7 +48,7 @@ export function createOutputQueue(
   let atLineStart = true;
   /** What was sent last ends within a line whose rest was dropped. */
   let isCut = false;
-  let retryMs = FIRST_RETRY_MS;
+  const backoff = createBackoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   let cancelRetry: (() => void) | null = null;
   let onEmpty: () => void = () => undefined;
 
@@ -87,15 +88,14 @@ export function createOutputQueue(
       } catch (error) {
         const errno = errnoCode(error) ?? 'unknown';
         if (errno === 'EAGAIN' || errno === 'EINTR') {
-          cancelRetry = clock.after(retryMs, pump);
-          retryMs = Math.min(retryMs * 2, LAST_RETRY_MS);
+          cancelRetry = clock.after(backoff.nextMs(), pump);
           return;
         }
         // Nobody there, or no room. The next text tries again.
         dropQueue(errno);
         break;
       }
-      retryMs = FIRST_RETRY_MS;
+      backoff.reset();
       if (sent > 0) {
         atLineStart = data[sent - 1] === NEWLINE;
         isCut = false;

@@ -1,5 +1,6 @@
 import type { Clock } from '../../hw/ports.ts';
-import { connectDbus, type DbusConnection, type DbusOptions } from './dbus/connection.ts';
+import { endsWithin } from '../../hw/waiting.ts';
+import { connectDbus, createBusBackoff, type DbusConnection, type DbusOptions } from './dbus/connection.ts';
 import { isDbusError, SystemError } from './errors.ts';
 import type { UnitManager, UnitState } from './ports.ts';
 
@@ -22,11 +23,6 @@ const BUS = {
   path: '/org/freedesktop/DBus',
   interface: 'org.freedesktop.DBus',
 } as const;
-
-/** A bus that was only restarted is back by then. */
-const FIRST_RETRY_MS = 100;
-/** Somewhat arbitrary: each further wait is twice as long, up to this. */
-const LAST_RETRY_MS = 5_000;
 
 /** Places in a row of ListUnitsByNames, `a(ssssssouso)` (org.freedesktop.systemd1(5)). */
 const LOAD_STATE = 2;
@@ -88,7 +84,11 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
           signature: 'ss',
           body: [unit, mode],
         });
-        return withDeadline(clock, jobTimeoutMs, `the start of ${unit}`, resultOf(String(job)));
+        const result = resultOf(String(job));
+        if (await endsWithin(clock, jobTimeoutMs, result)) return result;
+        const what = `the start of ${unit}`;
+        const message = `${what} did not end within ${jobTimeoutMs} ms`;
+        throw new SystemError('DBUS_TIMEOUT', message, { what, timeoutMs: jobTimeoutMs });
       });
     },
 
@@ -132,7 +132,7 @@ function watchStates(
 ): () => void {
   let ended = false;
   let lastReported = '';
-  let retryMs = FIRST_RETRY_MS;
+  const backoff = createBusBackoff();
   let cancelRetry: () => void = () => undefined;
   let stale = false;
   let wake: () => void = () => undefined;
@@ -157,7 +157,7 @@ function watchStates(
         if (stale) {
           stale = false;
           const states = await unitStates(units);
-          retryMs = FIRST_RETRY_MS;
+          backoff.reset();
           report(states);
         } else {
           await new Promise<void>((resolve) => {
@@ -183,8 +183,7 @@ function watchStates(
   const begin = () => {
     follow().catch(() => {
       if (ended) return;
-      cancelRetry = clock.after(retryMs, begin);
-      retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
+      cancelRetry = clock.after(backoff.nextMs(), begin);
     });
   };
   begin();
@@ -295,15 +294,4 @@ function createJobs(dbus: DbusConnection): Jobs {
       }
     },
   };
-}
-
-function withDeadline<T>(clock: Clock, timeoutMs: number, what: string, promise: Promise<T>): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const cancel = clock.after(timeoutMs, () =>
-      reject(
-        new SystemError('DBUS_TIMEOUT', `${what} did not end within ${timeoutMs} ms`, { what, timeoutMs }),
-      ),
-    );
-    promise.finally(cancel).then(resolve, reject);
-  });
 }

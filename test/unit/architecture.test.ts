@@ -30,8 +30,8 @@ function importsOf({ file, text }: Source): string[] {
   );
 }
 
-const PORTS = ['hw/ports.ts', 'hw/errors.ts', 'hw/files.ts', 'hw/lines.ts'];
-const SYSTEM = ['src/system/ports.ts', 'src/system/errors.ts'];
+const PORTS = ['hw/ports.ts', 'hw/errors.ts', 'hw/files.ts', 'hw/flock.ts', 'hw/lines.ts', 'hw/waiting.ts'];
+const SYSTEM = ['src/system/ports.ts', 'src/system/errors.ts', 'src/system/severity.ts'];
 
 /** Folder or file → what its imports may begin with. The first that fits a file counts. */
 const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])[] = [
@@ -39,22 +39,22 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ['hw/', ['hw/', 'node:', 'onoff', 'i2c-bus']],
   ['src/errors.ts', ['hw/errors.ts']],
   ['src/near.ts', []],
-  ['src/waiting.ts', PORTS],
-  ['src/system/', ['src/system/', ...PORTS, 'node:', 'dbus-next']],
+  ['src/xml.ts', []],
+  ['src/system/', ['src/system/', 'src/xml.ts', ...PORTS, 'node:', 'dbus-next']],
   [
     'src/board/',
     ['src/board/', 'src/errors.ts', 'src/near.ts', ...PORTS, 'node:', 'valibot', '@valibot/to-json-schema'],
   ],
   ['src/sequence/', ['src/sequence/', 'src/board/schema.ts', 'valibot', 'xstate']],
-  [
-    'src/store/',
-    ['src/store/', 'src/sequence/', 'src/errors.ts', 'src/waiting.ts', ...PORTS, 'node:', 'valibot'],
-  ],
+  ['src/store/', ['src/store/', 'src/sequence/', 'src/errors.ts', ...PORTS, 'node:', 'valibot']],
   [
     'src/run/',
     ['src/run/', 'src/store/', 'src/sequence/', 'src/board/', 'src/errors.ts', ...PORTS, 'hw/pmbus/'],
   ],
-  ['src/report/', ['src/report/', 'src/run/record.ts', 'src/sequence/', 'src/system/ports.ts', 'picocolors']],
+  [
+    'src/report/',
+    ['src/report/', 'src/run/record.ts', 'src/sequence/', 'src/xml.ts', ...SYSTEM, 'picocolors'],
+  ],
   ['src/units/', ['src/units/', 'src/errors.ts', ...SYSTEM, ...PORTS, 'node:']],
   [
     'src/service/',
@@ -66,7 +66,6 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'src/units/route.ts',
       'src/sequence/',
       'src/errors.ts',
-      'src/waiting.ts',
       ...SYSTEM,
       ...PORTS,
       'xstate',
@@ -258,6 +257,25 @@ describe('the pages for contributors', () => {
       [...page(path).matchAll(/npm run ([\w:]+)/g)].map(([, name = '']) => name),
     );
     expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+  });
+});
+
+describe('a concept stands in one place', () => {
+  it.each([
+    [
+      'what people call a state',
+      /['"`]op-(?:wait-)?power-(?:on|off|start|stop)\b(?!@)/,
+      'src/report/words.ts',
+    ],
+    ['the severity that the journal reads', /['"`]<(?:\$\{severity|[0-7]>)/, 'src/system/severity.ts'],
+    ['escapes of XML', /&amp;/, 'src/xml.ts'],
+    ['putting a file in place', /\brename(?:Sync)?\((?:temporary|fresh)/, 'hw/files.ts'],
+    ['waits that double', /Math\.min\((?:2 \* \w+|\w+ \* 2),/, 'hw/waiting.ts'],
+    ['a wait that is nothing else', /(?<!= )clock\.after\(\w+, resolve\)/, 'none'],
+    ['the call of flock(1)', /spawn\('flock'/, 'hw/flock.ts'],
+  ])('%s', (_, pattern, place) => {
+    const found = sourcesIn('src', 'hw').filter(({ text }) => pattern.test(text));
+    expect(found.map(({ file }) => file)).toEqual(place === 'none' ? [] : [place]);
   });
 });
 

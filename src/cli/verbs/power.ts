@@ -16,6 +16,7 @@ import { type ChassisLock, lockChassis } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
 import type { UnitManager } from '../../system/ports.ts';
+import { WARNING, writeLine } from '../../system/severity.ts';
 import { putRight, type Routed, routeFailure } from '../../units/route.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
@@ -213,7 +214,7 @@ async function tellFailure(error: unknown, { verb, chassis, json }: Invocation, 
 }
 
 function warn(text: string, world: World): void {
-  world.stderr.write(`${world.stderr.journal ? '<4>' : ''}${world.programName}: ${text}\n`);
+  writeLine(world.stderr, WARNING, `${world.programName}: ${text}`);
 }
 
 async function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, world: World): Promise<Recorder> {

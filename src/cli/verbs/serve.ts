@@ -20,6 +20,7 @@ import type { ChassisLock } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
 import { watchChassis } from '../../store/watch-lock.ts';
 import type { ObjectBus, ServiceNotifier } from '../../system/ports.ts';
+import { writeLine } from '../../system/severity.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
@@ -281,5 +282,5 @@ function statusText({ residents }: Pick<Service, 'residents'>): string {
 
 /** @param severity as syslog counts it (RFC 5424, table 2) */
 function log(world: World, severity: number, text: string): void {
-  world.stdout.write(`${world.stdout.journal ? `<${severity}>` : ''}${text}\n`);
+  writeLine(world.stdout, severity, text);
 }

@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { Message, MessageBus, Variant } from 'dbus-next';
 import { errnoCode, errorText } from '../../../hw/errors.ts';
 import type { Clock } from '../../../hw/ports.ts';
+import { type Backoff, createBackoff } from '../../../hw/waiting.ts';
 import { DbusReplyError, SystemError } from '../errors.ts';
 import { createFrameReader } from './frames.ts';
 import { type CallHeader, type CallTaker, createInbox, type Inbox } from './inbox.ts';
@@ -12,6 +13,16 @@ import { isInterfaceName, isMemberName, isObjectPath, misuse, toSendable } from 
 /** The only importer of dbus-next. It loads with the first connection, not before. */
 const load = async () => (await import('dbus-next')).default;
 type Library = Awaited<ReturnType<typeof load>>;
+
+/** A bus that was only restarted is back by then. */
+const FIRST_RETRY_MS = 100;
+/** Somewhat arbitrary. */
+const LAST_RETRY_MS = 5_000;
+
+/** The waits for a bus that is away. */
+export function createBusBackoff(): Backoff {
+  return createBackoff(FIRST_RETRY_MS, LAST_RETRY_MS);
+}
 
 export interface DbusOptions {
   readonly clock: Clock;

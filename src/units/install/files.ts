@@ -1,22 +1,20 @@
 /** Inspects, checks, writes and removes what is below a root. */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash } from 'node:crypto';
+import { chmodSync, symlinkSync } from 'node:fs';
 import {
   access,
   chmod,
   constants,
   lstat,
   mkdir,
-  open,
   readFile,
   readlink,
   realpath,
-  rename,
-  rm,
   rmdir,
-  symlink,
 } from 'node:fs/promises';
 import { dirname, join, posix, sep } from 'node:path';
 import { errnoCode, errorText } from '../../../hw/errors.ts';
+import { createFileWith, putInPlace } from '../../../hw/files.ts';
 import { PowerError } from '../../errors.ts';
 import type { Item } from './items.ts';
 
@@ -158,32 +156,14 @@ export function conflictError(
 export async function writeItem(root: string, item: Item): Promise<void> {
   const full = join(root, item.path);
   await makeFolder(dirname(full));
-  const temporary = temporaryName(full);
-  try {
-    if (item.kind === 'link') await symlink(item.target, temporary);
-    else await writeDurably(temporary, item.content);
-    await rename(temporary, full);
-  } catch (error) {
-    await rm(temporary, { force: true });
-    throw error;
-  }
-}
-
-/** A dot in front keeps systemd from taking a leftover for a unit. */
-function temporaryName(full: string): string {
-  return join(dirname(full), `.chassis-power-${randomBytes(6).toString('hex')}`);
-}
-
-async function writeDurably(path: string, content: Buffer): Promise<void> {
-  const file = await open(path, 'wx', 0o644);
-  try {
-    await file.writeFile(content);
-    // Readable for everyone whatever the umask: unit files hold no secrets and systemctl cat is for all.
-    await file.chmod(0o644);
-    await file.sync();
-  } finally {
-    await file.close();
-  }
+  putInPlace(full, (temporary) => {
+    if (item.kind === 'link') symlinkSync(item.target, temporary);
+    else {
+      createFileWith(temporary, item.content);
+      // Readable for everyone whatever the umask: unit files hold no secrets and systemctl cat is for all.
+      chmodSync(temporary, 0o644);
+    }
+  });
 }
 
 async function makeFolder(path: string): Promise<void> {

@@ -1,0 +1,48 @@
+import type { Clock } from './ports.ts';
+
+/** Resolves after `ms`, or at once when the signal comes. */
+export function pause(clock: Pick<Clock, 'after'>, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const end = () => {
+      cancel();
+      signal?.removeEventListener('abort', end);
+      resolve();
+    };
+    const cancel = clock.after(ms, end);
+    signal?.addEventListener('abort', end);
+    if (signal?.aborted) end();
+  });
+}
+
+/** Whether `work` ends within `limitMs`. Rejects as it does in that time; what comes of it later is not looked at. */
+export function endsWithin(
+  clock: Pick<Clock, 'after'>,
+  limitMs: number,
+  work: Promise<unknown>,
+): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const cancel = clock.after(limitMs, () => resolve(false));
+    work.finally(cancel).then(() => resolve(true), reject);
+  });
+}
+
+/** Waits between tries: each twice as long as the one before, up to a longest one. */
+export interface Backoff {
+  nextMs(): number;
+  /** After a try that worked: begins with the first one again. */
+  reset(): void;
+}
+
+export function createBackoff(firstMs: number, lastMs: number): Backoff {
+  let nextMs = firstMs;
+  return {
+    nextMs() {
+      const waitMs = nextMs;
+      nextMs = Math.min(2 * nextMs, lastMs);
+      return waitMs;
+    },
+    reset() {
+      nextMs = firstMs;
+    },
+  };
+}
