@@ -26,16 +26,16 @@ interface ProcessOutput extends Output {
   readonly queue: OutputQueue;
 }
 
-/** How wide the terminal is now, 0 where it does not say. That is all that Node's own stream is used for. */
-function widthOf(fd: 1 | 2): () => number {
+/** How large the terminal is now, 0 columns where it does not say. That is all that Node's own stream is used for. */
+function sizeOf(fd: 1 | 2): () => { readonly columns: number; readonly rows: number | undefined } {
   try {
     const stream = fd === 1 ? process.stdout : process.stderr;
     // A terminal that is gone tells so when it is asked for its size again.
     stream.on('error', () => undefined);
-    return () => stream.columns ?? 0;
+    return () => ({ columns: stream.columns ?? 0, rows: stream.rows });
   } catch {
     // It is gone already.
-    return () => 0;
+    return () => ({ columns: 0, rows: undefined });
   }
 }
 
@@ -52,13 +52,16 @@ function outputOf(fd: 1 | 2, clock: Clock, json: boolean, programName: string): 
       : `${severityMark({ journal }, WARNING)}${programName}: ${linesText(lines)} could not be written here (${errno})`;
   const send = journal ? sendToJournal(fd, 'chassis-power') : sendTo(fd);
   const queue = createOutputQueue(clock, send, notice);
-  const terminal = isatty(fd) ? widthOf(fd) : null;
+  const terminal = isatty(fd) ? sizeOf(fd) : null;
   return {
     write: queue.write,
     queue,
     journal,
     get columns() {
-      return terminal === null ? null : terminal();
+      return terminal === null ? null : terminal().columns;
+    },
+    get rows() {
+      return terminal?.().rows || undefined;
     },
   };
 }

@@ -197,7 +197,7 @@ function createWords(text: string) {
     const word = words[place];
     const list = expected.map((option) => (option.includes(' ') ? option : `"${option}"`)).join(', ');
     if (!word) return error(`something is missing at the end, expected ${list}`);
-    return error(`"${word}" was not understood, expected ${list}${didYouMean(word, expected)}`);
+    return error(`"${word}" was not understood, expected ${list}${suggestion(word, expected)}`);
   };
   const take = (pattern: RegExp, expected: string): RegExpExecArray => {
     const match = pattern.exec(words[place] ?? '');

@@ -120,13 +120,22 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
     // What is grave is worth a line of its own.
     const isNote = severity <= WARNING && entry.type !== 'state';
     const notes = isNote ? [severity <= ERROR ? pc.red(text) : pc.yellow(text)] : [];
-    const lines = draw(entry.atMs);
+    const lines = fitting(draw(entry.atMs), out.rows);
     const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
     // A line that the terminal breaks in two would not be drawn over as a whole.
     const rows = lines.map((line) => cut(line, out.columns || Number.POSITIVE_INFINITY));
-    out.write(up + [...notes, ...rows].map((line) => `\u001b[2K${line}\n`).join(''));
+    out.write(`${up}\u001b[J${[...notes, ...rows].map((line) => `${line}\n`).join('')}`);
     drawnLines = lines.length;
   };
+}
+
+/**
+ * As many lines as a terminal of `rows` shows above the cursor: what has left it at the top cannot be drawn over. The
+ * stages stay, and of the rails those that come last.
+ */
+function fitting([head = '', ...rest]: readonly string[], rows: number | undefined): string[] {
+  const room = Math.max(1, (rows ?? Number.POSITIVE_INFINITY) - 1);
+  return rest.length < room ? [head, ...rest] : [head, ...(room > 1 ? rest.slice(1 - room) : [])];
 }
 
 /** The begin of a line that fits into so many columns; colours take none. */

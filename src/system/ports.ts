@@ -11,6 +11,8 @@ export interface Output {
   write(text: string): void;
   /** Width of the terminal in columns, null when it is none. */
   readonly columns: number | null;
+  /** Its height in lines; absent where it is none, or does not say. */
+  readonly rows?: number | undefined;
   /** It is journald that reads the text: `<n>` at the begin of a line is its severity (sd-daemon(3)). */
   readonly journal: boolean;
 }

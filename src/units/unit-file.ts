@@ -10,6 +10,9 @@ import { PowerError } from '../errors.ts';
 import { templateOf } from './names.ts';
 
 /** One `Key=value`, with where it stands. */
+/** Names the file with the sandbox of a unit, which `units install` puts in its place. */
+export const SANDBOX_SETTING = 'X-Sandbox';
+
 export interface Setting {
   readonly section: string;
   readonly key: string;

@@ -2,17 +2,13 @@
  * What the sandbox of the units opens and shuts on the kernel of a BMC: devices, sysfs, modules. The rest is in
  * `test/systemd/hardening.test.ts`. No program of ours is needed for it, only the units.
  */
-import { readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { shippedServices } from '../shipped-services.ts';
 import { attachBmc, type Bmc } from './rig/guest.ts';
 
-const UNIT_FOLDER = join(import.meta.dirname, '..', '..', 'systemd');
-/** Every service unit, those for one kind of image included; the bus's own service files run nothing. */
-const FILES = readdirSync(UNIT_FOLDER, { recursive: true, encoding: 'utf8' }).filter(
-  (path) => path.endsWith('.service') && !path.startsWith('dbus-1/'),
-);
-const UNITS = FILES.map((path) => basename(path));
+const SERVICES = await shippedServices();
+const UNITS = SERVICES.map(({ name }) => name);
 const HOST = 'obmc-start-host@.service';
 /** Of a chassis that nothing else on this guest asks for. */
 const instance = (unit: string) => unit.replace('@.', '@9.');
@@ -59,9 +55,8 @@ describe('sandbox of the units', () => {
   beforeAll(async () => {
     bmc = await attachBmc(inject('bmc'));
     await bmc.sh(`mkdir ${PROBE_FOLDER} && cat >${PROBE_FOLDER}/probe.sh`, { stdin: PROBE });
-    for (const file of FILES) {
-      const unit = basename(file);
-      await bmc.copyIn(join(UNIT_FOLDER, file), `${RUN_UNITS}/${unit}`);
+    for (const { name: unit, text } of SERVICES) {
+      await bmc.sh(`cat >${RUN_UNITS}/${unit}`, { stdin: text });
       await dropIn(`${unit}.d/probe.conf`, [
         ...['Type=oneshot', 'Restart=no', 'ExecStartPost=', 'ExecStart='],
         `ExecStart=/bin/sh ${PROBE_FOLDER}/probe.sh`,

@@ -6,28 +6,24 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { SANDBOX, shippedServices, UNIT_SOURCE } from '../shipped-services.ts';
 import { bootMachine, installUnitsIn, skipped, titleSuffix } from './machine.ts';
-import { SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
+import { SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
 
-const UNIT_FOLDER = join(import.meta.dirname, '..', '..', 'systemd');
 /** Every service unit, those for one kind of image included, with the text of its file. */
-const SERVICES = readdirSync(UNIT_FOLDER, { recursive: true, encoding: 'utf8' })
-  // The bus calls its activation files by the same name.
-  .filter((path) => path.endsWith('.service') && !path.startsWith('dbus-1/'))
-  .map((path) => ({
-    path,
-    unit: basename(path).replace('@.', '@0.'),
-    text: readFileSync(join(UNIT_FOLDER, path), 'utf8'),
-  }));
+const SERVICES = (await shippedServices()).map((service) => ({
+  ...service,
+  unit: service.name.replace('@.', '@0.'),
+}));
 /** What a kind of install adds to a unit: the stages that are handed to the service, today's way to run it. */
-const DROP_INS = readdirSync(UNIT_FOLDER, { recursive: true, encoding: 'utf8' })
+const DROP_INS = readdirSync(UNIT_SOURCE, { recursive: true, encoding: 'utf8' })
   .filter((path) => path.endsWith('.service.conf'))
   .map((path) => ({
     path,
     kind: dirname(path),
     unit: basename(path, '.conf').replace('@.', '@0.'),
     file: `/usr/lib/systemd/system/${basename(path, '.conf')}.d/${dirname(path)}.conf`,
-    text: readFileSync(join(UNIT_FOLDER, path), 'utf8'),
+    text: readFileSync(join(UNIT_SOURCE, path), 'utf8'),
   }));
 const HOST = 'obmc-start-host@0.service';
 const MAX_EXPOSURE = 2.0;
@@ -122,11 +118,6 @@ const stateFolder = (text: string) => ({
 
 type Drop = (typeof DROP_INS)[number];
 
-/** The settings of a unit that keep its process in, from their comment on. */
-function sandboxOf(text: string): string | undefined {
-  return text.slice(text.indexOf('# Sandbox')).split('\n\n')[0]?.trimEnd();
-}
-
 function keysOf(text = ''): string[] {
   return [...text.matchAll(/^(\w+)=/gm)].map(([, key]) => key ?? '');
 }
@@ -137,9 +128,7 @@ describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
   beforeAll(async () => {
     machine = await bootMachine();
     await installUnitsIn(machine);
-    for (const { path } of SERVICES) {
-      await machine.run(['cp', `${SANDBOX_CHECKOUT}/systemd/${path}`, '/usr/lib/systemd/system/']);
-    }
+    for (const { name, text } of SERVICES) await machine.writeFile(`/usr/lib/systemd/system/${name}`, text);
     await machine.run(['systemctl', 'daemon-reload']);
     await machine.writeFile(PROBE_PATH, PROBE);
     await machine.run(`mkdir /run/chassis-power; touch ${OTHERS_FILE}; chmod 600 ${OTHERS_FILE}`);
@@ -196,15 +185,17 @@ describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
     expect(exposed).toEqual([]);
   });
 
-  test('the sandbox of every unit that runs the program is the same', () => {
-    const sandboxes = SERVICES.filter(({ unit }) => unit !== HOST).map(({ text }) => sandboxOf(text));
-    expect(sandboxes[0]).toMatch(/^# Sandbox/);
-    expect(new Set(sandboxes).size).toBe(1);
+  test('the sandbox stands once, and is in every unit that is installed', () => {
+    for (const { path, text } of SERVICES) {
+      const said = keysOf(readFileSync(join(UNIT_SOURCE, path), 'utf8'));
+      expect(said.filter((key) => key === 'ProtectSystem')).toEqual([]);
+      expect({ path, has: text.includes(SANDBOX) }).toEqual({ path, has: true });
+    }
   });
 
   test('no drop-in of an install says anything that the sandbox says', () => {
     expect(new Set(DROP_INS.map(({ kind }) => kind))).toEqual(new Set(['current', 'resident']));
-    const sandbox = new Set(keysOf(sandboxOf(SERVICES.find(({ unit }) => unit !== HOST)?.text ?? '')));
+    const sandbox = new Set(keysOf(SANDBOX));
     expect(sandbox).toContain('ProtectSystem');
     for (const { path, text } of DROP_INS) {
       expect({ path, said: keysOf(text).filter((key) => sandbox.has(key)) }).toEqual({ path, said: [] });

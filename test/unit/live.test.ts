@@ -5,6 +5,20 @@ import { JOBS } from '../../src/run/jobs.ts';
 import { createBench } from './bench.ts';
 
 describe('the live view', () => {
+  it('leaves nothing of the picture beside a line that the terminal breaks', async () => {
+    const bench = createBench('reference', { faults: ['rail PVCORE never good'] });
+    const screen = createScreen(30, 44);
+    const out = { write: screen.write, columns: 44, rows: 30, journal: false };
+    await bench.run(JOBS.on, { record: liveReporter(out, bench.plan) });
+    const told = screen.lines().findIndex((line) => line.startsWith('fault: rail PVCORE'));
+    expect(
+      screen
+        .lines()
+        .slice(told, told + 2)
+        .join(''),
+    ).toBe('fault: rail PVCORE was not good within 500 ms of its enable');
+  });
+
   it.each([40, 200])(
     'on %i columns breaks no line, so that each is drawn over as a whole',
     async (columns) => {
@@ -25,4 +39,56 @@ describe('the live view', () => {
       if (columns === 200) expect(drawn).toContain('needs P5V, PVDDQ');
     },
   );
+
+  it.each([2, 4, 7, 24])('on %i rows draws over all that it has drawn, and nothing else', async (rows) => {
+    const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
+    const screen = createScreen(rows, 80);
+    const out = { write: screen.write, columns: 80, rows, journal: false };
+    await bench.run(JOBS.on, { record: liveReporter(out, bench.plan) });
+    const stages = screen.lines().filter((line) => line.includes(' → '));
+    expect(stages).toHaveLength(1);
+    expect(stages[0]).toContain('failed');
+    for (const { name } of bench.plan.rails) {
+      const drawn = screen
+        .lines()
+        .filter((line) => line.startsWith(`  ${name} `) || line.startsWith(`✗ ${name} `));
+      expect(drawn.length, name).toBeLessThanOrEqual(1);
+      if (rows === 24) expect(drawn).toHaveLength(1);
+    }
+  });
 });
+
+const ESC = '\u001b';
+const PARTS = new RegExp(`${ESC}\\[\\d*[A-Za-z]|\\n|[^${ESC}\\n]`, 'gu');
+
+/** What a terminal of that size shows, and what has left it at the top: letters, new lines and the sequences of the view. */
+function createScreen(rows: number, columns: number) {
+  const kept: string[][] = [[]];
+  let row = 0;
+  let column = 0;
+  const next = () => {
+    row += 1;
+    column = 0;
+    if (row === kept.length) kept.push([]);
+  };
+  return {
+    lines: () => kept.map((letters) => letters.join('')),
+    write: (text: string) => {
+      for (const [part] of text.matchAll(PARTS)) {
+        // The cursor goes no higher than the first row that is shown.
+        const top = Math.max(0, kept.length - rows);
+        if (part === '\n') next();
+        else if (part.startsWith(ESC) && part.endsWith('A'))
+          row = Math.max(top, row - Number.parseInt(part.slice(2), 10));
+        else if (part === `${ESC}[2K`) kept[row] = [];
+        else if (part === `${ESC}[J`) kept.splice(row, kept.length, []);
+        else if (!part.startsWith(ESC)) {
+          if (column === columns) next();
+          const line = kept[row] ?? [];
+          line[column] = part;
+          column += 1;
+        }
+      }
+    },
+  };
+}

@@ -71,6 +71,11 @@ describe('parseFault', () => {
     ['rail P1V8 slow 300', '"300" was not understood, expected a time such as 300ms or 2s'],
     ['rail P1V8 never', 'something is missing at the end, expected "good"'],
     ['rail P1V8 droops later', '"later" was not understood'],
+    [
+      'zzz',
+      '"zzz" was not understood, expected "rail", "enable", "good", "pgood", "i2c", "line", "gpio" (--',
+    ],
+    ['rail P1V8 drops', '"shorts"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],
     ['rail P1V8 droops at 5ms twice', '"twice" at the end was not understood'],
     ['enable P1V8 stuck', 'expected "on", "off"'],

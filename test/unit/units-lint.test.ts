@@ -434,6 +434,18 @@ const CASES: Readonly<Record<Exclude<RuleId, 'unknown-unit'>, readonly Case[]>> 
       },
     },
   ],
+
+  'without-sandbox': [
+    {
+      title: 'a unit of ours that was copied and not installed',
+      files: { 's.service': service(`${GOOD}\nX-Sandbox=sandbox.conf`) },
+      findings: ['without-sandbox s.service:8'],
+    },
+    {
+      title: 'settings of others that systemd passes over',
+      files: { 's.service': service(`${GOOD}\nX-Vendor=sandbox.conf\nProtectSystem=strict`) },
+    },
+  ],
 };
 
 describe.each(Object.entries(CASES))('%s', (rule, cases) => {

@@ -3,6 +3,7 @@ import { join, posix } from 'node:path';
 import { errorText } from '../../../hw/errors.ts';
 import { PowerError } from '../../errors.ts';
 import { BOOT_TARGET, CURRENT, instantiate, LEGACY, SERVICE, SERVICE_ALIAS } from '../names.ts';
+import { SANDBOX_SETTING } from '../unit-file.ts';
 
 /** Folders below the root, always with `/`. */
 export const UNIT_DIR = 'usr/lib/systemd/system';
@@ -62,6 +63,8 @@ function stateNames(chassis: number): string[] {
 }
 
 const UNIT_FILE = /^[^.].*\.(?:service|target|socket|path|timer)$/;
+/** Stands in a unit of the source folder for its sandbox. systemd passes over such a setting (systemd.unit(5)). */
+const SANDBOX_LINE = new RegExp(`^${SANDBOX_SETTING}=([\\w.-]+)\\n`, 'm');
 const CONF_FILE = /^[^.].*\.conf$/;
 const PRESET_FILE = /^[^.].*\.preset$/;
 
@@ -120,7 +123,8 @@ export async function sourceItems({
     const names = (await readdir(join(sourceDir, from))).filter((name) => pattern.test(name)).sort();
     for (const name of names) {
       const source = join(sourceDir, from, name);
-      items.push({ kind: 'file', path: to(name), source, content: await readFile(source) });
+      const content = await withSandbox(await readFile(source), sourceDir);
+      items.push({ kind: 'file', path: to(name), source, content });
     }
   };
   const asUnit = (name: string) => posix.join(UNIT_DIR, name);
@@ -161,6 +165,18 @@ export async function sourceItems({
     );
   }
   return items;
+}
+
+/**
+ * A unit with its sandbox in the place of the line that stands for it. What is installed has it in its own file: a unit
+ * cannot lose it without notice, as it could a drop-in.
+ */
+async function withSandbox(content: Buffer, sourceDir: string): Promise<Buffer> {
+  const text = content.toString();
+  const [line, file] = SANDBOX_LINE.exec(text) ?? [];
+  if (line === undefined || file === undefined) return content;
+  const sandbox = await readFile(join(sourceDir, file), 'utf8');
+  return Buffer.from(text.replace(line, () => sandbox));
 }
 
 /**

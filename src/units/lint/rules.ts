@@ -3,7 +3,7 @@
  * may undo each other. What systemd does is from systemd.unit(5), systemd.service(5) and
  * systemd.target(5), version 252; docs/decisions/0009-unit-lint.md defines each rule and its limits.
  */
-import type { Setting } from '../unit-file.ts';
+import { SANDBOX_SETTING, type Setting } from '../unit-file.ts';
 import type { Edge, Unit, UnitGraph } from '../unit-graph.ts';
 import {
   commands,
@@ -30,6 +30,7 @@ export type RuleId =
   | 'wait-without-timeout'
   | 'conflict-without-order'
   | 'opposites-together'
+  | 'without-sandbox'
   // Of the units that ship only, see shipped.ts.
   | 'unknown-unit';
 
@@ -231,6 +232,20 @@ const waitWithoutTimeout: UnitRule = (unit) => {
   ];
 };
 
+/** A unit of ours that was copied and not installed: its file still names the sandbox, and systemd passes over that. */
+const withoutSandbox: UnitRule = (unit) =>
+  unit.settings
+    .filter(({ key }) => key === SANDBOX_SETTING)
+    .map(({ key, value, file, line }) => ({
+      rule: 'without-sandbox',
+      unit: unit.name,
+      file,
+      line,
+      message: `${key}=${value} stands for settings that are not there: it runs without its sandbox`,
+      suggestion: 'put it in place with chassis-power units install, --root for an image',
+      about: [unit.name],
+    }));
+
 const UNIT_RULES: readonly UnitRule[] = [
   targetWithoutOnFailure,
   neededButOnlyWanted,
@@ -238,6 +253,7 @@ const UNIT_RULES: readonly UnitRule[] = [
   onFailureTooLate,
   oneshotWithoutRemain,
   waitWithoutTimeout,
+  withoutSandbox,
 ];
 
 /**
