@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -170,6 +171,8 @@ async function run(args: readonly string[], options: Options = {}) {
     /** Enables that were asserted in the course of it. */
     raised,
     elapsedMs: clock.nowMs() - startMs,
+    /** What still waits for the request to end. */
+    waiting: getEventListeners(controllers[0].signal, 'abort').length,
   };
 }
 
@@ -370,6 +373,26 @@ describe('a board file that changed, on SIGHUP to the service', () => {
     });
     expect(bus.starts).toHaveLength(starts);
     expect(stdout).toContain(initially === 'on' ? 'not reloaded' : 'starting over');
+    expect(code).toBe(0);
+  });
+
+  it('leaves nothing behind, however often it is taken', async () => {
+    const bus = startsOnBus();
+    const times = Array.from({ length: 12 }, (_, time) => time + 1);
+    const { code, waiting } = await run(['serve', '--state', 'off'], {
+      objectBus: bus.objectBus,
+      signalsAtMs: [130_000],
+      meanwhile: (at) => {
+        for (const time of times) {
+          at.after(time * 10_000, () => {
+            writeFileSync(at.boardPath, JSON.stringify({ ...BOARD, name: `board-${time}` }));
+            at.hangUp();
+          });
+        }
+      },
+    });
+    expect(bus.starts).toHaveLength(1 + times.length);
+    expect(waiting).toBe(0);
     expect(code).toBe(0);
   });
 });

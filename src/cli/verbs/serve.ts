@@ -217,21 +217,21 @@ function untilAskedToEnd(
   world: World,
 ): Promise<LoadedBoard | null> {
   return new Promise((resolve, reject) => {
+    const end = (next: LoadedBoard | null) => {
+      unhang();
+      world.signal.removeEventListener('abort', endForGood);
+      resolve(next);
+    };
+    const endForGood = () => end(null);
     const reload = async (): Promise<void> => {
       const next = await changedBoard(loaded, boardPath, residents, world);
-      if (next === null) return;
-      unhang();
-      resolve(next);
+      if (next !== null) end(next);
     };
     const unhang = world.onHangup(() => {
       reload().catch(reject);
     });
-    const end = () => {
-      unhang();
-      resolve(null);
-    };
-    world.signal.addEventListener('abort', end);
-    if (world.signal.aborted) end();
+    world.signal.addEventListener('abort', endForGood);
+    if (world.signal.aborted) endForGood();
   });
 }
 
