@@ -7,7 +7,8 @@ import { createMockI2c } from './backends/i2c.ts';
 import type { Hazard, PlantEvent } from './plant/events.ts';
 import { parseFault } from './plant/faults.ts';
 import type { Plant, PlantLine, PlantRail } from './plant/plant.ts';
-import { connectPorts, type PortClient, servePorts } from './wire.ts';
+import { connectPorts, type PortClient } from './wire/client.ts';
+import { servePorts } from './wire/server.ts';
 
 /** Longest path of a unix socket on Linux, without its final NUL (unix(7)). */
 const LONGEST_SOCKET_PATH_BYTES = 107;

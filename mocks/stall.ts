@@ -87,12 +87,6 @@ export function createStallingLoop(world: Clock): StallingLoop {
     }
   };
 
-  const device = (raw: I2cDevice): I2cDevice => ({
-    readByte: (command) => call(() => raw.readByte(command)),
-    readWord: (command) => call(() => raw.readWord(command)),
-    writeByte: (command, value) => call(() => raw.writeByte(command, value)),
-  });
-
   return {
     clock: {
       nowMs: () => world.nowMs(),
@@ -122,55 +116,76 @@ export function createStallingLoop(world: Clock): StallingLoop {
       planned.set(at, { when, ms });
     },
 
-    gpio: (backend) => ({
-      locate: (lines) => call(() => backend.locate(lines)),
-      release: (lines) => call(() => backend.release(lines)),
-      openOutput: (ref) =>
-        call(async () => {
-          const raw = await backend.openOutput(ref);
-          return {
-            read: () => call(() => raw.read()),
-            write: (level) => call(() => raw.write(level)),
-            close: () => call(() => raw.close()),
-          };
-        }),
-      openInput: (ref) =>
-        call(async () => {
-          const raw = await backend.openInput(ref);
-          return {
-            read: () => call(() => raw.read()),
-            onEdge(wake, options) {
-              let waiting: Waiting | null = null;
-              const stop = raw.onEdge(() => {
-                if (runs()) {
-                  wake();
-                  return;
-                }
-                // Edges coalesce.
-                if (waiting?.run) return;
-                waiting = { run: wake };
-                events.push(waiting);
-              }, options);
-              return () => {
-                if (waiting) waiting.run = null;
-                stop();
-              };
-            },
-            close: () => call(() => raw.close()),
-          };
-        }),
-    }),
+    gpio: (backend) => stallingGpio(backend, { call, runs, events }),
+    i2c: (backend) => stallingI2c(backend, call),
+  };
+}
 
-    i2c: (backend) => ({
-      openBus: (bus) =>
-        call(async () => {
-          const raw = await backend.openBus(bus);
-          return {
-            transaction: (address, steps, options) =>
-              raw.transaction(address, (held) => steps(device(held)), options),
-            close: () => call(() => raw.close()),
-          };
-        }),
-    }),
+type Call = <T>(work: () => Promise<T>) => Promise<T>;
+
+interface Loop {
+  readonly call: Call;
+  runs(): boolean;
+  /** What waits for the loop to run again. */
+  readonly events: Waiting[];
+}
+
+function stallingGpio(backend: GpioBackend, { call, runs, events }: Loop): GpioBackend {
+  return {
+    locate: (lines) => call(() => backend.locate(lines)),
+    release: (lines) => call(() => backend.release(lines)),
+    openOutput: (ref) =>
+      call(async () => {
+        const raw = await backend.openOutput(ref);
+        return {
+          read: () => call(() => raw.read()),
+          write: (level) => call(() => raw.write(level)),
+          close: () => call(() => raw.close()),
+        };
+      }),
+    openInput: (ref) =>
+      call(async () => {
+        const raw = await backend.openInput(ref);
+        return {
+          read: () => call(() => raw.read()),
+          onEdge(wake, options) {
+            let waiting: Waiting | null = null;
+            const stop = raw.onEdge(() => {
+              if (runs()) {
+                wake();
+                return;
+              }
+              // Edges coalesce.
+              if (waiting?.run) return;
+              waiting = { run: wake };
+              events.push(waiting);
+            }, options);
+            return () => {
+              if (waiting) waiting.run = null;
+              stop();
+            };
+          },
+          close: () => call(() => raw.close()),
+        };
+      }),
+  };
+}
+
+function stallingI2c(backend: I2cBackend, call: Call): I2cBackend {
+  const device = (raw: I2cDevice): I2cDevice => ({
+    readByte: (command) => call(() => raw.readByte(command)),
+    readWord: (command) => call(() => raw.readWord(command)),
+    writeByte: (command, value) => call(() => raw.writeByte(command, value)),
+  });
+  return {
+    openBus: (bus) =>
+      call(async () => {
+        const raw = await backend.openBus(bus);
+        return {
+          transaction: (address, steps, options) =>
+            raw.transaction(address, (held) => steps(device(held)), options),
+          close: () => call(() => raw.close()),
+        };
+      }),
   };
 }

@@ -36,6 +36,8 @@ interface Taken {
  * in the words of the driver.
  */
 export function createMockGpio(plant: Plant): GpioBackend {
+  const reader = createReader(plant);
+  const handles = createHandles(plant);
   const take = async (ref: LineRef): Promise<Taken> => {
     await Promise.resolve();
     const pin = findPin(plant, ref);
@@ -43,73 +45,6 @@ export function createMockGpio(plant: Plant): GpioBackend {
     const details = { line: text };
     if (!isTaken(pin)) throw lineHeld(systemError('EBUSY'), text, undefined, details);
     return { pin, text, details };
-  };
-
-  /** One for all openings of a line. */
-  const looks = new Map<string, PinLooks>();
-  const looksOf = (pin: PlantPin): PinLooks => {
-    const readable = () => (pin.takenBy !== null || isTaken(pin)) && !pin.unreadable();
-    const known = looks.get(pin.key) ?? createPinLooks(plant.clock, () => (readable() ? pin.level() : null));
-    looks.set(pin.key, known);
-    return known;
-  };
-
-  /** A pin that another program has given back is taken again. */
-  const keep = ({ pin, text, details }: Taken): void => {
-    if (pin.takenBy !== null || isTaken(pin)) return;
-    looksOf(pin).seen(null);
-    throw lineHeld(systemError('EBUSY'), text, undefined, details);
-  };
-
-  const readPin = (taken: Taken, what = 'read'): Level => {
-    const { pin, text, details } = taken;
-    keep(taken);
-    const level = pin.unreadable() ? null : pin.level();
-    looksOf(pin).seen(level);
-    if (level === null) throw cannotBe(systemError('EIO'), text, what, details);
-    return level;
-  };
-
-  /** An edge that comes before the last one was told is told with it. A line that nobody has raises no interrupt. */
-  const watchEdges = (pin: PlantPin, wake: () => void, checkMs?: number): (() => void) => {
-    let pending = false;
-    const endEdges = pin.onChange(() => {
-      if (pending || pin.takenBy === null || !pin.raisesInterrupts()) return;
-      pending = true;
-      queueMicrotask(() => {
-        pending = false;
-        looksOf(pin).told();
-        wake();
-      });
-    });
-    const endChecks = looksOf(pin).watch(wake, checkMs ?? CHECK_MS);
-    return () => {
-      endEdges();
-      endChecks();
-    };
-  };
-
-  /** Handles of each pin that were not closed. */
-  const open = new Map<string, Set<object>>();
-
-  const openHandle = ({ pin, text, details }: Taken) => {
-    let closed = false;
-    const handles = open.get(pin.key) ?? new Set();
-    open.set(pin.key, handles);
-    const handle = {};
-    handles.add(handle);
-    return {
-      close: () => {
-        closed = true;
-        handles.delete(handle);
-      },
-      isClosed: () => closed,
-      check: (what: string): void => {
-        if (!closed) return;
-        plant.recordMisuse(`${pin.label}: ${what} after close`);
-        throw lineClosed(text, details);
-      },
-    };
   };
 
   return {
@@ -129,79 +64,172 @@ export function createMockGpio(plant: Plant): GpioBackend {
       await Promise.resolve();
       const pins = refs.map((ref) => [findPin(plant, ref), lineLabel(ref)] as const);
       for (const [pin, line] of pins) {
-        if (pin.takenBy !== null && (open.get(pin.key)?.size ?? 0) > 0) throw stillOpen(line, { line });
+        if (pin.takenBy !== null && handles.areOpen(pin)) throw stillOpen(line, { line });
       }
       for (const [pin] of pins) if (pin.takenBy !== null) pin.free();
     },
 
-    async openOutput(ref): Promise<OutputLine> {
+    async openOutput(ref) {
       const taken = await take(ref);
-      const { pin, text, details } = taken;
-      if (pin.drivenByChassis) {
-        throw reportMisuse(plant, `${pin.label} was opened as an output, but the chassis drives it`);
+      const { label, drivenByChassis } = taken.pin;
+      if (drivenByChassis) {
+        throw reportMisuse(plant, `${label} was opened as an output, but the chassis drives it`);
       }
-      const handle = openHandle(taken);
-      return {
-        async read() {
-          await Promise.resolve();
-          handle.check('read');
-          return readPin(taken);
-        },
-        async write(level) {
-          await Promise.resolve();
-          handle.check('write');
-          keep(taken);
-          if (level !== 0 && level !== 1) {
-            throw reportMisuse(plant, `${pin.label}: write(${JSON.stringify(level)}), a level is 0 or 1`);
-          }
-          pin.drive(level);
-          if (readPin(taken, 'read back') !== level) throw notFollowed(text, level, details);
-        },
-        async close() {
-          await Promise.resolve();
-          handle.close();
-        },
-      };
+      return createOutput(plant, taken, handles.open(taken), reader);
     },
 
-    async openInput(ref): Promise<InputLine> {
+    async openInput(ref) {
       const taken = await take(ref);
-      const { pin } = taken;
-      const handle = openHandle(taken);
-      const ends = new Set<() => void>();
-      return {
-        async read() {
-          await Promise.resolve();
-          handle.check('read');
-          return readPin(taken);
+      return createInput(plant, taken, handles.open(taken), reader);
+    },
+  };
+}
+
+function createOutput(plant: Plant, taken: Taken, handle: Handle, { keep, read }: Reader): OutputLine {
+  const { pin, text, details } = taken;
+  return {
+    async read() {
+      await Promise.resolve();
+      handle.check('read');
+      return read(taken);
+    },
+    async write(level) {
+      await Promise.resolve();
+      handle.check('write');
+      keep(taken);
+      if (level !== 0 && level !== 1) {
+        throw reportMisuse(plant, `${pin.label}: write(${JSON.stringify(level)}), a level is 0 or 1`);
+      }
+      pin.drive(level);
+      if (read(taken, 'read back') !== level) throw notFollowed(text, level, details);
+    },
+    async close() {
+      await Promise.resolve();
+      handle.close();
+    },
+  };
+}
+
+function createInput(plant: Plant, taken: Taken, handle: Handle, reader: Reader): InputLine {
+  const { read, looksOf } = reader;
+  const { pin } = taken;
+  const ends = new Set<() => void>();
+  return {
+    async read() {
+      await Promise.resolve();
+      handle.check('read');
+      return read(taken);
+    },
+    onEdge(wake, { lookMs, checkMs } = {}) {
+      if (typeof wake !== 'function') throw reportMisuse(plant, `${pin.label}: onEdge without a function`);
+      for (const everyMs of [lookMs, checkMs]) {
+        if (everyMs !== undefined && !(everyMs > 0))
+          throw reportMisuse(plant, `${pin.label}: onEdge with a look every ${everyMs} ms`);
+      }
+      handle.check('onEdge');
+      const wakeIfWatched = () => {
+        if (ends.has(end)) wake();
+      };
+      const stop = pin.raisesInterrupts()
+        ? watchEdges(pin, wakeIfWatched, looksOf(pin), checkMs)
+        : looksOf(pin).watch(wakeIfWatched, lookMs);
+      const end = () => {
+        if (ends.delete(end)) stop();
+      };
+      ends.add(end);
+      queueMicrotask(wakeIfWatched);
+      return end;
+    },
+    async close() {
+      await Promise.resolve();
+      handle.close();
+      for (const end of [...ends]) end();
+    },
+  };
+}
+
+/** An edge that comes before the last one was told is told with it. A line that nobody has raises no interrupt. */
+function watchEdges(pin: PlantPin, wake: () => void, looks: PinLooks, checkMs = CHECK_MS): () => void {
+  let pending = false;
+  const endEdges = pin.onChange(() => {
+    if (pending || pin.takenBy === null || !pin.raisesInterrupts()) return;
+    pending = true;
+    queueMicrotask(() => {
+      pending = false;
+      looks.told();
+      wake();
+    });
+  });
+  const endChecks = looks.watch(wake, checkMs);
+  return () => {
+    endEdges();
+    endChecks();
+  };
+}
+
+interface Reader {
+  /** @param what is done, for the error */
+  read(taken: Taken, what?: string): Level;
+  /** A pin that another program has given back is taken again. */
+  keep(taken: Taken): void;
+  /** One for all openings of a line. */
+  looksOf(pin: PlantPin): PinLooks;
+}
+
+function createReader({ clock }: Plant): Reader {
+  const looks = new Map<string, PinLooks>();
+  const looksOf = (pin: PlantPin): PinLooks => {
+    const readable = () => (pin.takenBy !== null || isTaken(pin)) && !pin.unreadable();
+    const known = looks.get(pin.key) ?? createPinLooks(clock, () => (readable() ? pin.level() : null));
+    looks.set(pin.key, known);
+    return known;
+  };
+  const keep = ({ pin, text, details }: Taken): void => {
+    if (pin.takenBy !== null || isTaken(pin)) return;
+    looksOf(pin).seen(null);
+    throw lineHeld(systemError('EBUSY'), text, undefined, details);
+  };
+  return {
+    looksOf,
+    keep,
+    read(taken, what = 'read') {
+      const { pin, text, details } = taken;
+      keep(taken);
+      const level = pin.unreadable() ? null : pin.level();
+      looksOf(pin).seen(level);
+      if (level === null) throw cannotBe(systemError('EIO'), text, what, details);
+      return level;
+    },
+  };
+}
+
+/** One opening of a line. */
+interface Handle {
+  close(): void;
+  /** @throws HardwareError once it is closed */
+  check(what: string): void;
+}
+
+function createHandles(plant: Plant) {
+  /** Those of each pin that were not closed. */
+  const open = new Map<string, Set<object>>();
+  return {
+    areOpen: ({ key }: PlantPin): boolean => (open.get(key)?.size ?? 0) > 0,
+    open({ pin, text, details }: Taken): Handle {
+      const ofPin = open.get(pin.key) ?? new Set();
+      open.set(pin.key, ofPin);
+      const handle: Handle = {
+        close: () => {
+          ofPin.delete(handle);
         },
-        onEdge(wake, { lookMs, checkMs } = {}) {
-          if (typeof wake !== 'function')
-            throw reportMisuse(plant, `${pin.label}: onEdge without a function`);
-          for (const everyMs of [lookMs, checkMs]) {
-            if (everyMs !== undefined && !(everyMs > 0))
-              throw reportMisuse(plant, `${pin.label}: onEdge with a look every ${everyMs} ms`);
-          }
-          handle.check('onEdge');
-          const wakeIfWatched = () => {
-            if (ends.has(end)) wake();
-          };
-          const stop = pin.raisesInterrupts()
-            ? watchEdges(pin, wakeIfWatched, checkMs)
-            : looksOf(pin).watch(wakeIfWatched, lookMs);
-          const end = () => {
-            if (ends.delete(end)) stop();
-          };
-          ends.add(end);
-          queueMicrotask(wakeIfWatched);
-          return end;
-        },
-        async close() {
-          await Promise.resolve();
-          handle.close();
-          for (const end of [...ends]) end();
+        check: (what) => {
+          if (ofPin.has(handle)) return;
+          plant.recordMisuse(`${pin.label}: ${what} after close`);
+          throw lineClosed(text, details);
         },
       };
+      ofPin.add(handle);
+      return handle;
     },
   };
 }

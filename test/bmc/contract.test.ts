@@ -14,7 +14,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 
 import { lineOffset } from '../../hw/lines.ts';
 import { createPmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Level, LineRef } from '../../hw/ports.ts';
-import { connectPorts, type PortClient } from '../../mocks/wire.ts';
+import { connectPorts, type PortClient } from '../../mocks/wire/client.ts';
 import type { UnitManager, UnitState } from '../../src/system/ports.ts';
 import { describeGpioBackend, type GpioSetup } from '../contract/gpio-contract.ts';
 import { describeI2cBackend } from '../contract/i2c-contract.ts';

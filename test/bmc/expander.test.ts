@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { LineRef } from '../../hw/ports.ts';
-import { connectPorts, type PortClient } from '../../mocks/wire.ts';
+import { connectPorts, type PortClient } from '../../mocks/wire/client.ts';
 import { describeGpioWatching } from '../contract/gpio-contract.ts';
 import { type Expander, startExpander } from './rig/expander.ts';
 import { attachBmc, type Bmc } from './rig/guest.ts';

@@ -12,7 +12,8 @@ import { createDuplexPair } from '../../mocks/duplex-pair.ts';
 import { FaultSyntaxError, parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { connectPorts, type ExtraCalls, servePorts } from '../../mocks/wire.ts';
+import { connectPorts } from '../../mocks/wire/client.ts';
+import { type ExtraCalls, servePorts } from '../../mocks/wire/server.ts';
 import { boardSchema } from '../../src/board/schema.ts';
 
 const board = v.parse(boardSchema, reference);

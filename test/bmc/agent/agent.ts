@@ -9,7 +9,7 @@ import { createExportRecord } from '../../../hw/gpio/exports.ts';
 import { createOnoffGpio } from '../../../hw/gpio/onoff.ts';
 import { createBusHolds } from '../../../hw/i2c/bus-hold.ts';
 import { createI2c } from '../../../hw/i2c/i2c-bus.ts';
-import { type ExtraCalls, servePorts } from '../../../mocks/wire.ts';
+import { type ExtraCalls, servePorts } from '../../../mocks/wire/server.ts';
 import type { UnitManager } from '../../../src/system/ports.ts';
 import { createUnitManager } from '../../../src/system/units.ts';
 
