@@ -11,9 +11,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { writeDurably } from '../../hw/files.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import type { Hint, SequenceState } from '../../src/sequence/state.ts';
-import { writeDurably } from '../../src/store/durable.ts';
 import {
   createLastingFile,
   type LastingState,
