@@ -145,6 +145,19 @@ describe('a chassis that falls is off', () => {
   });
 });
 
+describe('a power-off holds every reset', () => {
+  it('also where one of two is held already', () => {
+    const plan: Plan = { ...PLAN, resets: ['R', 'S'].map((name) => ({ name, releaseDelayMs: 1 })) };
+    const all = ['A', 'B', 'C'];
+    const lines = { ...observed(all, all, true), resetsAsserted: { R: true, S: false } };
+    const on = reconcile(plan, lines, null, 900);
+    const taken = reconcile(plan, lines, { state: 'opPowerStop', sequence: on.sequence }, 1_000);
+    const { actions } = step(takeUp(plan, taken), { type: 'TICK', atMs: 1_000 });
+    expect(actions[0]).toEqual({ type: 'driveReset', reset: 'S', asserted: true });
+    expect(actions.filter(({ type }) => type === 'driveReset')).toHaveLength(1);
+  });
+});
+
 describe('the plan of a board', () => {
   it.each([
     ['reference', false],
