@@ -18,5 +18,5 @@ export default {
   reporters: ['progress-append-only', 'json', 'html'],
   ignorePatterns: ['dist', 'docs', 'build'],
   concurrency: 2,
-  timeoutMS: 60_000,
+  timeoutMS: 10_000,
 };

@@ -27,7 +27,7 @@ export default defineConfig({
     isolate: false,
     sequence: { sequencer: CheapFirst },
     // The machine may be busy with other mutants.
-    testTimeout: 10_000,
+    testTimeout: 30_000,
     // A fifth of the cases: each mutant that survives costs all of them.
     env: { FAST_CHECK_RUNS: '8' },
   },

@@ -297,6 +297,20 @@ describe('time is a port', () => {
   });
 });
 
+describe('the sequence', () => {
+  it('judges a settle, de-glitch, release or hold time in one place', () => {
+    const judging = sourcesIn('src/sequence').filter(({ text }) =>
+      /(?<!readonly )\b(settleMs(?! > 0)|deglitchMs|releaseDelayMs|minOffMs)\b/.test(
+        text.replaceAll(/^ *(\/\/|\/?\*).*$/gm, ''),
+      ),
+    );
+    expect(judging.map(({ file }) => file).sort()).toEqual([
+      'src/sequence/deadlines.ts',
+      'src/sequence/plan.ts',
+    ]);
+  });
+});
+
 describe('errors', () => {
   it('are of the one family: nothing throws a bare Error', () => {
     const found = sourcesIn('src', 'hw').filter(({ text }) => /throw new Error\(/.test(text));

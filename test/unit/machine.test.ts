@@ -1,5 +1,3 @@
-import { readdirSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { chassisMachine } from '../../src/sequence/chart.ts';
 import { readingsDue } from '../../src/sequence/deadlines.ts';
@@ -897,16 +895,6 @@ describe('the machine as it is written', () => {
     expect(tagged('lowering')).toEqual(['opPowerStop', 'opWaitPowerOff', 'fault']);
     expect(tagged('atRest')).toEqual(['unknown', 'off', 'failed']);
     for (const state of STATES) expect(chassisMachine.states[state]?.tags).toEqual(STATE_TAGS[state]);
-  });
-
-  it('judges a settle, de-glitch, release or hold time in one place', () => {
-    const room = join(import.meta.dirname, '..', '..', 'src', 'sequence');
-    const judging = readdirSync(room).filter((file) =>
-      /(?<!readonly )\b(settleMs(?! > 0)|deglitchMs|releaseDelayMs|minOffMs)\b/.test(
-        readFileSync(join(room, file), 'utf8').replaceAll(/^ *(\/\/|\/?\*).*$/gm, ''),
-      ),
-    );
-    expect(judging).toEqual(['deadlines.ts', 'plan.ts']);
   });
 
   it('works out what is wrong once, for the guards and for the record', () => {
