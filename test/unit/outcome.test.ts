@@ -61,7 +61,8 @@ describe('power that could not be taken down is told as far as it is known', () 
   it('the same of pgood', async () => {
     const bench = createBench('reference', { faults: ['pgood stuck on'], initially: 'on' });
     const { sequence } = await bench.run(JOBS.off);
-    const { message } = faultError(0, { ...sequence, pgood: { ...sequence.pgood, unread: true } });
+    const { message, details } = faultError(0, { ...sequence, pgood: { ...sequence.pgood, unread: true } });
+    expect(details.stillOn).toEqual([{ rail: null, because: 'unread' }]);
     expect(message).toContain(applied('pgood could not be read and is taken to stand'));
   });
 
@@ -88,6 +89,16 @@ function thrownBy(...args: Parameters<typeof expectDone>): PowerError {
 }
 
 describe('a job is done where it should end, and nowhere else', () => {
+  it.each(['start', 'waitOn', 'stop', 'waitOff', 'on', 'off'] as const)(
+    '%s of a healthy chassis is done',
+    async (job) => {
+      const bench = createBench('reference');
+      if (job === 'waitOn') await bench.run(JOBS.start);
+      if (job === 'stop' || job === 'off') await bench.run(JOBS.on);
+      expectDone(0, job, JOBS[job], await bench.run(JOBS[job]));
+    },
+  );
+
   it('a request that was rejected is told with the reason', async () => {
     const bench = createBench('reference', { faults: ['enable P5V stuck on'], initially: 'on' });
     await bench.run(JOBS.off);
