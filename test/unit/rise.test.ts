@@ -145,6 +145,29 @@ describe('a chassis that falls is off', () => {
   });
 });
 
+describe('a fault is at rest', () => {
+  it('only when every rail was read to be down after its disable, and pgood after that', () => {
+    const all = ['A', 'B', 'C'];
+    const machine = machineAt({ ...observed(all, all, true), resetsAsserted: { CPU: false } }, 'pgood');
+    machine.look(null, false, 1_001);
+    machine.tell({ type: 'TICK', atMs: 1_006 });
+    expect(machine.look(null, false, 1_006)).toEqual(['reset held', 'C off', 'B off', 'A off']);
+    expect(machine.state).toBe('fault');
+    machine.look(null, false, 1_007);
+    for (const rail of all) {
+      expect(machine.state).toBe('fault');
+      // Not good is not down: it was asked for before the disable.
+      machine.look(rail, false, 1_005, 1_008);
+      expect(machine.state).toBe('fault');
+      machine.look(rail, false, 1_008);
+    }
+    expect(machine.state).toBe('fault');
+    expect(machine.due()).toEqual([null]);
+    machine.look(null, false, 1_009);
+    expect(machine.state).toBe('failed');
+  });
+});
+
 describe('a power-off holds every reset', () => {
   it('also where one of two is held already', () => {
     const plan: Plan = { ...PLAN, resets: ['R', 'S'].map((name) => ({ name, releaseDelayMs: 1 })) };
