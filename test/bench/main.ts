@@ -16,6 +16,7 @@ import { startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
+import { until } from '../until.ts';
 
 const [root = '', pollerPath = '', hostilePath = ''] = process.argv.slice(2);
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
@@ -26,19 +27,12 @@ const CHASSIS = 12;
 const POLLERS_MS = [3_000, 1_000];
 /** Time in which a process that only waits has done all its starting. */
 const REST_MS = 3_000;
-/** Far beyond what a machine with other work to do needs: nothing is measured by it. */
-const LIMIT_MS = 60_000;
 
 const clock = createSystemClock();
 const dir = mkdtempSync(join(tmpdir(), 'chassis-power-bench-'));
 const children = new Set<ChildProcess>();
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const deadline = clock.nowMs() + LIMIT_MS; !(await holds()); await pause(2)) {
-    if (clock.nowMs() > deadline) throw new Error(`${what}: not within ${LIMIT_MS} ms`);
-  }
-}
 
 function start(args: readonly string[], env: Record<string, string> = {}): ChildProcess {
   const child = spawn(process.execPath, args, {

@@ -10,6 +10,7 @@ import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import { connectDbus } from '../../src/system/dbus/connection.ts';
+import { until } from '../until.ts';
 import { startPrivateBus } from './private-bus.ts';
 
 const root = join(import.meta.dirname, '..', '..');
@@ -58,12 +59,6 @@ async function plug(initially: 'on' | 'off'): Promise<string[]> {
 }
 
 const enables = () => plant.lines().filter(({ role, asserted }) => role === 'enable' && asserted).length;
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const end = Date.now() + 15_000; !holds(); await delay(5)) {
-    if (Date.now() > end) throw new Error(`${what}: not within 15 s`);
-  }
-}
 
 interface Running {
   readonly child: ChildProcess;

@@ -9,6 +9,7 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
+import { until } from '../until.ts';
 import { startPrivateBus } from './private-bus.ts';
 
 /** The real program is stopped (SIGSTOP) while the chassis goes on. Times are those of the chassis. */
@@ -28,11 +29,6 @@ afterEach(async () => {
 });
 
 const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  const limitMs = clock.nowMs() + 60_000;
-  for (; !holds(); await pause(1)) if (clock.nowMs() > limitMs) throw new Error(`${what}: it did not come`);
-}
 
 interface Stage {
   readonly plant: Plant;

@@ -10,6 +10,7 @@ import { createSystemClock } from '../../hw/clock.ts';
 import { createFrameReader } from '../../src/system/dbus/frames.ts';
 import { createObjectBus } from '../../src/system/object-bus.ts';
 import type { ObjectBus, Publication } from '../../src/system/ports.ts';
+import { until } from '../until.ts';
 import { typed } from './dbus-arbitraries.ts';
 import {
   array,
@@ -107,13 +108,6 @@ const serve = async (address: string, more: Partial<Publication> = {}): Promise<
   const served = createObjectBus({ clock: createSystemClock(), address, ...publication(), ...more });
   await served.start();
   return served;
-};
-/** Waits for what real processes do. */
-const until = async (what: string, holds: () => boolean) => {
-  for (const deadline = performance.now() + 4_000; !holds(); ) {
-    if (performance.now() > deadline) throw new Error(`not in time: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
 };
 
 describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBus}]` : ''}`, () => {
