@@ -37,9 +37,6 @@ export function hasTag(state: State, tag: StateTag): boolean {
   return (STATE_TAGS[state] as readonly StateTag[]).includes(tag);
 }
 
-export const RISING = STATES.filter((state) => hasTag(state, 'rising'));
-export const FALLING = STATES.filter((state) => hasTag(state, 'falling'));
-
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 
 /** On the monotonic clock. */

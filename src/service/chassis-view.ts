@@ -1,4 +1,4 @@
-import { RISING, type State } from '../sequence/state.ts';
+import { hasTag, type State } from '../sequence/state.ts';
 
 export type Wanted = 'on' | 'off';
 
@@ -63,7 +63,7 @@ const WANTED_IN: Readonly<Partial<Record<State, Wanted>>> = {
 export function viewOf({ state, pgood, wanted, fault }: ChassisFacts): ChassisView {
   return {
     state,
-    pgood: pgood && !RISING.includes(state),
+    pgood: pgood && !hasTag(state, 'rising'),
     wanted,
     fault: state === 'fault' || state === 'failed' ? fault : null,
   };

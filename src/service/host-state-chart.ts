@@ -1,6 +1,6 @@
 import { and, assign, fromCallback, fromPromise, not, or, raise, setup, stateIn } from 'xstate';
 import { PowerError } from '../errors.ts';
-import { RISING } from '../sequence/state.ts';
+import { hasTag } from '../sequence/state.ts';
 import type { LastingState } from '../store/lasting.ts';
 import type { UnitState } from '../system/ports.ts';
 import { notProvided } from './actors.ts';
@@ -89,7 +89,7 @@ const hostState = setup({
     RESTORE_DELAY: ({ context }) => Number(context.lasting.restore.delayUs / 1000n),
   },
   guards: {
-    isRising: ({ context }) => RISING.includes(context.sequence),
+    isRising: ({ context }) => hasTag(context.sequence, 'rising'),
     isFalling: ({ context }) => isGoingDown(context.sequence),
     hasPower: ({ context }) => context.sequence === 'pgood' || context.pgood,
     /** The sequence is where it was: only pgood or what is wanted has changed. */
@@ -98,7 +98,7 @@ const hostState = setup({
     hasBegunToRise: ({ context, event }) =>
       event.type === 'POWER_CHANGED' &&
       event.sequence !== context.sequence &&
-      RISING.includes(event.sequence),
+      hasTag(event.sequence, 'rising'),
     hasBegunToFall: ({ context, event }) =>
       event.type === 'POWER_CHANGED' && event.sequence !== context.sequence && isGoingDown(event.sequence),
     willHavePower: ({ event }) =>

@@ -1,5 +1,5 @@
 import type { Clock } from '../../hw/ports.ts';
-import { FALLING, RISING, type State } from '../sequence/state.ts';
+import { hasTag, type State } from '../sequence/state.ts';
 import type { LastingState, RestorePolicy } from '../store/lasting.ts';
 import type { UnitState } from '../system/ports.ts';
 import { LEGACY, unitsOf } from '../units/names.ts';
@@ -97,8 +97,8 @@ export function withPower(data: StateData, seen: PowerSeen): StateData {
   if (seen.sequence === 'pgood') return { ...next, lasting: withLasting(lasting, { lastAsked: 'on' }) };
   // A power-off after a fault only tidies up. When the mains go, power is lost before the BMC is: it must not
   // count as somebody's request.
-  const isOff = FALLING.includes(seen.sequence) || seen.sequence === 'off';
-  if (!isOff || (before !== 'pgood' && !RISING.includes(before))) return next;
+  const isOff = hasTag(seen.sequence, 'falling') || seen.sequence === 'off';
+  if (!isOff || (before !== 'pgood' && !hasTag(before, 'rising'))) return next;
   return { ...next, lasting: withLasting(lasting, { lastAsked: 'off' }) };
 }
 
@@ -162,7 +162,7 @@ export function untilHourMs({ lasting, clock, countedToMs }: StateData): number 
 }
 
 export function isGoingDown(sequence: State): boolean {
-  return FALLING.includes(sequence) || sequence === 'fault';
+  return hasTag(sequence, 'lowering');
 }
 
 /** The cycle that an earlier service did not see through, null when there is none. */

@@ -1,6 +1,6 @@
 import { assign, enqueueActions, fromCallback, fromPromise, sendTo, setup, stateIn } from 'xstate';
 import { PowerError } from '../errors.ts';
-import { FALLING, RISING, type SequenceState, type State } from '../sequence/state.ts';
+import { hasTag, type SequenceState, STATES, type State } from '../sequence/state.ts';
 import { notProvided } from './actors.ts';
 import { type ChassisFact, type ChassisFacts, firstFacts, type Wanted, withFact } from './chassis-view.ts';
 import type { PowerRequest } from './operation.ts';
@@ -60,7 +60,9 @@ export interface EndWatch {
 }
 
 /** States that nobody leaves a chassis in who can help it. */
-export const HALF_DONE: readonly State[] = [...RISING, ...FALLING, 'fault'];
+export const HALF_DONE: readonly State[] = STATES.filter(
+  (state) => hasTag(state, 'rising') || hasTag(state, 'lowering'),
+);
 
 interface Context {
   readonly facts: ChassisFacts;

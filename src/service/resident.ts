@@ -9,7 +9,7 @@ import type { Recorded, Recorder } from '../run/record.ts';
 import { type RunOptions, type RunResult, runSequence } from '../run/runner.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
-import { RISING, type State } from '../sequence/state.ts';
+import { hasTag, type State } from '../sequence/state.ts';
 import { type ChassisLock, isLocked, lastHolder, lockChassis } from '../store/lock.ts';
 import { createSnapshotFile, type SnapshotStore, snapshotPath } from '../store/snapshot.ts';
 import { watchFile } from '../store/watch-file.ts';
@@ -321,7 +321,7 @@ async function isLeftHalfDone(care: Care, state: State): Promise<boolean> {
 }
 
 async function finishLeftBehind(care: Care, state: State, face: Face, tell: Tell): Promise<void> {
-  const isRising = RISING.includes(state);
+  const isRising = hasTag(state, 'rising');
   const what = isRising ? 'taking down what it raised' : 'finishing the power off';
   care.warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
   const request = createPowerRequest('off', isRising ? JOBS.off : JOBS.waitOff, face);
