@@ -1,3 +1,4 @@
+import { deferred } from '../../hw/waiting.ts';
 import type { Job } from '../run/runner.ts';
 import type { Wanted } from './chassis-view.ts';
 
@@ -60,18 +61,4 @@ export function createPowerRequest(
     },
   };
   return request;
-}
-
-function deferred(): {
-  readonly promise: Promise<void>;
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-} {
-  let resolve: () => void = () => undefined;
-  let reject: (error: unknown) => void = () => undefined;
-  const promise = new Promise<void>((done, failed) => {
-    resolve = done;
-    reject = failed;
-  });
-  return { promise, resolve, reject };
 }

@@ -1,5 +1,6 @@
 import type { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { deferred } from '../../hw/waiting.ts';
 import type { PowerErrorCode } from '../errors.ts';
 import type { EventLog, EventLogEntry } from '../system/ports.ts';
 import { persist, TELL_FOR_MS } from './persist.ts';
@@ -72,19 +73,21 @@ export interface Telling {
  */
 export function tellEventLog(entry: EventLogEntry, care: EventLogCare): Telling {
   const { chassis, clock, log, signal } = care;
-  const tried = signalled();
-  const away = signalled();
+  const tried = deferred();
+  const away = deferred();
+  let isAway = false;
   const told = persist(
     async () => {
       try {
         const isTaken = await (await care.eventLog()).create(entry);
-        if (!isTaken && !away.isDone) {
+        if (!isTaken && !isAway) {
           log(6, `chassis ${chassis}: nobody is the event log: ${waiting(entry)}`);
-          away.done();
+          isAway = true;
+          away.resolve();
         }
         return isTaken;
       } finally {
-        tried.done();
+        tried.resolve();
       }
     },
     {
@@ -99,26 +102,4 @@ export function tellEventLog(entry: EventLogEntry, care: EventLogCare): Telling 
 
 function waiting({ name }: EventLogEntry): string {
   return `${name} is kept for it for ${TELL_FOR_MS / 60_000} minutes`;
-}
-
-function signalled(): {
-  readonly promise: Promise<void>;
-  readonly done: () => void;
-  readonly isDone: boolean;
-} {
-  let isDone = false;
-  let resolve: () => void = () => undefined;
-  const promise = new Promise<void>((settle) => {
-    resolve = settle;
-  });
-  return {
-    promise,
-    done() {
-      isDone = true;
-      resolve();
-    },
-    get isDone() {
-      return isDone;
-    },
-  };
 }

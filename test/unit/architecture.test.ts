@@ -272,6 +272,7 @@ describe('a concept stands in one place', () => {
     ['putting a file in place', /\brename(?:Sync)?\((?:temporary|fresh)/, 'hw/files.ts'],
     ['waits that double', /Math\.min\((?:2 \* \w+|\w+ \* 2),/, 'hw/waiting.ts'],
     ['a wait that is nothing else', /(?<!= )clock\.after\(\w+, resolve\)/, 'none'],
+    ['a promise that is settled from outside', /^ +resolve = (?:done|settle|resolve\w*);$/m, 'hw/waiting.ts'],
     ['the call of flock(1)', /spawn\('flock'/, 'hw/flock.ts'],
   ])('%s', (_, pattern, place) => {
     const found = sourcesIn('src', 'hw').filter(({ text }) => pattern.test(text));
