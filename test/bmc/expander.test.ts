@@ -250,10 +250,11 @@ describe('a board whose pgood and good signals come in over an expander', () => 
     const on = await load();
     expect((await setPower(0)).code, await journal()).toBe(0);
     console.log(`load of the service on an expander: off ${JSON.stringify(off)}, on ${JSON.stringify(on)}`);
-    // It was 1.07 of a core and 923 a second.
-    expect(off.cpu).toBeLessThan(0.1);
-    expect(off.sleeps).toBeLessThan(30);
-    expect(on.cpu).toBeLessThan(0.6);
+    // Far from both sides: 0.02 of a core and 9 sleeps a second where QEMU has the machine for itself, 1.07 and 923
+    // where every look was one watcher's own. Time that other work takes from QEMU counts as the guest's.
+    expect(off.cpu).toBeLessThan(0.4);
+    expect(off.sleeps).toBeLessThan(100);
+    expect(on.sleeps).toBeLessThan(600);
   });
 
   test('the lines are given back when the service has stopped: the character device has them then, and not before', async () => {

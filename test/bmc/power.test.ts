@@ -105,9 +105,19 @@ async function eventually<T>(read: () => Promise<T> | T, wanted: T, withinMs = 1
   for (;;) {
     const seen = await read();
     if (Object.is(seen, wanted)) return;
-    if (performance.now() > deadlineMs) expect(seen, `after ${withinMs} ms`).toBe(wanted);
+    if (performance.now() > deadlineMs)
+      expect(seen, `after ${withinMs} ms\n${await journal()}\n${await unitsAndJobs()}`).toBe(wanted);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+}
+
+/** What systemd makes of the power units, for a test that failed. */
+async function unitsAndJobs(): Promise<string> {
+  const { stdout } = await bmc.exec(
+    'systemctl list-jobs --no-pager; systemctl list-units --all --no-pager --plain --no-legend "ob*" "op-*" "chassis-power*"; ' +
+      'journalctl -b -o short-monotonic _PID=1 --no-pager | grep -iE "chassis|power|standby|multi-user" | tail -n 60',
+  );
+  return stdout;
 }
 
 async function expectOff(): Promise<void> {
