@@ -1,5 +1,25 @@
+import type { Request } from '../sequence/events.ts';
 import { hasTag, STATES, type State } from '../sequence/state.ts';
-import type { Job } from './runner.ts';
+
+/** What a verb asks of the sequence. */
+export interface Job {
+  /** Sent once the states that a killed process left half done are finished; null only lets it go on. */
+  readonly request: Request | null;
+  /**
+   * Taken up by a job without a request where power is seen that no enable asks for, and nothing tells why: that
+   * is what a power-off leaves behind whose state was lost.
+   */
+  readonly whenUnasked?: State;
+  /**
+   * States, left behind by another process, from which the job goes on by itself before its request. In
+   * any other state nothing is driven without the request.
+   */
+  readonly goesOnFrom: readonly State[];
+  /** The job ends in the first of these states. `failed` always ends it. */
+  readonly until: readonly State[];
+  /** The job stays in `pgood` and watches, until power is lost, another process drives, or it is asked to end. */
+  readonly watches?: boolean;
+}
 
 /** A power-on also finishes what a killed power-off, or the handling of a fault, left behind. */
 const LEFT_BEHIND: readonly State[] = STATES.filter((state) => !hasTag(state, 'atRest'));

@@ -1,6 +1,7 @@
 import { PowerError, type PowerErrorCode } from '../errors.ts';
 import type { EnableDoubt, Fault, FaultKind, SequenceState } from '../sequence/state.ts';
-import type { Job, RunResult } from './runner.ts';
+import type { Job } from './jobs.ts';
+import type { RunResult } from './runner.ts';
 
 const ERROR_OF: Readonly<Record<FaultKind, PowerErrorCode>> = {
   railTimeout: 'RAIL_FAULT',

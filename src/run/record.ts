@@ -1,6 +1,6 @@
 import type { Outcome, Request } from '../sequence/events.ts';
 import type { Fault, RailPhase, SignalRef, State } from '../sequence/state.ts';
-import type { Evidence } from './hardware.ts';
+import type { Evidence } from './evidence.ts';
 
 /** One thing that happened in a run, without its time. */
 export type Happening =

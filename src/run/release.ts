@@ -9,7 +9,8 @@ import { powerSeen } from '../sequence/state.ts';
 import { lockChassis } from '../store/lock.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
 import { watchChassis } from '../store/watch-lock.ts';
-import { type HardwarePorts, openChassis } from './hardware.ts';
+import { openChassis } from './hardware.ts';
+import type { HardwarePorts } from './parts.ts';
 
 export interface ReleaseOptions {
   readonly board: Board;

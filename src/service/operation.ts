@@ -1,5 +1,5 @@
 import { deferred } from '../../hw/waiting.ts';
-import type { Job } from '../run/runner.ts';
+import type { Job } from '../run/jobs.ts';
 import type { Wanted } from './chassis-view.ts';
 
 /** How far an operation is: it waits for another process that drives the chassis, moves the power, or has switched it. */

@@ -1,6 +1,6 @@
 import type { Clock } from '../../hw/ports.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
-import { LOOK_MS, STALL_MS } from '../run/standstill.ts';
+import { STALL_MS, TURN_MS } from '../run/standstill.ts';
 import { BEGUN_ANEW } from '../sequence/readings.ts';
 
 /**
@@ -50,7 +50,7 @@ export function trackPgood(
   };
 
   const wait = (): void => {
-    const sliceMs = Math.min(leftMs ?? 0, LOOK_MS);
+    const sliceMs = Math.min(leftMs ?? 0, TURN_MS);
     const dueMs = clock.nowMs() + sliceMs;
     cancel = clock.after(sliceMs, () => {
       const lateMs = clock.nowMs() - dueMs;

@@ -9,8 +9,9 @@ import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
+import type { Job } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
-import { type Job, type RunResult, runSequence } from '../../src/run/runner.ts';
+import { type RunResult, runSequence } from '../../src/run/runner.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import type { Hint } from '../../src/sequence/state.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
@@ -143,27 +144,37 @@ export function createBench(
         (async () => {
           const hardware = await open(job);
           let left = calls;
+          let isDead = false;
           let kill: () => void = () => undefined;
           const killed = new Promise<'killed'>((resolve) => {
-            kill = () => resolve('killed');
+            kill = () => {
+              isDead = true;
+              resolve('killed');
+            };
           });
-          /** A killed process never comes back from the call that it was in. */
+          const never = () => new Promise<never>(() => undefined);
+          /** A killed process never comes back from the call that it was in, and makes no other. */
           const mortal =
             <Args extends unknown[]>(call: (...args: Args) => Promise<void>) =>
             async (...args: Args): Promise<void> => {
+              if (isDead) return never();
               left -= 1;
-              if (left > 0) return call(...args);
+              if (left > 0) return call(...args).then((done) => (isDead ? never() : done));
               if (when === 'after') await call(...args);
               kill();
-              return new Promise<void>(() => undefined);
+              return never();
             };
           const run = runSequence(job, {
             plan,
-            clock,
-            store,
-            record,
+            clock: { ...clock, after: (ms, then) => clock.after(ms, () => (isDead ? undefined : then())) },
+            store: {
+              load: () => store.load(),
+              save: (state, sequence) => (isDead ? null : store.save(state, sequence)),
+            },
+            record: (entry) => (isDead ? undefined : record(entry)),
             hardware: {
               ...hardware,
+              readGood: (source) => (isDead ? never() : hardware.readGood(source)),
               driveEnable: mortal(hardware.driveEnable),
               driveReset: mortal(hardware.driveReset),
               pulseLatch: mortal(hardware.pulseLatch),

@@ -3,9 +3,10 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { Job } from '../../src/run/jobs.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
-import type { Job } from '../../src/run/runner.ts';
+import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { createBench } from './bench.ts';
 
@@ -21,11 +22,47 @@ function switched(bench: ReturnType<typeof createBench>, asserted: boolean): str
 describe('an enable whose device did not acknowledge that it is to go off', () => {
   it.each(['on', 'off'] as const)('is driven once more at the end of a power-off (%s)', async (initially) => {
     const bench = createBench('reference', { initially });
-    bench.plant.addFault(bench.fault('i2c vr_ddr nack for 20ms'));
-    const { state } = await bench.run(JOBS.off);
+    const { state } = await bench.run(JOBS.off, {
+      record: (entry) => {
+        if (entry.type === 'reconciled') bench.plant.addFault(bench.fault('i2c vr_ddr nack for 20ms'));
+        bench.recording.push(entry);
+      },
+    });
     expect({ state, enabled: bench.enabled() }).toEqual({ state: 'off', enabled: [] });
     expect(bench.recording.filter(({ type }) => type === 'driveFailed')).toHaveLength(1);
     expect(bench.plant.hazards).toEqual([]);
+  });
+
+  it.each([
+    ['a loss of pgood', JOBS.watch, 'on', 'pgood stuck off at 50ms', 'pgoodLost'],
+    ['a fault on the way up', JOBS.on, 'off', 'good PVCORE stuck off', 'railTimeout'],
+  ] as const)(
+    'is driven once more after %s, and the fault is still that one',
+    async (_title, job, initially, fault, kind) => {
+      const bench = createBench('reference', { initially, faults: [fault] });
+      const store: SnapshotStore = {
+        load: () => bench.store.load(),
+        save(state, sequence) {
+          // Written before it is acted on.
+          if (state === 'fault' && bench.store.hint?.state !== 'fault')
+            bench.plant.addFault(bench.fault('i2c vr_ddr nack for 60ms'));
+          return bench.store.save(state, sequence);
+        },
+      };
+      const { state, sequence } = await bench.run(job, { store });
+      expect({ state, kind: sequence.fault?.kind, enabled: bench.enabled() }).toEqual({
+        state: 'failed',
+        kind,
+        enabled: [],
+      });
+      expect(bench.recording.filter(({ type }) => type === 'driveFailed')).toHaveLength(1);
+    },
+  );
+
+  it('and that could not be read before the power-off either is read once more, and then it is done', async () => {
+    const bench = createBench('reference', { initially: 'on', faults: ['i2c vr_ddr nack for 20ms'] });
+    expect((await bench.run(JOBS.off)).state).toBe('off');
+    expect(bench.enabled()).toEqual([]);
   });
 
   it('is not driven a third time, and the power-off fails', async () => {
@@ -36,7 +73,7 @@ describe('an enable whose device did not acknowledge that it is to go off', () =
     expect(bench.enabled()).toEqual(['PVDDQ']);
   });
 
-  it('is not driven once more where a reset could not be held either, and the power-off fails', async () => {
+  it('is driven once more though a reset could not be held, and the power-off fails', async () => {
     const bench = createBench('reference', { initially: 'on' });
     const [reset] = bench.plan.resets;
     bench.plant.addFault(bench.fault('i2c vr_ddr nack for 20ms'));
@@ -47,19 +84,20 @@ describe('an enable whose device did not acknowledge that it is to go off', () =
 
   it('is left as it is when the power-off is told twice to end', async () => {
     const bench = createBench('reference', { initially: 'on' });
-    bench.plant.addFault(bench.fault('i2c vr_ddr nack'));
     const abandon = new AbortController();
     const failures: Recorded[] = [];
-    const { state } = await bench.run(JOBS.off, {
+    const run = bench.run(JOBS.off, {
       abandon: abandon.signal,
       record: (entry) => {
-        if (entry.type === 'driveFailed') failures.push(entry);
-        if (entry.type === 'state' && entry.to === 'failed')
-          bench.clock.after(50, () => abandon.abort('SIGINT'));
+        if (entry.type === 'request') bench.plant.addFault(bench.fault('i2c vr_ddr nack'));
+        if (entry.type !== 'driveFailed') return;
+        failures.push(entry);
+        bench.clock.after(20, () => abandon.abort('SIGINT'));
       },
     });
-    expect(state).toBe('failed');
+    await expect(run).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(failures).toHaveLength(1);
+    expect(bench.enabled()).toContain('PVDDQ');
   });
 });
 

@@ -1,0 +1,188 @@
+import { CodedError, errorText, wasReadBack } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
+import type { Drive, SequenceAction, SequenceEvent } from '../sequence/events.ts';
+import type { Plan } from '../sequence/plan.ts';
+import type { ChassisHardware } from './hardware.ts';
+import type { Recording } from './recording.ts';
+
+/** What switches something. */
+export type DriveAction = Extract<
+  SequenceAction,
+  { readonly type: 'driveEnable' | 'driveReset' | 'pulseLatch' }
+>;
+/** What takes power away, or holds a reset before that. */
+export type LoweringAction = Exclude<DriveAction, { readonly type: 'pulseLatch' }>;
+
+/**
+ * Switches what the machine wants switched. What comes of it is events for the machine: DRIVEN, LATCHED, DRIVE_FAILED.
+ *
+ * Power comes up one thing after the other. On the way down nothing waits but for what the order has it wait for: an
+ * enable for the resets, which are held before power goes, and for the enables of the rails that need its rail. After a
+ * loss it waits for these no longer than `GRACE_MS`, from when it was wanted on. An enable takes
+ * - over GPIO some milliseconds, of which one is for the line to follow;
+ * - over PMBus on a bus that hangs 1,100 ms: 100 for the hold of the bus and the deadline of one transfer, behind one more
+ *   deadline where something was being read;
+ * - of a device that acknowledges nothing `ONCE_MORE_MS` more: it is told again.
+ * A hanging device so delays its own rails, one after the other, and those that they need, and no others; after a loss it
+ * delays no line by more than `GRACE_MS`.
+ */
+export interface Drives {
+  /** Switches now, for power that comes up, and after everything that is under way. */
+  carryOut(action: DriveAction): Promise<SequenceEvent[]>;
+  /** Begins to switch; what comes of it is told to `ended`. */
+  begin(action: LoweringAction, atOnce: boolean): void;
+  /** Something that was begun has not ended. */
+  isUnderWay(): boolean;
+  /** The enable of the rail is being switched: its signals tell nothing until that is over. */
+  isSwitching(rail: string): boolean;
+  /** Begins nothing any more. Resolves when what was begun is over. */
+  stop(): Promise<void>;
+}
+
+export interface DrivesOptions {
+  readonly plan: Plan;
+  readonly hardware: ChassisHardware;
+  readonly clock: Clock;
+  readonly recording: Recording;
+  /** A lowering is over. It records what came of it itself only where it failed. */
+  readonly ended: (action: LoweringAction, events: readonly SequenceEvent[]) => void;
+}
+
+/**
+ * The power is gone already, and what feeds a short has to go off: that keeps the order where every bus answers, as it
+ * does in 2 ms (three transfers of 5 bytes at most at 100 kHz), and waits for none that does not.
+ */
+const GRACE_MS = 10;
+/** A PMBus device acknowledges nothing while it stores its settings; most are done by then. */
+export const ONCE_MORE_MS = 100;
+
+export function createDrives({ plan, hardware, clock, recording, ended }: DrivesOptions): Drives {
+  const enables = new Map<string, Promise<void>>();
+  const resets = new Map<string, Promise<void>>();
+  const stopping = new AbortController();
+
+  const carryOut = (action: DriveAction): Promise<SequenceEvent[]> =>
+    attempt(action, { hardware, clock, recording, stopped: stopping.signal });
+
+  /** What has to be over before this is begun: what the order wants, and an earlier drive of the same. */
+  const before = (action: LoweringAction, atOnce: boolean): (Promise<void> | undefined)[] => {
+    if (action.type === 'driveReset') return [resets.get(action.reset)];
+    // After a loss in the order in which they are wanted, and by no more than the grace.
+    if (atOnce) return [...enables.values()];
+    const own = enables.get(action.rail);
+    const { neededBy = [] } = plan.rails.find(({ name }) => name === action.rail) ?? {};
+    return [own, ...resets.values(), ...neededBy.map((rail) => enables.get(rail))];
+  };
+
+  return {
+    carryOut,
+    begin(action, atOnce) {
+      const waits = before(action, atOnce).filter((wait) => wait !== undefined);
+      const [under, name] = action.type === 'driveReset' ? [resets, action.reset] : [enables, action.rail];
+      const run = async (): Promise<void> => {
+        await (atOnce ? within(clock, GRACE_MS, Promise.all(waits)) : Promise.all(waits));
+        const events = stopping.signal.aborted ? [] : await carryOut(action);
+        if (under.get(name) === running) under.delete(name);
+        ended(action, events);
+      };
+      const running = run();
+      under.set(name, running);
+    },
+    isUnderWay: () => enables.size + resets.size > 0,
+    isSwitching: (rail) => enables.has(rail),
+    async stop() {
+      stopping.abort();
+      await Promise.all([...enables.values(), ...resets.values()]);
+    },
+  };
+}
+
+/** Resolves with `work`, or when the time is over. */
+function within(clock: Clock, limitMs: number, work: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const cancel = clock.after(limitMs, resolve);
+    const end = () => {
+      cancel();
+      resolve();
+    };
+    work.then(end, end);
+  });
+}
+
+interface AttemptOptions {
+  readonly hardware: ChassisHardware;
+  readonly clock: Clock;
+  readonly recording: Recording;
+  readonly stopped: AbortSignal;
+}
+
+/** Carries out one action. Rejects nothing but what is no failure of hardware. */
+async function attempt(action: DriveAction, options: AttemptOptions): Promise<SequenceEvent[]> {
+  const { hardware, clock, recording } = options;
+  switch (action.type) {
+    case 'driveEnable': {
+      const { rail, asserted } = action;
+      const failed = await switchEnable(rail, asserted, options);
+      if (failed) return [failed];
+      recording.record({ type: 'enable', rail, asserted });
+      return [{ type: 'DRIVEN', rail, asserted, atMs: clock.nowMs() }];
+    }
+    case 'driveReset': {
+      const { reset, asserted } = action;
+      const failed = await drive({ what: 'reset', reset }, asserted, `reset ${reset}`, options, () =>
+        hardware.driveReset(reset, asserted),
+      );
+      if (failed) return [failed];
+      recording.record({ type: 'reset', reset, asserted });
+      return [];
+    }
+    case 'pulseLatch': {
+      const failed = await drive({ what: 'latch' }, true, 'latch', options, () => hardware.pulseLatch());
+      if (failed) return [failed];
+      recording.record({ type: 'latch' });
+      return [{ type: 'LATCHED', atMs: clock.nowMs() }];
+    }
+  }
+}
+
+/** An enable that is to go off and whose device acknowledged nothing is driven once more: nobody else asks for it. */
+async function switchEnable(
+  rail: string,
+  asserted: boolean,
+  options: AttemptOptions,
+): Promise<DriveFailure | null> {
+  const once = () =>
+    drive({ what: 'enable', rail }, asserted, `enable of rail ${rail}`, options, () =>
+      options.hardware.driveEnable(rail, asserted),
+    );
+  const failed = await once();
+  if (asserted || failed?.code !== 'I2C_NO_DEVICE') return failed;
+  await pause(options.clock, ONCE_MORE_MS, options.stopped);
+  return options.stopped.aborted ? failed : once();
+}
+
+type DriveFailure = Extract<SequenceEvent, { readonly type: 'DRIVE_FAILED' }>;
+
+/** @param label what it is called in the record */
+async function drive(
+  what: Drive,
+  asserted: boolean,
+  label: string,
+  { clock, recording }: AttemptOptions,
+  work: () => Promise<void>,
+): Promise<DriveFailure | null> {
+  try {
+    await work();
+    return null;
+  } catch (error) {
+    const failure = { reason: errorText(error), code: codeOf(error) };
+    recording.record({ type: 'driveFailed', what: label, ...failure });
+    const readBack = wasReadBack(error);
+    return { type: 'DRIVE_FAILED', drive: what, asserted, readBack, ...failure, atMs: clock.nowMs() };
+  }
+}
+
+export function codeOf(error: unknown): string {
+  return error instanceof CodedError ? error.code : 'INTERNAL';
+}

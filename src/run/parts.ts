@@ -1,0 +1,201 @@
+import { HardwareError } from '../../hw/errors.ts';
+import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
+import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
+import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
+
+export interface HardwarePorts {
+  readonly gpio: () => Promise<GpioBackend>;
+  /** Asked for only when the chassis has a PMBus device. */
+  readonly i2c: () => Promise<I2cBackend>;
+  readonly clock: Clock;
+}
+
+/** How often a signal is looked at that does not tell of a change by itself. */
+export interface Paces {
+  readonly pgood: number;
+  readonly good: number;
+  /** Of a rail that is seen good only over PMBus. */
+  readonly pmbus: number;
+}
+
+/** What a part is behind: parts of one bus wait for each other, and hang together. Null for a GPIO line. */
+type BusName = string | null;
+
+export interface Switch {
+  readonly bus: BusName;
+  readonly role: string;
+  read(): Promise<boolean>;
+  write(asserted: boolean): Promise<void>;
+}
+export interface Signal {
+  readonly bus: BusName;
+  readonly role: string;
+  read(): Promise<boolean>;
+  watch(wake: () => void, paces: Paces, of: 'pgood' | 'good', checkMs?: number): () => void;
+}
+
+/** The one place where active level is applied: asserted is high for `active: high`, low for `active: low`. */
+function levelFor(line: LineBoard, asserted: boolean): Level {
+  return asserted === (line.active === 'high') ? 1 : 0;
+}
+function assertedAt(line: LineBoard, level: Level): boolean {
+  return level === levelFor(line, true);
+}
+
+type VoutGood = Extract<GoodBoard, { pmbus: string }>;
+type PmbusEnable = Extract<RailBoard['enable'], { pmbus: string }>;
+
+/** The same error with `where` it hit in front of its message, and `details` beside its own. */
+export function located(
+  error: HardwareError,
+  where: string,
+  details: Record<string, unknown>,
+): HardwareError {
+  return new HardwareError(
+    error.code,
+    `${where}: ${error.message}`,
+    { ...error.details, ...details },
+    { cause: error },
+  );
+}
+
+/** Says which role of the chassis a hardware error hit. */
+async function inRole<T>(role: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof HardwareError ? located(error, role, { role }) : error;
+  }
+}
+
+/** Opens the parts of a chassis: lines, PMBus pages, each device and bus once. */
+export interface PartOpener {
+  openSwitch(role: string, line: LineBoard): Promise<Switch>;
+  openSignal(role: string, line: LineBoard): Promise<Signal>;
+  openOperation(role: string, enable: PmbusEnable): Promise<Switch>;
+  openVoutSignal(role: string, good: VoutGood): Promise<Signal>;
+  openPage(device: string, page: number): Promise<PmbusPage>;
+  /** Gives all that was opened back. */
+  close(): Promise<void>;
+}
+
+/** @param troubleOf why the line of a role must not be opened */
+export function createPartOpener(
+  board: Board,
+  ports: HardwarePorts,
+  troubleOf: (role: string) => HardwareError | undefined,
+): PartOpener {
+  const closers: (() => Promise<void>)[] = [];
+  const openPage = createPageOpener(board, ports, (close) => closers.push(close));
+
+  const gpioFor = async (role: string): Promise<GpioBackend> => {
+    const trouble = troubleOf(role);
+    if (trouble !== undefined) throw trouble;
+    return ports.gpio();
+  };
+  const busOf = (device: string): BusName => String(board.devices[device]?.bus);
+
+  return {
+    async openSwitch(role, line) {
+      const output = await inRole<OutputLine>(role, async () => (await gpioFor(role)).openOutput(line));
+      closers.push(() => output.close());
+      return {
+        bus: null,
+        role,
+        read: () => inRole(role, async () => assertedAt(line, await output.read())),
+        write: (asserted) => inRole(role, () => output.write(levelFor(line, asserted))),
+      };
+    },
+    async openSignal(role, line) {
+      const input = await inRole<InputLine>(role, async () => (await gpioFor(role)).openInput(line));
+      closers.push(() => input.close());
+      return {
+        bus: null,
+        role,
+        read: () => inRole(role, async () => assertedAt(line, await input.read())),
+        watch: (wake, paces, of, checkMs) =>
+          input.onEdge(wake, { lookMs: paces[of], ...(checkMs !== undefined && { checkMs }) }),
+      };
+    },
+    async openOperation(role, enable) {
+      const page = await inRole(role, () => openPage(enable.pmbus, enable.page));
+      return {
+        bus: busOf(enable.pmbus),
+        role,
+        read: () => inRole(role, () => page.readEnabled()),
+        write: (asserted) => inRole(role, () => page.operation(asserted)),
+      };
+    },
+    async openVoutSignal(role, good) {
+      const page = await inRole(role, () => openPage(good.pmbus, good.page));
+      return {
+        bus: busOf(good.pmbus),
+        role,
+        read: () => inRole(role, () => isVoutGood(page, good)),
+        watch: (wake, { pmbus }) => repeat(ports.clock, pmbus, wake),
+      };
+    },
+    openPage,
+    async close() {
+      for (const closer of closers.splice(0).reverse()) await closer();
+    },
+  };
+}
+
+function createPageOpener(
+  board: Board,
+  ports: HardwarePorts,
+  atClose: (close: () => Promise<void>) => void,
+): PartOpener['openPage'] {
+  const buses = new Map<number | string, Promise<I2cBus>>();
+  const pages = new Map<string, Promise<PmbusPage>>();
+
+  const openBus = (bus: number | string): Promise<I2cBus> => {
+    const open = async (): Promise<I2cBus> => {
+      const opened = await (await ports.i2c()).openBus(bus);
+      atClose(() => opened.close());
+      return opened;
+    };
+    const known = buses.get(bus) ?? open();
+    buses.set(bus, known);
+    return known;
+  };
+
+  return (name, page) => {
+    const open = async (): Promise<PmbusPage> => {
+      const device = board.devices[name];
+      if (!device) throw new RangeError(`device ${name} is not in the board`);
+      return createPmbusPage({
+        bus: await openBus(device.bus),
+        address: Number(device.address),
+        page,
+        ...(device.vout ? { vout: device.vout } : {}),
+      });
+    };
+    const key = `${name}/${page}`;
+    const known = pages.get(key) ?? open();
+    pages.set(key, known);
+    return known;
+  };
+}
+
+async function isVoutGood(page: PmbusPage, { minVolts, maxVolts }: VoutGood): Promise<boolean> {
+  const { powerGood, voutVolts } = await page.readOutput();
+  return powerGood && voutVolts >= minVolts && voutVolts <= (maxVolts ?? Number.POSITIVE_INFINITY);
+}
+
+/** Calls `run` every `everyMs`. Returns the function that ends it. */
+function repeat(clock: Clock, everyMs: number, run: () => void): () => void {
+  let cancel = clock.after(everyMs, again);
+  function again(): void {
+    run();
+    cancel = clock.after(everyMs, again);
+  }
+  return () => cancel();
+}
+
+/** A part that could not be had: whatever is asked of it rejects with the reason. */
+export function brokenPart(role: string, reason: HardwareError): Switch & Signal {
+  const reject = () => Promise.reject(reason);
+  return { bus: null, role, read: reject, write: reject, watch: () => () => undefined };
+}

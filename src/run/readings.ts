@@ -1,0 +1,79 @@
+import { errorText } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
+import type { SequenceEvent } from '../sequence/events.ts';
+import { codeOf, ONCE_MORE_MS } from './drives.ts';
+import type { ChassisHardware, Source } from './hardware.ts';
+import type { Recording } from './recording.ts';
+
+/** Reads good signals, several at a time but each one once: a slow bus holds up nothing but what waits for its answer. */
+export interface Readings {
+  /** The signal may have another level than the sequence knows of. */
+  mark(source: Source): void;
+  /** Begins to read what was marked and what is `due`, pgood first; what `mustWait` says stays marked. */
+  begin(due: Iterable<Source>, mustWait: (source: Source) => boolean): void;
+  isUnderWay(): boolean;
+  /** Resolves when nothing is under way. */
+  end(): Promise<void>;
+}
+
+export interface ReadingsOptions {
+  readonly hardware: ChassisHardware;
+  readonly clock: Clock;
+  readonly recording: Recording;
+  /** A device that acknowledges nothing is asked once more before it counts: it may be storing its settings. */
+  readonly isPatient: () => boolean;
+  readonly ended: (event: SequenceEvent) => void;
+}
+
+export function createReadings({ ended, ...options }: ReadingsOptions): Readings {
+  const marked = new Set<Source>();
+  const underWay = new Map<Source, Promise<void>>();
+
+  const read = (source: Source): void => {
+    marked.delete(source);
+    const reading = readLevel(source, options).then((event) => {
+      underWay.delete(source);
+      ended(event);
+    });
+    underWay.set(source, reading);
+  };
+
+  return {
+    mark: (source) => void marked.add(source),
+    begin(due, mustWait) {
+      const wanted = new Set([...marked, ...due]);
+      for (const source of [null, ...wanted]) {
+        if (wanted.has(source) && !underWay.has(source) && !mustWait(source)) read(source);
+      }
+    },
+    isUnderWay: () => underWay.size > 0,
+    async end() {
+      await Promise.all(underWay.values());
+    },
+  };
+}
+
+/** The level of a good signal as an event. Never rejects. */
+async function readLevel(
+  source: Source,
+  { hardware, clock, recording, isPatient }: Omit<ReadingsOptions, 'ended'>,
+): Promise<SequenceEvent> {
+  const askedMs = clock.nowMs();
+  try {
+    const good = await hardware.readGood(source).catch(async (error: unknown) => {
+      if (codeOf(error) !== 'I2C_NO_DEVICE' || !isPatient()) throw error;
+      await pause(clock, ONCE_MORE_MS);
+      return hardware.readGood(source);
+    });
+    const times = { askedMs, atMs: clock.nowMs() };
+    return source === null
+      ? { type: 'PGOOD_LEVEL', good, ...times }
+      : { type: 'RAIL_LEVEL', rail: source, good, ...times };
+  } catch (error) {
+    const failure = { reason: errorText(error), code: codeOf(error) };
+    recording.record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
+    const signal = source === null ? 'pgood' : 'good';
+    return { type: 'READ_FAILED', signal, rail: source, ...failure, askedMs, atMs: clock.nowMs() };
+  }
+}

@@ -1,0 +1,376 @@
+import type { Clock } from '../../hw/ports.ts';
+import { PowerError, type PowerErrorCode } from '../errors.ts';
+import { nextDeadlineMs, readingsDue } from '../sequence/deadlines.ts';
+import type { Answer, SequenceAction, SequenceEvent } from '../sequence/events.ts';
+import { type Step, step, takeUp, viewOf } from '../sequence/machine.ts';
+import type { Plan } from '../sequence/plan.ts';
+import type { Reconciled } from '../sequence/reconcile.ts';
+import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
+import type { SnapshotStore } from '../store/snapshot.ts';
+import { createDrives, type DriveAction, type Drives, type LoweringAction } from './drives.ts';
+import type { ChassisHardware, Source } from './hardware.ts';
+import type { Job } from './jobs.ts';
+import { createReadings, type Readings } from './readings.ts';
+import type { Happening, Recorder } from './record.ts';
+import type { Recording } from './recording.ts';
+import { createTurns, type Turns } from './turns.ts';
+
+export interface RunOptions {
+  readonly plan: Plan;
+  readonly hardware: ChassisHardware;
+  readonly clock: Clock;
+  readonly store: SnapshotStore;
+  readonly record: Recorder;
+  /**
+   * Aborted, the run ends as soon as power is not in motion: what it was raising it takes down and rejects
+   * INTERRUPTED, what goes down goes down.
+   */
+  readonly signal?: AbortSignal;
+  /** Aborted, the run rejects INTERRUPTED at once, and the lines stay as they are. */
+  readonly abandon?: AbortSignal;
+  /** For a job that watches: whether another process drives the chassis now. Asked before a loss is believed. */
+  readonly superseded?: () => Promise<boolean>;
+  /** For a job that watches: awaited when a loss has switched everything off, before anything else is done. */
+  readonly onLost?: () => Promise<void>;
+}
+
+/** A run of the machine on the hardware: where it is, and what is under way. */
+export interface Run {
+  readonly job: Job;
+  readonly options: RunOptions;
+  readonly recording: Recording;
+  readonly drives: Drives;
+  readonly readings: Readings;
+  readonly turns: Turns;
+  /** Where the machine is. */
+  now: Omit<Step, 'actions'>;
+  /** How the request was taken. */
+  answer: Answer | null;
+  /** Where the power-on was when it was asked to end. */
+  withdrewIn: State | null;
+  /** Levels that were read, not handled yet. */
+  readonly levels: SequenceEvent[];
+  /** Lowerings that are over, not handled yet. */
+  readonly lowered: { readonly action: LoweringAction; readonly events: readonly SequenceEvent[] }[];
+  /** What the machine wants done, in its order. What concludes a lowering waits here until all of it is over. */
+  readonly todo: SequenceAction[];
+  /** What there is to record of a rail once its enable was switched. */
+  readonly switched: Map<string, () => void>;
+  /** Something of what the machine wanted last could not be driven. */
+  driveFailed: boolean;
+  /** The state that was recorded last. */
+  entered: State;
+  /** The request to end was taken. */
+  endHeard: boolean;
+  lossTold: boolean;
+  saveWarned: boolean;
+}
+
+/** States in which something is still going on by itself. */
+export function isActive(state: State): boolean {
+  return hasTag(state, 'rising') || hasTag(state, 'lowering');
+}
+
+/** Nobody is told of one of these while it is not known what came of a drive. */
+const CONCLUSIONS: readonly State[] = ['opWaitPowerOff', 'off', 'failed'];
+
+/** What is switched without a hanging device is by then, and what happened may be told. */
+const SPEAK_MS = 50;
+
+/** @param taken where the machine is taken up; nothing is driven for it */
+export function createRun(job: Job, options: RunOptions, taken: Reconciled, recording: Recording): Run {
+  const { plan, hardware, clock } = options;
+  const snapshot = takeUp(plan, taken);
+  const turns = createTurns(clock);
+  const levels: Run['levels'] = [];
+  const lowered: Run['lowered'] = [];
+  const readings = createReadings({
+    hardware,
+    clock,
+    recording,
+    isPatient: () => hasTag(run.now.state, 'falling'),
+    ended(event) {
+      levels.push(event);
+      turns.wake();
+    },
+  });
+  const drives = createDrives({
+    plan,
+    hardware,
+    clock,
+    recording,
+    ended(action, events) {
+      lowered.push({ action, events });
+      turns.wake();
+    },
+  });
+  const run: Run = {
+    job,
+    options,
+    recording,
+    drives,
+    readings,
+    turns,
+    now: { snapshot, ...viewOf(snapshot) },
+    answer: null,
+    withdrewIn: null,
+    levels,
+    lowered,
+    todo: [],
+    switched: new Map(),
+    driveFailed: false,
+    entered: taken.state,
+    endHeard: false,
+    lossTold: false,
+    saveWarned: false,
+  };
+  return run;
+}
+
+/** Why a run ends without a result. */
+export function endedBy(
+  { options: { hardware } }: Run,
+  code: PowerErrorCode,
+  message: string,
+  details: Record<string, unknown>,
+): PowerError {
+  const { chassis } = hardware;
+  return new PowerError(code, `chassis ${chassis}: ${message}`, { chassis, ...details });
+}
+
+/** The state is written before it is acted on, so that a process that follows a killed one knows what was meant. */
+export function save(run: Run): void {
+  const { state, sequence } = run.now;
+  const problem = run.options.store.save(state, sequence);
+  if (problem === null || run.saveWarned) return;
+  run.saveWarned = true;
+  run.recording.record({ type: 'warning', message: problem });
+}
+
+/** Events, and whatever follows from carrying out what the machine wants for them. */
+export async function handle(run: Run, ...events: readonly SequenceEvent[]): Promise<void> {
+  const pending = [...events];
+  run.recording.hold();
+  do {
+    const event = pending.shift();
+    if (event !== undefined) takeStep(run, event);
+    pending.push(...(await carryOut(run)));
+  } while (pending.length > 0);
+  // Switch first, then speak.
+  if (!run.drives.isUnderWay()) run.recording.tell();
+}
+
+function takeStep(run: Run, event: SequenceEvent): void {
+  const { plan } = run.options;
+  const before = run.now;
+  const { actions, ...now } = step(before.snapshot, event);
+  run.now = now;
+  const switched = recordLevels(plan, before.sequence, now.sequence, run.recording.record);
+  for (const [rail, recordRail] of switched) run.switched.set(rail, recordRail);
+  if (now.state !== before.state || actions.length > 0) save(run);
+  if (run.todo.length === 0) run.driveFailed = false;
+  run.todo.push(...actions);
+}
+
+/** As much of what the machine wants as can be done now. What comes of it is returned as events. */
+async function carryOut(run: Run): Promise<SequenceEvent[]> {
+  const { todo, drives } = run;
+  const events: SequenceEvent[] = [];
+  for (let action = todo[0]; action !== undefined; action = todo[0]) {
+    if (isConclusion(action) && drives.isUnderWay()) break;
+    todo.shift();
+    if (!isDrive(action)) note(run, action);
+    else if (isLowering(action) && !hasTag(run.now.state, 'rising')) {
+      // A running chassis that lost its power is switched off all at once.
+      drives.begin(action, run.now.sequence.fault?.state === 'pgood');
+    } else {
+      const outcome = await drives.carryOut(action);
+      events.push(...outcome);
+      const failed = noteDriven(run, action, outcome);
+      // Power that is coming up comes no further once a line failed; power goes down all the same.
+      if (failed && hasTag(run.now.state, 'rising')) todo.length = 0;
+    }
+  }
+  return events;
+}
+
+function isDrive(action: SequenceAction): action is DriveAction {
+  return action.type === 'driveEnable' || action.type === 'driveReset' || action.type === 'pulseLatch';
+}
+
+function isLowering(action: DriveAction): action is LoweringAction {
+  return action.type === 'driveReset' ? action.asserted : action.type === 'driveEnable' && !action.asserted;
+}
+
+function isConclusion(action: SequenceAction): boolean {
+  return action.type === 'pulseLatch' || (action.type === 'entered' && CONCLUSIONS.includes(action.state));
+}
+
+/** What the machine tells, and wants nothing driven for. */
+function note(run: Run, action: Exclude<SequenceAction, DriveAction>): void {
+  const { record } = run.recording;
+  if (action.type === 'answer') {
+    const { request, outcome, reason } = action;
+    run.answer = action;
+    record({ type: 'request', request, outcome, reason });
+  } else if (action.type === 'raiseFault') {
+    record({ type: 'fault', fault: action.fault });
+  } else if (!(run.driveFailed && action.state === 'off')) {
+    // Nobody is told "off" of a chassis of which a line was not driven: the failure that follows says what it is.
+    record({ type: 'state', from: run.entered, to: action.state });
+    run.entered = action.state;
+  }
+}
+
+/** Returns whether it failed. */
+function noteDriven(run: Run, action: DriveAction, events: readonly SequenceEvent[]): boolean {
+  const failed = events.some(({ type }) => type === 'DRIVE_FAILED');
+  run.driveFailed ||= failed;
+  if (action.type === 'driveEnable' && !failed) {
+    run.switched.get(action.rail)?.();
+    // Its signal may have changed already, and an edge that was before the drive is never seen again. Read once all is
+    // driven that has to be: a read in between would hold up the next one.
+    run.readings.mark(action.rail);
+  }
+  if (action.type === 'driveEnable') run.switched.delete(action.rail);
+  return failed;
+}
+
+/** Goes on until a state for which `done` holds, or nothing can go on by itself any more. */
+export async function goOn(run: Run, done: () => boolean): Promise<void> {
+  const { job, options } = run;
+  const { signal, abandon } = options;
+  for (;;) {
+    if (abandon?.aborted) {
+      throw endedBy(
+        run,
+        'INTERRUPTED',
+        `${told(abandon, run.now.state)}, again: the lines stay as they are; run start to go on or stop to power off`,
+        { state: run.now.state, signal: abandon.reason },
+      );
+    }
+    const isWatching = () => job.watches && run.now.state === 'pgood';
+    if (isWatching() && (signal?.aborted || (await options.superseded?.()))) return;
+    await noticeStandstill(run);
+    await hearEnd(run, done);
+    const over = run.lowered.shift();
+    if (over !== undefined) {
+      noteDriven(run, over.action, over.events);
+      await handle(run, ...over.events);
+      continue;
+    }
+    // A device that hangs does not keep the news for long.
+    if (run.recording.heldForMs() >= SPEAK_MS) run.recording.tell();
+    const isSettled = !run.drives.isUnderWay() && run.todo.length === 0;
+    if (isSettled) {
+      await tellLoss(run);
+      if (done()) return;
+    }
+    const level = run.levels.shift();
+    if (level !== undefined) await handle(run, level);
+    else if (!(await waitForMore(run, isSettled))) return;
+  }
+}
+
+/** Reads what is due, and rests until there is something to handle. False when nothing can go on by itself any more. */
+async function waitForMore(run: Run, isSettled: boolean): Promise<boolean> {
+  const { job, options, now, drives } = run;
+  const { plan, clock, signal, abandon } = options;
+  const { state, sequence, readings } = now;
+  // Before its enable is switched a signal tells nothing of what the switching does.
+  const isSwitching = (source: Source) => source !== null && drives.isSwitching(source);
+  run.readings.begin(readingsDue(plan, state, sequence, readings), isSwitching);
+  // What the machine wants next, time included, comes when what it wanted last is done.
+  const deadlineMs = isSettled ? nextDeadlineMs(plan, state, sequence) : null;
+  const nowMs = clock.nowMs();
+  if (deadlineMs !== null && deadlineMs <= nowMs) {
+    await handle(run, { type: 'TICK', atMs: nowMs });
+    return true;
+  }
+  const isWatching = job.watches && state === 'pgood';
+  if (deadlineMs === null && isSettled && !run.readings.isUnderWay() && !isWatching) {
+    if (!isActive(state)) return false;
+    throw endedBy(run, 'INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
+  }
+  const isWatchful = run.readings.isUnderWay() || drives.isUnderWay() || hasDoubt(sequence);
+  const isDue =
+    run.levels.length + run.lowered.length > 0 ||
+    abandon?.aborted === true ||
+    (signal?.aborted === true && !run.endHeard);
+  await run.turns.rest(deadlineMs, isWatchful, isDue);
+  return true;
+}
+
+async function noticeStandstill(run: Run): Promise<void> {
+  const ms = run.turns.standstillMs();
+  if (ms !== null) await handle(run, { type: 'STALLED', ms, atMs: run.options.clock.nowMs() });
+}
+
+/** Takes the request to end: what is half up is taken down, for nobody may come to finish it. */
+async function hearEnd(run: Run, done: () => boolean): Promise<void> {
+  const { signal, clock } = run.options;
+  const { state } = run.now;
+  if (!signal?.aborted || run.endHeard) return;
+  run.endHeard = true;
+  const warn = (what: string) =>
+    run.recording.record({ type: 'warning', message: `${told(signal, state)}: ${what}; ${AGAIN}` });
+  if (hasTag(state, 'rising')) {
+    run.withdrewIn = state;
+    warn('taking the power down');
+    await handle(run, { type: 'POWER_OFF', atMs: clock.nowMs() });
+  } else if (!done()) warn('power goes down first');
+}
+
+/** For a watch: all is off, and whoever has to know is told before anything else. */
+async function tellLoss(run: Run): Promise<void> {
+  if (!run.job.watches || run.now.state !== 'fault' || run.lossTold) return;
+  run.lossTold = true;
+  await run.options.onLost?.();
+}
+
+/** A level has to stand for some time before it is believed. */
+function hasDoubt({ rails, pgood }: SequenceState): boolean {
+  if (pgood.level !== pgood.good) return true;
+  return Object.values(rails).some(
+    ({ phase, good }) => (phase === 'rising' && good) || (phase === 'up' && !good),
+  );
+}
+
+/** False while a dropped pgood or rail still has to stand for its de-glitch time before it is believed. */
+export function isSteady(state: State, sequence: SequenceState): boolean {
+  if (state !== 'pgood') return true;
+  return (
+    sequence.pgood.level === sequence.pgood.good && Object.values(sequence.rails).every(({ good }) => good)
+  );
+}
+
+/** Said with the first signal, for somebody at a keyboard. */
+const AGAIN = 'once more leaves at once';
+
+export function told(signal: AbortSignal | undefined, state: State): string {
+  return `${String(signal?.reason)} in ${state}`;
+}
+
+/**
+ * Records what an event changed in rails and pgood. For rails that are being switched the record waits until
+ * the drive was carried out: those are returned.
+ */
+function recordLevels(
+  plan: Plan,
+  before: SequenceState,
+  after: SequenceState,
+  record: (entry: Happening) => void,
+): Map<string, () => void> {
+  const switched = new Map<string, () => void>();
+  for (const { name } of plan.rails) {
+    const old = railState(before, name);
+    const { phase, good, enabled } = railState(after, name);
+    if (old.phase === phase && old.good === good) continue;
+    const recordRail = () => record({ type: 'rail', rail: name, phase, good });
+    if (old.enabled === enabled) recordRail();
+    else switched.set(name, recordRail);
+  }
+  const { level } = after.pgood;
+  if (before.pgood.level !== level) record({ type: 'pgood', level });
+  return switched;
+}
