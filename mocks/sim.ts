@@ -22,6 +22,7 @@ import { planOf } from '../src/sequence/plan.ts';
 import { SystemError } from '../src/system/errors.ts';
 import { createMockGpio } from './backends/gpio.ts';
 import { createMockI2c } from './backends/i2c.ts';
+import { createInspector } from './inspect.ts';
 import { FAULT_GRAMMAR, type Fault, FaultSyntaxError, parseFault } from './plant/faults.ts';
 import { createPlant, type Plant, type PlantOptions } from './plant/plant.ts';
 import { connectPlant, type RemotePlant, startPlantServer } from './plant-server.ts';
@@ -338,7 +339,14 @@ async function help(args: readonly string[], real: World): Promise<number> {
   return EXIT.ok;
 }
 
-async function main(args: readonly string[], real: World): Promise<number> {
+/** The world with an inspector, where CHASSIS_POWER_INSPECT names the file that it writes to. */
+function inspected(world: World): World {
+  const path = world.env.CHASSIS_POWER_INSPECT;
+  return path ? { ...world, inspect: createInspector(path, world.clock) } : world;
+}
+
+async function main(args: readonly string[], composed: World): Promise<number> {
+  const real = inspected(composed);
   try {
     if (asksForHelp(args)) return await help(args, real);
     const options = takeOptions(args);

@@ -1,4 +1,5 @@
 import type { Clock, GpioBackend, I2cBackend } from '../../hw/ports.ts';
+import type { Inspector } from '../service/actors.ts';
 import type {
   EventLog,
   ObjectBus,
@@ -44,4 +45,6 @@ export interface World {
   /** Folder with the unit files that ship. */
   readonly unitSourceDir: string;
   readonly programName: string;
+  /** For development: is told of every step of the service's actors. */
+  readonly inspect?: Inspector;
 }

@@ -1,6 +1,16 @@
-import { type Actor, type AnyStateMachine, createActor, type InputFrom } from 'xstate';
+import { type Actor, type AnyStateMachine, createActor, type InputFrom, type InspectionEvent } from 'xstate';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
+
+/** For development: is told of every step of the actors. */
+export type Inspector = (event: InspectionEvent) => void;
+
+export interface ActorOptions {
+  /** Names the actor to an inspector. */
+  readonly id: string;
+  readonly clock: Clock;
+  readonly inspect?: Inspector | undefined;
+}
 
 /**
  * Starts a chart with the delays of `clock`. An error that one of its actions throws ends the actor and comes out of a
@@ -8,14 +18,19 @@ import { PowerError } from '../errors.ts';
  */
 export function startActor<Chart extends AnyStateMachine>(
   chart: Chart,
-  clock: Clock,
+  { id, clock, inspect }: ActorOptions,
   input: InputFrom<Chart>,
 ): Actor<Chart> {
   const timers = {
     setTimeout: (run: () => void, ms: number) => clock.after(ms, run),
     clearTimeout: (cancel: () => void) => cancel(),
   };
-  const actor = createActor<AnyStateMachine>(chart, { clock: timers, input });
+  const actor = createActor<AnyStateMachine>(chart, {
+    id,
+    clock: timers,
+    input,
+    ...(inspect && { inspect }),
+  });
   return actor.start() as Actor<Chart>;
 }
 

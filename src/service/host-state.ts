@@ -4,7 +4,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { type LastingState, type LastingStore, NOTHING_LASTING } from '../store/lasting.ts';
 import type { UnitManager, UnitState } from '../system/ports.ts';
 import { LEGACY, unitsOf } from '../units/names.ts';
-import { startActor } from './actors.ts';
+import { type Inspector, startActor } from './actors.ts';
 import { type HostStateEvent, hostStateChart } from './host-state-chart.ts';
 import {
   type HostTransition,
@@ -37,6 +37,7 @@ export interface ChassisStateOptions {
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   readonly log: (severity: number, text: string) => void;
   readonly onChange: (now: StateView, before: StateView) => void;
+  readonly inspect?: Inspector | undefined;
 }
 
 /** What phosphor-state-manager is where there is one: requests of management clients, and what becomes of them. */
@@ -62,7 +63,8 @@ export interface ChassisState {
 
 /** State of chassis and host of one chassis. Asks systemd once before it resolves, and never rejects for its answer. */
 export async function createChassisState(options: ChassisStateOptions): Promise<ChassisState> {
-  const { chassis, resident, clock, store, bootId, isAdopted, log } = options;
+  const { chassis, resident, clock, store, bootId, isAdopted, log, inspect } = options;
+  const id = `hostState${chassis}`;
   const { state: saved, warning } = store.load();
   if (warning !== null) log(4, `chassis ${chassis}: ${warning}`);
   const keeper = createKeeper(store, saved, log);
@@ -76,7 +78,11 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
     countedToMs: clock.nowMs(),
   };
   const unitsSeen = withUnits(nothingSeen, await readUnits(options));
-  const actor = startActor(providedWith(options, keeper), clock, withPower(unitsSeen, seenNow()));
+  const actor = startActor(
+    providedWith(options, keeper),
+    { id, clock, inspect },
+    withPower(unitsSeen, seenNow()),
+  );
   let view = viewOf(actor.getSnapshot());
   keeper.saveAtRest(view.power, actor.getSnapshot().context.lasting);
   actor.subscribe((snapshot) => {

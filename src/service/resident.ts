@@ -14,7 +14,7 @@ import { hasTag, type State } from '../sequence/state.ts';
 import { type ChassisLock, isLocked, lastHolder, lockChassis } from '../store/lock.ts';
 import { createSnapshotFile, type SnapshotStore, snapshotPath } from '../store/snapshot.ts';
 import { watchFile } from '../store/watch-file.ts';
-import { startActor } from './actors.ts';
+import { type Inspector, startActor } from './actors.ts';
 import { type ChassisView, viewOf, type Wanted } from './chassis-view.ts';
 import { createPowerRequest, type Operation, type PowerRequest, type Progress } from './operation.ts';
 import {
@@ -46,6 +46,7 @@ export interface ResidentOptions {
   readonly onLoss: (loss: Loss) => Promise<void>;
   /** A power sequence that was asked for failed, and is over. Who asked for it gets the same error. Must not reject. */
   readonly onRequestFailed: (wanted: Wanted, error: unknown) => Promise<void>;
+  readonly inspect?: Inspector | undefined;
 }
 
 /** A chassis in the care of a process that stays. */
@@ -84,14 +85,15 @@ const SWITCHED: Readonly<Record<Wanted, readonly State[]>> = {
  * Rejects with the HardwareError of a line that cannot be read.
  */
 export async function createResident(options: ResidentOptions): Promise<Resident> {
-  const { chassis, hardware, clock } = options;
+  const { chassis, hardware, clock, inspect } = options;
+  const id = `resident${chassis}`;
   const care = careOf(options);
   const { observation, unreadable } = await hardware.observe();
   if (unreadable[0]) throw unreadable[0].error;
   const { state, sequence } = reconcile(care.plan, observation, care.openStore().load().hint, clock.nowMs());
   const actor: ResidentActor = startActor(
     providedWith(care, () => actor),
-    clock,
+    { id, clock, inspect },
     {
       state,
       sequence,

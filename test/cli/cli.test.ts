@@ -593,6 +593,16 @@ describe('the bundle', () => {
     expect(simulator.some((file) => file.startsWith('mocks/'))).toBe(true);
   });
 
+  it('holds no inspector of the service, whatever CHASSIS_POWER_INSPECT says', () => {
+    const textOf = (name: string) =>
+      readdirSync(join(root, 'dist', name), { recursive: true, encoding: 'utf8' })
+        .filter((file) => file.endsWith('.mjs'))
+        .map((file) => readFileSync(join(root, 'dist', name, file), 'utf8'))
+        .join('\n');
+    expect(textOf('chassis-power')).not.toContain('CHASSIS_POWER_INSPECT');
+    expect(textOf('sim')).toContain('CHASSIS_POWER_INSPECT');
+  });
+
   it('reads for a oneshot only what it needs', () => {
     const coverage = join(dir, 'coverage');
     run(PRODUCT, ['start', '--board', REFERENCE, '--run-dir', join(dir, 'startup')], {
@@ -603,7 +613,7 @@ describe('the bundle', () => {
       .map(({ url }) => url.slice(url.lastIndexOf('/') + 1))
       .filter((file) => file.endsWith('.mjs'));
     expect(loaded).toContain('chassis-power.mjs');
-    for (const name of ['dbus-next', 'schema-', 'units-', 'status-', 'live-', 'svg-', 'check-']) {
+    for (const name of ['dbus-next', 'serve-', 'schema-', 'units-', 'status-', 'live-', 'svg-', 'check-']) {
       expect(loaded.filter((file) => file.startsWith(name))).toEqual([]);
     }
   });

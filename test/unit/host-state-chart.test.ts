@@ -55,20 +55,24 @@ function startChart(state: State, lasting: Partial<StateData['lasting']> = {}) {
       save: ({ context }) => saved.push(context.lasting),
     },
   });
-  const actor = startActor(chart, clock, {
-    chassis: 0,
-    clock,
-    bootId: 'boot',
-    isAdopted: () => false,
-    sequence: state,
-    pgood: state === 'pgood',
-    wanted: 'off',
-    hostUnit: 'inactive',
-    isQuiesced: false,
-    request: null,
-    lasting: { ...NOTHING_LASTING, ...lasting },
-    countedToMs: clock.nowMs(),
-  });
+  const actor = startActor(
+    chart,
+    { id: 'chart', clock },
+    {
+      chassis: 0,
+      clock,
+      bootId: 'boot',
+      isAdopted: () => false,
+      sequence: state,
+      pgood: state === 'pgood',
+      wanted: 'off',
+      hostUnit: 'inactive',
+      isQuiesced: false,
+      request: null,
+      lasting: { ...NOTHING_LASTING, ...lasting },
+      countedToMs: clock.nowMs(),
+    },
+  );
   const send = (event: HostStateEvent) => {
     if (actor.getSnapshot().status === 'active') actor.send(event);
   };

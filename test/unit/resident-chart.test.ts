@@ -92,11 +92,15 @@ function startChart(state: State, of: { before?: SequenceState; halfDone?: boole
       }),
     },
   });
-  const actor: Actor<typeof residentChart> = startActor(chart, clock, {
-    state,
-    pgood: state === 'pgood',
-    sequence: of.before ?? sequence(),
-  });
+  const actor: Actor<typeof residentChart> = startActor(
+    chart,
+    { id: 'chart', clock },
+    {
+      state,
+      pgood: state === 'pgood',
+      sequence: of.before ?? sequence(),
+    },
+  );
   const requested = (wanted: Wanted): PowerRequest => {
     const request = createPowerRequest(wanted, JOBS[wanted], () => ({
       progress: () => 'waiting',

@@ -52,6 +52,7 @@ export async function createStates(
         onChange: (now, before) => {
           for (const property of stateChanges(chassis, now, before)) changed(property);
         },
+        inspect: world.inspect,
       });
       states.set(chassis, state);
     }

@@ -139,6 +139,7 @@ async function startService(
           });
         },
         onRequestFailed: teller.requestFailed,
+        inspect: world.inspect,
       });
       residents.set(number, resident);
       let seconds = Math.ceil(plan.pgood.onTimeoutMs / 1000);
