@@ -23,8 +23,7 @@ export function controlPowerPath(chassis: number): string {
   return `${CONTROL_POWER_ROOT}/power${chassis}`;
 }
 
-/** What the object needs of the chassis that it shows. */
-export interface ControlPowerCare {
+export interface ControlPowerOptions {
   readonly chassis: number;
   readonly resident: Pick<Resident, 'view' | 'current' | 'request'>;
   readonly clock: Clock;
@@ -35,8 +34,8 @@ export interface ControlPowerCare {
 }
 
 /** `org.openbmc.control.Power` of one chassis, with the members, types and errors that its callers count on. */
-export function controlPowerObject(care: ControlPowerCare): ServedObject {
-  return { path: controlPowerPath(care.chassis), interfaces: [controlPower(care), sequence(care)] };
+export function controlPowerObject(options: ControlPowerOptions): ServedObject {
+  return { path: controlPowerPath(options.chassis), interfaces: [controlPower(options), sequence(options)] };
 }
 
 /** Properties of `org.openbmc.control.Power` that differ between two views, and the signal that goes with them. */
@@ -56,7 +55,7 @@ function controlPower({
   clock,
   pgoodTimeoutSeconds,
   blameSupply,
-}: ControlPowerCare): ServedInterface {
+}: ControlPowerOptions): ServedInterface {
   const pgood = () => (resident.view.pgood ? 1 : 0);
   return {
     name: CONTROL_POWER,
@@ -112,7 +111,7 @@ function controlPower({
 }
 
 /** The four verbs of the oneshots as methods: each returns when its stage is done, or fails with the reason. */
-function sequence({ chassis, resident }: ControlPowerCare): ServedInterface {
+function sequence({ chassis, resident }: ControlPowerOptions): ServedInterface {
   const stage = (work: () => Promise<void>) => ({
     in: [],
     out: [],
@@ -151,7 +150,7 @@ function sequence({ chassis, resident }: ControlPowerCare): ServedInterface {
 }
 
 /**
- * What a caller hears whose request takes longer than he may wait. Nobody is told done of what is not: power on is once
+ * Answers a caller whose request takes longer than he may wait. A request counts as carried out when it is: power on once
  * every enable is asserted, as the peers answer it (pgood tells the rest), and power off once the power is gone.
  */
 function expectCarriedOut(wanted: 'on' | 'off', operation: Operation): void {

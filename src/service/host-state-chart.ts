@@ -8,7 +8,6 @@ import {
   canRestore,
   hasNoHost,
   hostRequest,
-  isGoingDown,
   isHostRunning,
   type PowerSeen,
   powerRequest,
@@ -90,7 +89,7 @@ const hostState = setup({
   },
   guards: {
     isRising: ({ context }) => hasTag(context.sequence, 'rising'),
-    isFalling: ({ context }) => isGoingDown(context.sequence),
+    isFalling: ({ context }) => hasTag(context.sequence, 'lowering'),
     hasPower: ({ context }) => context.sequence === 'pgood' || context.pgood,
     /** The sequence is where it was: only pgood or what is wanted has changed. */
     isSameState: ({ context, event }) =>
@@ -100,7 +99,9 @@ const hostState = setup({
       event.sequence !== context.sequence &&
       hasTag(event.sequence, 'rising'),
     hasBegunToFall: ({ context, event }) =>
-      event.type === 'POWER_CHANGED' && event.sequence !== context.sequence && isGoingDown(event.sequence),
+      event.type === 'POWER_CHANGED' &&
+      event.sequence !== context.sequence &&
+      hasTag(event.sequence, 'lowering'),
     willHavePower: ({ event }) =>
       event.type === 'POWER_CHANGED' && (event.sequence === 'pgood' || event.pgood),
 

@@ -161,10 +161,6 @@ export function untilHourMs({ lasting, clock, countedToMs }: StateData): number 
   return leftMinutes * MINUTE_MS - (clock.nowMs() - countedToMs);
 }
 
-export function isGoingDown(sequence: State): boolean {
-  return hasTag(sequence, 'lowering');
-}
-
 /** The cycle that an earlier service did not see through, null when there is none. */
 export function unfinishedCycle({
   lasting,

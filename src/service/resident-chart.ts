@@ -1,6 +1,6 @@
 import { assign, enqueueActions, fromCallback, fromPromise, sendTo, setup, stateIn } from 'xstate';
 import { PowerError } from '../errors.ts';
-import { hasTag, type SequenceState, STATES, type State } from '../sequence/state.ts';
+import { hasTag, type SequenceState, type State } from '../sequence/state.ts';
 import { notProvided } from './actors.ts';
 import { type ChassisFact, type ChassisFacts, firstFacts, type Wanted, withFact } from './chassis-view.ts';
 import type { PowerRequest } from './operation.ts';
@@ -59,10 +59,10 @@ export interface EndWatch {
   readonly reason: string;
 }
 
-/** States that nobody leaves a chassis in who can help it. */
-export const HALF_DONE: readonly State[] = STATES.filter(
-  (state) => hasTag(state, 'rising') || hasTag(state, 'lowering'),
-);
+/** Nobody leaves a chassis in such a state who can help it. */
+export function isHalfDone(state: State): boolean {
+  return hasTag(state, 'rising') || hasTag(state, 'lowering');
+}
 
 interface Context {
   readonly facts: ChassisFacts;
@@ -106,7 +106,7 @@ const resident = setup({
     isQueued: ({ context, event }) => event.type === 'WITHDRAWN' && event.request !== context.requests[0],
     /** A request that came meanwhile goes on from what was left. */
     mayFinish: ({ context: { facts, requests } }, isLeft: boolean) =>
-      isLeft && HALF_DONE.includes(facts.state) && requests.length === 0,
+      isLeft && isHalfDone(facts.state) && requests.length === 0,
     wasLost: ({ context }) => context.facts.state === 'failed' && context.leftBy?.fault?.state === 'pgood',
     isClosed: stateIn({ observing: 'closed' }),
     hasStopped: stateIn({ driving: 'stopped' }),

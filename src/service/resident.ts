@@ -20,7 +20,7 @@ import { createPowerRequest, type Operation, type PowerRequest, type Progress } 
 import {
   type EndWatch,
   type Found,
-  HALF_DONE,
+  isHalfDone,
   type Loss,
   type NewsEvent,
   type ResidentEvent,
@@ -312,7 +312,7 @@ function runOptions(care: Care, signal: AbortSignal, tell: Tell): RunOptions {
 /** Whether a service that died has left the chassis like that, and nobody else goes on with it. */
 async function isLeftHalfDone(care: Care, state: State): Promise<boolean> {
   const { runDir, chassis, clock, warnOf } = care;
-  if (!HALF_DONE.includes(state)) return false;
+  if (!isHalfDone(state)) return false;
   try {
     // The fall after a loss begins without the lock, and whoever drives a fault otherwise has it.
     if (state === 'fault') return !(await isLocked(runDir, chassis, clock));

@@ -49,7 +49,7 @@ function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }
 
-export interface EventLogCare {
+export interface EventLogOptions {
   readonly chassis: number;
   readonly eventLog: () => Promise<EventLog>;
   readonly clock: Clock;
@@ -67,19 +67,19 @@ export interface Telling {
 }
 
 /**
- * Gives an entry to the event log, once. An event log that is away, or cannot be reached, is waited for for ten minutes:
- * it may only be restarting. A machine without one is not known from that, so it is waited for there too; neither promise
- * is kept waiting by it.
+ * Gives an entry to the event log, once. An event log that is away, or cannot be reached, is tried again for ten minutes:
+ * it may only be restarting. A machine without one looks the same, so it is tried there too; neither promise waits for
+ * that.
  */
-export function tellEventLog(entry: EventLogEntry, care: EventLogCare): Telling {
-  const { chassis, clock, log, signal } = care;
+export function tellEventLog(entry: EventLogEntry, options: EventLogOptions): Telling {
+  const { chassis, clock, log, signal } = options;
   const tried = deferred();
   const away = deferred();
   let isAway = false;
   const told = persist(
     async () => {
       try {
-        const isTaken = await (await care.eventLog()).create(entry);
+        const isTaken = await (await options.eventLog()).create(entry);
         if (!isTaken && !isAway) {
           log(6, `chassis ${chassis}: nobody is the event log: ${waiting(entry)}`);
           isAway = true;

@@ -1,18 +1,18 @@
 import { CodedError } from '../../hw/errors.ts';
 import type { Wanted } from './resident.ts';
-import { type EventLogCare, failureEntry, tellEventLog } from './tell-event-log.ts';
+import { type EventLogOptions, failureEntry, tellEventLog } from './tell-event-log.ts';
 
 /** Tells of power sequences that were asked for and failed, for one chassis. */
 export interface FailureTeller {
   /** Never rejects. Resolves when the event log knows, or does not have to be waited for. */
   requestFailed(wanted: Wanted, error: unknown): Promise<void>;
-  /** Power that is still applied was told of by somebody else: another power off that fails over it is no news. */
+  /** Somebody else has told of power that is still applied: another power off that fails over it is no news. */
   isKnown(error: CodedError): void;
   /** The chassis is on or off: whatever was applied against its will is not any more. */
   isWell(): void;
 }
 
-export function createFailureTeller(care: EventLogCare): FailureTeller {
+export function createFailureTeller(options: EventLogOptions): FailureTeller {
   let known: string | null = null;
 
   return {
@@ -20,10 +20,10 @@ export function createFailureTeller(care: EventLogCare): FailureTeller {
       // Who asked otherwise meanwhile, or ended the service, knows. What is not ours is told where it is caught.
       if (!(error instanceof CodedError) || error.code === 'INTERRUPTED') return;
       const applied = whatIsApplied(error);
-      care.log(applied === null ? 3 : 2, error.message);
+      options.log(applied === null ? 3 : 2, error.message);
       if (wanted === 'off' && applied !== null && applied === known) return;
       known = applied;
-      await tellEventLog(failureEntry(care.chassis, error, { wanted }), care).settled;
+      await tellEventLog(failureEntry(options.chassis, error, { wanted }), options).settled;
     },
     isKnown(error) {
       known = whatIsApplied(error);

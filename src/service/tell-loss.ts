@@ -4,9 +4,9 @@ import type { UnitManager } from '../system/ports.ts';
 import { believedOn, routeFailure } from '../units/route.ts';
 import { persist } from './persist.ts';
 import type { Loss } from './resident.ts';
-import { type EventLogCare, failureEntry, tellEventLog } from './tell-event-log.ts';
+import { type EventLogOptions, failureEntry, tellEventLog } from './tell-event-log.ts';
 
-export interface LossOptions extends EventLogCare {
+export interface LossOptions extends EventLogOptions {
   /** Name of the event log's entry, for example `xyz.openbmc_project.Power.Error.Shutdown`. */
   readonly eventName: string;
   readonly units: () => Promise<UnitManager>;
