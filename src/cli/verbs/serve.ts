@@ -1,5 +1,5 @@
 import { errorText } from '../../../hw/errors.ts';
-import { type LoadedBoard, loadBoard } from '../../board/load.ts';
+import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { lineReporter } from '../../report/lines.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
@@ -13,13 +13,18 @@ import {
   controlPowerPath,
   SEQUENCE,
 } from '../../service/control-power.ts';
-import { type ChassisView, createResident, type Resident } from '../../service/resident.ts';
+import {
+  type ChassisView,
+  createResident,
+  type Resident,
+  type ResidentOptions,
+} from '../../service/resident.ts';
 import { createFailureTeller } from '../../service/tell-failure.ts';
 import { tellOfLoss } from '../../service/tell-loss.ts';
 import type { ChassisLock } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
 import { watchChassis } from '../../store/watch-lock.ts';
-import type { ObjectBus, ServiceNotifier } from '../../system/ports.ts';
+import type { ObjectBus, ServedObject, ServiceNotifier } from '../../system/ports.ts';
 import { writeLine } from '../../system/severity.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
@@ -69,130 +74,170 @@ interface Service {
   stop(reason: string): Promise<void>;
 }
 
+/** What a service is started with. */
+interface Start {
+  readonly loaded: LoadedBoard;
+  readonly invocation: Invocation;
+  readonly notifier: ServiceNotifier;
+  readonly world: World;
+}
+
+/** The parts of a service, as far as it is started. */
+interface Parts {
+  readonly watches: ChassisLock[];
+  readonly opened: ChassisHardware[];
+  readonly residents: Map<number, Resident>;
+  /** The power interface of each chassis. */
+  readonly objects: ServedObject[];
+  /** Aborted once nobody is told anything any more. */
+  readonly ending: AbortController;
+  states: States | null;
+  /** Null until everything is there that it publishes. */
+  bus: ObjectBus | null;
+}
+
 async function startService(
   loaded: LoadedBoard,
   invocation: Invocation,
   notifier: ServiceNotifier,
   world: World,
 ): Promise<Service> {
-  const residents = new Map<number, Resident>();
-  const opened: ChassisHardware[] = [];
-  const watches: ChassisLock[] = [];
-  let bus: ObjectBus | undefined;
-  let states: States | undefined;
-  const ending = new AbortController();
-  const stop = async (reason: string): Promise<void> => {
-    await states?.stop();
-    await Promise.all([...residents.values()].map((resident) => resident.stop(reason)));
-    ending.abort(reason);
-    await bus?.close();
-    for (const hardware of opened) await hardware.close();
-    for (const watch of watches) watch.release();
+  const parts: Parts = {
+    watches: [],
+    opened: [],
+    residents: new Map(),
+    objects: [],
+    ending: new AbortController(),
+    states: null,
+    bus: null,
   };
   try {
-    const served = [];
-    for (const [name, chassis] of Object.entries(loaded.board.chassis)) {
-      const number = Number(name);
-      const plan = planOf(chassis);
-      watches.push(
-        await watchChassis(invocation.runDir, number, 'serve', {
-          clock: world.clock,
-          waitMs: WATCH_WAIT_MS,
-          signal: world.signal,
-          onWait: () => undefined,
-          onWithout: (why) => log(world, 4, `chassis ${number} is watched without a lock: ${why}`),
-        }),
-      );
-      const hardware = await openChassis(loaded.board, number, world);
-      opened.push(hardware);
-      let blamed = '';
-      const care = {
-        chassis: number,
-        eventLog: world.eventLog,
-        clock: world.clock,
-        log: (severity: number, text: string) => log(world, severity, text),
-        signal: ending.signal,
-      };
-      const teller = createFailureTeller(care);
-      const resident = await createResident({
-        chassis: number,
-        plan,
-        hardware,
-        clock: world.clock,
-        runDir: invocation.runDir,
-        identity: { bootId: world.bootId(), boardHash: loaded.hash },
-        record: lineReporter(world.stdout, number),
-        onChange(now, before) {
-          if (now.state === 'off' && before.state !== 'off') forgetMarker(number, world);
-          if (now.state === 'off' || now.state === 'pgood') teller.isWell();
-          if (bus !== undefined) announce(bus, number, now, before);
-          states?.powerChanged(number);
-          void notifier.status(statusText({ residents }));
-        },
-        onLoss(loss) {
-          teller.isKnown(faultError(number, loss.sequence));
-          return tellOfLoss(loss, {
-            ...care,
-            eventName: blamed || SHUTDOWN,
-            units: world.units,
-            isStillOff: () => resident.view.wanted === 'off',
-          });
-        },
-        onRequestFailed: teller.requestFailed,
-        inspect: world.inspect,
-      });
-      residents.set(number, resident);
-      let seconds = Math.ceil(plan.pgood.onTimeoutMs / 1000);
-      served.push(
-        controlPowerObject({
-          chassis: number,
-          resident,
-          clock: world.clock,
-          pgoodTimeoutSeconds: {
-            read: () => seconds,
-            write(value) {
-              seconds = value;
-              resident.setPgoodTimeoutMs(value * 1000);
-              bus?.changed(controlPowerPath(number), CONTROL_POWER, 'pgood_timeout');
-            },
-          },
-          blameSupply: (name) => {
-            blamed = name;
-          },
-        }),
-      );
+    for (const chassis of Object.keys(loaded.board.chassis).map(Number)) {
+      await serveChassis(chassis, { loaded, invocation, notifier, world }, parts);
     }
     if (servesState(invocation)) {
-      states = await createStates(
-        residents,
+      parts.states = await createStates(
+        parts.residents,
         world,
         (severity, text) => log(world, severity, text),
-        ({ path, interface: name, property }) => bus?.changed(path, name, property),
+        ({ path, interface: name, property }) => parts.bus?.changed(path, name, property),
       );
     }
-    bus = await world.objectBus({
-      names: [CONTROL_POWER, ...(states?.names ?? [])],
-      managerPaths: [CONTROL_POWER_ROOT, ...(states?.managerPaths ?? [])],
-      objects: [...served, ...(states?.objects ?? [])],
-      onFailure: (error, member) => log(world, 3, `${member} failed: ${errorText(error)}`),
-      onRefused: (text) => log(world, 4, text),
-      onConnection: (up, error) => {
-        if (!up)
-          log(
-            world,
-            4,
-            `the D-Bus system bus went away${error ? ` (${error.message})` : ''}: connecting again`,
-          );
-      },
-    });
-    await bus.start();
-    for (const resident of residents.values()) resident.begin();
-    states?.begin();
-    return { residents, stop };
+    parts.bus = await publish(parts, world);
+    await parts.bus.start();
+    for (const resident of parts.residents.values()) resident.begin();
+    parts.states?.begin();
+    return { residents: parts.residents, stop: (reason) => stopService(parts, reason) };
   } catch (error) {
-    await stop('it could not start');
-    throw withAdvice(error, states?.names ?? []);
+    await stopService(parts, 'it could not start');
+    throw withAdvice(error, parts.states?.names ?? []);
   }
+}
+
+async function stopService(parts: Parts, reason: string): Promise<void> {
+  await parts.states?.stop();
+  await Promise.all([...parts.residents.values()].map((resident) => resident.stop(reason)));
+  parts.ending.abort(reason);
+  await parts.bus?.close();
+  for (const hardware of parts.opened) await hardware.close();
+  for (const watch of parts.watches) watch.release();
+}
+
+/** Takes one chassis into care; its object is published with the others. */
+async function serveChassis(chassis: number, start: Start, parts: Parts): Promise<void> {
+  const { loaded, invocation, world } = start;
+  parts.watches.push(
+    await watchChassis(invocation.runDir, chassis, 'serve', {
+      clock: world.clock,
+      waitMs: WATCH_WAIT_MS,
+      signal: world.signal,
+      onWait: () => undefined,
+      onWithout: (why) => log(world, 4, `chassis ${chassis} is watched without a lock: ${why}`),
+    }),
+  );
+  const hardware = await openChassis(loaded.board, chassis, world);
+  parts.opened.push(hardware);
+  const plan = planOf(chassisOf(loaded, chassis));
+  /** Name of the error that a loss is to be blamed on, empty where nobody has said. */
+  const blame = { name: '' };
+  const resident = await createResident({
+    chassis,
+    plan,
+    hardware,
+    clock: world.clock,
+    runDir: invocation.runDir,
+    identity: { bootId: world.bootId(), boardHash: loaded.hash },
+    record: lineReporter(world.stdout, chassis),
+    ...residentNews(chassis, start, parts, blame),
+    inspect: world.inspect,
+  });
+  parts.residents.set(chassis, resident);
+  let seconds = Math.ceil(plan.pgood.onTimeoutMs / 1000);
+  const pgoodTimeoutSeconds = {
+    read: () => seconds,
+    write(value: number) {
+      seconds = value;
+      resident.setPgoodTimeoutMs(value * 1000);
+      parts.bus?.changed(controlPowerPath(chassis), CONTROL_POWER, 'pgood_timeout');
+    },
+  };
+  const blameSupply = (name: string) => {
+    blame.name = name;
+  };
+  parts.objects.push(
+    controlPowerObject({ chassis, resident, clock: world.clock, pgoodTimeoutSeconds, blameSupply }),
+  );
+}
+
+/** Who hears what of a chassis. */
+function residentNews(
+  chassis: number,
+  { notifier, world }: Start,
+  parts: Parts,
+  blame: { readonly name: string },
+): Pick<ResidentOptions, 'onChange' | 'onLoss' | 'onRequestFailed'> {
+  const options = {
+    chassis,
+    eventLog: world.eventLog,
+    clock: world.clock,
+    log: (severity: number, text: string) => log(world, severity, text),
+    signal: parts.ending.signal,
+  };
+  const teller = createFailureTeller(options);
+  return {
+    onChange(now, before) {
+      if (now.state === 'off' && before.state !== 'off') forgetMarker(chassis, world);
+      if (now.state === 'off' || now.state === 'pgood') teller.isWell();
+      if (parts.bus !== null) announce(parts.bus, chassis, now, before);
+      parts.states?.powerChanged(chassis);
+      void notifier.status(statusText(parts));
+    },
+    onLoss(loss) {
+      teller.isKnown(faultError(chassis, loss.sequence));
+      return tellOfLoss(loss, {
+        ...options,
+        eventName: blame.name || SHUTDOWN,
+        units: world.units,
+        isStillOff: () => parts.residents.get(chassis)?.view.wanted === 'off',
+      });
+    },
+    onRequestFailed: teller.requestFailed,
+  };
+}
+
+function publish({ states, objects }: Parts, world: World): Promise<ObjectBus> {
+  return world.objectBus({
+    names: [CONTROL_POWER, ...(states?.names ?? [])],
+    managerPaths: [CONTROL_POWER_ROOT, ...(states?.managerPaths ?? [])],
+    objects: [...objects, ...(states?.objects ?? [])],
+    onFailure: (error, member) => log(world, 3, `${member} failed: ${errorText(error)}`),
+    onRefused: (text) => log(world, 4, text),
+    onConnection(up, error) {
+      if (up) return;
+      const why = error ? ` (${error.message})` : '';
+      log(world, 4, `the D-Bus system bus went away${why}: connecting again`);
+    },
+  });
 }
 
 /** A chassis without power is not "on" for the other units of an OpenBMC image either. */
