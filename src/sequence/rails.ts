@@ -47,7 +47,8 @@ function noteEvent(context: Context, event: SequenceEvent): Context {
     case 'DRIVEN':
       return noteDriven(context, event);
     case 'LATCHED':
-      return { ...context, latchPending: false };
+      // What pgood said before the enables took effect tells nothing of what they did.
+      return { ...context, latchPending: false, readings: forgotten(context.readings, null, event.atMs) };
     case 'STALLED':
       return noteStandstill(context, event);
     default:
@@ -99,7 +100,9 @@ function noteUnread(context: Context, { signal, rail, askedMs }: EventOf<'READ_F
  */
 function noteDriven(before: Context, { rail: name, asserted, atMs }: EventOf<'DRIVEN'>): Context {
   const { plan, stageDeadlineMs } = before;
-  const context = { ...before, readings: forgotten(before.readings, name, atMs) };
+  const ofRail = forgotten(before.readings, name, atMs);
+  // Several enables go off at a time: pgood is asked after the last of them.
+  const context = { ...before, readings: asserted ? ofRail : forgotten(ofRail, null, atMs) };
   const rail = plan.rails.find((each) => each.name === name);
   const { phase, enabled } = railState(context, name);
   if (rail === undefined || enabled !== asserted) return context;

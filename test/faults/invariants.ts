@@ -200,6 +200,17 @@ function lookAt(act: Act) {
       toMs >= act.toMs - SAME_MOMENT_MS ? Math.min(earliest, fromMs) : earliest,
     act.toMs,
   );
+  /** The rail became good, or not good, so late. */
+  const turnedNow = (rail: string, good: boolean): boolean =>
+    act.history.some(
+      (event) =>
+        event.type === 'rail' &&
+        event.rail === rail &&
+        event.chassis === chassis &&
+        event.good === good &&
+        event.atMs >=
+          sightMs - SAME_MOMENT_MS - ('pmbus' in (described.rails[rail]?.good ?? {}) ? POLL_MS : 0),
+    );
   const failure =
     ending.kind === 'rejected' ? ending.error : ending.kind === 'ended' ? ending.failure : undefined;
   return {
@@ -248,16 +259,10 @@ function lookAt(act: Act) {
       act.history.some(
         (event) => event.type === 'line' && event.line === key && event.atMs >= sightMs - withinMs,
       ),
-    lostNow: (rail: string): boolean =>
-      act.history.some(
-        (event) =>
-          event.type === 'rail' &&
-          event.rail === rail &&
-          event.chassis === chassis &&
-          !event.good &&
-          event.atMs >=
-            sightMs - SAME_MOMENT_MS - ('pmbus' in (described.rails[rail]?.good ?? {}) ? POLL_MS : 0),
-      ),
+    lostNow: (rail: string): boolean => turnedNow(rail, false),
+    /** Something but the program raised the rail, so late that nobody can have seen it. */
+    raisedNow: (rail: string): boolean =>
+      enableFaults(rail).some(({ effect }) => effect.on === 'enable') && turnedNow(rail, true),
     /** Told once to end, a process leaves no power that it raised: nobody may come to finish it. */
     withdrew:
       ending.kind === 'rejected' &&
@@ -391,7 +396,7 @@ function notOff(act: Act, look: Look): string[] {
   return [
     ...(pgood?.asserted && !look.changedNow(pgood.line) ? ['pgood stands'] : []),
     ...act.after.rails.flatMap(({ rail, enabled, good }) => [
-      ...(good && !look.goodFaulty(rail) ? [`${rail} still delivers`] : []),
+      ...(good && !look.goodFaulty(rail) && !look.raisedNow(rail) ? [`${rail} still delivers`] : []),
       ...(enabled && !look.moved(rail) ? [`${rail} is still enabled`] : []),
     ]),
   ];

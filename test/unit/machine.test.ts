@@ -566,6 +566,25 @@ describe('a latching board', () => {
     machine.send({ type: 'TICK', atMs: 1043 });
     expect(machine.take()).toEqual([]);
   });
+
+  it.each([
+    ['the last enable was driven off', { type: 'DRIVEN', rail: 'A', asserted: false, atMs: 2020 }],
+    ['the latch was pulsed', { type: 'LATCHED', atMs: 2020 }],
+  ] as const)('is off by no pgood that was read before %s', (_, event) => {
+    const machine = poweredOn(diamondPlan({ latched: true }));
+    machine.tell({ type: 'POWER_OFF', atMs: 2000 });
+    for (const rail of ['D', 'B', 'C', 'A']) machine.look(rail, false, 2005);
+    expect(machine.state).toBe('opWaitPowerOff');
+    machine.look(null, true, 2010);
+    machine.tell(event);
+    machine.look('A', false, 2021);
+    machine.look(null, false, 2019);
+    expect(machine.state).toBe('opWaitPowerOff');
+    expect(machine.due()).toContain(null);
+    machine.look(null, false, 2021);
+    machine.tell({ type: 'TICK', atMs: 2030 });
+    expect(machine.state).toBe('off');
+  });
 });
 
 describe('what a process finds', () => {
