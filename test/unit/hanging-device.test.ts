@@ -9,8 +9,8 @@ import { generatedBoard } from './boards.ts';
 
 /** Of one transfer (hw/i2c/i2c-bus.ts). */
 const DEADLINE_MS = 1_000;
-/** What the process needs beside: a look at pgood, and its turns. */
-const OWN_MS = 30;
+/** What the process needs beside: a look at pgood, its turns, and the 50 ms in which it keeps the order after a loss. */
+const OWN_MS = 70;
 
 const railsOf = (board: Board): Readonly<Record<string, RailBoard>> => board.chassis['0']?.rails ?? {};
 const isGpio = (rail: RailBoard | undefined) => rail !== undefined && 'chip' in rail.enable;
