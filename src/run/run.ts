@@ -277,8 +277,9 @@ async function waitForMore(run: Run, isSettled: boolean): Promise<boolean> {
   const { job, options, now, drives } = run;
   const { plan, clock, signal, abandon } = options;
   const { state, sequence, readings } = now;
-  // Before its enable is switched a signal tells nothing of what the switching does.
-  const isSwitching = (source: Source) => source !== null && drives.isSwitching(source);
+  // Before its enable is switched a signal tells nothing of what the switching does, and pgood is of all of them.
+  const isSwitching = (source: Source) =>
+    source === null ? hasTag(state, 'lowering') && !isSettled : drives.isSwitching(source);
   run.readings.begin(readingsDue(plan, state, sequence, readings), isSwitching);
   // What the machine wants next, time included, comes when what it wanted last is done.
   const deadlineMs = isSettled ? nextDeadlineMs(plan, state, sequence) : null;
