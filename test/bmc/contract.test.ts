@@ -189,10 +189,12 @@ function* pinsOf(ports: string): Generator<string, undefined> {
 }
 
 const freshOutputs = pinsOf(OUTPUT_PORTS);
+/** Given to tests that did not touch them. */
+const untouched: string[] = [];
 
 /** A line that nobody has touched since the boot, at the level that its pull gives it. */
 async function freshOutput(pull: Level): Promise<string> {
-  const { value: name } = freshOutputs.next();
+  const name = untouched.pop() ?? freshOutputs.next().value;
   if (name === undefined) throw new RangeError('the chip has no fresh line left: add a port to OUTPUT_PORTS');
   await bmc.qmp.setGpioLevel(name, pull);
   return name;
@@ -217,13 +219,23 @@ for (const pull of [0, 1] as const) {
       [output, await history.stateOf(output)],
       [HELD_HIGH, await history.stateOf(HELD_HIGH)],
     ]);
+    let isTouched = false;
     return {
       backend: agent.gpio,
       another: async () => nextAgent.gpio,
+      teardown: async () => {
+        if (!isTouched) untouched.push(output);
+      },
       world: {
         lines: {
-          output: pin(output),
-          outputOtherwise: { chip: CHIP, line: lineOffset(output) ?? Number.NaN },
+          get output() {
+            isTouched = true;
+            return pin(output);
+          },
+          get outputOtherwise() {
+            isTouched = true;
+            return { chip: CHIP, line: lineOffset(output) ?? Number.NaN };
+          },
           input: pin(nextInput()),
           heldHigh: pin(HELD_HIGH),
           busy: pin(BUSY),
