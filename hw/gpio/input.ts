@@ -9,7 +9,7 @@ import { type EdgeSource, type LineWatches, readSeen } from './watches.ts';
 const LOOK_MS = 10;
 /**
  * Where a watcher does not say how late a change may become known whose interrupt got lost. A loss of pgood is then acted
- * on a second late; three small files for each line and second cost a BMC less than a thousandth of its time.
+ * on a second late; it costs three small files for each line and second.
  */
 const CHECK_MS = 1_000;
 

@@ -116,5 +116,5 @@ function hasDevices({ devices }: Board): boolean {
 function summary(board: Board): string {
   const numbers = Object.keys(board.chassis);
   const rails = Object.values(board.chassis).reduce((sum, { rails }) => sum + Object.keys(rails).length, 0);
-  return `board ${board.name}, chassis ${numbers.join(', ')}, ${rails} rails`;
+  return `board ${board.name}, chassis ${numbers.join(', ')}, ${rails === 1 ? '1 rail' : `${rails} rails`}`;
 }
