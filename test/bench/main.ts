@@ -16,6 +16,7 @@ import { startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
+import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
 
 const [root = '', pollerPath = '', hostilePath = ''] = process.argv.slice(2);
@@ -122,22 +123,8 @@ function lossMs(plant: Plant, chassis: number, sinceMs: number): number | null {
 }
 
 async function privateBus(): Promise<{ address: string; close: () => Promise<void> }> {
-  const address = `unix:path=${join(dir, 'bus')}`;
-  const config = join(dir, 'bus.conf');
-  writeFileSync(
-    config,
-    `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig><listen>${address}</listen><auth>EXTERNAL</auth><policy context="default">
-<allow own="*"/><allow send_destination="*"/><allow send_type="signal"/><allow receive_type="method_call"/>
-<allow receive_type="method_return"/><allow receive_type="error"/><allow receive_type="signal"/>
-</policy></busconfig>\n`,
-  );
-  const daemon = spawn('dbus-daemon', [`--config-file=${config}`, '--nofork', '--print-address=1'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
+  const { address, daemon } = await startPrivateBus(dir);
   children.add(daemon);
-  await new Promise((resolve) => daemon.stdout?.once('data', resolve));
   return { address, close: () => end(daemon) };
 }
 

@@ -10,8 +10,8 @@ import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
 import { connectDbus } from '../../src/system/dbus/connection.ts';
+import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
-import { startPrivateBus } from './private-bus.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');

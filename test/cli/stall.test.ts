@@ -9,8 +9,8 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
 import { checkBoard } from '../../src/board/check-board.ts';
+import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
-import { startPrivateBus } from './private-bus.ts';
 
 /** The real program is stopped (SIGSTOP) while the chassis goes on. Times are those of the chassis. */
 
