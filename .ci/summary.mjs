@@ -1,5 +1,5 @@
-// Adds up the results of the tiers, and says why what did not run did not. A tier without results, and a skipped test,
-// count as failures.
+// Adds up the results of the tiers, and says what failed, and why what did not run did not. A tier without results, and a
+// skipped test, count as failures.
 import { existsSync, readFileSync } from 'node:fs';
 
 let passed = 0;
@@ -50,8 +50,13 @@ for (const tier of ['unit', 'faults', 'cli', 'systemd', 'bmc']) {
       }
       failed += 1;
     }
-    for (const { status, fullName } of suite.assertionResults) {
-      if (status === 'passed' || status === 'failed') continue;
+    for (const { status, fullName, failureMessages } of suite.assertionResults) {
+      if (status === 'passed') continue;
+      if (status === 'failed') {
+        // Said once more at the end: of a long output often only the end is kept.
+        console.log(`failed: ${suite.name} > ${fullName}\n    ${indented(failureMessages.join('\n'))}`);
+        continue;
+      }
       const why = reasons.skipped.find(({ test }) => test.replaceAll(' > ', ' ') === fullName)?.reason;
       console.log(`not run (${status}): ${fullName}${why ? `: ${why}` : ''}`);
       failed += 1;
