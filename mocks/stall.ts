@@ -27,63 +27,20 @@ interface Waiting {
 }
 
 export function createStallingLoop(world: Clock): StallingLoop {
-  const timers: Waiting[] = [];
-  const events: Waiting[] = [];
+  const loop = createLoop(world);
   const planned = new Map<number, { readonly when: 'before' | 'after'; readonly ms: number }>();
   let calls = 0;
-  let wakesAtMs: number | null = null;
-  let cancelWake: () => void = () => undefined;
-  /** The loop is awake again and serves what had to wait. */
-  let serving = false;
 
-  const runs = () => wakesAtMs === null && !serving;
-
-  const serve = (): void => {
-    if (wakesAtMs !== null) {
-      serving = false;
-      return;
-    }
-    const next = timers.shift() ?? events.shift();
-    if (next === undefined) {
-      serving = false;
-      return;
-    }
-    next.run?.();
-    next.run = null;
-    // The promises that this made ready run before the next one.
-    setImmediate(serve);
-  };
-
-  const stall = (ms: number): void => {
-    const untilMs = world.nowMs() + ms;
-    if (wakesAtMs !== null && wakesAtMs >= untilMs) return;
-    cancelWake();
-    wakesAtMs = untilMs;
-    cancelWake = world.after(ms, () => {
-      wakesAtMs = null;
-      if (serving) return;
-      serving = true;
-      serve();
-    });
-  };
-
-  const served = (): Promise<void> =>
-    runs()
-      ? Promise.resolve()
-      : new Promise((resolve) => {
-          events.push({ run: resolve });
-        });
-
-  const call = async <T>(work: () => Promise<T>): Promise<T> => {
+  const call: Call = async (work) => {
     calls += 1;
     const plan = planned.get(calls);
-    if (plan?.when === 'before') stall(plan.ms);
-    await served();
+    if (plan?.when === 'before') loop.stall(plan.ms);
+    await loop.served();
     try {
       return await work();
     } finally {
-      if (plan?.when === 'after') stall(plan.ms);
-      await served();
+      if (plan?.when === 'after') loop.stall(plan.ms);
+      await loop.served();
     }
   };
 
@@ -94,8 +51,8 @@ export function createStallingLoop(world: Clock): StallingLoop {
       after(delayMs, run) {
         const timer: Waiting = { run };
         const cancel = world.after(delayMs, () => {
-          if (!runs()) {
-            timers.push(timer);
+          if (!loop.runs()) {
+            loop.timers.push(timer);
             return;
           }
           timer.run = null;
@@ -111,26 +68,79 @@ export function createStallingLoop(world: Clock): StallingLoop {
     get calls() {
       return calls;
     },
-    stall,
+    stall: loop.stall,
     stallAtCall: (at, when, ms) => {
       planned.set(at, { when, ms });
     },
 
-    gpio: (backend) => stallingGpio(backend, { call, runs, events }),
+    gpio: (backend) => stallingGpio(backend, loop, call),
     i2c: (backend) => stallingI2c(backend, call),
+  };
+}
+
+/** What waits while the loop stands still, and is served when it goes on. */
+interface Loop {
+  readonly timers: Waiting[];
+  /** Edges and answers. */
+  readonly events: Waiting[];
+  runs(): boolean;
+  stall(ms: number): void;
+  /** Resolves when what comes now would be served. */
+  served(): Promise<void>;
+}
+
+function createLoop(world: Clock): Loop {
+  const timers: Waiting[] = [];
+  const events: Waiting[] = [];
+  let wakesAtMs: number | null = null;
+  let cancelWake: () => void = () => undefined;
+  /** The loop is awake again and serves what had to wait. */
+  let serving = false;
+
+  const runs = () => wakesAtMs === null && !serving;
+
+  const serve = (): void => {
+    const next = wakesAtMs === null ? (timers.shift() ?? events.shift()) : undefined;
+    if (next === undefined) {
+      serving = false;
+      return;
+    }
+    next.run?.();
+    next.run = null;
+    // The promises that this made ready run before the next one.
+    setImmediate(serve);
+  };
+
+  return {
+    timers,
+    events,
+    runs,
+
+    stall(ms) {
+      const untilMs = world.nowMs() + ms;
+      if (wakesAtMs !== null && wakesAtMs >= untilMs) return;
+      cancelWake();
+      wakesAtMs = untilMs;
+      cancelWake = world.after(ms, () => {
+        wakesAtMs = null;
+        if (serving) return;
+        serving = true;
+        serve();
+      });
+    },
+
+    served: () =>
+      runs()
+        ? Promise.resolve()
+        : new Promise((resolve) => {
+            events.push({ run: resolve });
+          }),
   };
 }
 
 type Call = <T>(work: () => Promise<T>) => Promise<T>;
 
-interface Loop {
-  readonly call: Call;
-  runs(): boolean;
-  /** What waits for the loop to run again. */
-  readonly events: Waiting[];
-}
-
-function stallingGpio(backend: GpioBackend, { call, runs, events }: Loop): GpioBackend {
+function stallingGpio(backend: GpioBackend, { runs, events }: Loop, call: Call): GpioBackend {
   return {
     locate: (lines) => call(() => backend.locate(lines)),
     release: (lines) => call(() => backend.release(lines)),

@@ -47,7 +47,7 @@ export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
     fault.struck = true;
     fault.active = true;
     history.record({ type: 'fault', atMs: clock.nowMs(), fault: fault.fault.text, active: true });
-    changeHit(fault, (list) => list.push(fault));
+    changeFaultsOfTarget(fault, options, (list) => list.push(fault));
     const { forMs } = fault.fault;
     if (forMs !== null) fault.timers.push(timers.after(forMs, () => disarm(fault)));
   };
@@ -58,57 +58,17 @@ export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
     if (!fault.active) return;
     fault.active = false;
     history.record({ type: 'fault', atMs: clock.nowMs(), fault: fault.fault.text, active: false });
-    changeHit(fault, (list) => list.splice(list.indexOf(fault), 1));
-  };
-
-  /** Changes the list of faults of what one hits, and lets the chassis follow. */
-  const changeHit = (fault: ArmedFault, change: (list: ArmedFault[]) => void): void => {
-    const { chassis, rail } = fault;
-    const changeSignal = (signal: Net | Page | undefined): void => {
-      if (signal === undefined) return;
-      change(signal.faults);
-      options.refresh(signal);
-    };
-    switch (fault.fault.effect.on) {
-      case 'rail':
-        if (rail === undefined) break;
-        change(rail.faults);
-        options.updateRail(rail);
-        break;
-      case 'enable':
-        changeSignal(rail?.enable);
-        break;
-      case 'good':
-        if (rail !== undefined && rail.goodNet === undefined) change(rail.goodFaults);
-        else changeSignal(rail?.goodNet);
-        break;
-      case 'pgood':
-        changeSignal(chassis.pgoodNet);
-        break;
-    }
+    changeFaultsOfTarget(fault, options, (list) => list.splice(list.indexOf(fault), 1));
   };
 
   return {
     add(fault, lineKey) {
-      const { effect } = fault;
-      const number = fault.chassis ?? circuit.chassis[0]?.number;
-      const chassis = circuit.chassis.find((each) => each.number === number);
-      if (chassis === undefined) return;
-      const rail = 'rail' in effect ? chassis.rails.find(({ name }) => name === effect.rail) : undefined;
-      const fresh: ArmedFault = {
-        fault,
-        active: false,
-        timers: [],
-        struck: false,
-        transfersLeft: effect.on === 'i2c' ? effect.times : null,
-        rail,
-        net: lineKey === undefined ? undefined : circuit.nets.get(lineKey),
-        chassis,
-      };
+      const fresh = armedFault(circuit, fault, lineKey);
+      if (fresh === undefined) return;
       armed.add(fresh);
       if (fault.when.kind === 'start') strike(fresh);
       else if (fault.when.kind === 'at') fresh.timers.push(timers.after(fault.when.ms, () => strike(fresh)));
-      else followGood(fresh, rail === undefined ? chassis.pgood : rail.good);
+      else followGood(fresh, fresh.rail === undefined ? fresh.chassis.pgood : fresh.rail.good);
     },
 
     clear() {
@@ -138,6 +98,54 @@ export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
       return 'answers';
     },
   };
+}
+
+/** The fault, not struck yet, with what it hits; undefined where it is about a chassis that does not exist. */
+function armedFault(circuit: Circuit, fault: Fault, lineKey: string | undefined): ArmedFault | undefined {
+  const { effect } = fault;
+  const number = fault.chassis ?? circuit.chassis[0]?.number;
+  const chassis = circuit.chassis.find((each) => each.number === number);
+  if (chassis === undefined) return undefined;
+  return {
+    fault,
+    active: false,
+    timers: [],
+    struck: false,
+    transfersLeft: effect.on === 'i2c' ? effect.times : null,
+    rail: 'rail' in effect ? chassis.rails.find(({ name }) => name === effect.rail) : undefined,
+    net: lineKey === undefined ? undefined : circuit.nets.get(lineKey),
+    chassis,
+  };
+}
+
+/** Changes the list of faults of the rail or signal that a fault hits, and lets the chassis follow. */
+function changeFaultsOfTarget(
+  { fault, chassis, rail }: ArmedFault,
+  { refresh, updateRail }: Pick<ArmedFaultOptions, 'refresh' | 'updateRail'>,
+  change: (list: ArmedFault[]) => void,
+): void {
+  const changeSignal = (signal: Net | Page | undefined): void => {
+    if (signal === undefined) return;
+    change(signal.faults);
+    refresh(signal);
+  };
+  switch (fault.effect.on) {
+    case 'rail':
+      if (rail === undefined) break;
+      change(rail.faults);
+      updateRail(rail);
+      break;
+    case 'enable':
+      changeSignal(rail?.enable);
+      break;
+    case 'good':
+      if (rail !== undefined && rail.goodNet === undefined) change(rail.goodFaults);
+      else changeSignal(rail?.goodNet);
+      break;
+    case 'pgood':
+      changeSignal(chassis.pgoodNet);
+      break;
+  }
 }
 
 /** @param struck the line that the fault names */

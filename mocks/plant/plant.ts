@@ -1,17 +1,17 @@
 import type { Clock, Level, LineRef } from '../../hw/ports.ts';
 import type { Board } from '../../src/board/schema.ts';
-import { createArmedFaults } from './armed.ts';
+import { type ArmedFaults, createArmedFaults } from './armed.ts';
 import { buildCircuit } from './build.ts';
 import { createBuses, type PlantBus } from './buses.ts';
 import { type Circuit, drivenOf, isAsserted } from './circuit.ts';
 import { createDamageRules } from './damage.ts';
-import { createHistory, type Hazard, type LineRole, type PlantEvent } from './events.ts';
+import { createHistory, type Hazard, type History, type LineRole, type PlantEvent } from './events.ts';
 import { chassisOf, checkFault, type Fault, faultLineKey } from './faults.ts';
 import { lineKey } from './line-key.ts';
 import { createPins, type LineNames, type PlantPin } from './pins.ts';
 import { createRails, type Rails } from './rails.ts';
-import { createSignals } from './signals.ts';
-import { createTimers } from './timers.ts';
+import { createSignals, type Signals } from './signals.ts';
+import { createTimers, type Timers } from './timers.ts';
 
 /** One line as it stands. An enable over PMBus is listed as `pmbus:<device>/<page>`. */
 export interface PlantLine {
@@ -110,16 +110,7 @@ export function createPlant(options: PlantOptions): Plant {
   const history = createHistory(clock);
   const misuses: string[] = [];
 
-  const physical = (key: string): string => {
-    const named = key.startsWith('name:') ? lineNames[key.slice('name:'.length)] : undefined;
-    return (named && lineKey(named)) ?? key;
-  };
-  /** One text for one physical line. */
-  const keyOf = (ref: LineRef): string | undefined => {
-    const key = lineKey(ref);
-    return key === undefined ? undefined : physical(key);
-  };
-
+  const { keyOf, physical } = createLineKeys(lineNames);
   const circuit = buildCircuit({
     board,
     chassis: numbers,
@@ -129,32 +120,7 @@ export function createPlant(options: PlantOptions): Plant {
     fallMs: timing.fallMs,
     keyOf,
   });
-  const rules = createDamageRules(clock, timing.reactionMs, (kind, chassis, name, text) =>
-    history.hazard(kind, chassis.number, name, text),
-  );
-  const signals = createSignals({
-    clock,
-    chassis: circuit.chassis,
-    history,
-    rules,
-    enableChanged: (rail) => rails.enableChanged(rail),
-  });
-  const rails = createRails({
-    clock,
-    timers,
-    history,
-    pgoodDelayMs: timing.pgoodDelayMs,
-    refresh: signals.refresh,
-    goodChanged: (...change) => faults.goodChanged(...change),
-  });
-  const faults = createArmedFaults({
-    clock,
-    timers,
-    history,
-    circuit,
-    refresh: signals.refresh,
-    updateRail: rails.update,
-  });
+  const { signals, rails, faults } = connectCircuit(circuit, { clock, timers, history, timing });
 
   const addFault = (fault: Fault): void => {
     checkFault(fault, board, numbers);
@@ -196,6 +162,63 @@ export function createPlant(options: PlantOptions): Plant {
       misuses.push(text);
     },
   };
+}
+
+/** Tells lines apart that several names may stand for. */
+function createLineKeys(lineNames: LineNames) {
+  const physical = (key: string): string => {
+    const named = key.startsWith('name:') ? lineNames[key.slice('name:'.length)] : undefined;
+    return (named && lineKey(named)) ?? key;
+  };
+  return {
+    /** The one key of the line that this key stands for too. */
+    physical,
+    /** One text for one physical line. */
+    keyOf: (ref: LineRef): string | undefined => {
+      const key = lineKey(ref);
+      return key === undefined ? undefined : physical(key);
+    },
+  };
+}
+
+/** Signals, rails and faults, each told what the others change. */
+function connectCircuit(
+  circuit: Circuit,
+  given: {
+    readonly clock: Clock;
+    readonly timers: Timers;
+    readonly history: History;
+    readonly timing: PlantTiming;
+  },
+): { readonly signals: Signals; readonly rails: Rails; readonly faults: ArmedFaults } {
+  const { clock, timers, history, timing } = given;
+  const rules = createDamageRules(clock, timing.reactionMs, (kind, chassis, name, text) =>
+    history.hazard(kind, chassis.number, name, text),
+  );
+  const signals = createSignals({
+    clock,
+    chassis: circuit.chassis,
+    history,
+    rules,
+    enableChanged: (rail) => rails.enableChanged(rail),
+  });
+  const rails = createRails({
+    clock,
+    timers,
+    history,
+    pgoodDelayMs: timing.pgoodDelayMs,
+    refresh: signals.refresh,
+    goodChanged: (...change) => faults.goodChanged(...change),
+  });
+  const faults = createArmedFaults({
+    clock,
+    timers,
+    history,
+    circuit,
+    refresh: signals.refresh,
+    updateRail: rails.update,
+  });
+  return { signals, rails, faults };
 }
 
 function linesOf({ nets, pages }: Circuit): PlantLine[] {

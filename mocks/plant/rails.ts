@@ -86,27 +86,30 @@ export function createRails(options: RailOptions): Rails {
     });
     for (const dependent of rail.neededBy) update(dependent);
     if (rail.goodNet !== undefined) options.refresh(rail.goodNet);
-    updatePgood(chassis);
+    followPgood(chassis, options);
     options.goodChanged(chassis, rail, good);
   };
 
-  const updatePgood = (chassis: Chassis): void => {
-    chassis.cancelPgood();
-    chassis.cancelPgood = () => undefined;
-    const good = chassis.rails.every((rail) => rail.good);
-    if (good === chassis.pgood) return;
-    if (good) chassis.cancelPgood = timers.after(options.pgoodDelayMs, () => setPgood(chassis, true));
-    else setPgood(chassis, false);
-  };
+  return { enableChanged, update, voltsOf };
+}
 
-  const setPgood = (chassis: Chassis, pgood: boolean): void => {
+/** pgood comes some time after the last rail, and goes with the first. */
+function followPgood(
+  chassis: Chassis,
+  { clock, timers, pgoodDelayMs, refresh, goodChanged }: RailOptions,
+): void {
+  const setPgood = (pgood: boolean): void => {
     chassis.pgood = pgood;
     if (!pgood && chassis.rails.every(({ wanted }) => wanted)) chassis.failedAtMs = clock.nowMs();
-    if (chassis.pgoodNet !== undefined) options.refresh(chassis.pgoodNet);
-    options.goodChanged(chassis, undefined, pgood);
+    if (chassis.pgoodNet !== undefined) refresh(chassis.pgoodNet);
+    goodChanged(chassis, undefined, pgood);
   };
-
-  return { enableChanged, update, voltsOf };
+  chassis.cancelPgood();
+  chassis.cancelPgood = () => undefined;
+  const good = chassis.rails.every((rail) => rail.good);
+  if (good === chassis.pgood) return;
+  if (good) chassis.cancelPgood = timers.after(pgoodDelayMs, () => setPgood(true));
+  else setPgood(false);
 }
 
 /** Where a rail goes from a voltage, and how fast in volts per millisecond. */

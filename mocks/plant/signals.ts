@@ -34,27 +34,8 @@ export interface SignalOptions {
 }
 
 export function createSignals(options: SignalOptions): Signals {
-  const { clock, history, rules } = options;
-
-  const recordLevel = (signal: Net | Page): void => {
-    const { key, role, chassis, rail, direction, level } = signal;
-    const asserted = isAsserted(signal);
-    history.record({
-      type: 'line',
-      atMs: clock.nowMs(),
-      line: key,
-      role,
-      chassis,
-      rail,
-      direction,
-      level,
-      asserted,
-    });
-  };
-
-  const recordDrive = ({ key, role, chassis, rail }: Net | Page, asserted: boolean): void => {
-    history.record({ type: 'drive', atMs: clock.nowMs(), line: key, role, chassis, rail, asserted });
-  };
+  const { clock, rules } = options;
+  const record = recordsOf(options);
 
   const standAt = (signal: Net | Page, level: Level, directionChanged: boolean): boolean => {
     const changed = level !== signal.level;
@@ -63,7 +44,7 @@ export function createSignals(options: SignalOptions): Signals {
       signal.changes += 1;
       signal.changedAtMs = clock.nowMs();
     }
-    if (changed || directionChanged) recordLevel(signal);
+    if (changed || directionChanged) record.level(signal);
     if (changed) for (const rail of signal.rails) options.enableChanged(rail);
     return changed;
   };
@@ -96,7 +77,7 @@ export function createSignals(options: SignalOptions): Signals {
         if (!wanted && !released && chassis !== undefined) rules.resetReleased(chassis, net);
       }
       for (const rail of net.rails) wantRail(rail, wanted);
-      recordDrive(net, wanted);
+      record.drive(net, wanted);
       net.direction = 'out';
       net.driven = level;
       net.failures = 0;
@@ -112,10 +93,35 @@ export function createSignals(options: SignalOptions): Signals {
     writeOperation(page, value) {
       const wanted = (value & OPERATION_ON_BIT) !== 0;
       for (const rail of page.rails) wantRail(rail, wanted);
-      recordDrive(page, wanted);
+      record.drive(page, wanted);
       page.operation = value;
       page.failuresSeen = page.device.failures;
       refreshPage(page);
+    },
+  };
+}
+
+/** Entries of the history: where a signal stands now, and what the BMC drives it to. */
+function recordsOf({ clock, history }: Pick<SignalOptions, 'clock' | 'history'>) {
+  return {
+    level(signal: Net | Page): void {
+      const { key, role, chassis, rail, direction, level } = signal;
+      const asserted = isAsserted(signal);
+      history.record({
+        type: 'line',
+        atMs: clock.nowMs(),
+        line: key,
+        role,
+        chassis,
+        rail,
+        direction,
+        level,
+        asserted,
+      });
+    },
+
+    drive({ key, role, chassis, rail }: Net | Page, asserted: boolean): void {
+      history.record({ type: 'drive', atMs: clock.nowMs(), line: key, role, chassis, rail, asserted });
     },
   };
 }

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
+import ts from 'typescript';
 import { describe, expect, it } from 'vitest';
 import { HARDWARE_CODES, SYSTEM_CODES } from './error-codes.ts';
 
@@ -277,6 +278,61 @@ describe('a concept stands in one place', () => {
   ])('%s', (_, pattern, place) => {
     const found = sourcesIn('src', 'hw').filter(({ text }) => pattern.test(text));
     expect(found.map(({ file }) => file)).toEqual(place === 'none' ? [] : [place]);
+  });
+});
+
+/** Longest function, from its first line to its last: what a screen shows, and a reader keeps in mind. */
+const MAX_FUNCTION_LINES = 80;
+
+/** Each is to be split by what it does. */
+const STILL_LONGER = [
+  'hw/i2c/i2c-bus.ts: createI2c',
+  'src/report/live-view.ts: liveReporter',
+  'src/report/timing-diagram.ts: renderSvg',
+  'src/system/dbus/connection.ts: connectDbus',
+  'src/system/dbus/inbox.ts: createInbox',
+  'src/system/object-bus.ts: createObjectBus',
+  'src/system/object-tree.ts: createTree',
+  'src/system/output-queue.ts: createOutputQueue',
+  'src/system/units.ts: createUnitManager',
+];
+
+/** Functions of more lines, those inside of others too, as `file: name, lines`. */
+function longFunctions({ file, text }: Source): string[] {
+  const tree = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true);
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isFunctionLike(node)) {
+      const lineOf = (position: number) => tree.getLineAndCharacterOfPosition(position).line;
+      const lines = lineOf(node.end) - lineOf(node.getStart()) + 1;
+      const name = node.name ?? (ts.isVariableDeclaration(node.parent) ? node.parent.name : undefined);
+      if (lines > MAX_FUNCTION_LINES) found.push(`${file}: ${name?.getText() ?? 'without a name'}, ${lines}`);
+    }
+    ts.forEachChild(node, visit);
+  };
+  visit(tree);
+  return found;
+}
+
+describe('a function', () => {
+  it('has at most 80 lines', () => {
+    const found = sourcesIn('src', 'hw', 'mocks').flatMap(longFunctions);
+    expect(found.map((each) => each.replace(/,.*/, '')).sort()).toEqual(STILL_LONGER);
+  });
+
+  it.each([
+    ['function declared() {', '}', 'declared'],
+    ['const arrow = () => {', '};', 'arrow'],
+    ['const object = { method() {', '} };', 'method'],
+    ['const outer = () => { const inner = function () {', '}; };', 'inner'],
+    ['new (class { constructor() {', '} })();', 'without a name'],
+  ])('of more is found: %s', (begin, end, name) => {
+    const source = (lines: number) => ({
+      file: 'src/a.ts',
+      text: [begin, ...Array.from({ length: lines - 2 }, () => ''), end].join('\n'),
+    });
+    expect(longFunctions(source(MAX_FUNCTION_LINES))).toEqual([]);
+    expect(longFunctions(source(MAX_FUNCTION_LINES + 1))).toContain(`src/a.ts: ${name}, 81`);
   });
 });
 
