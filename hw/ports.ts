@@ -33,14 +33,14 @@ export interface OutputLine {
 
 export interface WatchOptions {
   /**
-   * How often the line is looked at where it raises no interrupts; 10 ms where nobody says. Looks are shared: the most
-   * impatient watcher sets the pace for all, and a slow bus slows it down.
+   * How often the line is polled where it raises no interrupts; 10 ms by default. Watchers share one poll: the most
+   * impatient one sets the pace for all, and a slow bus slows it down.
    */
-  readonly lookMs?: number;
+  readonly pollMs?: number;
   /**
-   * How often a line that raises interrupts is looked at all the same, because interrupts get lost: another program
-   * changes `edge` or gives the line back, a controller drops one. A change is noticed within this time whatever
-   * became of its interrupt; 1 s where nobody says. Shared as looks are.
+   * How often a line that raises interrupts is checked, because interrupts get lost: another program changes `edge` or
+   * gives the line back, a controller drops one. A change is noticed within this time even if its interrupt got lost;
+   * 1 s by default. Checks are shared as polls are.
    */
   readonly checkMs?: number;
 }

@@ -5,15 +5,15 @@ import type { OnoffGpioClass } from './library.ts';
 import { claimLine, endInversion, isGone, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
 import { type EdgeSource, type LineWatches, readSeen } from './watches.ts';
 
-/** Where a watcher does not say how soon he wants to know: shorter than any settle time of a rail. */
-const LOOK_MS = 10;
+/** Period of polling where a watcher gives none: shorter than any settle time of a rail. */
+const POLL_MS = 10;
 /**
- * Where a watcher does not say how late a change may become known whose interrupt got lost. A loss of pgood is then acted
- * on a second late; it costs three small files for each line and second.
+ * Period of checking a line that raises interrupts, where a watcher gives none. A loss of pgood whose interrupt got lost is
+ * acted on a second late then. A check reads three small files.
  */
 const CHECK_MS = 1_000;
 
-/** A line as it was taken for reading. Another program may give it back any time, and it is taken anew then. */
+/** A line as it was taken for reading. Another program may give it back at any time; it is taken anew then. */
 interface TakenInput {
   readonly line: SysfsLine;
   /** Null where the line raises no interrupts. */
@@ -30,16 +30,16 @@ export async function openInput(
   let taken = await takeInput(ref, sysfs, lines, Gpio);
   const kept = lines.of(taken.line);
   const { watches } = kept;
-  watches.toldBy(taken.edges ?? 'looks');
+  watches.followBy(taken.edges ?? 'polling');
 
   const retake = async (): Promise<void> => {
     try {
       taken = await takeInput(ref, sysfs, lines, Gpio);
     } catch (error) {
-      watches.toldBy('gone');
+      watches.followBy('gone');
       throw error;
     }
-    watches.toldBy(taken.edges ?? 'looks');
+    watches.followBy(taken.edges ?? 'polling');
   };
   const readTaken = async (): Promise<Level> => {
     try {
@@ -59,16 +59,16 @@ export async function openInput(
     kept,
     () => taken.line,
     read,
-    (wake, lookMs, checkMs) => watches.watch({ wake, read: readTaken, check, lookMs, checkMs }),
+    (wake, pollMs, checkMs) => watches.watch({ wake, read: readTaken, check, pollMs, checkMs }),
   );
 }
 
-/** The face of an opening: what a close ends. */
+/** One opening of a line, and what its close ends. */
 function inputLine(
   kept: KeptLine,
   line: () => SysfsLine,
   read: () => Promise<Level>,
-  watch: (wake: () => void, lookMs: number, checkMs: number) => () => void,
+  watch: (wake: () => void, pollMs: number, checkMs: number) => () => void,
 ): InputLine {
   kept.openings += 1;
   let open = true;
@@ -83,17 +83,17 @@ function inputLine(
       return read();
     },
 
-    onEdge(wake, { lookMs = LOOK_MS, checkMs = CHECK_MS } = {}) {
+    onEdge(wake, { pollMs = POLL_MS, checkMs = CHECK_MS } = {}) {
       ensureOpen();
       const wakeIfOpen = () => {
         if (ends.has(end)) wake();
       };
-      const stop = watch(wakeIfOpen, lookMs, checkMs);
+      const stop = watch(wakeIfOpen, pollMs, checkMs);
       const end = () => {
         if (ends.delete(end)) stop();
       };
       ends.add(end);
-      // What happened since he read went unseen.
+      // A change since the caller's last reading went unseen.
       queueMicrotask(wakeIfOpen);
       return end;
     },
@@ -113,9 +113,9 @@ async function takeInput(
   Gpio: OnoffGpioClass,
 ): Promise<TakenInput> {
   const line = await claimLine(sysfs, ref);
-  // That it cannot be read is to be found now, not when somebody is woken.
+  // A line that cannot be read is to be refused now, not when a watcher is woken.
   await line.readValue();
-  // A line that is driven is only looked at: taking it with onoff as an input would make it one.
+  // A line that is driven is polled: onoff would make it an input.
   if ((await line.direction()) === 'out') return { line, edges: null, read: () => line.readValue() };
   const hasEdge = (await line.readOptional('edge')) !== undefined;
   if (hasEdge) await waitForAccess(sysfs, line, 'edge');
@@ -127,21 +127,21 @@ async function takeInput(
         () => new Gpio(line.number, 'in', hasEdge ? 'both' : undefined, { reconfigureDirection: false }),
       ),
   );
-  // onoff passes over an edge that an exported line refuses; the file tells what was taken.
+  // onoff ignores that an exported line refuses an edge; the file shows what was accepted.
   const edges = (await line.readOptional('edge')) === 'both' ? handle : null;
   return { line, edges, read: () => handle.read() };
 }
 
-/** Another program may have changed how a line tells of its level, or whether it does. */
+/** Restores how a line reports its level, which another program may have changed. */
 async function setUpAgain(sysfs: Sysfs, { line, edges }: TakenInput, watches: LineWatches): Promise<void> {
   await endInversion(sysfs, line);
   const edge = await line.readOptional('edge');
-  // Without the file the line is gone, which reading it tells.
+  // A line without the file is gone, which reading it reports.
   if (edges === null || edge === 'both' || edge === undefined) return;
   try {
     await line.writeFile('edge', 'both');
   } catch {
-    // It was made an output meanwhile: it raises no interrupts, and is looked at.
-    watches.toldBy('looks');
+    // The line was made an output meanwhile. It raises no interrupts, and is polled.
+    watches.followBy('polling');
   }
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../ports.ts';
 import type { OnoffGpio } from './library.ts';
 import type { SysfsLine } from './line.ts';
-import { type ChipLooks, createChipLooks } from './look.ts';
+import { type ChipPoll, createChipPoll } from './poll.ts';
 import { createLineWatches, type LineWatches } from './watches.ts';
 
 /** What the process keeps of one line, over all openings of it. */
@@ -30,15 +30,15 @@ export interface KeptLines {
 export function createKeptLines(clock: Clock): KeptLines {
   const lines = new Map<number, KeptLine>();
   /** By the number of the chip's first line. */
-  const looksOf = new Map<number, ChipLooks>();
+  const polls = new Map<number, ChipPoll>();
 
   return {
     of({ number, offset }) {
       const known = lines.get(number);
       if (known !== undefined) return known;
-      const looks = looksOf.get(number - offset) ?? createChipLooks(clock);
-      looksOf.set(number - offset, looks);
-      const made = createKeptLine(createLineWatches(number, looks));
+      const poll = polls.get(number - offset) ?? createChipPoll(clock);
+      polls.set(number - offset, poll);
+      const made = createKeptLine(createLineWatches(number, poll));
       lines.set(number, made);
       return made;
     },

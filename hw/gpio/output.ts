@@ -46,7 +46,7 @@ export async function openOutput(
     readSeen(kept.watches, () => onTaken(async (now) => now.handle?.read() ?? now.line.readValue()));
   const driveAndCheck = async (level: Level): Promise<void> => {
     await line.attempt('driven', () => onTaken((now) => drive(now, level, sysfs, lines, Gpio)));
-    kept.watches.toldBy('looks');
+    kept.watches.followBy('polling');
     const readBack = () => line.attempt('read back', readLevel);
     if ((await readBack()) === level) return;
     await pause(sysfs.clock, FOLLOW_MS);

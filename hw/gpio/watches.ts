@@ -1,5 +1,5 @@
 import type { Level } from '../ports.ts';
-import type { ChipLooks } from './look.ts';
+import type { ChipPoll } from './poll.ts';
 
 /** What is used here of onoff's `Gpio` of an input whose interrupts are on. */
 export interface EdgeSource {
@@ -8,47 +8,47 @@ export interface EdgeSource {
 }
 
 /**
- * How the changes of a line become known: by its interrupts, by looks where it raises none (a line that is driven raises
- * none either), or not at all while it is `gone`, in the hands of another program.
+ * How changes of a line become known: by its interrupts; by polling where it raises none, as a line that is driven does;
+ * or not at all while it is `gone`, in the hands of another program.
  */
-export type ToldBy = EdgeSource | 'looks' | 'gone';
+export type ChangeSource = EdgeSource | 'polling' | 'gone';
 
 export interface Watch {
   readonly wake: () => void;
   readonly read: () => Promise<Level>;
-  /** The same for a line that raises interrupts, after a look whether it still is set up to. */
+  /** `read` for a line that raises interrupts, which first checks that it still is set up to raise them. */
   readonly check: () => Promise<Level>;
-  readonly lookMs: number;
+  readonly pollMs: number;
   readonly checkMs: number;
 }
 
-/** All who watch one line. */
+/** The watches of one line. */
 export interface LineWatches {
   /** Returns the function that ends it. */
   watch(watch: Watch): () => void;
-  /** From now on changes become known so. Who watches goes on by that, and is woken for what went unseen in between. */
-  toldBy(means: ToldBy): void;
-  /** What was read of the line just now. */
+  /** Moves all watches to another source of changes, and wakes them for what went unseen in between. */
+  followBy(source: ChangeSource): void;
+  /** Takes what was read of the line just now. */
   seen(level: Level | 'unreadable'): void;
 }
 
-export function createLineWatches(number: number, looks: ChipLooks): LineWatches {
-  let means: ToldBy = 'looks';
+export function createLineWatches(number: number, poll: ChipPoll): LineWatches {
+  let source: ChangeSource = 'polling';
   const watches = new Map<Watch, () => void>();
 
   const begin = (watch: Watch): (() => void) => {
-    const { wake, read, check, lookMs, checkMs } = watch;
-    if (means === 'looks') return looks.watch(number, read, wake, lookMs);
-    // Whether it can be had again is worth no hurry.
-    if (means === 'gone') return looks.watch(number, read, wake, Math.max(lookMs, checkMs));
-    const edges = means;
-    // A function of its own for every watch: onoff removes by identity, and one `wake` may be given twice.
+    const { wake, read, check, pollMs, checkMs } = watch;
+    if (source === 'polling') return poll.watch(number, read, wake, pollMs);
+    // Nobody is in a hurry to know whether the line can be had again.
+    if (source === 'gone') return poll.watch(number, read, wake, Math.max(pollMs, checkMs));
+    const edges = source;
+    // Each watch has a function of its own: onoff removes by identity, and one `wake` may be given twice.
     const listener = () => {
-      looks.told(number);
+      poll.interrupted(number);
       wake();
     };
     edges.watch(listener);
-    const endChecks = looks.watch(number, check, wake, checkMs);
+    const endChecks = poll.watch(number, check, wake, checkMs);
     return () => {
       edges.unwatch(listener);
       endChecks();
@@ -64,9 +64,9 @@ export function createLineWatches(number: number, looks: ChipLooks): LineWatches
         watches.delete(watch);
       };
     },
-    toldBy(next) {
-      if (next === means) return;
-      means = next;
+    followBy(next) {
+      if (next === source) return;
+      source = next;
       for (const [watch, end] of [...watches]) {
         if (!watches.has(watch)) continue;
         end();
@@ -74,11 +74,11 @@ export function createLineWatches(number: number, looks: ChipLooks): LineWatches
         watch.wake();
       }
     },
-    seen: (level) => looks.seen(number, level),
+    seen: (level) => poll.seen(number, level),
   };
 }
 
-/** What is read is told to those who watch the line. */
+/** Reads, and passes what was read to the watches of the line. */
 export async function readSeen(watches: LineWatches, read: () => Promise<Level>): Promise<Level> {
   try {
     const level = await read();

@@ -10,7 +10,7 @@ import { pause } from '../waiting.ts';
 
 export interface BusHoldOptions {
   readonly clock: Clock;
-  /** The same for all processes that share buses; made where it is not. */
+  /** The same for all processes that share buses; made where it does not exist. */
   readonly directory: string;
 }
 
@@ -25,19 +25,19 @@ export interface BusHolds {
   close(): Promise<void>;
 }
 
-/** A look at a bus that another process has: it tells when it is done, and this is for one that does not. */
-const LOOK_AGAIN_MS = 20;
-/** What a process that comes back at once leaves to those that wait. */
+/** Longest wait for a holder to hang up before the bus is tried again: one that hangs never does. */
+const HOLDER_CHECK_MS = 20;
+/** Time that a process leaves to those that wait, before it takes a bus again that it has just released. */
 const GIVE_WAY_MS = 2;
 /** Names of sockets are at most 107 bytes long (unix(7)). */
 const LONGEST_PATH = 100;
 
 /**
- * A bus is held by whoever has linked his own listening socket to `i2c-N.hold`. link(2) gives the name to one, costs as
- * little as a transfer's system call, and a socket that nobody listens on any more (connect(2) is refused) tells that
- * its holder died. A dead holder's name is taken away under flock(1), so that two that find it do not take away each
- * other's: a process of its own, but only after a death. Who waits is connected to the holder, who hangs up when it
- * is done.
+ * A process holds a bus while its own listening socket is linked to `i2c-N.hold`. link(2) gives the name to one process
+ * only, and costs as little as the system call of a transfer. connect(2) to the socket of a holder that died is refused.
+ * The name that a dead holder left is removed under flock(1), so that two processes that find it do not remove each
+ * other's; flock(1) is a process of its own, which is started only after a death. A process that waits connects to the
+ * holder, and the holder hangs up when it releases the bus.
  */
 export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
   let own: { readonly path: string; readonly server: Server } | null = null;
@@ -60,9 +60,9 @@ export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
       server.once('error', reject);
       server.listen(path, resolve);
     });
-    // One that cannot be accepted is one that waits all the same.
+    // A connection that cannot be accepted still waits: its process tries again.
     server.on('error', () => undefined);
-    // Neither keeps the process, nor lets anybody else in.
+    // The socket keeps no process alive, and lets nobody else in.
     server.unref();
     chmodSync(path, 0o600);
     own = { path, server };
@@ -71,10 +71,10 @@ export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
 
   const release = (name: string): void => {
     try {
-      // Where the directory was replaced meanwhile the name may be another one's.
+      // Where the directory was replaced meanwhile, the name may belong to another holder.
       if (own !== null && lstatSync(name).ino === lstatSync(own.path).ino) unlinkSync(name);
     } catch {
-      // It is gone with its directory.
+      // The name is gone with its directory.
     }
     if (waiting.size > 0) gaveWayAtMs = clock.nowMs();
     for (const socket of waiting) socket.destroy();
@@ -98,7 +98,7 @@ export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
         }
         const leftMs = deadlineMs - clock.nowMs();
         if (leftMs <= 0) return null;
-        if ((await look(name, clock, Math.min(leftMs, LOOK_AGAIN_MS))) === 'dead')
+        if ((await waitForHolder(name, clock, Math.min(leftMs, HOLDER_CHECK_MS))) === 'dead')
           await clearAway(name, directory, clock, leftMs);
       }
     },
@@ -114,8 +114,8 @@ export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
   };
 }
 
-/** Whether the holder is dead; a living one is waited for as long as `limitMs`. */
-function look(name: string, clock: Clock, limitMs: number): Promise<'dead' | 'alive'> {
+/** Waits until the holder hangs up, or for `limitMs`. Resolves `dead` at once where the holder has died. */
+function waitForHolder(name: string, clock: Clock, limitMs: number): Promise<'dead' | 'alive'> {
   return new Promise((resolve, reject) => {
     const socket = openConnection({ path: name });
     const end = (found: 'dead' | 'alive') => {
@@ -128,7 +128,7 @@ function look(name: string, clock: Clock, limitMs: number): Promise<'dead' | 'al
     socket.on('error', (error) => {
       const errno = errnoCode(error);
       if (errno === 'ECONNREFUSED' || (errno === 'ENOENT' && isThere(name))) end('dead');
-      // Released meanwhile, hung up on, or with too many that wait for it.
+      // The bus was released meanwhile, the holder hung up, or too many wait for it.
       else if (errno === 'ENOENT' || errno === 'ECONNRESET' || errno === 'EPIPE' || errno === 'EAGAIN')
         end('alive');
       else {
@@ -144,12 +144,12 @@ function isThere(path: string): boolean {
   return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
 }
 
-/** Takes away what a dead holder left. Only one process does so at a time, and looks again first. */
+/** Takes away what a dead holder left. Only one process does so at a time, and it checks the holder again first. */
 async function clearAway(name: string, directory: string, clock: Clock, limitMs: number): Promise<void> {
   const fd = openPrivateDirectory(join(directory, 'i2c.dead'));
   try {
     if (!(await lock(fd, clock, limitMs))) return;
-    if (isThere(name) && (await look(name, clock, LOOK_AGAIN_MS)) === 'dead') unlinkSync(name);
+    if (isThere(name) && (await waitForHolder(name, clock, HOLDER_CHECK_MS)) === 'dead') unlinkSync(name);
   } finally {
     closeSync(fd);
   }

@@ -10,7 +10,7 @@ export interface TransferPlace {
   readonly command: number;
 }
 
-function told({ bus, address, command }: TransferPlace): string {
+function describeTransfer({ bus, address, command }: TransferPlace): string {
   return `0x${hex(address)} on I2C bus ${bus} (command 0x${hex(command)})`;
 }
 
@@ -25,7 +25,7 @@ export function transferFailed(
   addressing = false,
 ): HardwareError {
   const [code, what] = meaningOf(errnoCode(error), addressing);
-  return systemFailure(error, code, `${told(place)}: ${what}`, { ...place, ...details });
+  return systemFailure(error, code, `${describeTransfer(place)}: ${what}`, { ...place, ...details });
 }
 
 /** @param how what is known of the cause */
@@ -35,10 +35,14 @@ export function transferTimeout(
   how: string,
   details: Record<string, unknown> = {},
 ): HardwareError {
-  return new HardwareError('I2C_TIMEOUT', `${told(place)} did not answer within ${timeoutMs} ms: ${how}`, {
-    ...place,
-    ...details,
-  });
+  return new HardwareError(
+    'I2C_TIMEOUT',
+    `${describeTransfer(place)} did not answer within ${timeoutMs} ms: ${how}`,
+    {
+      ...place,
+      ...details,
+    },
+  );
 }
 
 /** For a transfer whose transaction has ended. */

@@ -15,8 +15,8 @@ import type { GpioBackend, InputLine, Level, LinePlace, LineRef, OutputLine } fr
 import { lineKey } from '../plant/line-key.ts';
 import type { PlantPin } from '../plant/pins.ts';
 import type { Plant } from '../plant/plant.ts';
-import { createPinLooks, type PinLooks } from './looks.ts';
 import { reportMisuse } from './misuse.ts';
+import { createPinPoll, type PinPoll } from './poll.ts';
 import { systemError } from './system-error.ts';
 
 /** Where a watcher does not say; the default of the port. */
@@ -111,7 +111,7 @@ function createOutput(plant: Plant, taken: Taken, handle: Handle, { keep, read }
 }
 
 function createInput(plant: Plant, taken: Taken, handle: Handle, reader: Reader): InputLine {
-  const { read, looksOf } = reader;
+  const { read, pollOf } = reader;
   const { pin } = taken;
   const ends = new Set<() => void>();
   return {
@@ -120,19 +120,19 @@ function createInput(plant: Plant, taken: Taken, handle: Handle, reader: Reader)
       handle.check('read');
       return read(taken);
     },
-    onEdge(wake, { lookMs, checkMs } = {}) {
+    onEdge(wake, { pollMs, checkMs } = {}) {
       if (typeof wake !== 'function') throw reportMisuse(plant, `${pin.label}: onEdge without a function`);
-      for (const everyMs of [lookMs, checkMs]) {
+      for (const everyMs of [pollMs, checkMs]) {
         if (everyMs !== undefined && !(everyMs > 0))
-          throw reportMisuse(plant, `${pin.label}: onEdge with a look every ${everyMs} ms`);
+          throw reportMisuse(plant, `${pin.label}: onEdge with a poll every ${everyMs} ms`);
       }
       handle.check('onEdge');
       const wakeIfWatched = () => {
         if (ends.has(end)) wake();
       };
       const stop = pin.raisesInterrupts()
-        ? watchEdges(pin, wakeIfWatched, looksOf(pin), checkMs)
-        : looksOf(pin).watch(wakeIfWatched, lookMs);
+        ? watchEdges(pin, wakeIfWatched, pollOf(pin), checkMs)
+        : pollOf(pin).watch(wakeIfWatched, pollMs);
       const end = () => {
         if (ends.delete(end)) stop();
       };
@@ -148,19 +148,19 @@ function createInput(plant: Plant, taken: Taken, handle: Handle, reader: Reader)
   };
 }
 
-/** An edge that comes before the last one was told is told with it. A line that nobody has raises no interrupt. */
-function watchEdges(pin: PlantPin, wake: () => void, looks: PinLooks, checkMs = CHECK_MS): () => void {
+/** Edges that come before a watcher was woken coalesce. A line that nobody has taken raises no interrupt. */
+function watchEdges(pin: PlantPin, wake: () => void, poll: PinPoll, checkMs = CHECK_MS): () => void {
   let pending = false;
   const endEdges = pin.onChange(() => {
     if (pending || pin.takenBy === null || !pin.raisesInterrupts()) return;
     pending = true;
     queueMicrotask(() => {
       pending = false;
-      looks.told();
+      poll.interrupted();
       wake();
     });
   });
-  const endChecks = looks.watch(wake, checkMs);
+  const endChecks = poll.watch(wake, checkMs);
   return () => {
     endEdges();
     endChecks();
@@ -173,30 +173,30 @@ interface Reader {
   /** A pin that another program has given back is taken again. */
   keep(taken: Taken): void;
   /** One for all openings of a line. */
-  looksOf(pin: PlantPin): PinLooks;
+  pollOf(pin: PlantPin): PinPoll;
 }
 
 function createReader({ clock }: Plant): Reader {
-  const looks = new Map<string, PinLooks>();
-  const looksOf = (pin: PlantPin): PinLooks => {
+  const polls = new Map<string, PinPoll>();
+  const pollOf = (pin: PlantPin): PinPoll => {
     const readable = () => (pin.takenBy !== null || isTaken(pin)) && !pin.unreadable();
-    const known = looks.get(pin.key) ?? createPinLooks(clock, () => (readable() ? pin.level() : null));
-    looks.set(pin.key, known);
+    const known = polls.get(pin.key) ?? createPinPoll(clock, () => (readable() ? pin.level() : null));
+    polls.set(pin.key, known);
     return known;
   };
   const keep = ({ pin, text, details }: Taken): void => {
     if (pin.takenBy !== null || isTaken(pin)) return;
-    looksOf(pin).seen(null);
+    pollOf(pin).seen(null);
     throw lineHeld(systemError('EBUSY'), text, undefined, details);
   };
   return {
-    looksOf,
+    pollOf,
     keep,
     read(taken, what = 'read') {
       const { pin, text, details } = taken;
       keep(taken);
       const level = pin.unreadable() ? null : pin.level();
-      looksOf(pin).seen(level);
+      pollOf(pin).seen(level);
       if (level === null) throw cannotBe(systemError('EIO'), text, what, details);
       return level;
     },

@@ -31,10 +31,11 @@ export async function findLines(board: Board, gpio: GpioBackend): Promise<LineTr
       first.set(place.key, line);
       return [];
     }
-    const told = ({ role, chassis, ref }: BoardLine) => `${role} of chassis ${chassis} (${lineLabel(ref)})`;
+    const describe = ({ role, chassis, ref }: BoardLine) =>
+      `${role} of chassis ${chassis} (${lineLabel(ref)})`;
     const error = new HardwareError(
       'GPIO_SHARED',
-      `GPIO line ${place.offset} of ${place.chip} has two roles, ${told(other)} and ${told(line)}`,
+      `GPIO line ${place.offset} of ${place.chip} has two roles, ${describe(other)} and ${describe(line)}`,
       { chip: place.chip, offset: place.offset, paths: [other.at.join('.'), line.at.join('.')] },
     );
     return [{ line, error, other }];

@@ -114,7 +114,7 @@ export function createPartOpener(
         role,
         read: () => inRole(role, async () => assertedAt(line, await input.read())),
         watch: (wake, paces, of, checkMs) =>
-          input.onEdge(wake, { lookMs: paces[of], ...(checkMs !== undefined && { checkMs }) }),
+          input.onEdge(wake, { pollMs: paces[of], ...(checkMs !== undefined && { checkMs }) }),
       };
     },
     async openOperation(role, enable) {

@@ -21,7 +21,7 @@ export interface Loss {
   readonly isOfBefore: boolean;
 }
 
-export interface FirstLook {
+export interface FirstReading {
   readonly state: State;
   readonly pgood: boolean;
   readonly sequence: SequenceState;
@@ -50,7 +50,7 @@ export type ResidentEvent =
   /** This process is the service, and no other. */
   | { readonly type: 'BEGIN' }
   | { readonly type: 'LEFT_BEHIND_FINISHED'; readonly sequence: SequenceState | null }
-  | { readonly type: 'TOLD' }
+  | { readonly type: 'NEWS_DELIVERED' }
   | { readonly type: 'STOP'; readonly reason: string };
 
 /** Asks a watch to end. */
@@ -70,15 +70,15 @@ interface Context {
   readonly requests: readonly PowerRequest[];
   /** The sequence as the service before left it, or as this one has finished it. */
   readonly leftBy: SequenceState | null;
-  /** News that somebody still has to hear. */
-  readonly untold: number;
+  /** News that systemd or the event log has not taken yet. */
+  readonly undelivered: number;
 }
 
 const resident = setup({
   types: {
     context: {} as Context,
     events: {} as ResidentEvent,
-    input: {} as FirstLook,
+    input: {} as FirstReading,
     tags: {} as 'closed',
     children: {} as { watch: 'watchPower'; teller: 'tell' },
   },
@@ -110,8 +110,8 @@ const resident = setup({
     wasLost: ({ context }) => context.facts.state === 'failed' && context.leftBy?.fault?.state === 'pgood',
     isClosed: stateIn({ observing: 'closed' }),
     hasStopped: stateIn({ driving: 'stopped' }),
-    hasUntold: ({ context }) => context.untold > 0,
-    hasToldAll: ({ context }) => context.untold === 0,
+    hasUndelivered: ({ context }) => context.undelivered > 0,
+    allDelivered: ({ context }) => context.undelivered === 0,
   },
   actions: {
     keepFact: assign(({ context, event }) =>
@@ -159,10 +159,10 @@ const resident = setup({
     }),
     tellNews: enqueueActions(({ context, event, enqueue }) => {
       if (event.type !== 'POWER_LOST' && event.type !== 'REQUEST_FAILED') return;
-      enqueue.assign({ untold: context.untold + 1 });
+      enqueue.assign({ undelivered: context.undelivered + 1 });
       enqueue.sendTo('teller', event);
     }),
-    noteTold: assign(({ context }) => ({ untold: context.untold - 1 })),
+    noteDelivered: assign(({ context }) => ({ undelivered: context.undelivered - 1 })),
   },
 });
 
@@ -172,7 +172,7 @@ export const residentChart = resident.createMachine({
     facts: firstFacts(state, pgood, sequence.fault?.reason ?? null),
     requests: [],
     leftBy: sequence,
-    untold: 0,
+    undelivered: 0,
   }),
   type: 'parallel',
   on: {
@@ -191,16 +191,16 @@ export const residentChart = resident.createMachine({
           initial: 'steady',
           on: {
             PGOOD_CHANGED: [
-              { guard: 'isUnexplained', target: '.looking', actions: 'keepFact' },
+              { guard: 'isUnexplained', target: '.refreshing', actions: 'keepFact' },
               { actions: 'keepFact' },
             ],
-            STATE_FILE_CHANGED: { guard: 'isNotRequested', target: '.looking' },
-            WATCH_ENDED: { guard: 'isNotRequested', target: '.looking' },
+            STATE_FILE_CHANGED: { guard: 'isNotRequested', target: '.refreshing' },
+            WATCH_ENDED: { guard: 'isNotRequested', target: '.refreshing' },
             STOP: 'closed',
           },
           states: {
             steady: {},
-            looking: {
+            refreshing: {
               invoke: {
                 src: 'findState',
                 onDone: [
@@ -300,22 +300,22 @@ export const residentChart = resident.createMachine({
       on: {
         POWER_LOST: { actions: 'tellNews' },
         REQUEST_FAILED: { actions: 'tellNews' },
-        TOLD: { actions: 'noteTold' },
+        NEWS_DELIVERED: { actions: 'noteDelivered' },
       },
       states: {
         quiet: {
           always: [
-            { guard: 'hasUntold', target: 'underWay' },
+            { guard: 'hasUndelivered', target: 'underWay' },
             { guard: 'hasStopped', target: 'over' },
           ],
         },
         underWay: {
           always: [
-            { guard: 'hasToldAll', target: 'quiet' },
+            { guard: 'allDelivered', target: 'quiet' },
             { guard: 'hasStopped', target: 'lastWords' },
           ],
         },
-        lastWords: { always: { guard: 'hasToldAll', target: 'over' }, after: { LAST_WORDS: 'over' } },
+        lastWords: { always: { guard: 'allDelivered', target: 'over' }, after: { LAST_WORDS: 'over' } },
         over: { type: 'final' },
       },
     },

@@ -136,7 +136,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
 }
 
 type ResidentActor = Actor<typeof residentChart>;
-type Tell = (event: ResidentEvent) => void;
+type Send = (event: ResidentEvent) => void;
 
 /** What a resident works with, in all that its chart invokes. */
 interface Care extends Omit<ResidentOptions, 'plan' | 'onChange'> {
@@ -192,9 +192,10 @@ function providedWith(care: Care, actor: () => ResidentActor) {
         void finishLeftBehind(care, state, faceOf(actor()), sendBack);
       }),
       tell: fromCallback<NewsEvent>(({ receive, sendBack }) => {
-        const told: Tell = sendBack;
         receive((news) => {
-          void tellNews(care, news).finally(() => told({ type: 'TOLD' }));
+          void tellNews(care, news).finally(() =>
+            sendBack({ type: 'NEWS_DELIVERED' } satisfies ResidentEvent),
+          );
         });
       }),
     },
@@ -202,18 +203,18 @@ function providedWith(care: Care, actor: () => ResidentActor) {
 }
 
 /** @returns what ends it */
-function followPgood(care: Care, first: boolean, tell: Tell): () => void {
+function followPgood(care: Care, first: boolean, send: Send): () => void {
   const deglitchMs = () => care.plan.pgood.deglitchMs;
   return trackPgood(care.hardware, care.clock, deglitchMs, first, (level) =>
-    tell({ type: 'PGOOD_CHANGED', level }),
+    send({ type: 'PGOOD_CHANGED', level }),
   );
 }
 
 /** @returns what ends it */
-function followStateFile({ runDir, chassis, clock, warn }: Care, tell: Tell): () => void {
+function followStateFile({ runDir, chassis, clock, warn }: Care, send: Send): () => void {
   return watchFile(snapshotPath(runDir, chassis), {
     clock,
-    changed: () => tell({ type: 'STATE_FILE_CHANGED' }),
+    changed: () => send({ type: 'STATE_FILE_CHANGED' }),
     warn,
   });
 }
@@ -233,12 +234,12 @@ async function findState({ plan, hardware, clock, openStore, warnOf }: Care): Pr
 }
 
 /** Watches a chassis that is on until it is not, somebody else drives, or it is asked to end. */
-async function watchPower(care: Care, signal: AbortSignal, tell: Tell): Promise<void> {
+async function watchPower(care: Care, signal: AbortSignal, send: Send): Promise<void> {
   const locks: ChassisLock[] = [];
   let result: RunResult | null = null;
   try {
     result = await runSequence(JOBS.watch, {
-      ...runOptions(care, signal, tell),
+      ...runOptions(care, signal, send),
       superseded: () => isDrivenByAnother(care),
       async onLost() {
         // All enables are off by now. Whoever has the lock can only find the same.
@@ -255,9 +256,9 @@ async function watchPower(care: Care, signal: AbortSignal, tell: Tell): Promise<
   for (const lock of locks) lock.release();
   // Told when the watch is over and the lock is free: the units that are started for it want both.
   if (result?.state === 'failed') {
-    tell({ type: 'POWER_LOST', loss: { sequence: result.sequence, isOfBefore: false } });
+    send({ type: 'POWER_LOST', loss: { sequence: result.sequence, isOfBefore: false } });
   }
-  tell({ type: 'WATCH_ENDED' });
+  send({ type: 'WATCH_ENDED' });
 }
 
 async function isDrivenByAnother({ runDir, chassis, clock, openStore }: Care): Promise<boolean> {
@@ -265,35 +266,35 @@ async function isDrivenByAnother({ runDir, chassis, clock, openStore }: Care): P
   return hint === null ? isLocked(runDir, chassis, clock) : hint.state !== 'pgood';
 }
 
-async function carryOut(care: Care, request: PowerRequest, tell: Tell): Promise<void> {
+async function carryOut(care: Care, request: PowerRequest, send: Send): Promise<void> {
   const { wanted, job, signal } = request;
   let failure: unknown = null;
   try {
     const lock = await care.lock(signal, wanted);
-    tell({ type: 'LOCK_TAKEN' });
+    send({ type: 'LOCK_TAKEN' });
     try {
       const isSwitched = (entry: Recorded) => entry.type === 'state' && SWITCHED[wanted].includes(entry.to);
-      const { record, ...options } = runOptions(care, signal, tell);
+      const { record, ...options } = runOptions(care, signal, send);
       const result = await runSequence(job, {
         ...options,
         record(entry) {
           record(entry);
-          if (isSwitched(entry)) tell({ type: 'SWITCHED' });
+          if (isSwitched(entry)) send({ type: 'SWITCHED' });
         },
       });
-      tell({ type: 'STATE_ENTERED', state: result.state });
+      send({ type: 'STATE_ENTERED', state: result.state });
       expectDone(care.chassis, `power ${wanted}`, job, result);
     } finally {
       lock.release();
     }
   } catch (error) {
     failure = error;
-    tell({ type: 'REQUEST_FAILED', wanted, error });
+    send({ type: 'REQUEST_FAILED', wanted, error });
   }
-  tell({ type: 'OPERATION_ENDED', error: failure });
+  send({ type: 'OPERATION_ENDED', error: failure });
 }
 
-function runOptions(care: Care, signal: AbortSignal, tell: Tell): RunOptions {
+function runOptions(care: Care, signal: AbortSignal, send: Send): RunOptions {
   const { plan, hardware, clock, openStore } = care;
   return {
     plan,
@@ -303,8 +304,8 @@ function runOptions(care: Care, signal: AbortSignal, tell: Tell): RunOptions {
     signal,
     record(entry) {
       care.record(entry);
-      if (entry.type === 'fault') tell({ type: 'FAULT_RECORDED', reason: entry.fault.reason });
-      if (entry.type === 'state') tell({ type: 'STATE_ENTERED', state: entry.to });
+      if (entry.type === 'fault') send({ type: 'FAULT_RECORDED', reason: entry.fault.reason });
+      if (entry.type === 'state') send({ type: 'STATE_ENTERED', state: entry.to });
     },
   };
 }
@@ -323,15 +324,15 @@ async function isLeftHalfDone(care: Care, state: State): Promise<boolean> {
   }
 }
 
-async function finishLeftBehind(care: Care, state: State, face: Face, tell: Tell): Promise<void> {
+async function finishLeftBehind(care: Care, state: State, face: Face, send: Send): Promise<void> {
   const isRising = hasTag(state, 'rising');
   const what = isRising ? 'taking down what it raised' : 'finishing the power off';
   care.warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
   const request = createPowerRequest('off', isRising ? JOBS.off : JOBS.waitOff, face);
-  tell({ type: 'REQUESTED', request });
+  send({ type: 'REQUESTED', request });
   await request.operation.done.catch(care.warnOf);
   // The file of a service that died is as old as its last step; what was finished here is as it was left.
-  tell({ type: 'LEFT_BEHIND_FINISHED', sequence: care.openStore().load().hint?.sequence ?? null });
+  send({ type: 'LEFT_BEHIND_FINISHED', sequence: care.openStore().load().hint?.sequence ?? null });
 }
 
 async function tellNews({ onLoss, onRequestFailed, warnOf }: Care, news: NewsEvent): Promise<void> {

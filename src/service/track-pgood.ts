@@ -38,7 +38,7 @@ export function trackPgood(
     } else if (isNew) wait();
   };
 
-  const look = async (): Promise<void> => {
+  const readPgood = async (): Promise<void> => {
     for (;;) {
       const askedMs = clock.nowMs();
       // A line that cannot be read keeps its last level: the watch reports it where it matters.
@@ -58,11 +58,11 @@ export function trackPgood(
       if (lateMs <= STALL_MS) leftMs -= sliceMs + lateMs;
       else if (standstills++ < BEGUN_ANEW) leftMs = deglitchMs();
       if (leftMs > 0) wait();
-      else void look();
+      else void readPgood();
     });
   };
 
-  const unwatch = hardware.watchPgood(() => void look());
+  const unwatch = hardware.watchPgood(() => void readPgood());
   return () => {
     ended = true;
     cancel();

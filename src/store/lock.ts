@@ -13,12 +13,12 @@ import { pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
 
 /**
- * flock(1) only asks the kernel, but a machine under load may take seconds to start it. So long it is waited for by
- * who would not wait for another process.
+ * flock(1) only asks the kernel, but a machine under load may take seconds to start it. It is waited for that long even
+ * where no other process would be waited for.
  */
 const LEAST_ANSWER_MS = 10_000;
 /** Longest time to ask for a lock: the question must not delay a power-off after a loss of pgood. */
-const LOOK_MS = 1_000;
+const QUERY_MS = 1_000;
 /** Time between two attempts at a lock that is taken: each attempt starts a process. */
 const POLL_MS = 200;
 /** The same after `LONG_MS`: the holder does more than one stage then. */
@@ -79,7 +79,7 @@ export async function lockChassis(
     const answerByMs = startMs + Math.max(waitMs, LEAST_ANSWER_MS);
     let wasTaken = false;
     for (let hasReportedWait = false; ; ) {
-      const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), LOOK_MS));
+      const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), QUERY_MS));
       const answer = await tryFlock(fd, { clock, limitMs, signal });
       if (answer === 'locked') break;
       const other = holderOf(path);
@@ -133,7 +133,7 @@ export async function isLocked(runDir: string, chassis: number, clock: Clock): P
     return false;
   }
   try {
-    const answer = await tryFlock(fd, { clock, limitMs: LOOK_MS });
+    const answer = await tryFlock(fd, { clock, limitMs: QUERY_MS });
     if (answer === 'locked' || answer === 'taken') return answer === 'taken';
     return holderOf(path)?.isAlive ?? false;
   } finally {

@@ -4,10 +4,10 @@ import { ensureDirectory, fileProblem } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 
 /**
- * How often the file is looked at all the same: the kernel tells of a folder, and says nothing any more once another
- * one is in its place.
+ * How often the file is checked beside the kernel's notifications: those are about one folder, and end when another one
+ * takes its place.
  */
-const LOOK_MS = 1_000;
+const CHECK_MS = 1_000;
 
 export interface WatchFileOptions {
   readonly clock: Clock;
@@ -39,7 +39,7 @@ export function watchFile(path: string, { clock, changed, warn }: WatchFileOptio
     watcher = null;
     try {
       ensureDirectory(folder);
-      watcher = watch(folder, { persistent: false }, look);
+      watcher = watch(folder, { persistent: false }, check);
       watcher.on('error', () => watcher?.close());
     } catch (error) {
       warnOnce(`${folder} cannot be watched (${fileProblem(error)}): it is looked at once a second`);
@@ -47,7 +47,7 @@ export function watchFile(path: string, { clock, changed, warn }: WatchFileOptio
     watched = folderOf(folder);
   };
 
-  function look(): void {
+  function check(): void {
     if (folderOf(folder) !== watched) {
       warnOnce(`${folder} was replaced: what others do is read from the new one`);
       watchFolder();
@@ -59,10 +59,10 @@ export function watchFile(path: string, { clock, changed, warn }: WatchFileOptio
   }
 
   watchFolder();
-  let cancel = clock.after(LOOK_MS, tick);
+  let cancel = clock.after(CHECK_MS, tick);
   function tick(): void {
-    cancel = clock.after(LOOK_MS, tick);
-    look();
+    cancel = clock.after(CHECK_MS, tick);
+    check();
   }
   return () => {
     cancel();

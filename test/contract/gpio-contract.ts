@@ -83,7 +83,7 @@ const CLOSED = /^GPIO line .+ was closed$/;
 type Turn =
   | { readonly does: 'drive'; readonly level: Level }
   /** Somebody begins to watch, over one of the openings of the line, with the level that he read when it was opened. */
-  | { readonly does: 'come'; readonly opening: number; readonly lookMs: number }
+  | { readonly does: 'come'; readonly opening: number; readonly pollMs: number }
   | { readonly does: 'go'; readonly watcher: number };
 
 const turn: fc.Arbitrary<Turn> = fc.oneof(
@@ -93,7 +93,7 @@ const turn: fc.Arbitrary<Turn> = fc.oneof(
     arbitrary: fc.record({
       does: fc.constant('come'),
       opening: fc.integer({ min: 0, max: 1 }),
-      lookMs: fc.constantFrom(1, 10, 50),
+      pollMs: fc.constantFrom(1, 10, 50),
     }),
   },
   { weight: 2, arbitrary: fc.record({ does: fc.constant('go'), watcher: fc.nat({ max: 5 }) }) },
@@ -124,7 +124,7 @@ interface Reader {
 }
 
 /** @param known the level that he read last */
-function readOn(line: InputLine, known: Level, lookMs?: number, checkMs?: number): Reader {
+function readOn(line: InputLine, known: Level, pollMs?: number, checkMs?: number): Reader {
   const reader: Reader = { level: known, failed: null, wakes: 0, end: () => undefined };
   let last: Promise<unknown> = Promise.resolve();
   reader.end = line.onEdge(
@@ -139,7 +139,7 @@ function readOn(line: InputLine, known: Level, lookMs?: number, checkMs?: number
         }
       });
     },
-    { ...(lookMs !== undefined && { lookMs }), ...(checkMs !== undefined && { checkMs }) },
+    { ...(pollMs !== undefined && { pollMs }), ...(checkMs !== undefined && { checkMs }) },
   );
   return reader;
 }
@@ -193,7 +193,7 @@ function describeWatching(of: 'input' | 'looked', given: () => GpioSetup, lacksS
         } else if (step.does === 'come') {
           const opening = openings[step.opening];
           // What he knows is from before the story: all that happened since went past him.
-          if (opening !== undefined) readers.push(readOn(opening, 0, step.lookMs));
+          if (opening !== undefined) readers.push(readOn(opening, 0, step.pollMs));
         } else {
           const [reader] = readers.splice(step.watcher % Math.max(1, readers.length), 1);
           if (reader === undefined) continue;

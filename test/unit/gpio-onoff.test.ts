@@ -551,17 +551,17 @@ describe('a line without interrupts', () => {
     const [line] = await openLines(1);
     const again = await gpio.openInput({ chip: CHIP, line: 0 });
     for (let watcher = 0; watcher < 4; watcher += 1) {
-      line?.onEdge(() => undefined, { lookMs: 10 });
-      again.onEdge(() => undefined, { lookMs: 20 });
+      line?.onEdge(() => undefined, { pollMs: 10 });
+      again.onEdge(() => undefined, { pollMs: 20 });
     }
     expect(await looksIn(1_000)).toBe(100);
   });
 
   it('is looked at as rarely as its watchers let it be, and not at all when nobody watches', async () => {
     const [line] = await openLines(1);
-    line?.onEdge(() => undefined, { lookMs: 500 });
+    line?.onEdge(() => undefined, { pollMs: 500 });
     expect(await looksIn(10_000)).toBe(20);
-    const end = line?.onEdge(() => undefined, { lookMs: 10 });
+    const end = line?.onEdge(() => undefined, { pollMs: 10 });
     expect(await looksIn(1_000)).toBeGreaterThanOrEqual(99);
     end?.();
     expect(await looksIn(10_000)).toBeLessThanOrEqual(20);
@@ -576,9 +576,9 @@ describe('a line without interrupts', () => {
         fc.integer({ min: 1, max: 16 }),
         fc.integer({ min: 0, max: 4 }),
         fc.constantFrom(2, 10, 100, 500),
-        async (count, readMs, lookMs) => {
+        async (count, readMs, pollMs) => {
           const lines = await openLines(count, readMs);
-          for (const line of lines) line.onEdge(() => undefined, { lookMs });
+          for (const line of lines) line.onEdge(() => undefined, { pollMs });
           const first = kernel.reads.length;
           const startMs = clock.nowMs();
           await clock.advance(1_500);
@@ -589,11 +589,11 @@ describe('a line without interrupts', () => {
           for (const [index, { fromMs }] of looks.slice(1).entries()) {
             expect(fromMs).toBeGreaterThanOrEqual(looks[index]?.toMs ?? Number.POSITIVE_INFINITY);
           }
-          const roundMs = Math.max(lookMs, 5 * count * readMs);
+          const roundMs = Math.max(pollMs, 5 * count * readMs);
           for (let offset = 0; offset < count; offset += 1) {
             const own = looks.filter(({ number }) => number === 512 + offset).length;
             expect(own).toBeGreaterThanOrEqual(Math.floor(1_500 / roundMs) - 1);
-            expect(own).toBeLessThanOrEqual(Math.ceil(1_500 / lookMs) + 1);
+            expect(own).toBeLessThanOrEqual(Math.ceil(1_500 / pollMs) + 1);
           }
         },
       ),
@@ -609,7 +609,7 @@ describe('a line without interrupts', () => {
       timers += 1;
       return after(delayMs, run);
     };
-    for (const line of lines) line.onEdge(() => undefined, { lookMs: 100 });
+    for (const line of lines) line.onEdge(() => undefined, { pollMs: 100 });
     timers = 0;
     await clock.advance(1_000);
     expect(timers).toBe(10);
@@ -617,7 +617,7 @@ describe('a line without interrupts', () => {
 
   it('is not looked away from for long when its bus hangs', async () => {
     const [line] = await openLines(1, 1_000);
-    line?.onEdge(() => undefined, { lookMs: 10 });
+    line?.onEdge(() => undefined, { pollMs: 10 });
     await clock.advance(1_010);
     kernel.line(512).readMs = 0;
     expect(await looksIn(250)).toBeGreaterThanOrEqual(1);
@@ -647,7 +647,7 @@ describe('a line without interrupts', () => {
   it('wakes all when only somebody’s read between two looks has shown a pulse', async () => {
     const [line] = await openLines(1);
     let level = await line?.read();
-    line?.onEdge(() => void line.read().then((read) => (level = read)), { lookMs: 100 });
+    line?.onEdge(() => void line.read().then((read) => (level = read)), { pollMs: 100 });
     await clock.advance(150);
     kernel.drive(512, 1);
     expect(await line?.read()).toBe(1);

@@ -324,7 +324,7 @@ describe('what a chassis is opened with', () => {
           return {
             ...line,
             onEdge: (wake, options) => {
-              asked.push(`${isPgood ? 'pgood' : 'good'} ${options?.lookMs}`);
+              asked.push(`${isPgood ? 'pgood' : 'good'} ${options?.pollMs}`);
               return line.onEdge(wake, options);
             },
           };

@@ -59,7 +59,7 @@ function startChart(state: State, of: { before?: SequenceState; halfDone?: boole
     return begun;
   };
   const end = (work: Work) => void works.splice(works.indexOf(work), 1);
-  let untold = 0;
+  let undelivered = 0;
   const chart = residentChart.provide({
     actors: {
       followPgood: fromCallback<ResidentEvent, boolean>(() => undefined),
@@ -87,7 +87,7 @@ function startChart(state: State, of: { before?: SequenceState; halfDone?: boole
       tell: fromCallback<NewsEvent>(({ receive }) => {
         receive((event) => {
           news.push(event);
-          untold += 1;
+          undelivered += 1;
         });
       }),
     },
@@ -138,9 +138,9 @@ function startChart(state: State, of: { before?: SequenceState; halfDone?: boole
       work.tell(work.request ? { type: 'OPERATION_ENDED', error } : { type: 'WATCH_ENDED' });
     },
     told() {
-      if (untold === 0 || actor.getSnapshot().status !== 'active') return;
-      untold -= 1;
-      actor.send({ type: 'TOLD' });
+      if (undelivered === 0 || actor.getSnapshot().status !== 'active') return;
+      undelivered -= 1;
+      actor.send({ type: 'NEWS_DELIVERED' });
     },
     /** Promises that wait go on. */
     settle: () => clock.advance(0),

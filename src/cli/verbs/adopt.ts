@@ -26,7 +26,7 @@ const LOCK_WAIT_MS = 0;
  */
 export const adopt: Verb = {
   async run(invocation, world) {
-    const found = await look(invocation, world);
+    const found = await readChassis(invocation, world);
     if (found === 'under way')
       return say(invocation, world, { adopted: false, reason: 'driven by another process' });
     const { state, sequence } = found.reconciled;
@@ -58,7 +58,7 @@ interface Found {
   readonly hasHint: boolean;
 }
 
-async function look(
+async function readChassis(
   { boardPath, chassis: number, runDir }: Invocation,
   world: World,
 ): Promise<Found | 'under way'> {

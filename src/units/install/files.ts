@@ -116,7 +116,7 @@ async function kindOf(path: string): Promise<'file' | 'link' | 'other' | null> {
   }
 }
 
-export async function look(root: string, paths: Iterable<string>): Promise<Map<string, Present>> {
+export async function readPresent(root: string, paths: Iterable<string>): Promise<Map<string, Present>> {
   const present = new Map<string, Present>();
   for (const path of paths) {
     const full = join(root, path);

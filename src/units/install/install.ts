@@ -13,8 +13,8 @@ import {
   conflictError,
   fingerprintOf,
   foldersToMake,
-  look,
   type Present,
+  readPresent,
   removeEmptyDirs,
   writeItem,
 } from './files.ts';
@@ -155,7 +155,7 @@ export async function installUnits(options: InstallOptions): Promise<UnitsReport
 
   const paths = new Set([...wanted, ...previous].map((entry) => entry.path));
   await checkParents(root, [...paths, MANIFEST_PATH]);
-  const plan = planInstall(wanted, previous, await look(root, paths));
+  const plan = planInstall(wanted, previous, await readPresent(root, paths));
   if (plan.conflicts.length > 0) throw conflictError(root, plan.conflicts);
   const touched = [...plan.write.map((item) => item.path), ...plan.remove, MANIFEST_PATH];
   await checkWritable(root, touched);
@@ -216,7 +216,7 @@ export async function uninstallUnits(options: { readonly root: string }): Promis
   }
   const paths = manifest.entries.map((entry) => entry.path);
   await checkParents(root, [...paths, MANIFEST_PATH]);
-  const plan = planInstall([], manifest.entries, await look(root, paths));
+  const plan = planInstall([], manifest.entries, await readPresent(root, paths));
   await checkWritable(root, [...plan.remove, MANIFEST_PATH]);
 
   const kept: KeptPath[] = [...plan.kept];
