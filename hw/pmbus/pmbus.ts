@@ -1,5 +1,6 @@
 import { HardwareError } from '../errors.ts';
 import type { I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
+import { type KnownFormats, type NumericFormat, voutFormatOf } from './formats.ts';
 
 /** Sections are those of the PMBus specification 1.3.1, part II. */
 const PAGE = 0x00; // 11.10
@@ -17,22 +18,11 @@ const OPERATION_ON_BIT = 0x80;
 /** STATUS_WORD bit 11, POWER_GOOD#: set while the output is not good (17.2). */
 const NOT_GOOD_BIT = 0x0800;
 
-/** VOUT_MODE bits 6:5 (8.3, table 2). Bit 7 makes limits relative, which READ_VOUT never is (8.5). */
-const VOUT_FORMATS = ['linear', 'VID', 'direct', 'IEEE half precision'] as const;
-
-/** Coefficients of the direct format (7.4): volts = (raw * 10^-r - b) / m. */
-export interface DirectCoefficients {
-  readonly m: number;
-  readonly b?: number;
-  readonly r: number;
-}
-
-export interface PmbusPageOptions {
+/** Formats that VOUT_MODE does not choose are unused. */
+export interface PmbusPageOptions extends KnownFormats {
   readonly bus: I2cBus;
   readonly address: number;
   readonly page: number;
-  /** For a device whose VOUT_MODE says direct format; unused for others. */
-  readonly vout?: DirectCoefficients;
 }
 
 /** One output of a PMBus device. Everything rejects like `I2cBus.transaction`. */
@@ -45,7 +35,7 @@ export interface PmbusPage {
   operation(on: boolean): Promise<void>;
   /** Whether the output is commanded on. */
   readEnabled(): Promise<boolean>;
-  /** Output voltage. Rejects `PMBUS_FORMAT` for a data format that cannot be decoded. */
+  /** Output voltage. Rejects `PMBUS_FORMAT` for a format that cannot be decoded, and for bits that are no number in it. */
   readVoutVolts(): Promise<number>;
   statusWord(): Promise<number>;
   /** Power good and output voltage, read in one transaction. */
@@ -56,7 +46,7 @@ export interface PmbusPage {
 
 /** PAGE is written before every command, in the same transaction: another program may have moved it. */
 export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
-  const { bus, address, page, vout } = options;
+  const { bus, address, page } = options;
   const details = { address, page };
   const where = `page ${page} of the PMBus device at 0x${hex(address)}`;
 
@@ -73,10 +63,17 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
       options,
     );
 
-  let toVolts: ((raw: number) => number) | undefined;
+  let voutFormat: NumericFormat | undefined;
   const readVolts = async (device: I2cDevice): Promise<number> => {
-    toVolts ??= decoderOf(await device.readByte(VOUT_MODE), vout, where, details);
-    return toVolts(await device.readWord(READ_VOUT));
+    voutFormat ??= formatOf(await device.readByte(VOUT_MODE), options, where, details);
+    const raw = await device.readWord(READ_VOUT);
+    const volts = voutFormat.decode(raw);
+    if (volts !== null) return volts;
+    throw new HardwareError(
+      'PMBUS_FORMAT',
+      `${where} reads READ_VOUT 0x${hex(raw)}, which is no number in ${voutFormat.name} format: check the device and its address`,
+      { ...details, raw, format: voutFormat.name },
+    );
   };
 
   return {
@@ -122,43 +119,20 @@ function isOn(operation: number): boolean {
 }
 
 /** How READ_VOUT becomes volts under this VOUT_MODE. */
-function decoderOf(
+function formatOf(
   voutMode: number,
-  vout: DirectCoefficients | undefined,
+  known: KnownFormats,
   where: string,
   details: Record<string, unknown>,
-): (raw: number) => number {
-  const format = VOUT_FORMATS[(voutMode >> 5) & 0b11];
-  const refuse = (why: string) =>
-    new HardwareError(
-      'PMBUS_FORMAT',
-      `${where} gives its voltage in ${format} format (VOUT_MODE 0x${hex(voutMode)}): ${why}`,
-      {
-        ...details,
-        voutMode,
-        format,
-      },
-    );
-
-  if (format === 'linear') {
-    // Exponent in bits 4:0, two's complement; the mantissa is unsigned (8.4.1.1).
-    const exponent = signed(voutMode & 0x1f, 5);
-    return (raw) => raw * 2 ** exponent;
-  }
-  if (format === 'direct') {
-    if (vout === undefined) throw refuse('give its coefficients as "vout" of the device in the board file');
-    const { m, b = 0, r } = vout;
-    if (m === 0) throw refuse('its coefficient m must not be 0');
-    // A power of ten below 1 is no exact number: 950 * 10 ** -3 lies above a limit of 0.95.
-    const unscaled = (raw: number) => (r >= 0 ? raw / 10 ** r : raw * 10 ** -r);
-    return (raw) => (unscaled(signed(raw, 16)) - b) / m;
-  }
-  throw refuse('only linear and direct can be decoded');
-}
-
-function signed(value: number, bitCount: number): number {
-  const sign = 1 << (bitCount - 1);
-  return (value ^ sign) - sign;
+): NumericFormat {
+  const { mode, of } = voutFormatOf(voutMode);
+  const format = of(voutMode & 0x1f, known);
+  if (typeof format !== 'string') return format;
+  throw new HardwareError(
+    'PMBUS_FORMAT',
+    `${where} gives its voltage in ${mode} format (VOUT_MODE 0x${hex(voutMode)}): ${format}`,
+    { ...details, voutMode, format: mode },
+  );
 }
 
 function hex(value: number): string {

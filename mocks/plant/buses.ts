@@ -42,7 +42,7 @@ export interface BusOptions {
 export function createBuses(options: BusOptions): Map<number | string, PlantBus> {
   const { board, circuit, faults } = options;
   const buses = new Map<number | string, PlantBus & { readonly devices: Map<number, PlantI2cDevice> }>();
-  for (const [name, { bus, address: text, vout }] of Object.entries(board.devices)) {
+  for (const [name, { bus, address: text, vout, vid }] of Object.entries(board.devices)) {
     const address = Number(text);
     const device = circuit.devices.get(name) ?? { name, failures: 0 };
     const known = buses.get(bus) ?? { bus, devices: new Map(), hold: createHold() };
@@ -50,7 +50,7 @@ export function createBuses(options: BusOptions): Map<number | string, PlantBus>
     known.devices.set(address, {
       name,
       address,
-      registers: createPmbusDevice({ bus, address }, outputsOf(name, options), vout),
+      registers: createPmbusDevice({ bus, address }, outputsOf(name, options), { vout, vid }),
       nextTransfer: () => faults.transferOf(device),
     });
   }

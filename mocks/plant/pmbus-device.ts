@@ -22,7 +22,30 @@ const VOUT_UNDERVOLTAGE = 1 << 4;
 /** VOUT_MODE: linear format with exponent -9 as five-bit two's complement (8.3.1). */
 const LINEAR_EXPONENT = -9;
 const VOUT_MODE_LINEAR = LINEAR_EXPONENT & 0x1f;
+const VOUT_MODE_VID = 0x20;
 const VOUT_MODE_DIRECT = 0x40;
+
+/**
+ * Voltage codes of a device in VID format, in millivolts: those of the first and of the last code that has a voltage, and
+ * the code that has none (drivers/hwmon/pmbus/pmbus_core.c of the Linux kernel).
+ */
+const VID_CODES = {
+  vr11: { from: [0x02, 1600], to: [0xb2, 500], off: 0 },
+  vr12: { from: [0x01, 250], to: [0xff, 1520], off: 0 },
+  'vr12.5': { from: [0x01, 500], to: [0xff, 3040], off: 0 },
+  vr13: { from: [0x01, 500], to: [0xff, 3040], off: 0 },
+  imvp9: { from: [0x01, 200], to: [0xff, 2740], off: 0 },
+  amd625mv: { from: [0x00, 1550], to: [0xd8, 200], off: 0xff },
+  nvidia195mv: { from: [0x01, 195], to: [0xff, 1465], off: 0 },
+} as const;
+
+/** How a device gives its voltages. One without either is linear. */
+export interface PmbusFormats {
+  /** Coefficients of one in direct format. */
+  readonly vout?: { readonly m: number; readonly b: number; readonly r: number } | undefined;
+  /** Table of one in VID format. */
+  readonly vid?: keyof typeof VID_CODES | undefined;
+}
 
 /** One output of the device, as the chassis has it. */
 export interface PmbusOutput {
@@ -46,12 +69,11 @@ export interface PmbusDevice {
 /**
  * @param at where the device is, for messages
  * @param outputs by page; a device without any page answers I2C_FAILED to all that needs one
- * @param vout coefficients of a device in direct format; the others are linear
  */
 export function createPmbusDevice(
   at: Omit<TransferPlace, 'command'>,
   outputs: ReadonlyMap<number, PmbusOutput>,
-  vout: { readonly m: number; readonly b: number; readonly r: number } | undefined,
+  formats: PmbusFormats,
 ): PmbusDevice {
   let page = 0;
 
@@ -77,7 +99,8 @@ export function createPmbusDevice(
         case OPERATION:
           return output(command).operation();
         case VOUT_MODE:
-          return vout === undefined ? VOUT_MODE_LINEAR : VOUT_MODE_DIRECT;
+          if (formats.vout !== undefined) return VOUT_MODE_DIRECT;
+          return formats.vid === undefined ? VOUT_MODE_LINEAR : VOUT_MODE_VID;
         case STATUS_BYTE:
           return statusWord() & 0xff;
         case STATUS_VOUT:
@@ -91,14 +114,8 @@ export function createPmbusDevice(
       switch (command) {
         case STATUS_WORD:
           return statusWord();
-        case READ_VOUT: {
-          const volts = output(command).volts();
-          const raw =
-            vout === undefined ? volts * 2 ** -LINEAR_EXPONENT : (vout.m * volts + vout.b) * 10 ** vout.r;
-          // A reading beyond the register stands at its end, as that of a saturated converter does.
-          const [least, most] = vout === undefined ? [0, 0xffff] : [-0x8000, 0x7fff];
-          return Math.min(Math.max(Math.round(raw), least), most) & 0xffff;
-        }
+        case READ_VOUT:
+          return registerOf(output(command).volts(), formats);
         default:
           throw refuse('takes no Read Word of it', command);
       }
@@ -119,4 +136,17 @@ export function createPmbusDevice(
       }
     },
   };
+}
+
+/** A voltage as the device has it. One beyond the register stands at its end, as that of a saturated converter does. */
+function registerOf(volts: number, { vout, vid }: PmbusFormats): number {
+  const clamp = (raw: number, least: number, most: number) =>
+    Math.min(Math.max(Math.round(raw), least), most) & 0xffff;
+  if (vout !== undefined) return clamp((vout.m * volts + vout.b) * 10 ** vout.r, -0x8000, 0x7fff);
+  if (vid === undefined) return clamp(volts * 2 ** -LINEAR_EXPONENT, 0, 0xffff);
+  const { from, to, off } = VID_CODES[vid];
+  const codesPerMv = (to[0] - from[0]) / (to[1] - from[1]);
+  // Below its lowest code it has none but that of no voltage.
+  if (volts * 1000 < Math.min(from[1], to[1])) return off;
+  return clamp(from[0] + (volts * 1000 - from[1]) * codesPerMv, from[0], to[0]);
 }

@@ -469,6 +469,7 @@ const NOT_WHAT: Readonly<Record<Saying['kind'], string>> = {
   volts: 'no number',
   integer: 'no number',
   level: 'neither "high" nor "low"',
+  choice: 'none of the words for it',
   line: 'no line of a chip',
   bus: 'no bus',
   address: 'no address',
@@ -494,6 +495,10 @@ function hintFor(saying: Saying, value: unknown, takes: (value: unknown) => bool
   const orNothing = (corrected: unknown, hint: string) => (takes(corrected) ? hint : undefined);
   if (saying.kind === 'level') return levelHint(value);
   if (saying.kind === 'address') return addressHint(value, takes);
+  if (saying.kind === 'choice' && typeof value === 'string') {
+    const word = value.toLowerCase().replace(/[^a-z0-9.]/g, '');
+    return orNothing(word, `write "${word}"`);
+  }
   if (saying.kind === 'line' && typeof value === 'string') {
     const pin = value
       .trim()

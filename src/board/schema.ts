@@ -43,6 +43,7 @@ export type ValueKind =
   | 'volts'
   | 'integer'
   | 'level'
+  | 'choice'
   | 'line'
   | 'bus'
   | 'address'
@@ -353,6 +354,22 @@ const deviceEntries = v.strictObject({
     ),
     v.description(
       'Coefficients of a device whose VOUT_MODE says direct format (PMBus 1.3 part II, 7.4): volts = (raw * 10^-r - b) / m',
+    ),
+  ),
+  vid: v.pipe(
+    v.optional(
+      says(
+        'choice',
+        'a table of voltage codes, "vr11", "vr12", "vr12.5", "vr13", "imvp9", "amd625mv" or "nvidia195mv"',
+        '"vr13"',
+        v.picklist(['vr11', 'vr12', 'vr12.5', 'vr13', 'imvp9', 'amd625mv', 'nvidia195mv']),
+      ),
+    ),
+    v.description(
+      'Table of voltage codes of a device whose VOUT_MODE says VID format, with the names of the Linux kernel: ' +
+        'vr11 from 1.6 V down in steps of 6.25 mV; vr12 from 0.25 V in steps of 5 mV, as VR13 and IMVP8 with 5 mV; ' +
+        'vr12.5 and vr13 from 0.5 V, imvp9 from 0.2 V in steps of 10 mV; ' +
+        'amd625mv from 1.55 V down in steps of 6.25 mV; nvidia195mv from 0.195 V in steps of 5 mV',
     ),
   ),
 });

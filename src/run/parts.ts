@@ -170,6 +170,7 @@ function createPageOpener(
         address: Number(device.address),
         page,
         ...(device.vout ? { vout: device.vout } : {}),
+        ...(device.vid ? { vid: device.vid } : {}),
       });
     };
     const key = `${name}/${page}`;

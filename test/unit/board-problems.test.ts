@@ -703,6 +703,20 @@ describe('values: what was found, what to write, an example', () => {
     ['an address of one digit', '"0x60"', '"0x8"', '"0x8" is no address', /^write "0x08"$/],
     ['a pin in small letters', '"line": "B7"', '"line": "gpiob7"', /no line of a chip/, /^write "B7"$/],
     ['an offset in quotes', '"line": "B7"', '"line": "15"', /no line of a chip/, /^write 15 without quotes$/],
+    [
+      'a table of voltage codes in capitals',
+      '"address": "0x60" }',
+      '"address": "0x60", "vid": "VR 13" }',
+      '"VR 13" is none of the words for it',
+      /^write "vr13"$/,
+    ],
+    [
+      'a table of voltage codes that nobody knows',
+      '"address": "0x60" }',
+      '"address": "0x60", "vid": "vr14" }',
+      '"vr14" is none of the words for it',
+      /^write a table of voltage codes, "vr11", .* or "nvidia195mv"$/,
+    ],
     ['a name with a space', '"PVCORE"', '"P V"', /"P V" is not written as a name/, /letters, digits/],
   ] as const)('%s', (_, from, to, message, suggestion) => {
     const problem = only(from, to);

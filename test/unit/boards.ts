@@ -23,15 +23,27 @@ const rail: fc.Arbitrary<Drawn> = fc.record({
   onTimeoutMs: fc.integer({ min: 100, max: 500 }),
 });
 
-/** Boards with one chassis: any graph of needs, every kind of enable and good signal, resets, a latch. */
+/** How a device gives a rail of 1 V: every format that a board file can name, and linear without a word. */
+const FORMATS = [
+  {},
+  { vout: { m: 1, b: 0, r: 3 } },
+  { vout: { m: -2, b: 20_000, r: 1 } },
+  ...['vr11', 'vr12', 'vr12.5', 'vr13', 'imvp9', 'amd625mv', 'nvidia195mv'].map((vid) => ({ vid })),
+];
+
+/**
+ * Boards with one chassis: any graph of needs, every kind of enable and good signal, every format of voltages, resets, a
+ * latch.
+ */
 export const generatedBoard: fc.Arbitrary<Board> = fc
   .record({
     rails: fc.array(rail, { minLength: 1, maxLength: 5 }),
     deglitchMs: fc.constantFrom(0, 5, 50, 300),
     resets: fc.array(fc.constantFrom(0, 5, 40), { maxLength: 2 }),
     latch: fc.boolean(),
+    format: fc.constantFrom(...FORMATS),
   })
-  .map(({ rails, deglitchMs, resets, latch }) => {
+  .map(({ rails, deglitchMs, resets, latch, format }) => {
     let line = 0;
     const nextLine = (activeLow = false) => ({
       chip: CHIP,
@@ -40,7 +52,7 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     });
     const { board, problems } = checkBoard({
       name: 'generated',
-      devices: { vr: { bus: 1, address: '0x40' } },
+      devices: { vr: { bus: 1, address: '0x40', ...format } },
       chassis: {
         0: {
           rails: Object.fromEntries(

@@ -7,7 +7,7 @@ import { createMockI2c, TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type PlantOptions } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { boardSchema } from '../../src/board/schema.ts';
+import { type Board, boardSchema, type DeviceBoard } from '../../src/board/schema.ts';
 
 const CHIP = 'chip.gpio';
 const OPERATION = 0x01;
@@ -113,6 +113,14 @@ function bench(options: Partial<PlantOptions> & { faultTexts?: readonly string[]
       ),
     hazards: () => plant.hazards.map(({ kind, name, atMs }) => [kind, name, atMs - 1000]),
   };
+}
+
+/** The board with its device in direct format in VID format. */
+function withVid(table: DeviceBoard['vid']): Board {
+  const { direct, ...others } = board.devices;
+  if (direct === undefined) throw new RangeError('another board');
+  const { vout: _, ...plain } = direct;
+  return { ...board, devices: { ...others, direct: { ...plain, vid: table } } };
 }
 
 /** All of chassis 0 up, the reset still asserted. */
@@ -304,6 +312,22 @@ describe('a PMBus device', () => {
     expect(direct.readByte(VOUT_MODE)).toBe(0x40);
     // (2 * 3 V + 1) * 10^2
     expect(direct.readWord(READ_VOUT)).toBe(700);
+  });
+
+  it.each([
+    // 3 V is 0.5 V + (code - 1) * 10 mV.
+    ['vr13', 251],
+    // 3 V is beyond the 1.52 V of its last code.
+    ['vr12', 255],
+  ] as const)('in VID format of table %s counts by its codes, up to the last', (vid, code) => {
+    const { direct } = bench({ initially: 'on', board: withVid(vid) });
+    expect(direct.readByte(VOUT_MODE)).toBe(0x20);
+    expect(direct.readWord(READ_VOUT)).toBe(code);
+  });
+
+  it('in VID format has no voltage below its lowest code', () => {
+    const { direct } = bench({ initially: 'off', board: withVid('vr13') });
+    expect(direct.readWord(READ_VOUT)).toBe(0);
   });
 
   it('that no rail uses shows the chassis it is evidence of', async () => {

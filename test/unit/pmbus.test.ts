@@ -144,8 +144,32 @@ describe('READ_VOUT', () => {
   });
 
   it.each([
+    // 0.25 V + (0x97 - 1) * 5 mV; the code type in bits 4:0 is the device's own affair.
+    ['VID', 0x21, { vid: 'vr12' }, 0x97, 1],
+    ['VID with relative limits', 0xa7, { vid: 'vr13' }, 0x33, 1],
+    // 2^(17 - 15) * (1 + 384 / 1024).
+    ['IEEE half precision', 0x60, {}, 0x4580, 5.5],
+  ] as const)('%s, VOUT_MODE %i, with %o: %i is %d V', async (_, mode, known, raw, volts) => {
+    registers.set(`1/${VOUT_MODE}`, mode);
+    registers.set(`1/${READ_VOUT}`, raw);
+    expect(await pageOne(known).readVoutVolts()).toBe(volts);
+  });
+
+  it.each([
+    ['IEEE half precision', 0x60, {}, 0x7c00],
+    ['VID vr12', 0x20, { vid: 'vr12' }, 0x0100],
+  ] as const)('rejects what is no number in %s format', async (format, mode, known, raw) => {
+    registers.set(`1/${VOUT_MODE}`, mode);
+    registers.set(`1/${READ_VOUT}`, raw);
+    await expect(pageOne(known).readVoutVolts()).rejects.toMatchObject({
+      code: 'PMBUS_FORMAT',
+      message: expect.stringContaining(`no number in ${format} format`),
+      details: { address: 0x60, page: 1, raw, format },
+    });
+  });
+
+  it.each([
     ['VID', 0x21, undefined],
-    ['IEEE half precision', 0x60, undefined],
     ['direct', 0x40, undefined],
     ['direct', 0x40, { m: 0, r: 3 }],
   ])('rejects %s format (VOUT_MODE %i, %o) and says which it is', async (format, mode, vout) => {
