@@ -1,10 +1,10 @@
-/** "Did you mean": which of the names that there are somebody probably meant. */
+/** "Did you mean": finds the known name that a misspelt one probably stands for. */
 
 /**
- * Slips of the finger between two words: letters left out, put in, replaced, and neighbours swapped (optimal string
- * alignment after Damerau). What was not typed to the end counts as one slip, however much is missing.
+ * Typing errors between two words: letters left out, added, replaced, and neighbours swapped (optimal string alignment
+ * distance of Damerau and Levenshtein). A word that was not typed to its end counts as one error.
  */
-function slips(word: string, name: string): number {
+function typingErrors(word: string, name: string): number {
   if (word !== '' && name !== word && name.startsWith(word)) return 1;
   let beforeLast: number[] = [];
   let last = Array.from({ length: name.length + 1 }, (_, index) => index);
@@ -36,8 +36,8 @@ export function nearest(
   unsafe: readonly string[] = [],
 ): readonly string[] {
   const ranked = known
-    .map((name) => ({ name, distance: slips(word.toLowerCase(), name.toLowerCase()) }))
-    // A third of the letters may differ: enough for a slip of the finger, too little for another word.
+    .map((name) => ({ name, distance: typingErrors(word.toLowerCase(), name.toLowerCase()) }))
+    // A third of the letters may differ: enough for a typing error, too little for another word.
     .filter(({ name, distance }) => distance <= Math.ceil(Math.max(word.length, name.length) / 3));
   const least = Math.min(...ranked.map(({ distance }) => distance));
   const names = ranked.filter(({ distance }) => distance === least).map(({ name }) => name);

@@ -4,13 +4,13 @@ import { suggestName } from '../near.ts';
 import type { Board, ChassisBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
 
 /**
- * What a stage may take of a unit's time: TimeoutStartSec= of 240 s, less the 60 s for which it waits until another
- * process leaves the chassis and 30 s in which a slow BMC starts the program and carries out what it decides. A power-on
- * that fails or is stopped at its end takes the power down within TimeoutStopSec= of 180 s, less the same 30 s.
+ * Longest time of a stage. Its unit has TimeoutStartSec= of 240 s: 60 s of it are for the lock of another process, and 30 s
+ * for a slow BMC to start the program and to carry out its decisions. A power-on that fails or is stopped at its very end
+ * takes the power down within TimeoutStopSec= of 180 s, less the same 30 s.
  */
 export const STAGE_BUDGET_MS = 150_000;
 
-/** A part of a board file, as far as it is what the schema says. */
+/** The parts of a board file that fit the schema. */
 type PartOf<T> = T extends readonly (infer Item)[]
   ? readonly (PartOf<Item> | undefined)[]
   : T extends object
@@ -20,18 +20,19 @@ export type BoardPart = PartOf<Board>;
 type ChassisPart = PartOf<ChassisBoard>;
 type LinePart = PartOf<LineBoard | RailBoard['enable'] | GoodBoard>;
 
-/** What a cross check found, at the keys that lead there. */
+/** What a cross check found. */
 export interface Finding {
+  /** The keys that lead there. */
   readonly at: readonly string[];
   readonly message: string;
   readonly suggestion: string;
   /** The other part that it contradicts. */
   readonly other?: readonly string[];
-  /** It is about something that is not there, which a part of the file that could not be read may hold. */
+  /** Something is missing. It may stand in a part of the file that could not be read. */
   readonly absent?: true;
 }
 
-/** A check leaves out what is not there: the schema has told of it. */
+/** Checks skip missing parts, which the schema reports. */
 type Check = (board: BoardPart) => Finding[];
 
 function eachChassis(
@@ -72,7 +73,7 @@ export const checkNeedsExist: Check = (board) =>
     );
   });
 
-/** No rail needs, through others, itself: such rails could never be enabled. */
+/** No rail needs itself through others: such rails could never be enabled. */
 export const checkNeedsAcyclic: Check = (board) =>
   eachChassis(board, (chassis, path) => {
     const rails = new Map(railsOf(chassis));
@@ -90,7 +91,7 @@ export const checkNeedsAcyclic: Check = (board) =>
         });
         return;
       }
-      // A rail that needs itself is the business of checkNeedsExist.
+      // checkNeedsExist reports a rail that needs itself.
       for (const need of rails.get(rail)?.needs ?? []) {
         if (need !== undefined && need !== rail) walk(need, [...trail, rail]);
       }
@@ -106,7 +107,7 @@ interface LineUse {
   readonly ref: LineRef;
 }
 
-/** Which line a part names; null where it names none, or not enough of it. */
+/** The line that a part names; null where it names none, or only half of one. */
 function refOf(part: LinePart): LineRef | null {
   if ('pmbus' in part) return null;
   if ('name' in part && part.name !== undefined) return { name: part.name };
@@ -132,7 +133,7 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
   return uses;
 }
 
-/** One line has one role: two enables on one line would switch rails nobody asked for. */
+/** A line has one role: two enables on one line would switch rails that nobody asked for. */
 export const checkLinesUnique: Check = (board) => {
   const first = new Map<string, LineUse>();
   const uses = Object.entries(board.chassis ?? {}).flatMap(([number, chassis]) =>
@@ -184,7 +185,7 @@ export const checkDevicesExist: Check = (board) => {
   ]);
 };
 
-/** Two devices at one address of one bus, and two rails switched by one page, are slips. */
+/** Each device has an address of its bus for itself, and each rail a page of its own. */
 export const checkPagesUnique: Check = (board) => {
   const findings: Finding[] = [];
   const addresses = new Map<string, string>();
@@ -230,7 +231,7 @@ export const checkPagesUnique: Check = (board) => {
   return findings;
 };
 
-/** A voltage window that no voltage fits, or that leaves out the nominal voltage, can never be good. */
+/** A window of good voltages is not empty, and has the nominal voltage in it. */
 export const checkVoltageWindow: Check = (board) =>
   eachChassis(board, (chassis, path) =>
     railsOf(chassis).flatMap(([rail, { good, nominalVolts }]): Finding[] => {
@@ -255,32 +256,32 @@ export const checkVoltageWindow: Check = (board) =>
     }),
   );
 
-/** The longest way from rail to rail along `next`, where each rail takes `ownMs`. */
-function longestWayMs(
+/** The longest chain of rails along `next`, where each rail takes `ownMs`. */
+function longestChainMs(
   chassis: ChassisPart,
   next: (rail: string) => readonly string[],
   ownMs: (rail: PartOf<RailBoard>) => number,
 ): number {
   const rails = new Map(railsOf(chassis));
   const known = new Map<string, number>();
-  const wayFrom = (name: string, trail: readonly string[]): number => {
+  const chainFrom = (name: string, trail: readonly string[]): number => {
     const before = known.get(name);
     if (before !== undefined) return before;
     const rail = rails.get(name);
-    // A circle is the business of checkNeedsAcyclic.
+    // checkNeedsAcyclic reports a circle.
     if (rail === undefined || trail.includes(name)) return 0;
-    const total = ownMs(rail) + Math.max(0, ...next(name).map((other) => wayFrom(other, [...trail, name])));
+    const total = ownMs(rail) + Math.max(0, ...next(name).map((other) => chainFrom(other, [...trail, name])));
     known.set(name, total);
     return total;
   };
-  return Math.max(0, ...[...rails.keys()].map((name) => wayFrom(name, [])));
+  return Math.max(0, ...[...rails.keys()].map((name) => chainFrom(name, [])));
 }
 
-/** Longest time from the request until the last reset is released, each wait of the sequence at its limit. */
+/** Longest time from the request to the release of the last reset, with each wait of the sequence at its limit. */
 export function longestPowerOnMs(chassis: ChassisPart): number {
   const { rails = {}, pgood = {}, latch, minOffMs = 0 } = chassis;
   const needs = (rail: string) => (rails[rail]?.needs ?? []).filter((need) => need !== undefined);
-  const railsMs = longestWayMs(
+  const railsMs = longestChainMs(
     chassis,
     needs,
     // A rail without a signal counts as good at its enable.
@@ -294,16 +295,16 @@ export function longestPowerOnMs(chassis: ChassisPart): number {
   return minOffMs + railsMs + (latch?.pulseMs ?? 0) + onTimeoutMs + deglitchMs + releaseMs;
 }
 
-/** Longest time from the first disable until nothing delivers any more or it is known that something will not. */
+/** Longest time from the first disable until no rail delivers any more, or the sequence knows which one does not end. */
 export function longestPowerOffMs(chassis: ChassisPart): number {
   const needs = (rail: string) => (chassis.rails?.[rail]?.needs ?? []).filter((need) => need !== undefined);
-  const railsMs = longestWayMs(chassis, needs, ({ good, offTimeoutMs = 0 }) =>
+  const railsMs = longestChainMs(chassis, needs, ({ good, offTimeoutMs = 0 }) =>
     good === undefined ? 0 : offTimeoutMs,
   );
   return railsMs + (chassis.latch?.pulseMs ?? 0) + (chassis.pgood?.offTimeoutMs ?? 0);
 }
 
-/** The longest permitted power-on and power-off fit into what the units wait for. */
+/** Power-on and power-off fit into the timeouts of the units, even with each wait at its limit. */
 export const checkTimeBudgets: Check = (board) =>
   eachChassis(board, (chassis, at) => {
     const onMs = longestPowerOnMs(chassis);
@@ -340,7 +341,7 @@ const CHECKS: readonly Check[] = [
   checkTimeBudgets,
 ];
 
-/** All that a schema cannot see, in the parts of a board whose shape is right. */
+/** Runs all checks between parts of a board, on the parts that fit the schema. */
 export function crossCheck(board: BoardPart): Finding[] {
   return CHECKS.flatMap((check) => check(board));
 }

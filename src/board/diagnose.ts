@@ -4,44 +4,44 @@ import { didYouMean, nearest, suggestName } from '../near.ts';
 import { type BoardPart, crossCheck, type Finding } from './checks.ts';
 import { type Node, placeIn, readJson, type Span, shorten } from './json-text.ts';
 import type { Place, Problem } from './problem.ts';
-import { alternativesOf, boardSchema, type Saying, sayingOf } from './schema.ts';
+import { alternativesOf, boardSchema, type Expectation, expectationOf } from './schema.ts';
 
 /** Longest part of a line that a problem shows. */
 const EXCERPT_LENGTH = 100;
 
-/** What was found about a board file outside of it. */
+/** A problem of a board file that was found on the machine and not in the file. */
 export interface OutsideFinding extends Finding {
   readonly kind: Problem['kind'];
 }
 
 /**
- * Every problem of a board file, in the order of their places, and what was found `outside` of it. A mistake of one kind hides none of another: what is no
- * JSON is read past, and the cross checks see all parts that are what the schema says.
+ * Finds every problem of a board file, and gives them with those found `outside` in the order of their places. No kind of
+ * mistake hides another kind: mistakes of the syntax are skipped, and the cross checks see all parts that fit the schema.
  */
 export function diagnose(bytes: Uint8Array, outside: readonly OutsideFinding[] = []): Problem[] {
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8');
-  const wide = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
-  if (wide) return [problemOf({ ...WIDE, kind: 'syntax', keys: [], start: 0, end: 0 }, '')];
-  const marked = whole.startsWith('\ufeff');
+  const isUtf16 = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff);
+  if (isUtf16) return [problemOf({ ...UTF16, kind: 'syntax', keys: [], start: 0, end: 0 }, '')];
+  const hasMark = whole.startsWith('\ufeff');
   // Editors do not count the mark as a column.
-  const text = marked ? whole.slice(1) : whole;
-  const { root, problems: mistakes, torn } = readJson(text);
+  const text = hasMark ? whole.slice(1) : whole;
+  const { root, problems: mistakes, incomplete } = readJson(text);
   const found: Found[] = mistakes.map((mistake) => ({ kind: 'syntax', keys: [], ...mistake }));
-  if (marked) found.push({ ...MARK, kind: 'syntax', keys: [], start: 0, end: 0 });
+  if (hasMark) found.push({ ...BYTE_ORDER_MARK, kind: 'syntax', keys: [], start: 0, end: 0 });
   const notUtf8 = firstNotUtf8(bytes, whole);
   if (notUtf8 !== null) {
-    const start = notUtf8 - (marked ? 1 : 0);
+    const start = notUtf8 - (hasMark ? 1 : 0);
     found.push({ ...NOT_UTF8, kind: 'syntax', keys: [], start, end: start + 1 });
   }
   if (root !== null) {
-    const walk = new Walk(text, torn, 'first');
+    const walk = new Walk(text, incomplete, 'first');
     walk.duplicates(root, []);
-    const conflicts = conflictsIn(walk, root, torn, outside);
+    const conflicts = conflictsIn(walk, root, incomplete, outside);
     found.push(...walk.found);
-    // Of two equal keys either may be the one that stays.
+    // Either of two equal keys may be the one that the author keeps.
     if (walk.found.some(({ kind }) => kind === 'duplicateKey')) {
       const known = new Set(conflicts.map(({ message }) => message));
-      const others = conflictsIn(new Walk(text, torn, 'last'), root, torn);
+      const others = conflictsIn(new Walk(text, incomplete, 'last'), root, incomplete);
       conflicts.push(...others.filter(({ message }) => !known.has(message)));
     }
     found.push(...conflicts);
@@ -50,31 +50,31 @@ export function diagnose(bytes: Uint8Array, outside: readonly OutsideFinding[] =
   return found.map((each) => problemOf(each, text));
 }
 
-/** What the cross checks find in what `walk` could read. */
+/** The findings of the cross checks, about the parts that `walk` could read. */
 function conflictsIn(
   walk: Walk,
   root: Node,
-  torn: boolean,
+  incomplete: boolean,
   outside: readonly OutsideFinding[] = [],
 ): Found[] {
   const board = walk.value(boardSchema, root, []);
   if (board === undefined) return [];
   return [...crossCheck(board as BoardPart), ...outside].flatMap(({ at, other, absent, ...said }) => {
-    // What a name means cannot be said while a part of the file is unread.
-    if (torn && absent) return [];
+    // A part of the file that is unread may have what seems to be missing.
+    if (incomplete && absent) return [];
     const where = other ? { other: walk.spanOf(other) } : {};
     return [{ kind: 'conflict', keys: at, ...walk.spanOf(at), ...said, ...where }];
   });
 }
 
-const MARK = {
+const BYTE_ORDER_MARK = {
   message: 'a byte order mark (U+FEFF) before the board',
   suggestion: 'save the file as UTF-8 without BOM',
 };
-const WIDE = { message: 'the file is UTF-16', suggestion: 'save it as UTF-8 without BOM' };
+const UTF16 = { message: 'the file is UTF-16', suggestion: 'save it as UTF-8 without BOM' };
 const NOT_UTF8 = { message: 'bytes that are not UTF-8', suggestion: 'save the file as UTF-8' };
 
-/** Where the text that was decoded from `bytes` first stands for bytes that are none; null where all are UTF-8. */
+/** Offset in the decoded text of the first byte that is not UTF-8; null where all bytes are. */
 function firstNotUtf8(bytes: Uint8Array, text: string): number | null {
   if (isUtf8(bytes)) return null;
   const again = Buffer.from(text);
@@ -82,7 +82,7 @@ function firstNotUtf8(bytes: Uint8Array, text: string): number | null {
   return Buffer.from(bytes.subarray(0, index)).toString('utf8').length;
 }
 
-/** A problem before its place is counted in lines. */
+/** A problem with offsets instead of lines and columns. */
 interface Found extends Span {
   readonly kind: Problem['kind'];
   readonly keys: readonly string[];
@@ -121,7 +121,7 @@ function placeOf(text: string, offset: number): Place {
   return { line, column };
 }
 
-/** How far an offset is from the begin of its line, in UTF-16 units. */
+/** Distance of an offset from the begin of its line, in UTF-16 units. */
 function lengthOfColumns(text: string, offset: number): number {
   return (
     text
@@ -134,29 +134,29 @@ function lengthOfColumns(text: string, offset: number): number {
 type Schema = v.GenericSchema;
 type Part = Record<string, unknown>;
 
-/** The schema inside of what only says that a value may be left out. */
-function inner(schema: unknown): Record<string, unknown> & Schema {
+/** The schema of a value that may be left out. */
+function withoutOptional(schema: unknown): Record<string, unknown> & Schema {
   let node = schema as Record<string, unknown> & Schema;
   while (node.type === 'optional') node = node.wrapped as Record<string, unknown> & Schema;
   return node;
 }
 
-/** Goes through the tree of a file beside the schema, notes what does not fit, and keeps what does. */
+/** Compares the tree of a file with the schema. It reports what does not fit, and keeps what does. */
 class Walk {
   readonly found: Found[] = [];
   readonly #text: string;
-  readonly #torn: boolean;
+  readonly #incomplete: boolean;
   readonly #keepsLast: boolean;
   readonly #spans = new Map<string, Span>();
 
-  /** @param keeps which of two equal keys counts for what is kept */
-  constructor(text: string, torn: boolean, keeps: 'first' | 'last') {
+  /** @param keeps the value of which of two equal keys is kept */
+  constructor(text: string, incomplete: boolean, keeps: 'first' | 'last') {
     this.#text = text;
-    this.#torn = torn;
+    this.#incomplete = incomplete;
     this.#keepsLast = keeps === 'last';
   }
 
-  /** Where the value at `keys` stands, or the nearest one around it. */
+  /** The place of the value at `keys`, or of the nearest part around it. */
   spanOf(keys: readonly string[]): Span {
     for (let length = keys.length; length >= 0; length -= 1) {
       const span = this.#spans.get(JSON.stringify(keys.slice(0, length)));
@@ -165,7 +165,7 @@ class Walk {
     return { start: 0, end: 0 };
   }
 
-  /** Tells every key that is there twice, in all of the tree. */
+  /** Reports every duplicate key of the tree. */
   duplicates(node: Node, keys: readonly string[]): void {
     if (node.kind === 'list') {
       for (const [index, item] of node.items.entries()) this.duplicates(item, [...keys, String(index)]);
@@ -178,7 +178,7 @@ class Walk {
       if (before === undefined) first.set(key, keySpan);
       else {
         const [line, column] = placeIn(this.#text, before.start);
-        this.#tell({
+        this.#report({
           kind: 'duplicateKey',
           keys: at,
           ...keySpan,
@@ -191,13 +191,13 @@ class Walk {
     }
   }
 
-  /** The value as far as it is what the schema says, with its defaults; undefined where nothing of it is. */
+  /** The parts of a value that fit the schema, with defaults; undefined where none does. */
   value(schema: unknown, node: Node, keys: readonly string[]): unknown {
     if (this.#keepsLast || !this.#spans.has(JSON.stringify(keys))) {
       this.#spans.set(JSON.stringify(keys), { start: node.start, end: node.end });
     }
     if (node.kind === 'broken') return undefined;
-    const plain = inner(schema);
+    const plain = withoutOptional(schema);
     const alternatives = alternativesOf(plain);
     if (alternatives !== undefined) return this.#alternative(plain, alternatives, node, keys);
     if (plain.type === 'strict_object') return this.#object(plain, plain.entries as Part, node, keys);
@@ -206,15 +206,15 @@ class Walk {
     return this.#leaf(plain, node, keys);
   }
 
-  #tell(found: Found): void {
+  #report(found: Found): void {
     this.found.push(found);
   }
 
-  #wrongKind(schema: Schema, node: Node, keys: readonly string[]): undefined {
-    const saying = sayingOf(schema);
-    const { wanted = 'another value', example = null, kind } = saying ?? {};
+  #reportWrongKind(schema: Schema, node: Node, keys: readonly string[]): undefined {
+    const expected = expectationOf(schema);
+    const { wanted = 'another value', example = null, kind } = expected ?? {};
     const belongs = kind === 'object' ? 'an object' : kind === 'list' ? 'a list' : wanted;
-    this.#tell({
+    this.#report({
       kind: 'value',
       keys,
       ...headOf(node),
@@ -225,31 +225,34 @@ class Walk {
     return undefined;
   }
 
-  /** One of several objects, told apart by the key that only one of them has. */
+  /** Reads one of several kinds of object. Each kind has a key that the others do not have. */
   #alternative(
     schema: Schema,
     alternatives: readonly (readonly [key: string, schema: unknown])[],
     node: Node,
     keys: readonly string[],
   ): unknown {
-    if (node.kind !== 'object') return this.#wrongKind(schema, node, keys);
+    if (node.kind !== 'object') return this.#reportWrongKind(schema, node, keys);
     const has = (key: string) => node.members.some((member) => member.key === key);
     const meant =
       alternatives.find(([key]) => has(key)) ??
       alternatives.find(([key]) => node.members.some((member) => nearest(member.key, [key]).length > 0));
     if (meant !== undefined) {
       const others = alternatives.map(([key]) => key).filter((key) => key !== meant[0]);
-      return this.#object(schema, inner(meant[1]).entries as Part, node, keys, { by: meant[0], others });
+      return this.#object(schema, withoutOptional(meant[1]).entries as Part, node, keys, {
+        by: meant[0],
+        others,
+      });
     }
-    const { wanted = 'something', example = null } = sayingOf(schema) ?? {};
+    const { wanted = 'something', example = null } = expectationOf(schema) ?? {};
     const entries = Object.assign(
       Object.create(null) as Part,
-      ...alternatives.map(([, each]) => inner(each).entries),
+      ...alternatives.map(([, each]) => withoutOptional(each).entries),
     ) as Part;
     const strange = node.members
       .filter(({ key }) => !Object.hasOwn(entries, key))
       .map(({ key }) => `"${key}"`);
-    this.#tell({
+    this.#report({
       kind: 'value',
       keys,
       ...headOf(node),
@@ -261,7 +264,7 @@ class Walk {
       example: exampleOf(keys.at(-1), example),
     });
     for (const { key, keySpan, value } of node.members) {
-      // A chip's line alone says what is missing, but its value can be judged all the same.
+      // A `line` without its `chip` names no line, but its value can be checked.
       if (Object.hasOwn(entries, key)) this.value(entries[key], value, [...keys, key]);
       else this.#spans.set(JSON.stringify([...keys, key]), keySpan);
     }
@@ -275,7 +278,7 @@ class Walk {
     keys: readonly string[],
     chosen?: { readonly by: string; readonly others: readonly string[] },
   ): unknown {
-    if (node.kind !== 'object') return this.#wrongKind(schema, node, keys);
+    if (node.kind !== 'object') return this.#reportWrongKind(schema, node, keys);
     const part = Object.create(null) as Part;
     const given = new Set(node.members.map(({ key }) => key).filter((key) => Object.hasOwn(entries, key)));
     const absent = new Set(Object.keys(entries).filter((key) => !given.has(key)));
@@ -283,19 +286,19 @@ class Walk {
       const at = [...keys, key];
       let meant: string | undefined = key;
       if (!Object.hasOwn(entries, key)) {
-        const alias = Object.hasOwn(ALSO_CALLED, key) ? ALSO_CALLED[key] : undefined;
+        const alias = Object.hasOwn(OTHER_NAMES, key) ? OTHER_NAMES[key] : undefined;
         const near = alias !== undefined && absent.has(alias) ? [alias] : nearest(key, [...absent]);
-        // Of two that are as near nobody knows which one it is.
+        // Two names that are equally near leave open which one was meant.
         meant = near.length === 1 ? near[0] : undefined;
         const beside = chosen?.others.includes(key);
-        this.#tell({
+        this.#report({
           kind: 'unknownKey',
           keys: at,
           ...keySpan,
           message: beside ? `"${key}" beside "${chosen?.by}"` : `unknown key ${shorten(JSON.stringify(key))}`,
           suggestion: beside
             ? 'remove one of the two: a line is named in one way'
-            : this.#instead(key, meant, absent, given),
+            : this.#suggestionFor(key, meant, absent, given),
         });
       }
       if (meant === undefined) continue;
@@ -307,13 +310,13 @@ class Walk {
       const entry = entries[key] as Record<string, unknown>;
       if (entry.type === 'optional') {
         if (entry.default !== undefined) part[key] = v.getDefault(entry as never);
-      } else if (!this.#torn) this.#missing(key, entry, node, keys);
+      } else if (!this.#incomplete) this.#reportMissing(key, entry, node, keys);
     }
     return part;
   }
 
-  /** What to do about a key that nobody knows. */
-  #instead(
+  /** What to do about an unknown key. */
+  #suggestionFor(
     key: string,
     meant: string | undefined,
     absent: ReadonlySet<string>,
@@ -326,9 +329,9 @@ class Walk {
     return suggestName(key, [...absent], 'keys here');
   }
 
-  #missing(key: string, schema: unknown, node: Node, keys: readonly string[]): void {
-    const { wanted = 'it', example = null } = sayingOf(schema) ?? {};
-    this.#tell({
+  #reportMissing(key: string, schema: unknown, node: Node, keys: readonly string[]): void {
+    const { wanted = 'it', example = null } = expectationOf(schema) ?? {};
+    this.#report({
       kind: 'missingKey',
       keys: [...keys, key],
       start: node.start,
@@ -340,35 +343,40 @@ class Walk {
   }
 
   #record(schema: Schema & Record<string, unknown>, node: Node, keys: readonly string[]): unknown {
-    if (node.kind !== 'object') return this.#wrongKind(schema, node, keys);
+    if (node.kind !== 'object') return this.#reportWrongKind(schema, node, keys);
     const part = Object.create(null) as Part;
     for (const { key, keySpan, value } of node.members) {
       const at = [...keys, key];
       const named = v.safeParse(schema.key as Schema, key);
       if (!named.success) {
-        const { wanted = 'another name', example = null, kind = 'name' } = sayingOf(schema.key) ?? {};
-        this.#tell({
+        const { wanted = 'another name', example = null, kind = 'name' } = expectationOf(schema.key) ?? {};
+        this.#report({
           kind: 'value',
           keys: at,
           ...keySpan,
-          message: `${shorten(JSON.stringify(key))} ${whyNot(named.issues[0], NOT_WHAT[kind])}`,
+          message: `${shorten(JSON.stringify(key))} ${reasonOf(named.issues[0], MISMATCHES[kind])}`,
           suggestion: `write ${wanted}${example === null ? '' : `, such as ${example}`}`,
         });
       }
       const read = this.value(schema.value, value, at);
       if (this.#keepsLast || !(key in part)) part[key] = read;
     }
-    this.#whole(schema, part, node, keys);
+    this.#checkWhole(schema, part, node, keys);
     return part;
   }
 
-  /** What the schema asks of a record as a whole. */
-  #whole(schema: Schema & Record<string, unknown>, part: Part, node: Node, keys: readonly string[]): void {
-    if (this.#torn || Object.keys(part).length > 0) return;
+  /** Checks what the schema asks of a record as a whole. */
+  #checkWhole(
+    schema: Schema & Record<string, unknown>,
+    part: Part,
+    node: Node,
+    keys: readonly string[],
+  ): void {
+    if (this.#incomplete || Object.keys(part).length > 0) return;
     const issue = v.safeParse(schema, {}).issues?.[0];
     if (issue === undefined) return;
-    const { wanted = 'an entry', example = null } = sayingOf(schema) ?? {};
-    this.#tell({
+    const { wanted = 'an entry', example = null } = expectationOf(schema) ?? {};
+    this.#report({
       kind: 'value',
       keys,
       ...headOf(node),
@@ -379,7 +387,7 @@ class Walk {
   }
 
   #list(schema: Schema & Record<string, unknown>, node: Node, keys: readonly string[]): unknown {
-    if (node.kind !== 'list') return this.#wrongKind(schema, node, keys);
+    if (node.kind !== 'list') return this.#reportWrongKind(schema, node, keys);
     return node.items.map((item, index) => this.value(schema.item, item, [...keys, String(index)]));
   }
 
@@ -387,20 +395,20 @@ class Walk {
     const value = plainValue(node);
     const result = v.safeParse(schema, value);
     if (result.success && node.kind !== 'object' && node.kind !== 'list') return result.output;
-    const saying = sayingOf(schema);
-    if (node.kind === 'object' || node.kind === 'list' || node.kind === 'null' || saying === undefined) {
-      return this.#wrongKind(schema, node, keys);
+    const expected = expectationOf(schema);
+    if (node.kind === 'object' || node.kind === 'list' || node.kind === 'null' || expected === undefined) {
+      return this.#reportWrongKind(schema, node, keys);
     }
     const issue = result.issues?.[0];
-    const hint = hintFor(saying, value, (corrected) => v.safeParse(schema, corrected).success);
-    this.#tell({
+    const hint = hintFor(expected, value, (corrected) => v.safeParse(schema, corrected).success);
+    this.#report({
       kind: 'value',
       keys,
       start: node.start,
       end: node.end,
-      message: `${this.#show(node)} ${whyNot(issue, notWhat(saying, node))}`,
-      suggestion: hint ?? `write ${saying.wanted}`,
-      example: hint === undefined ? exampleOf(keys.at(-1), saying.example) : null,
+      message: `${this.#show(node)} ${reasonOf(issue, mismatchOf(expected, node))}`,
+      suggestion: hint ?? `write ${expected.wanted}`,
+      example: hint === undefined ? exampleOf(keys.at(-1), expected.example) : null,
     });
     return undefined;
   }
@@ -412,8 +420,8 @@ class Walk {
   }
 }
 
-/** What people call it that know it from elsewhere, with the key of the board file. */
-const ALSO_CALLED: Readonly<Record<string, string>> = {
+/** Names from elsewhere, each with the key of the board file. */
+const OTHER_NAMES: Readonly<Record<string, string>> = {
   gpio: 'line',
   pin: 'line',
   offset: 'line',
@@ -426,7 +434,7 @@ const ALSO_CALLED: Readonly<Record<string, string>> = {
   timeoutMs: 'onTimeoutMs',
 };
 
-/** Objects and lists are shown by their first character. */
+/** The place to show for a value: the first character of an object or a list. */
 function headOf(node: Node): Span {
   const long = node.kind === 'object' || node.kind === 'list';
   return { start: node.start, end: long ? Math.min(node.start + 1, node.end) : node.end };
@@ -442,8 +450,8 @@ function exampleOf(key: string | undefined, example: string | null): string | nu
   return key === undefined || /^\d+$/.test(key) ? example : `"${key}": ${example}`;
 }
 
-/** What is wrong, after the value itself: "is above 31". */
-function whyNot(issue: v.BaseIssue<unknown> | undefined, otherwise: string): string {
+/** The end of a sentence that begins with the value: "is above 31". */
+function reasonOf(issue: v.BaseIssue<unknown> | undefined, otherwise: string): string {
   const requirement = (issue as { requirement?: unknown } | undefined)?.requirement;
   switch (issue?.type) {
     case 'integer':
@@ -461,7 +469,7 @@ function whyNot(issue: v.BaseIssue<unknown> | undefined, otherwise: string): str
   }
 }
 
-const NOT_WHAT: Readonly<Record<Saying['kind'], string>> = {
+const MISMATCHES: Readonly<Record<Expectation['kind'], string>> = {
   name: 'not written as a name',
   chassis: 'no number of a chassis',
   text: 'no text',
@@ -477,47 +485,51 @@ const NOT_WHAT: Readonly<Record<Saying['kind'], string>> = {
   list: 'no list',
 };
 
-function notWhat({ kind }: Saying, node: Node): string {
+function mismatchOf({ kind }: Expectation, node: Node): string {
   const number = kind === 'ms' || kind === 'volts' || kind === 'integer';
   if (number && node.kind === 'text') return 'a text, not a number';
   if ((kind === 'name' || kind === 'text') && node.kind === 'number') return 'a number, not a text';
-  return NOT_WHAT[kind];
+  return MISMATCHES[kind];
 }
 
-/** Factors from the units that people write to the unit of the file. */
+/** Factors from units that people write to the unit of the board file. */
 const UNITS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   ms: { ms: 1, s: 1_000, sec: 1_000, us: 0.001 },
   volts: { v: 1, volt: 1, volts: 1, mv: 0.001 },
 };
 
-/** What was probably meant, where that is what the schema takes. */
-function hintFor(saying: Saying, value: unknown, takes: (value: unknown) => boolean): string | undefined {
-  const orNothing = (corrected: unknown, hint: string) => (takes(corrected) ? hint : undefined);
-  if (saying.kind === 'level') return levelHint(value);
-  if (saying.kind === 'address') return addressHint(value, takes);
-  if (saying.kind === 'choice' && typeof value === 'string') {
+/** A suggestion with the value that was probably meant, where the schema takes that value. */
+function hintFor(
+  expected: Expectation,
+  value: unknown,
+  takes: (value: unknown) => boolean,
+): string | undefined {
+  const ifTaken = (corrected: unknown, hint: string) => (takes(corrected) ? hint : undefined);
+  if (expected.kind === 'level') return levelHint(value);
+  if (expected.kind === 'address') return addressHint(value, takes);
+  if (expected.kind === 'choice' && typeof value === 'string') {
     const word = value.toLowerCase().replace(/[^a-z0-9.]/g, '');
-    return orNothing(word, `write "${word}"`);
+    return ifTaken(word, `write "${word}"`);
   }
-  if (saying.kind === 'line' && typeof value === 'string') {
+  if (expected.kind === 'line' && typeof value === 'string') {
     const pin = value
       .trim()
       .toUpperCase()
       .replace(/^(GPIO|P(?=[A-Z]))[ _-]?/, '');
-    if (/^\d+$/.test(pin)) return orNothing(Number(pin), `write ${Number(pin)} without quotes`);
-    return orNothing(pin, `write "${pin}"`);
+    if (/^\d+$/.test(pin)) return ifTaken(Number(pin), `write ${Number(pin)} without quotes`);
+    return ifTaken(pin, `write "${pin}"`);
   }
   if (typeof value === 'string') {
     const match = /^\s*([-+]?\d+(?:\.\d+)?(?:[eE]\d+)?)\s*([a-zA-Z]*)\s*$/.exec(value);
     const unit = match?.[2] ?? '';
-    const factor = unit === '' ? 1 : UNITS[saying.kind]?.[unit.toLowerCase()];
+    const factor = unit === '' ? 1 : UNITS[expected.kind]?.[unit.toLowerCase()];
     if (!match || factor === undefined) return undefined;
     const corrected = Number((Number(match[1]) * factor).toPrecision(12));
-    const note = unit === '' ? '' : `, in ${saying.kind === 'ms' ? 'milliseconds' : 'volts'}`;
-    return orNothing(corrected, `write ${corrected} without quotes${note}`);
+    const note = unit === '' ? '' : `, in ${expected.kind === 'ms' ? 'milliseconds' : 'volts'}`;
+    return ifTaken(corrected, `write ${corrected} without quotes${note}`);
   }
-  if (typeof value === 'number' && (saying.kind === 'name' || saying.kind === 'text')) {
-    return orNothing(String(value), `write "${value}"`);
+  if (typeof value === 'number' && (expected.kind === 'name' || expected.kind === 'text')) {
+    return ifTaken(String(value), `write "${value}"`);
   }
   return undefined;
 }
@@ -533,8 +545,8 @@ function levelHint(value: unknown): string | undefined {
 
 function addressHint(value: unknown, takes: (value: unknown) => boolean): string | undefined {
   const hexadecimal = (number: number) => `0x${number.toString(16).padStart(2, '0')}`;
-  const orNothing = (text: string) => (takes(text) ? `write "${text}"` : undefined);
-  if (typeof value === 'number' && Number.isInteger(value)) return orNothing(hexadecimal(value));
+  const ifTaken = (text: string) => (takes(text) ? `write "${text}"` : undefined);
+  if (typeof value === 'number' && Number.isInteger(value)) return ifTaken(hexadecimal(value));
   if (typeof value !== 'string') return undefined;
   const digits = /^\s*(?:0[xX])?([0-9a-fA-F]{1,2})[hH]?\s*$/.exec(value)?.[1];
   if (digits === undefined) return undefined;
@@ -543,5 +555,5 @@ function addressHint(value: unknown, takes: (value: unknown) => boolean): string
   if (/^\s*\d+\s*$/.test(value) && takes(asHexadecimal) && takes(asDecimal)) {
     return `write "${asHexadecimal}", or "${asDecimal}" where ${digits} is decimal`;
   }
-  return orNothing(asHexadecimal);
+  return ifTaken(asHexadecimal);
 }

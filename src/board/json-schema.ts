@@ -7,7 +7,7 @@ export function boardJsonSchema(): Record<string, unknown> {
   const convert = (schema: GenericSchema): Record<string, unknown> => {
     const { $schema: _, ...rest } = toJsonSchema(schema, {
       typeMode: 'input',
-      // Checks that JSON Schema cannot say (a sum, an order) stay with `check`.
+      // JSON Schema cannot express sums and orders: the verb `check` finds those.
       errorMode: 'ignore',
       overrideSchema: ({ valibotSchema, jsonSchema }) => {
         const alternatives = alternativesOf(valibotSchema);

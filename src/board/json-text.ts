@@ -1,6 +1,6 @@
 /**
- * JSON as people write it by hand, read past its mistakes: every value with its place, and every mistake of the syntax
- * with what to write instead. `JSON.parse` stops at the first one and keeps the last of two equal keys.
+ * A reader of hand-written JSON that goes on after a mistake. It gives every value with its place, and every mistake of
+ * the syntax with what to write instead. `JSON.parse` stops at the first mistake, and keeps the last of two equal keys.
  */
 
 /** A stretch of the text, in UTF-16 units. */
@@ -23,7 +23,7 @@ export type Node = Span &
     | { readonly kind: 'number'; readonly value: number }
     | { readonly kind: 'boolean'; readonly value: boolean }
     | { readonly kind: 'null' }
-    /** What stands here was told already, and is not to be judged further. */
+    /** A mistake was reported here already; no check may report another one. */
     | { readonly kind: 'broken' }
   );
 
@@ -33,20 +33,20 @@ export interface SyntaxProblem extends Span {
 }
 
 export interface JsonText {
-  /** Null where the file holds no value at all. */
+  /** Null where the file has no value. */
   readonly root: Node | null;
   readonly problems: readonly SyntaxProblem[];
-  /** Brackets do not match or the text ends early: what is missing may only be somewhere else. */
-  readonly torn: boolean;
+  /** Brackets do not match or the text ends early, so a key that seems to be missing may only be somewhere else. */
+  readonly incomplete: boolean;
 }
 
-/** A file with more is no board with mistakes in it, but something else. */
-const MOST_PROBLEMS = 100;
-/** No board nests deeper than 8; far below what the stack takes. */
-const DEEPEST = 100;
+/** A file with more mistakes is not a board file. */
+const MAX_PROBLEMS = 100;
+/** Boards nest at most 8 deep. The stack takes far more than this. */
+const MAX_DEPTH = 100;
 
 const NUMBER = /^-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?$/;
-/** Quotes that are not JSON's, with what closes them. */
+/** Opening quotes that JSON does not have, each with its closing quote. */
 const OTHER_QUOTES: Readonly<Record<string, string>> = {
   "'": "'",
   '`': '`',
@@ -66,7 +66,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
   r: '\r',
   t: '\t',
 };
-/** What other languages call it, with what JSON does. */
+/** Words of other languages, each with the word of JSON. */
 const WORDS: Readonly<Record<string, string>> = {
   True: 'true',
   TRUE: 'true',
@@ -78,7 +78,7 @@ const WORDS: Readonly<Record<string, string>> = {
 const NO_VALUES = ['None', 'nil', 'undefined'];
 const NO_NUMBERS = ['NaN', 'Infinity', 'inf', 'nan'];
 
-/** Thrown where reading on would tell nothing more. */
+/** Thrown where reading on would find nothing useful. */
 class GivenUp {}
 
 /** Reads `text`. Never throws. */
@@ -89,19 +89,19 @@ export function readJson(text: string): JsonText {
     root = reader.file();
   } catch (error) {
     if (!(error instanceof GivenUp)) throw error;
-    reader.torn = true;
+    reader.incomplete = true;
   }
-  return { root, problems: reader.problems, torn: reader.torn };
+  return { root, problems: reader.problems, incomplete: reader.incomplete };
 }
 
 class Reader {
   readonly problems: SyntaxProblem[] = [];
-  torn = false;
+  incomplete = false;
   readonly #text: string;
   #at = 0;
-  /** Where the brackets that are open began, the innermost last. */
+  /** Offsets of the brackets that are open, the innermost last. */
   readonly #open: number[] = [];
-  #endTold = false;
+  #endReported = false;
 
   constructor(text: string) {
     this.#text = text;
@@ -110,23 +110,23 @@ class Reader {
   file(): Node | null {
     this.#blank();
     if (this.#ended()) {
-      this.#tell(0, 0, 'the file is empty', 'start from a board in hw/boards');
+      this.#report(0, 0, 'the file is empty', 'start from a board in hw/boards');
       return null;
     }
     const root = this.#value();
     this.#blank();
     if (!this.#ended()) {
       const found = this.#text[this.#at] ?? '';
-      this.torn = true;
+      this.incomplete = true;
       if ('}]'.includes(found)) {
-        this.#tell(
+        this.#report(
           this.#at,
           this.#at + 1,
           `"${found}" closes nothing`,
           'remove it, or an earlier one: the board ended before it',
         );
       } else {
-        this.#tell(
+        this.#report(
           this.#at,
           this.#endOfRun(),
           'there is more after the end of the board',
@@ -137,13 +137,13 @@ class Reader {
     return root;
   }
 
-  #tell(start: number, end: number, message: string, suggestion: string): void {
+  #report(start: number, end: number, message: string, suggestion: string): void {
     this.problems.push({ start, end, message, suggestion });
-    if (this.problems.length < MOST_PROBLEMS) return;
+    if (this.problems.length < MAX_PROBLEMS) return;
     this.problems.push({
       start: end,
       end,
-      message: `${MOST_PROBLEMS} mistakes of the syntax up to here: the rest was not read`,
+      message: `${MAX_PROBLEMS} mistakes of the syntax up to here: the rest was not read`,
       suggestion: 'check that this is a JSON file',
     });
     throw new GivenUp();
@@ -153,18 +153,18 @@ class Reader {
     return this.#at >= this.#text.length;
   }
 
-  /** The text ends where something is still to come. Told once, whatever else is missing. */
-  #tellEnd(missing: string): void {
-    this.torn = true;
-    if (this.#endTold) return;
-    this.#endTold = true;
+  /** Reports that the text ends too early: once, whatever else is missing. */
+  #reportEnd(missing: string): void {
+    this.incomplete = true;
+    if (this.#endReported) return;
+    this.#endReported = true;
     const end = this.#text.length;
     const closers = this.#open.map((start) => (this.#text[start] === '{' ? '}' : ']')).reverse();
     const close = closers.length === 0 ? '' : `, and close with ${closers.join(' ')}`;
-    this.#tell(end, end, `the file ends, and ${missing} is missing`, `write the rest${close}`);
+    this.#report(end, end, `the file ends, and ${missing} is missing`, `write the rest${close}`);
   }
 
-  /** Skips what may stand between two tokens, and tells what may not. */
+  /** Skips what stands between two tokens, and reports what JSON does not allow there. */
   #blank(): void {
     for (;;) {
       const rest = /[ \t\r\n]*/y;
@@ -175,15 +175,15 @@ class Reader {
       const char = this.#text[start] ?? '';
       if (char === '#' || this.#text.startsWith('//', start)) {
         this.#at = this.#endOfLine(start);
-        this.#tell(start, this.#at, 'a comment', 'remove it: JSON has none; "description" takes a text');
+        this.#report(start, this.#at, 'a comment', 'remove it: JSON has none; "description" takes a text');
       } else if (this.#text.startsWith('/*', start)) {
         const close = this.#text.indexOf('*/', start + 2);
         this.#at = close < 0 ? this.#text.length : close + 2;
-        this.#tell(start, this.#at, 'a comment', 'remove it: JSON has none; "description" takes a text');
+        this.#report(start, this.#at, 'a comment', 'remove it: JSON has none; "description" takes a text');
       } else if (char !== '' && /[\s\u200b-\u200d\u2060\ufeff]/.test(char)) {
         this.#at += 1;
         const code = char.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0');
-        this.#tell(
+        this.#report(
           start,
           start + 1,
           `the character U+${code}, which looks like a space or like nothing`,
@@ -212,7 +212,7 @@ class Reader {
     const start = this.#at;
     const char = this.#text[start];
     if (char === undefined) {
-      this.#tellEnd('a value');
+      this.#reportEnd('a value');
       return { kind: 'broken', start, end: start };
     }
     if (char === '{') return this.#object();
@@ -224,7 +224,7 @@ class Reader {
     if (/[-+.\d]/.test(char)) return this.#number();
     if (/[A-Za-z_$]/.test(char)) return this.#word();
     if (',:}]'.includes(char)) {
-      this.#tell(
+      this.#report(
         start,
         start + 1,
         `a value is missing before "${char}"`,
@@ -234,7 +234,7 @@ class Reader {
     }
     this.#at = this.#endOfRun();
     const found = shorten(this.#text.slice(start, this.#at));
-    this.#tell(start, this.#at, `${found} is no value`, 'write a text in double quotes, or a number');
+    this.#report(start, this.#at, `${found} is no value`, 'write a text in double quotes, or a number');
     return { kind: 'broken', start, end: this.#at };
   }
 
@@ -251,7 +251,7 @@ class Reader {
     let suggestion = 'write a number, or a text in double quotes';
     if (hexadecimal) suggestion = `write ${meant}, or "${found}" in quotes where an address belongs`;
     else if (meant !== null) suggestion = `write ${meant}`;
-    this.#tell(start, this.#at, `${shorten(found)} is no JSON number`, suggestion);
+    this.#report(start, this.#at, `${shorten(found)} is no JSON number`, suggestion);
     if (meant === null || hexadecimal) return { kind: 'broken', start, end: this.#at };
     return { kind: 'number', value: meant, start, end: this.#at };
   }
@@ -264,15 +264,15 @@ class Reader {
     this.#at = start + found.length;
     const span = { start, end: this.#at };
     const word = Object.hasOwn(WORDS, found) ? WORDS[found] : found;
-    if (word !== found) this.#tell(start, this.#at, `${found} is no JSON`, `write ${word}`);
+    if (word !== found) this.#report(start, this.#at, `${found} is no JSON`, `write ${word}`);
     if (word === 'true' || word === 'false') return { kind: 'boolean', value: word === 'true', ...span };
     if (word === 'null') return { kind: 'null', ...span };
     if (NO_VALUES.includes(found) || NO_NUMBERS.includes(found)) {
       const instead = NO_NUMBERS.includes(found) ? 'write a number' : 'leave the key out';
-      this.#tell(start, this.#at, `${found} is no JSON`, instead);
+      this.#report(start, this.#at, `${found} is no JSON`, instead);
       return { kind: 'broken', ...span };
     }
-    this.#tell(start, this.#at, `${shorten(found)} stands without quotes`, `write "${found}"`);
+    this.#report(start, this.#at, `${shorten(found)} stands without quotes`, `write "${found}"`);
     return { kind: 'text', value: found, ...span };
   }
 
@@ -295,14 +295,14 @@ class Reader {
         const code = char.charCodeAt(0).toString(16).padStart(4, '0');
         const name = char === '\t' ? 'a tab' : `the control character U+${code}`;
         const instead = char === '\t' ? '\\t' : `\\u${code}`;
-        this.#tell(this.#at, this.#at + 1, `${name} inside a text`, `write ${instead}, or remove it`);
+        this.#report(this.#at, this.#at + 1, `${name} inside a text`, `write ${instead}, or remove it`);
       }
       value += char;
       this.#at += 1;
     }
     this.#at += 1;
     if (opening !== '"') {
-      this.#tell(
+      this.#report(
         start,
         this.#at,
         `${shorten(this.#text.slice(start, this.#at))} stands in quotes that are not JSON's`,
@@ -312,12 +312,12 @@ class Reader {
     return value;
   }
 
-  /** A text that its line does not close: it ends with the line, without the comma that was meant to follow it. */
+  /** Reads a text that is not closed in its line. It ends with the line, before a comma or bracket at the line's end. */
   #unclosed(start: number, closing: string): string {
     const line = this.#text.slice(start + 1, this.#at);
     const value = line.replace(/[\s,}\]]*$/, '');
     this.#at = start + 1 + value.length;
-    this.#tell(
+    this.#report(
       start,
       this.#at,
       `the text ${shorten(`${this.#text[start]}${value}`)} is not closed in its line`,
@@ -343,28 +343,28 @@ class Reader {
       return char;
     }
     this.#at = start + 1;
-    this.#tell(start, start + 2, `\\${char} means nothing in JSON`, 'write \\\\ for a backslash');
+    this.#report(start, start + 2, `\\${char} means nothing in JSON`, 'write \\\\ for a backslash');
     return '\\';
   }
 
   #enter(): void {
     this.#open.push(this.#at);
-    if (this.#open.length > DEEPEST) {
+    if (this.#open.length > MAX_DEPTH) {
       const suggestion = 'check that this is a board file';
-      this.#tell(this.#at, this.#at + 1, `more than ${DEEPEST} brackets in each other`, suggestion);
+      this.#report(this.#at, this.#at + 1, `more than ${MAX_DEPTH} brackets in each other`, suggestion);
       throw new GivenUp();
     }
     this.#at += 1;
   }
 
-  /** A bracket of the other kind ends what is open here; where it closes something further out it is left for that. */
+  /** A bracket of the wrong kind ends the innermost object or list. It is not consumed where it closes an outer one. */
   #wrongCloser(closer: string): void {
     const found = this.#text[this.#at] ?? '';
-    this.torn = true;
+    this.incomplete = true;
     const begin = this.#open.at(-1) ?? 0;
     const [line, column] = placeIn(this.#text, begin);
     const outer = this.#open.slice(0, -1).some((start) => this.#text[start] === (found === '}' ? '{' : '['));
-    this.#tell(
+    this.#report(
       this.#at,
       this.#at + 1,
       `"${found}" where "${closer}" has to close the "${this.#text[begin]}" of line ${line}, column ${column}`,
@@ -373,12 +373,12 @@ class Reader {
     if (!outer) this.#at += 1;
   }
 
-  /** After a member or an item: true when another one may follow, false at the end of what is open. */
+  /** Reads what follows a member or an item. False at the end of the text; else the caller looks for the closing bracket. */
   #separated(closer: string, lastEnd: number): boolean {
     this.#blank();
     const char = this.#text[this.#at];
     if (char === undefined) {
-      this.#tellEnd(`"${closer}"`);
+      this.#reportEnd(`"${closer}"`);
       return false;
     }
     if (char === closer) return true;
@@ -387,17 +387,22 @@ class Reader {
       this.#at += 1;
       this.#blank();
       if (this.#text[this.#at] === closer) {
-        this.#tell(comma, comma + 1, `a comma before "${closer}", with nothing after it`, 'remove the comma');
+        this.#report(
+          comma,
+          comma + 1,
+          `a comma before "${closer}", with nothing after it`,
+          'remove the comma',
+        );
       }
       return true;
     }
     if (char === ';') {
-      this.#tell(this.#at, this.#at + 1, 'a semicolon between two entries', 'write a comma');
+      this.#report(this.#at, this.#at + 1, 'a semicolon between two entries', 'write a comma');
       this.#at += 1;
       return true;
     }
     if ('}]'.includes(char)) return true;
-    this.#tell(lastEnd, lastEnd, 'a comma is missing after this', 'write a comma');
+    this.#report(lastEnd, lastEnd, 'a comma is missing after this', 'write a comma');
     return true;
   }
 
@@ -409,7 +414,7 @@ class Reader {
       this.#blank();
       const char = this.#text[this.#at];
       if (char === undefined) {
-        this.#tellEnd('"}"');
+        this.#reportEnd('"}"');
         break;
       }
       if (char === '}') {
@@ -421,7 +426,7 @@ class Reader {
         break;
       }
       if (char === ',') {
-        this.#tell(this.#at, this.#at + 1, 'a comma with nothing before it', 'remove the comma');
+        this.#report(this.#at, this.#at + 1, 'a comma with nothing before it', 'remove the comma');
         this.#at += 1;
       } else {
         const member = this.#member();
@@ -445,20 +450,20 @@ class Reader {
       const sign = /=>?/y;
       sign.lastIndex = this.#at;
       sign.exec(this.#text);
-      this.#tell(this.#at, sign.lastIndex, 'an equals sign after a key', 'write a colon');
+      this.#report(this.#at, sign.lastIndex, 'an equals sign after a key', 'write a colon');
       this.#at = sign.lastIndex;
     } else if (char === undefined) {
-      this.#tellEnd('a value');
+      this.#reportEnd('a value');
       return { key: key.value, keySpan, value: missing };
     } else if (',}]'.includes(char)) {
       const text = `the key ${shorten(JSON.stringify(key.value))} has no value`;
-      this.#tell(keySpan.start, keySpan.end, text, 'write a colon and the value after it');
+      this.#report(keySpan.start, keySpan.end, text, 'write a colon and the value after it');
       return { key: key.value, keySpan, value: missing };
-    } else this.#tell(keySpan.end, keySpan.end, 'a colon is missing after this key', 'write a colon');
+    } else this.#report(keySpan.end, keySpan.end, 'a colon is missing after this key', 'write a colon');
     return { key: key.value, keySpan, value: this.#value() };
   }
 
-  /** Null where no key could be made out; whatever stood there is passed then. */
+  /** Null where there is no key; what stands there is skipped then. */
   #key(): { start: number; value: string } | null {
     const start = this.#at;
     const char = this.#text[start] ?? '';
@@ -468,17 +473,17 @@ class Reader {
     const word = bare.exec(this.#text)?.[0];
     if (word !== undefined) {
       this.#at = start + word.length;
-      this.#tell(start, this.#at, `the key ${shorten(word)} stands without quotes`, `write "${word}"`);
+      this.#report(start, this.#at, `the key ${shorten(word)} stands without quotes`, `write "${word}"`);
       return { start, value: word };
     }
     if (char === '{' || char === '[') {
       const { end } = this.#value();
-      this.#tell(start, end, 'a value without a key', 'write a key in double quotes and a colon before it');
+      this.#report(start, end, 'a value without a key', 'write a key in double quotes and a colon before it');
       return null;
     }
     this.#at = this.#endOfRun();
     const found = shorten(this.#text.slice(start, this.#at));
-    this.#tell(start, this.#at, `${found} where a key belongs`, 'write a key in double quotes');
+    this.#report(start, this.#at, `${found} where a key belongs`, 'write a key in double quotes');
     return null;
   }
 
@@ -490,7 +495,7 @@ class Reader {
       this.#blank();
       const char = this.#text[this.#at];
       if (char === undefined) {
-        this.#tellEnd('"]"');
+        this.#reportEnd('"]"');
         break;
       }
       if (char === ']') {
@@ -502,10 +507,10 @@ class Reader {
         break;
       }
       if (char === ',') {
-        this.#tell(this.#at, this.#at + 1, 'a comma with nothing before it', 'remove the comma');
+        this.#report(this.#at, this.#at + 1, 'a comma with nothing before it', 'remove the comma');
         this.#at += 1;
       } else if (char === ':') {
-        this.#tell(this.#at, this.#at + 1, 'a colon in a list', 'write a comma, or { } around keys');
+        this.#report(this.#at, this.#at + 1, 'a colon in a list', 'write a comma, or { } around keys');
         this.#at += 1;
       } else {
         const item = this.#value();
@@ -518,7 +523,7 @@ class Reader {
   }
 }
 
-/** The number that was probably meant by something that JSON does not take for one; null where it cannot be told. */
+/** The number that was probably meant by a token that is no JSON number; null where there is none. */
 function meantNumber(found: string): number | null {
   const plain = found.replaceAll('_', '').replace(/^\+/, '');
   if (/^0[xX][0-9a-fA-F]+$/.test(plain)) return Number(plain);
@@ -527,7 +532,7 @@ function meantNumber(found: string): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
-/** `text` for a message: short, and in one line. */
+/** Shortens `text` to one line for a message. */
 export function shorten(text: string): string {
   const line = text.replaceAll(/\s+/g, ' ');
   return line.length > 40 ? `${line.slice(0, 37)}...` : line;

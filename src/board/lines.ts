@@ -1,6 +1,6 @@
 import type { Board, ChassisBoard, LineBoard } from './schema.ts';
 
-/** What a chassis uses a GPIO line for. */
+/** A GPIO line and its role in a chassis. */
 export interface BoardLine {
   readonly chassis: number;
   /** For messages: `enable of rail P1V8`. */

@@ -7,11 +7,11 @@ import { parseBoard } from './parse.ts';
 import type { Problem } from './problem.ts';
 import type { Board, ChassisBoard } from './schema.ts';
 
-/** Far above any board; what is longer is another file. */
-const MOST_BYTES = 1024 * 1024;
+/** Far above any board: a longer file is not a board file. */
+const MAX_BYTES = 1024 * 1024;
 
 export interface LoadedBoard {
-  /** The file as it was read, for the places in it. */
+  /** Content of the file, for the places of problems. */
   readonly bytes: Buffer;
   readonly board: Board;
   readonly path: string;
@@ -20,13 +20,13 @@ export interface LoadedBoard {
 }
 
 /**
- * Reads a board file. What it takes to tell what is wrong with one is loaded for one that is wrong.
+ * Reads a board file. The code that finds problems is loaded only for a file that has some.
  * @throws PowerError BOARD_NOT_FOUND, BOARD_UNREADABLE, or BOARD_INVALID with all `problems` in details
  */
 export async function loadBoard(path: string): Promise<LoadedBoard> {
   let bytes: Buffer;
   try {
-    bytes = readRegularFile(path, { maxBytes: MOST_BYTES, followsLink: true });
+    bytes = readRegularFile(path, { maxBytes: MAX_BYTES, followsLink: true });
   } catch (error) {
     if (errnoCode(error) === 'ENOENT') {
       throw new PowerError(

@@ -3,15 +3,15 @@ import { crossCheck } from './checks.ts';
 import { type Board, boardSchema } from './schema.ts';
 
 /**
- * The board that a text describes, undefined when there is anything wrong with it: `diagnose` tells what. This is the
- * short way that every oneshot takes, so it only says yes or no.
+ * The board that a text describes; undefined for a text with any problem. Every oneshot takes this short way: `diagnose`
+ * finds the problems where there are some.
  */
 export function parseBoard(text: string): Board | undefined {
   let input: unknown;
   try {
     input = JSON.parse(text);
   } catch {
-    // Not JSON is one of the things that can be wrong.
+    // A text that is no JSON has a problem too.
     return undefined;
   }
   if (hasDuplicateKey(text)) return undefined;
@@ -20,7 +20,7 @@ export function parseBoard(text: string): Board | undefined {
   return crossCheck(output).length === 0 ? output : undefined;
 }
 
-/** Whether an object of a JSON text has a key twice: `JSON.parse` keeps the last, and nobody hears of the first. */
+/** Whether an object of a JSON text has a duplicate key: `JSON.parse` keeps the last value and drops the first. */
 export function hasDuplicateKey(text: string): boolean {
   const token = /("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?|[{}]/g;
   const open: Set<unknown>[] = [];
@@ -38,8 +38,8 @@ export function hasDuplicateKey(text: string): boolean {
 }
 
 /**
- * Whether everything that was written is in what was read. A list passes for an object in valibot, and keys that every
- * object of the language answers to are left out by it.
+ * Whether the output of valibot has everything of its input. valibot takes a list for an object, and drops keys that every
+ * JavaScript object has.
  */
 function keptWhole(input: unknown, output: unknown): boolean {
   if (typeof input !== 'object' || input === null) return true;

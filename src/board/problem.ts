@@ -10,7 +10,7 @@ export type ProblemKind =
   | 'duplicateKey'
   | 'unknownKey'
   | 'missingKey'
-  /** A key or a value is not what its place takes. */
+  /** A key or a value does not fit its place. */
   | 'value'
   /** Parts of the board contradict each other. */
   | 'conflict'
@@ -24,16 +24,16 @@ export interface Problem extends Place {
   readonly kind: ProblemKind;
   /** Where, with dots: `chassis.0.rails.P1V8.needs.0`. Empty for the file as a whole. */
   readonly path: string;
-  /** How many characters it is about; 0 where something is missing. */
+  /** Length in characters; 0 where something is missing. */
   readonly length: number;
   /** What was found. */
   readonly message: string;
   /** What to write instead. */
   readonly suggestion: string;
-  /** How it could stand in the file, null where the suggestion has it all. */
+  /** An example for the file; null where the suggestion says it all. */
   readonly example: string | null;
-  /** The other one, where two contradict each other. */
+  /** The place of the other part, where two contradict each other. */
   readonly other: Place | null;
-  /** The part of the line around it, which begins at column `from`. */
+  /** The part of its line that is shown, which begins at column `from`. */
   readonly excerpt: { readonly text: string; readonly from: number };
 }

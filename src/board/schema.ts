@@ -15,8 +15,8 @@ export function alternativesOf(schema: unknown): Alternatives | undefined {
 }
 
 /**
- * A union that picks its alternative by the key that only this one has, so that a problem is reported
- * against what the author meant and not against every alternative. Without such a key the first is taken.
+ * A union of objects that each have a key of their own. That key picks the alternative, so that problems are reported
+ * against what the author meant and not against every alternative. Without such a key the first alternative is taken.
  */
 function choose<const Schemas extends readonly v.GenericSchema[]>(
   ...alternatives: { [Index in keyof Schemas]: readonly [key: string, schema: Schemas[Index]] }
@@ -32,9 +32,9 @@ function choose<const Schemas extends readonly v.GenericSchema[]>(
   >;
 }
 
-const SAYING = Symbol('saying');
+const EXPECTATION = Symbol('expectation');
 
-/** What kind of value a place takes, so that what was probably meant can be told. */
+/** The kind of value that a place takes; suggestions depend on it. */
 export type ValueKind =
   | 'name'
   | 'chassis'
@@ -50,8 +50,8 @@ export type ValueKind =
   | 'object'
   | 'list';
 
-/** How a place of the board file is told to people. */
-export interface Saying {
+/** What a place of the board file takes, in words for people. */
+export interface Expectation {
   readonly kind: ValueKind;
   /** What is to be written there: "a whole number of milliseconds from 0 to 600000". */
   readonly wanted: string;
@@ -59,24 +59,24 @@ export interface Saying {
   readonly example: string;
 }
 
-/** The same schema, that knows how to tell what it takes. */
-function says<Schema extends v.GenericSchema>(
+/** Gives a schema the words for what it takes. */
+function expects<Schema extends v.GenericSchema>(
   kind: ValueKind,
   wanted: string,
   example: string,
   schema: Schema,
 ): Schema {
-  return Object.assign(schema, { [SAYING]: { kind, wanted, example } satisfies Saying });
+  return Object.assign(schema, { [EXPECTATION]: { kind, wanted, example } satisfies Expectation });
 }
 
-/** What was given to `says`, also for what was made of that schema with `v.pipe`. */
-export function sayingOf(schema: unknown): Saying | undefined {
-  return (schema as { [SAYING]?: Saying })[SAYING];
+/** The expectation that was given to a schema, or to the one that `v.pipe` made this one of. */
+export function expectationOf(schema: unknown): Expectation | undefined {
+  return (schema as { [EXPECTATION]?: Expectation })[EXPECTATION];
 }
 
 /**
- * Names that every object of the language answers to. A rail, device or reset of such a name could be lost on its way
- * through tables by name, so none is accepted.
+ * Names that every JavaScript object has. A rail, device or reset with such a name could get lost in a table by name, so
+ * none is accepted.
  */
 const TAKEN_NAMES: ReadonlySet<string> = new Set([
   ...Object.getOwnPropertyNames(Object.prototype),
@@ -84,7 +84,7 @@ const TAKEN_NAMES: ReadonlySet<string> = new Set([
 ]);
 
 const nameLike = (example: string) =>
-  says(
+  expects(
     'name',
     'a name of letters, digits and _ . + - that begins with a letter or a digit',
     example,
@@ -97,17 +97,17 @@ const nameLike = (example: string) =>
 const name = nameLike('"P3V3"');
 const deviceName = nameLike('"vr_ddr"');
 const text = (wanted: string, example: string) =>
-  says('text', wanted, example, v.pipe(v.string(), v.minLength(1)));
+  expects('text', wanted, example, v.pipe(v.string(), v.minLength(1)));
 
-/** Ten minutes. What of it a chassis may use is for `checkTimeBudgets` to say. */
+/** Ten minutes. `checkTimeBudgets` limits the sum of the times of a chassis. */
 const LONGEST_MS = 600_000;
 /** A lost power good is acted on only when it has stood for the de-glitch time. */
 const LONGEST_DEGLITCH_MS = 10_000;
-/** Nothing else is done while the latch is pulsed, not even for a rail that fails. */
+/** Nothing else happens during the pulse of the latch: a rail that fails waits for its end. */
 const LONGEST_PULSE_MS = 1_000;
 
 const milliseconds = (least: number, most: number, example: string) =>
-  says(
+  expects(
     'ms',
     `a whole number of milliseconds from ${least} to ${most}`,
     example,
@@ -115,17 +115,17 @@ const milliseconds = (least: number, most: number, example: string) =>
   );
 const durationMs = milliseconds(0, LONGEST_MS, '10');
 const timeoutMs = milliseconds(1, LONGEST_MS, '500');
-const volts = says(
+const volts = expects(
   'volts',
   'a number of volts from 0 to 100',
   '3.3',
   v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
 );
-const active = v.optional(says('level', '"high" or "low"', '"low"', v.picklist(['high', 'low'])), 'high');
+const active = v.optional(expects('level', '"high" or "low"', '"low"', v.picklist(['high', 'low'])), 'high');
 /** A coefficient of the direct format, a signed number of so many bits (PMBus 1.3 part II, 7.4). */
 const coefficient = (letter: string, bits: number, example: string) => {
   const limit = 2 ** (bits - 1);
-  return says(
+  return expects(
     'integer',
     `the coefficient ${letter}, a whole number from ${-limit} to ${limit - 1}`,
     example,
@@ -139,7 +139,7 @@ const chipLine = {
     v.description('Label of the GPIO chip, as in /sys/class/gpio/gpiochip*/label'),
   ),
   line: v.pipe(
-    says(
+    expects(
       'line',
       'an offset in the chip such as 16, or an ASPEED port name such as "C0" (letters and a bit from 0 to 7)',
       '"C0"',
@@ -164,7 +164,7 @@ const BY_LINE = 'a line, by "chip" and "line" or by "name"';
 const BY_LINE_OR_PAGE = `${BY_LINE}, or a PMBus page, by "pmbus" and "page"`;
 /** A line of the board with what belongs to its role. */
 const lineWith = <const Entries extends v.ObjectEntries>(entries: Entries, example: string) =>
-  says(
+  expects(
     'object',
     BY_LINE,
     example,
@@ -178,7 +178,7 @@ const line = lineWith({}, CHIP_LINE);
 const pmbusPage = {
   pmbus: v.pipe(deviceName, v.description('Name of a device in "devices"')),
   page: v.optional(
-    says(
+    expects(
       'integer',
       'a page of the device, a whole number from 0 to 31',
       '0',
@@ -192,7 +192,7 @@ const RAIL = `{ "enable": ${CHIP_LINE}, "good": { "chip": "1e780000.gpio", "line
 const railEntries = v.strictObject({
   nominalVolts: v.optional(volts),
   enable: v.pipe(
-    says(
+    expects(
       'object',
       BY_LINE_OR_PAGE,
       CHIP_LINE,
@@ -206,7 +206,7 @@ const railEntries = v.strictObject({
   ),
   good: v.pipe(
     v.optional(
-      says(
+      expects(
         'object',
         BY_LINE_OR_PAGE,
         '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }',
@@ -223,7 +223,7 @@ const railEntries = v.strictObject({
     ),
   ),
   needs: v.pipe(
-    v.optional(says('list', 'a list of names of rails', '["P12V"]', v.array(name)), []),
+    v.optional(expects('list', 'a list of names of rails', '["P12V"]', v.array(name)), []),
     v.description('Rails that must be good before this one is enabled, and that outlive it on the way down'),
   ),
   settleMs: v.pipe(
@@ -236,7 +236,7 @@ const railEntries = v.strictObject({
     v.description('Longest time from disable until the rail is no longer good'),
   ),
 });
-const rail = says('object', 'a rail, with at least "enable"', RAIL, railEntries);
+const rail = expects('object', 'a rail, with at least "enable"', RAIL, railEntries);
 
 const pgoodTimes = {
   deglitchMs: v.pipe(
@@ -268,7 +268,7 @@ const latchTimes = {
 const LOW_LINE = '{ "chip": "1e780000.gpio", "line": "D0", "active": "low" }';
 const CHASSIS = `{ "rails": { "P12V": ${RAIL} }, "pgood": { "chip": "1e780000.gpio", "line": "B7" } }`;
 const chassisEntries = v.strictObject({
-  rails: says(
+  rails: expects(
     'object',
     'the rails by name, at least one',
     `{ "P12V": ${RAIL} }`,
@@ -283,7 +283,7 @@ const chassisEntries = v.strictObject({
   ),
   resets: v.pipe(
     v.optional(
-      says(
+      expects(
         'object',
         'the resets by name',
         `{ "CPU_RESET_L": ${LOW_LINE} }`,
@@ -298,7 +298,7 @@ const chassisEntries = v.strictObject({
     v.description('Pulsed after the enables changed, so that they stand while the BMC restarts'),
   ),
   evidence: v.pipe(
-    v.optional(says('list', 'a list of names of devices', '["vr_ddr"]', v.array(deviceName)), []),
+    v.optional(expects('list', 'a list of names of devices', '["vr_ddr"]', v.array(deviceName)), []),
     v.description('Devices whose STATUS_WORD is read when the power fails, beside those of the rails'),
   ),
   minOffMs: v.pipe(
@@ -307,24 +307,24 @@ const chassisEntries = v.strictObject({
   ),
 });
 
-const chassis = says('object', 'a chassis, with "rails" and "pgood"', CHASSIS, chassisEntries);
+const chassis = expects('object', 'a chassis, with "rails" and "pgood"', CHASSIS, chassisEntries);
 
 const deviceEntries = v.strictObject({
   bus: v.pipe(
-    says(
+    expects(
       'bus',
       'a bus number such as 3, or the name of an adapter',
       '3',
       v.union([
         v.pipe(v.number(), v.integer(), v.minValue(0)),
-        // No adapter has a number for its name: that is a number in quotes.
+        // No adapter has a number as its name: a text of digits is a number in quotes.
         v.pipe(v.string(), v.regex(/\D/)),
       ]),
     ),
     v.description('I2C bus: number, or adapter name as in /sys/class/i2c-dev/i2c-*/name'),
   ),
   address: v.pipe(
-    says(
+    expects(
       'address',
       'a 7-bit address as a text from "0x03" to "0x77"',
       '"0x60"',
@@ -338,7 +338,7 @@ const deviceEntries = v.strictObject({
   ),
   vout: v.pipe(
     v.optional(
-      says(
+      expects(
         'object',
         'the coefficients "m", "b" and "r" of the data sheet',
         '{ "m": 1, "b": 0, "r": 3 }',
@@ -358,7 +358,7 @@ const deviceEntries = v.strictObject({
   ),
   vid: v.pipe(
     v.optional(
-      says(
+      expects(
         'choice',
         'a table of voltage codes, "vr11", "vr12", "vr12.5", "vr13", "imvp9", "amd625mv" or "nvidia195mv"',
         '"vr13"',
@@ -375,9 +375,9 @@ const deviceEntries = v.strictObject({
 });
 
 const DEVICE = '{ "bus": 3, "address": "0x60" }';
-const device = says('object', 'a PMBus device, with "bus" and "address"', DEVICE, deviceEntries);
+const device = expects('object', 'a PMBus device, with "bus" and "address"', DEVICE, deviceEntries);
 
-const chassisNumber = says(
+const chassisNumber = expects(
   'chassis',
   'the number of a chassis from 0 to 99, in quotes',
   '"0"',
@@ -385,18 +385,18 @@ const chassisNumber = says(
 );
 
 const boardEntries = v.strictObject({
-  $schema: v.optional(says('text', 'the address of a JSON Schema', '"./board.schema.json"', v.string())),
+  $schema: v.optional(expects('text', 'the address of a JSON Schema', '"./board.schema.json"', v.string())),
   name: nameLike('"my-board"'),
-  description: v.optional(says('text', 'a text', '"what this board is"', v.string())),
+  description: v.optional(expects('text', 'a text', '"what this board is"', v.string())),
   devices: v.pipe(
     v.optional(
-      says('object', 'the PMBus devices by name', `{ "vr_ddr": ${DEVICE} }`, v.record(deviceName, device)),
+      expects('object', 'the PMBus devices by name', `{ "vr_ddr": ${DEVICE} }`, v.record(deviceName, device)),
       {},
     ),
     v.description('PMBus devices by name'),
   ),
   chassis: v.pipe(
-    says(
+    expects(
       'object',
       'the chassis by number, at least one',
       `{ "0": ${CHASSIS} }`,
@@ -408,7 +408,7 @@ const boardEntries = v.strictObject({
     v.description('Chassis by number: the instance of the systemd units'),
   ),
 });
-export const boardSchema = says(
+export const boardSchema = expects(
   'object',
   'a board, with "name" and "chassis"',
   `{ "name": "my-board", "chassis": { "0": ${CHASSIS} } }`,

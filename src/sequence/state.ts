@@ -155,7 +155,7 @@ export function railState(sequence: SequenceState, name: string): RailState {
 }
 
 /** True when no rail is left that could still be disabled, now or later. */
-export function loweringDone(sequence: SequenceState): boolean {
+function loweringDone(sequence: SequenceState): boolean {
   return Object.values(sequence.rails).every(({ enabled, phase }) => !enabled || phase === 'stuck');
 }
 

@@ -13,9 +13,9 @@ import type { PlantEvent } from '../../mocks/plant/events.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { startPlantServer } from '../../mocks/plant-server.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
+import { checkBoard } from '../check-board.ts';
 import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
 

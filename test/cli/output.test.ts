@@ -7,7 +7,7 @@ import { createSystemClock } from '../../hw/clock.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { startPlantServer } from '../../mocks/plant-server.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
+import { checkBoard } from '../check-board.ts';
 import { type Ended, runInto, type SinkKind } from './sinks.ts';
 
 const root = join(import.meta.dirname, '..', '..');

@@ -8,8 +8,8 @@ import { createSystemClock } from '../../hw/clock.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
 import { connectDbus } from '../../src/system/dbus/connection.ts';
+import { checkBoard } from '../check-board.ts';
 import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
 

@@ -8,7 +8,7 @@ import type { PlantEvent } from '../../mocks/plant/events.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
+import { checkBoard } from '../check-board.ts';
 import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
 

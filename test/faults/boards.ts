@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
+import { checkBoard } from '../check-board.ts';
 
 /** A board as it was drawn: plain data, which fast-check can make smaller piece by piece. */
 export type BoardDraw =

@@ -6,7 +6,6 @@ import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop, type StallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
 import type { Job } from '../../src/run/jobs.ts';
@@ -15,6 +14,7 @@ import { type RunResult, runSequence } from '../../src/run/runner.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import type { Hint } from '../../src/sequence/state.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
+import { checkBoard } from '../check-board.ts';
 
 /** Time between the end of one process and the first thing that the next one does. */
 const PROCESS_START_MS = 20;

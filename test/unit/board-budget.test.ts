@@ -2,8 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkBoard } from '../../src/board/check-board.ts';
 import { longestPowerOffMs, longestPowerOnMs, STAGE_BUDGET_MS } from '../../src/board/checks.ts';
+import { checkBoard } from '../check-board.ts';
 import { shippedBoard } from './bench.ts';
 
 const root = join(import.meta.dirname, '..', '..');

@@ -8,7 +8,6 @@ import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
 import { diagnose } from '../../src/board/diagnose.ts';
 import { hasDuplicateKey, parseBoard } from '../../src/board/parse.ts';
 import type { Problem } from '../../src/board/problem.ts';
@@ -17,6 +16,7 @@ import { JOBS } from '../../src/run/jobs.ts';
 import { runSequence } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
+import { checkBoard } from '../check-board.ts';
 
 // Properties take their time on a machine that is busy.
 vi.setConfig({ testTimeout: 60_000 });

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { checkBoard } from '../../src/board/check-board.ts';
 import { boardJsonSchema } from '../../src/board/json-schema.ts';
 import { chassisOf, loadBoard } from '../../src/board/load.ts';
+import { checkBoard } from '../check-board.ts';
 
 const boards = join(import.meta.dirname, '..', '..', 'hw', 'boards');
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { checkBoard } from '../../src/board/check-board.ts';
 import type { Board } from '../../src/board/schema.ts';
+import { checkBoard } from '../check-board.ts';
 import { shippedBoard } from './bench.ts';
 
 const CHIP = 'gpiochip-generated';

@@ -9,10 +9,10 @@ import type { I2cBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
 import type { Problem } from '../../src/board/problem.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import { check } from '../../src/cli/verbs/check.ts';
+import { checkBoard } from '../check-board.ts';
 import { createVerbWorld } from './verb-world.ts';
 
 let dir = '';

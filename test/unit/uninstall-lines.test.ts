@@ -9,12 +9,12 @@ import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { checkBoard } from '../../src/board/check-board.ts';
 import { exitCodeOf } from '../../src/cli/exit.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import { releaseUninstalled } from '../../src/cli/verbs/release.ts';
 import type { World } from '../../src/cli/world.ts';
 import { watchChassis } from '../../src/store/watch-lock.ts';
+import { checkBoard } from '../check-board.ts';
 import { createVerbWorld } from './verb-world.ts';
 
 const chassisOf = (number: number) => ({
