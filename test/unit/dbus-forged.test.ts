@@ -7,7 +7,6 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
 import type { UnitManager } from '../../src/system/ports.ts';
 import { createUnitManager } from '../../src/system/units.ts';
-import { eventually, finish } from '../contract/support.ts';
 import {
   array,
   dict,
@@ -39,6 +38,7 @@ import {
   startFakeSystemd,
   withoutBus,
 } from './dbus-systemd.ts';
+import { createIoWorld } from './io-world.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
 
 const UNITS = new Map([
@@ -48,24 +48,13 @@ const UNITS = new Map([
 const SYSTEMD = 'org.freedesktop.systemd1';
 const MANAGER_PATH = '/org/freedesktop/systemd1';
 const MANAGER = 'org.freedesktop.systemd1.Manager';
-const IO_STEP_MS = 5;
 /** More connections than a test makes: whoever wants to hit one of them tries them all. */
 const NAMES = Array.from({ length: 12 }, (_, number) => `:1.${number}`);
 
 let clock: ManualClock;
 let passingMs: number;
-const world = {
-  async settle() {
-    await clock.advance(passingMs);
-    await new Promise((resolve) => setTimeout(resolve, IO_STEP_MS));
-  },
-};
-const settled = <T>(promise: Promise<T>): Promise<T> => {
-  promise.catch(() => undefined);
-  return finish(world, promise);
-};
-const outcome = (promise: Promise<unknown>): Promise<unknown> =>
-  settled(promise).catch((error: unknown) => error);
+const world = createIoWorld(() => clock.advance(passingMs));
+const { settled, outcome, eventually } = world;
 
 const uint32 = (value: number): Typed => ({ ...int32(value), signature: 'u' });
 const path = (value: string): Typed => ({ ...text(value), signature: 'o' });
@@ -120,7 +109,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     systemd.options.jobsHang = true;
     const start = manager.startUnit('power-on.target', 'replace');
     start.catch(() => undefined);
-    await eventually(world, 'StartUnit', () => systemd.calls.includes('StartUnit'));
+    await eventually('StartUnit', () => systemd.calls.includes('StartUnit'));
     return { start };
   };
 
@@ -146,7 +135,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
   it('PropertiesChanged counts only from systemd', async () => {
     const told: string[] = [];
     manager.watchUnits(['idle.service'], (states) => told.push(...states.map((one) => one.activeState)));
-    await eventually(world, 'the first states', () => told.length === 1);
+    await eventually('the first states', () => told.length === 1);
     const asked = systemd.calls.length;
     const values = [
       text('org.freedesktop.systemd1.Unit'),
@@ -162,7 +151,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     await world.settle();
     expect(systemd.calls.length).toBe(asked);
     systemd.change('idle.service', 'failed');
-    await eventually(world, 'the change', () => told.at(-1) === 'failed');
+    await eventually('the change', () => told.at(-1) === 'failed');
   });
 
   it('a Subscribe that fails leaves no match at the bus, however often', async () => {
@@ -182,9 +171,9 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     manager.watchUnits(['idle.service'], (states) => told.push(...states.map((one) => one.activeState)));
     passingMs = 1_000;
     const tries = () => systemd.calls.filter((member) => member === 'Subscribe').length;
-    await eventually(world, 'many tries', () => tries() > 3 * MAX_MATCH_RULES, 100_000);
+    await eventually('many tries', () => tries() > 3 * MAX_MATCH_RULES, 100_000);
     systemd.options.failing.clear();
-    await eventually(world, 'the states', () => told.length > 0, 100_000);
+    await eventually('the states', () => told.length > 0, 100_000);
     expect(told).toEqual(['inactive']);
   });
 });
@@ -231,7 +220,7 @@ describe('on a bus that lets everything through', () => {
     ...more,
   });
   const asked = async () => {
-    await eventually(world, 'the call', () => bus.heard.some(({ member }) => member === 'Reload'));
+    await eventually('the call', () => bus.heard.some(({ member }) => member === 'Reload'));
     return bus.heard.findLast(({ member }) => member === 'Reload')?.serial ?? 0;
   };
 
@@ -294,7 +283,7 @@ describe('on a bus that lets everything through', () => {
     await begin({ silent: ['GetNameOwner'] });
     const connection = await connect();
     const call = outcome(connection.call({ ...reload, timeoutMs: 500 }));
-    await eventually(world, 'the question', () => bus.heard.some(({ member }) => member === 'GetNameOwner'));
+    await eventually('the question', () => bus.heard.some(({ member }) => member === 'GetNameOwner'));
     passingMs = 100;
     expect(await call).toMatchObject({ code: 'DBUS_TIMEOUT' });
     passingMs = 0;
@@ -354,7 +343,7 @@ describe('on a bus that lets everything through', () => {
         owner = OWNER;
         expected.push(job);
         bus.send(Buffer.concat([...frames, bytes(last), bytes(jobRemoved('x', { sender: OWNER }, job))]));
-        await eventually(world, 'the last one', () => heard.at(-1) === job);
+        await eventually('the last one', () => heard.at(-1) === job);
         expect(heard).toEqual(expected);
       }),
       { numRuns: 50 },
@@ -370,7 +359,7 @@ describe('on a bus that lets everything through', () => {
       ...{ member: 'JobRemoved', signature: 'uoss' },
     };
     const subscribed = settled(connection.onSignal(rule, ([number]) => heard.push(number)));
-    await eventually(world, 'the question', () => bus.heard.some(({ member }) => member === 'GetNameOwner'));
+    await eventually('the question', () => bus.heard.some(({ member }) => member === 'GetNameOwner'));
     // The answer and the change behind it in one read.
     bus.answerSilent(bytes(ownerChanged(SYSTEMD, OWNER, ':1.6', { sender: BUS_NAME })));
     await subscribed;
@@ -380,7 +369,7 @@ describe('on a bus that lets everything through', () => {
         bytes(jobRemoved('x', { sender: ':1.6' }, 2)),
       ]),
     );
-    await eventually(world, 'the signal', () => heard.length > 0);
+    await eventually('the signal', () => heard.length > 0);
     expect(heard).toEqual([2]);
   });
 

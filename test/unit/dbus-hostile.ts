@@ -74,17 +74,29 @@ export interface HostileClient {
 
 export async function connectHostile(address: string): Promise<HostileClient> {
   const socket = createConnection(address.replace('unix:path=', ''));
-  const gone = new Promise<never>((_resolve, reject) => {
-    socket.on('error', reject);
-    socket.on('close', () => reject(new Error('the bus hung up')));
-  });
-  gone.catch(() => undefined);
-  const send = (bytes: Uint8Array) =>
-    Promise.race([gone, new Promise<void>((resolve) => socket.write(bytes, () => resolve()))]);
+  let isGone: Error | undefined;
+  /** What ends with the connection. Promises that are raced with one that lasts would all be kept by it. */
+  const open = new Set<(error: Error) => void>();
+  const end = (error: Error) => {
+    isGone ??= error;
+    for (const reject of open) reject(isGone);
+  };
+  socket.on('error', end);
+  socket.on('close', () => end(new Error('the bus hung up')));
+  const whileOpen = <T>(begin: (done: (value: T) => void) => void): Promise<T> =>
+    new Promise<T>((resolve, reject) => {
+      if (isGone !== undefined) reject(isGone);
+      open.add(reject);
+      begin((value) => {
+        open.delete(reject);
+        resolve(value);
+      });
+    });
+  const send = (bytes: Uint8Array) => whileOpen<void>((done) => socket.write(bytes, () => done()));
 
   const uid = Buffer.from(String(process.getuid?.())).toString('hex');
   socket.write(`\0AUTH EXTERNAL ${uid}\r\n`);
-  await Promise.race([gone, new Promise((resolve) => socket.once('data', resolve))]);
+  await whileOpen((greeted) => socket.once('data', greeted));
   socket.write('BEGIN\r\n');
 
   const heard: Answer[] = [];
@@ -105,9 +117,10 @@ export async function connectHostile(address: string): Promise<HostileClient> {
   };
   const ask = async (frame: Frame): Promise<Answer> => {
     const asked = { ...frame, serial: next() };
-    const answer = new Promise<Answer>((resolve) => waiting.set(asked.serial, resolve));
+    const answer = whileOpen<Answer>((answered) => waiting.set(asked.serial, answered));
+    answer.catch(() => undefined);
     await send(encode(asked));
-    return Promise.race([gone, answer]);
+    return answer;
   };
   const hello = await ask({
     type: CALL,

@@ -16,6 +16,7 @@ export const MAX_MATCH_RULES = 6;
 /** A private bus of its own, with a real dbus-daemon. */
 export interface PrivateBus {
   readonly address: string;
+  /** Begins it, unless it runs. */
   start(): Promise<void>;
   /** Ends the daemon at once, as a crash does. */
   kill(): Promise<void>;
@@ -55,6 +56,7 @@ export function createPrivateBus(): PrivateBus {
     address,
     kill,
     async start() {
+      if (daemon !== undefined && daemon.exitCode === null && daemon.signalCode === null) return;
       rmSync(`${folder}/bus`, { force: true });
       const started = spawn('dbus-daemon', [`--config-file=${config}`, '--nofork', '--print-address=1'], {
         stdio: ['ignore', 'pipe', 'ignore'],

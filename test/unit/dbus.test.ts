@@ -5,11 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { build } from 'esbuild';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
 import type { UnitManager } from '../../src/system/ports.ts';
 import { createUnitManager } from '../../src/system/units.ts';
-import { eventually, finish } from '../contract/support.ts';
 import { describeUnitManager } from '../contract/unit-manager-contract.ts';
 import {
   createPrivateBus,
@@ -19,6 +18,7 @@ import {
   startFakeSystemd,
   withoutBus,
 } from './dbus-systemd.ts';
+import { createIoWorld } from './io-world.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
 
 const UNITS = new Map([
@@ -26,8 +26,6 @@ const UNITS = new Map([
   ['broken.service', 'failed'],
   ['idle.service', 'idle'],
 ] as const);
-/** A real daemon answers within a few of these; deadlines run on the manual clock only. */
-const IO_STEP_MS = 5;
 
 let bus: PrivateBus;
 let systemd: FakeSystemd;
@@ -37,18 +35,8 @@ let passingMs: number;
 let manager: UnitManager;
 const connections: DbusConnection[] = [];
 
-const world = {
-  async settle() {
-    await clock.advance(passingMs);
-    await new Promise((resolve) => setTimeout(resolve, IO_STEP_MS));
-  },
-};
-const settled = <T>(promise: Promise<T>): Promise<T> => {
-  promise.catch(() => undefined);
-  return finish(world, promise);
-};
-const outcome = (promise: Promise<unknown>): Promise<unknown> =>
-  settled(promise).catch((error: unknown) => error);
+const world = createIoWorld(() => clock.advance(passingMs));
+const { settled, outcome, eventually } = world;
 const connect = async (address = bus.address): Promise<DbusConnection> => {
   const connection = await settled(connectDbus({ clock, address }));
   connections.push(connection);
@@ -71,10 +59,14 @@ it.runIf(process.env.CI === 'true')('has dbus-daemon in CI', () => {
 });
 
 describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBus}]` : ''}`, () => {
+  // One that a test killed is there again for the next.
+  beforeAll(() => {
+    bus = createPrivateBus();
+  });
+  afterAll(() => bus.remove());
   beforeEach(async () => {
     passingMs = 0;
     clock = createManualClock();
-    bus = createPrivateBus();
     await bus.start();
     systemd = await startFakeSystemd(bus.address, UNITS);
     manager = createUnitManager({ clock, address: bus.address });
@@ -84,7 +76,6 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     await settled(manager.close());
     for (const connection of connections.splice(0)) await settled(connection.close());
     systemd.disconnect();
-    await bus.remove();
   });
 
   describe('a start', () => {
@@ -108,7 +99,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.options.alwaysSignals = true;
       systemd.options.hanging.add('Subscribe');
       const start = manager.startUnit('power-on.target', 'replace');
-      await eventually(world, 'Subscribe', () => systemd.calls.length > 0);
+      await eventually('Subscribe', () => systemd.calls.length > 0);
       const other = await connect();
       await settled(
         other.call({ ...MANAGER, member: 'StartUnit', signature: 'ss', body: ['broken.service', 'fail'] }),
@@ -128,7 +119,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     it('rejects DBUS_TIMEOUT when its job does not end', async () => {
       systemd.options.jobsHang = true;
       const start = manager.startUnit('power-on.target', 'replace');
-      await eventually(world, 'StartUnit', () => systemd.calls.includes('StartUnit'));
+      await eventually('StartUnit', () => systemd.calls.includes('StartUnit'));
       passingMs = 60_000;
       expect(await outcome(start)).toMatchObject({
         code: 'DBUS_TIMEOUT',
@@ -141,7 +132,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.options.jobsHang = true;
       const start = manager.startUnit('power-on.target', 'replace');
       start.catch(() => undefined);
-      await eventually(world, 'StartUnit', () => systemd.calls.includes('StartUnit'));
+      await eventually('StartUnit', () => systemd.calls.includes('StartUnit'));
       await world.settle();
       await bus.kill();
       expect(await outcome(start)).toMatchObject({ code: 'DBUS_UNAVAILABLE' });
@@ -155,7 +146,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.options.hanging.add('Reload');
       const reload = connection.call({ ...MANAGER, member: 'Reload', timeoutMs: 500 });
       reload.catch(() => undefined);
-      await eventually(world, 'Reload', () => systemd.calls.includes('Reload'));
+      await eventually('Reload', () => systemd.calls.includes('Reload'));
       passingMs = 100;
       expect(await outcome(reload)).toMatchObject({
         code: 'DBUS_TIMEOUT',
@@ -173,7 +164,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.options.hanging.add('*');
       const calls = [1, 2, 3].map(() => connection.call({ ...MANAGER, member: 'Reload' }));
       for (const call of calls) call.catch(() => undefined);
-      await eventually(world, 'all calls', () => systemd.calls.length === 3);
+      await eventually('all calls', () => systemd.calls.length === 3);
       await bus.kill();
       for (const call of calls) {
         expect(await outcome(call)).toMatchObject({
@@ -193,7 +184,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.options.hanging.add('*');
       const call = connection.call({ ...MANAGER, member: 'Reload' });
       call.catch(() => undefined);
-      await eventually(world, 'the call', () => systemd.calls.length === 1);
+      await eventually('the call', () => systemd.calls.length === 1);
       await settled(connection.close());
       expect(await outcome(call)).toMatchObject({ code: 'DBUS_UNAVAILABLE' });
     });
@@ -203,7 +194,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.options.hanging.add('*');
       const waiting = connection.call({ ...MANAGER, member: 'Reload' });
       waiting.catch(() => undefined);
-      await eventually(world, 'the call', () => systemd.calls.length === 1);
+      await eventually('the call', () => systemd.calls.length === 1);
       systemd.disconnect();
       expect(await outcome(waiting)).toMatchObject({
         code: 'DBUS_UNAVAILABLE',
@@ -233,7 +224,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     connection.onLost((error) => told.push(`other ${error.code}`));
     connection.onLost(() => told.push('ended'))();
     await bus.kill();
-    await eventually(world, 'both', () => told.length === 2);
+    await eventually('both', () => told.length === 2);
     connection.onLost((error) => told.push(`late ${error.code}`));
     await world.settle();
     expect(told).toEqual(['one DBUS_UNAVAILABLE', 'other DBUS_UNAVAILABLE', 'late DBUS_UNAVAILABLE']);
@@ -249,24 +240,24 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     it('tells a change that no job made', async () => {
       const told: string[] = [];
       watchAll(told);
-      await eventually(world, 'the first states', () => told.length === 1);
+      await eventually('the first states', () => told.length === 1);
       systemd.change('idle.service', 'deactivating');
-      await eventually(world, 'the change', () => told.at(-1) === 'inactive deactivating');
+      await eventually('the change', () => told.at(-1) === 'inactive deactivating');
     });
 
     it('tells changes that follow each other closely as one, and the last one surely', async () => {
       const told: string[] = [];
       watchAll(told);
-      await eventually(world, 'the first states', () => told.length === 1);
+      await eventually('the first states', () => told.length === 1);
       systemd.options.hanging.add('ListUnitsByNames');
       systemd.change('idle.service', 'activating');
-      await eventually(world, 'the question', () => systemd.calls.at(-1) === 'ListUnitsByNames');
+      await eventually('the question', () => systemd.calls.at(-1) === 'ListUnitsByNames');
       const asked = systemd.calls.length;
       for (const state of ['active', 'deactivating', 'failed']) systemd.change('idle.service', state);
       await world.settle();
       systemd.options.hanging.clear();
       systemd.answerLate();
-      await eventually(world, 'the last state', () => told.at(-1) === 'inactive failed');
+      await eventually('the last state', () => told.at(-1) === 'inactive failed');
       await world.settle();
       // Fewer questions than changes; how many of these reached us while the first was open is the bus's affair.
       expect(systemd.calls.length - asked).toBeLessThan(3);
@@ -275,10 +266,10 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     it('does not tell what is no change', async () => {
       const told: string[] = [];
       watchAll(told);
-      await eventually(world, 'the first states', () => told.length === 1);
+      await eventually('the first states', () => told.length === 1);
       const asked = systemd.calls.length;
       systemd.change('idle.service', 'inactive');
-      await eventually(world, 'the question', () => systemd.calls.length > asked);
+      await eventually('the question', () => systemd.calls.length > asked);
       await world.settle();
       expect(told).toEqual(['inactive inactive']);
     });
@@ -286,16 +277,16 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     it('goes on over a bus that went away, and tells what changed meanwhile', async () => {
       const told: string[] = [];
       watchAll(told);
-      await eventually(world, 'the first states', () => told.length === 1);
+      await eventually('the first states', () => told.length === 1);
       await bus.kill();
       passingMs = 100;
       await world.settle();
       await bus.start();
       systemd = await startFakeSystemd(bus.address, UNITS);
       systemd.change('power-on.target', 'active');
-      await eventually(world, 'the new state', () => told.at(-1) === 'active inactive', 20_000);
+      await eventually('the new state', () => told.at(-1) === 'active inactive', 20_000);
       systemd.change('idle.service', 'failed');
-      await eventually(world, 'the next one', () => told.at(-1) === 'active failed', 20_000);
+      await eventually('the next one', () => told.at(-1) === 'active failed', 20_000);
       expect(told).toEqual(['inactive inactive', 'active inactive', 'active failed']);
     });
 
@@ -307,7 +298,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       await world.settle();
       await bus.start();
       systemd = await startFakeSystemd(bus.address, UNITS);
-      await eventually(world, 'the first states', () => told.length === 1, 20_000);
+      await eventually('the first states', () => told.length === 1, 20_000);
     });
 
     it('tells nothing once it has ended, and leaves neither rule nor timer behind', async () => {
@@ -315,7 +306,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       for (let time = 0; time < MAX_MATCH_RULES; time += 1) {
         const before = told.length;
         const end = watchAll(told);
-        await eventually(world, 'the first states', () => told.length > before);
+        await eventually('the first states', () => told.length > before);
         end();
         await world.settle();
       }
@@ -351,7 +342,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd = await startFakeSystemd(bus.address, UNITS);
       systemd.options.alwaysSignals = true;
       await settled(connection.call({ ...start, body: ['power-on.target', 'fail'] }));
-      await eventually(world, 'both signals', () => units.length === 2);
+      await eventually('both signals', () => units.length === 2);
       expect(units).toEqual(['broken.service', 'power-on.target']);
     });
 
