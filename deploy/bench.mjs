@@ -1,7 +1,14 @@
 // Builds, and measures what the resident service does and costs. Takes some minutes and wants a machine that
-// does nothing else.
+// does nothing else; `npm run bench -- --trials 10` is over sooner, for a look whether it works.
 import { join } from 'node:path';
-import { prepare, root, run } from './setup.mjs';
+import { fail, prepare, root, run } from './setup.mjs';
+
+/** Enough for a p99. */
+const TRIALS = '200';
+const [option = '--trials', trials = TRIALS, ...more] = process.argv.slice(2);
+if (option !== '--trials' || !/^[1-9]\d*$/.test(trials) || more.length > 0) {
+  fail(`npm run bench has one option: -- --trials ${TRIALS}`);
+}
 
 prepare({ flock: 'util-linux', 'dbus-daemon': 'dbus' });
 const { buildAll, bundle } = await import('./build.mjs');
@@ -15,4 +22,5 @@ run(process.execPath, [
   root,
   join(dir, 'poller', 'poller.mjs'),
   join(dir, 'hostile', 'hostile.mjs'),
+  trials,
 ]);

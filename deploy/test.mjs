@@ -38,6 +38,7 @@ const rest = split < 0 ? [] : args.slice(split + 1);
 prepare({
   flock: 'util-linux',
   ...(tiers.includes('unit') ? UNIT_PROGRAMS : {}),
+  ...(tiers.includes('cli') ? { 'dbus-daemon': 'dbus' } : {}),
   // Without root these tests are skipped, with the reason.
   ...(tiers.includes('systemd') && process.getuid?.() === 0 ? SYSTEMD_PROGRAMS : {}),
 });

@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
+import { availableParallelism, cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSystemClock } from '../../hw/clock.ts';
 import { errorText } from '../../hw/errors.ts';
@@ -19,15 +19,18 @@ import { checkBoard } from '../check-board.ts';
 import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
 
-const [root = '', pollerPath = '', hostilePath = ''] = process.argv.slice(2);
+const [root = '', pollerPath = '', hostilePath = '', trials = ''] = process.argv.slice(2);
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
-const TRIALS = 200;
+const TRIALS = Number(trials);
 /** Each is three processes of their own. */
-const ONESHOT_TRIALS = 60;
+const ONESHOT_TRIALS = Math.ceil(0.3 * TRIALS);
 const CHASSIS = 12;
 const POLLERS_MS = [3_000, 1_000];
 /** Time in which a process that only waits has done all its starting. */
 const REST_MS = 3_000;
+const BUSY_LOOK_MS = 1_000;
+/** A quiet machine is below it. */
+const BUSY_PERCENT = 15;
 
 const clock = createSystemClock();
 const dir = mkdtempSync(join(tmpdir(), 'chassis-power-bench-'));
@@ -330,6 +333,27 @@ function row(name: string, values: readonly number[]): void {
   );
 }
 
+/** What this machine's cores do while nothing of ours runs, in percent of all they could. */
+async function busyPercent(): Promise<number> {
+  const sum = () => {
+    const times = cpus().map((cpu) => cpu.times);
+    const idle = times.reduce((ms, { idle: own }) => ms + own, 0);
+    return { idle, all: times.reduce((ms, own) => Object.values(own).reduce((a, b) => a + b, ms), 0) };
+  };
+  const before = sum();
+  await pause(BUSY_LOOK_MS);
+  const after = sum();
+  return Math.round(100 * (1 - (after.idle - before.idle) / (after.all - before.all)));
+}
+
+/** The clause about a machine that does other things, or nothing. */
+async function otherWork(): Promise<string> {
+  const percent = await busyPercent();
+  return percent < BUSY_PERCENT
+    ? ''
+    : `the machine is busy: other programs take ${percent} % of its ${cores} cores`;
+}
+
 /** Measures, and says of what could not be measured why: the figures of the others are none the worse for it. */
 async function measured<Figures>(
   what: string,
@@ -340,9 +364,10 @@ async function measured<Figures>(
   try {
     tell(await measure());
   } catch (error) {
-    say(`${what.padEnd(46)} not measured: ${errorText(error)}`);
     process.exitCode = 1;
     for (const child of children) if (!before.has(child)) await end(child);
+    const why = [errorText(error), await otherWork()].filter(Boolean);
+    say(`${what.padEnd(46)} not measured: ${why.join('; ')}`);
   }
 }
 
@@ -350,6 +375,8 @@ const HEAD = 'milliseconds from the edge of pgood';
 const cores = availableParallelism();
 
 async function main(address: string): Promise<void> {
+  const busy = await otherWork();
+  if (busy) say(`${busy}, and what follows is slower than on a quiet machine\n`);
   say(
     `${HEAD.padEnd(46)} ${'median'.padStart(9)} ${'p99'.padStart(9)} ${'ratio'.padStart(8)} ${'n'.padStart(5)}`,
   );
@@ -411,16 +438,27 @@ async function memory(address: string): Promise<void> {
   }
 }
 
-try {
-  const bus = await privateBus();
-  await main(bus.address);
-  await bus.close();
-} catch (error) {
-  process.stderr.write(`the benchmark cannot run: ${errorText(error)}\n`);
-  process.exitCode = 1;
-} finally {
+function leave(): never {
   for (const child of children) child.kill('SIGKILL');
   rmSync(dir, { recursive: true, force: true });
   // A measurement that failed may have left a server or a connection open.
   process.exit();
 }
+
+function giveUp(error: unknown): never {
+  process.stderr.write(`the benchmark cannot go on: ${errorText(error)}\n`);
+  process.exitCode = 1;
+  leave();
+}
+
+// What nobody waits for any more may fail too, as a process that could not be started.
+process.on('uncaughtException', giveUp);
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => giveUp(signal));
+try {
+  const bus = await privateBus();
+  await main(bus.address);
+  await bus.close();
+} catch (error) {
+  giveUp(error);
+}
+leave();

@@ -1,10 +1,7 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
 import type { UnitManager } from '../../src/system/ports.ts';
@@ -363,44 +360,6 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
         details: { dbusError: 'org.freedesktop.DBus.Error.LimitsExceeded' },
       });
     });
-  });
-
-  it.each(['close', 'kill'])('lets the process end after %s', async (how) => {
-    const folder = mkdtempSync(join(tmpdir(), 'dbus-child-'));
-    const script = join(folder, 'child.cjs');
-    await build({
-      stdin: {
-        contents: `
-          import { createSystemClock } from './hw/clock.ts';
-          import { connectDbus } from './src/system/dbus/connection.ts';
-          const bus = await_(connectDbus({ clock: createSystemClock() }));
-          function await_(promise) {
-            return promise.then(async (bus) => {
-              if (process.argv[2] === 'close') await bus.close();
-              else await new Promise((resolve) => { bus.onLost(resolve); console.log('connected'); });
-              console.log('ended');
-            });
-          }`,
-        resolveDir: process.cwd(),
-        loader: 'ts',
-      },
-      bundle: true,
-      platform: 'node',
-      format: 'cjs',
-      external: ['x11', 'usocket'],
-      outfile: script,
-      logLevel: 'error',
-    });
-    const child = promisify(execFile)(process.execPath, [script, how], {
-      env: { ...process.env, DBUS_SYSTEM_BUS_ADDRESS: bus.address },
-      timeout: 10_000,
-    });
-    if (how === 'kill') {
-      await new Promise((resolve) => child.child.stdout?.once('data', resolve));
-      await bus.kill();
-    }
-    expect((await child).stdout).toContain('ended');
-    rmSync(folder, { recursive: true });
   });
 
   describeUnitManager('dbus-next on a real bus', async () => ({

@@ -1,12 +1,9 @@
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import dbusNext, { type Message as DbusMessage } from 'dbus-next';
-import { build } from 'esbuild';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { DbusReplyError, type SystemError } from '../../src/system/errors.ts';
 import { createObjectBus, type ObjectBusOptions } from '../../src/system/object-bus.ts';
@@ -865,48 +862,6 @@ describe.skipIf(missing)(`on a real bus${missing ? ` [skipped: ${missing}]` : ''
       expect(clock.pendingCount).toBe(0);
       expect(told).toEqual(['up', 'down DBUS_UNAVAILABLE']);
     });
-  });
-
-  it.each(['connected', 'away'])('lets the process end after close while it is %s', async (how) => {
-    await settled(served.close());
-    const folder = mkdtempSync(join(tmpdir(), 'dbus-child-'));
-    undo.push(() => rmSync(folder, { recursive: true }));
-    const script = join(folder, 'child.cjs');
-    await build({
-      stdin: {
-        contents: `
-          import { createSystemClock } from './hw/clock.ts';
-          import { createObjectBus } from './src/system/object-bus.ts';
-          const bus = createObjectBus({
-            clock: createSystemClock(),
-            names: ['${NAME}'],
-            managerPaths: [],
-            objects: [],
-            onConnection(up) {
-              console.log(up);
-              if (up === (process.argv[2] === 'connected')) bus.close().then(() => console.log('closed'));
-            },
-          });
-          bus.start();`,
-        resolveDir: process.cwd(),
-        loader: 'ts',
-      },
-      bundle: true,
-      platform: 'node',
-      format: 'cjs',
-      external: ['x11', 'usocket'],
-      outfile: script,
-      logLevel: 'error',
-    });
-    const child = promisify(execFile)(process.execPath, [script, how], {
-      env: { ...process.env, DBUS_SYSTEM_BUS_ADDRESS: bus.address },
-      timeout: 10_000,
-    });
-    if (how === 'away') {
-      await new Promise((resolve) => child.child.stdout?.once('data', resolve));
-      await bus.kill();
-    }
-    expect((await child).stdout).toBe(how === 'connected' ? 'true\nclosed\n' : 'true\nfalse\nclosed\n');
   });
 
   it('grows by nothing', { timeout: 30_000 }, async () => {
