@@ -426,8 +426,8 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
       }
     });
 
-    test('200 transitions with two readers beside them: the right state, and no memory grown', {
-      timeout: 300_000,
+    test('700 transitions with two readers beside them: the right state, and no memory grown', {
+      timeout: 600_000,
     }, async () => {
       const line = (name: string) => ({ chip: '1e780000.gpio', line: name });
       const small = {
@@ -452,18 +452,23 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
           );
         const residentKib = async () =>
           Number(/^VmRSS:\s+(\d+) kB$/m.exec(await machine.readFile(`/proc/${await mainPid()}/status`))?.[1]);
-        // The heap of V8 grows to a size of its own first; measured over 640 transitions it stays there after 300.
+        // The heap of V8 grows to a size of its own first; measured over 640 transitions it stays there after 300. From
+        // then on it goes up and down by some MiB, so no single size counts: a leak makes every late one larger than
+        // every early one.
         await transitions(150);
-        const before = await residentKib();
-        await transitions(100);
-        const grown = (await residentKib()) - before;
-        expect(grown, 'KiB').toBeLessThan(16 * 1024);
+        const sizes = [await residentKib()];
+        while (sizes.length < 5) {
+          await transitions(50);
+          sizes.push(await residentKib());
+        }
+        const grown = Math.min(...sizes.slice(3)) - Math.max(...sizes.slice(0, 2));
+        expect(grown, `KiB, of ${sizes.join(', ')}`).toBeLessThan(16 * 1024);
         // Both readers never had an answer that was none.
         for (const name of ['reader1', 'reader2']) {
           expect((await machine.showUnit(`${name}.service`, ['ActiveState'])).ActiveState).toBe('active');
         }
         await chassis.expectEveryEnableOff();
-        expect(await moves()).toEqual(new Set([500]));
+        expect(await moves()).toEqual(new Set([700]));
         expect(await property('pgood')).toBe('i 0');
         expect(await chassis.hazards()).toEqual([]);
       } finally {
