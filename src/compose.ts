@@ -187,10 +187,13 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
   cancelLeaving();
   ends.signal.addEventListener('abort', () => process.exit(code));
   await stdout.queue.drain(leaving);
-  const { untold } = stdout.queue;
+  const { unreported } = stdout.queue;
   // A reader who left, as head does, wanted no more.
-  if (untold !== null && untold.errno !== 'EPIPE')
-    say(WARNING, `${linesText(untold.lines)} could not be written to standard output (${untold.errno})`);
+  if (unreported !== null && unreported.errno !== 'EPIPE')
+    say(
+      WARNING,
+      `${linesText(unreported.lines)} could not be written to standard output (${unreported.errno})`,
+    );
   await stderr.queue.drain(leaving);
   process.exitCode = isBroken ? INTERNAL_EXIT : code;
 }

@@ -1,7 +1,6 @@
 import { open as openFile, readdir, readFile } from 'node:fs/promises';
 import { errnoCode, errorText, HardwareError } from '../errors.ts';
 import type { Clock, I2cBackend, I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
-import { endsWithin, pause } from '../waiting.ts';
 import type { BusHolds } from './bus-hold.ts';
 import {
   busClosed,
@@ -11,17 +10,8 @@ import {
   noAddress,
   noBusName,
   transactionOver,
-  transferFailed,
-  transferTimeout,
 } from './errors.ts';
-
-/** What this driver uses of i2c-bus's `PromisifiedBus`. */
-export interface I2cBusObject {
-  readByte(address: number, command: number): Promise<number>;
-  readWord(address: number, command: number): Promise<number>;
-  writeByte(address: number, command: number, value: number): Promise<unknown>;
-  close(): Promise<void>;
-}
+import { type Adapter, createTransfer, type I2cBusObject, type Transfer } from './transfers.ts';
 
 export interface I2cOptions {
   readonly clock: Clock;
@@ -32,10 +22,6 @@ export interface I2cOptions {
   readonly sysfsRoot?: string;
   /** i2c-bus's `openPromisified`; loaded from the package `i2c-bus` with the first transfer. */
   readonly open?: (busNumber: number) => Promise<I2cBusObject>;
-  /** Longest time for one transfer with all its attempts. */
-  readonly transferTimeoutMs?: number;
-  readonly attempts?: number;
-  readonly retryDelayMs?: number;
 }
 
 /** Fixed in i2c-bus's source (`BUS_FILE_PREFIX`). */
@@ -45,19 +31,8 @@ const FIRST_ADDRESS = 0x03;
 const LAST_ADDRESS = 0x77;
 /** A transaction of another process is over in a few milliseconds; what takes longer than this hangs. */
 const HOLD_LIMIT_MS = 1_000;
-/** How long what switches power off waits for it: some transactions, and nothing that hangs. */
+/** How long a transaction that switches power off waits for the bus: longer than some transactions of another process. */
 const URGENT_HOLD_LIMIT_MS = 100;
-/** Half of libuv's four worker threads, so that files, and with them the GPIO lines, always go on. */
-const MAX_STUCK_TRANSFERS = 2;
-/**
- * Errors after which the same transfer may succeed (the kernel's Documentation/i2c/fault-codes.rst):
- * EAGAIN: arbitration lost. ETIMEDOUT: the bus was stretched or stuck. ENXIO, and EREMOTEIO where the
- * adapter's driver says it so (bcm2835): no acknowledge, which a PMBus device also gives while it is
- * busy; nothing took the transfer, so repeating it is safe. The writes of this project (PAGE,
- * OPERATION) say the same when they arrive twice.
- */
-const TRANSIENT = new Set(['EAGAIN', 'ETIMEDOUT', 'ENXIO', 'EREMOTEIO']);
-
 /**
  * I2C over the kernel's `/dev/i2c-*` with i2c-bus. A transaction holds its bus against other processes of this program
  * too; the kernel keeps only single transfers together, and i2c-bus has no call for several.
@@ -75,9 +50,6 @@ export function createI2c(options: I2cOptions): I2cBackend {
     devRoot = I2C_BUS_ROOT,
     sysfsRoot = '/sys/class/i2c-dev',
     open = openWithLibrary,
-    transferTimeoutMs = 1_000,
-    attempts: maxAttempts = 3,
-    retryDelayMs = 2,
   } = options;
   if (devRoot !== I2C_BUS_ROOT && options.open === undefined) {
     throw new TypeError(
@@ -86,123 +58,10 @@ export function createI2c(options: I2cOptions): I2cBackend {
   }
 
   const adapters = new Map<number, Adapter>();
-  /** Transfers that were given up but still run in the kernel. */
-  const stuck = new Set<Promise<unknown>>();
-
-  /** One per bus number, however often the bus is opened: PAGE and command stay together only then. */
-  interface Adapter {
-    readonly number: number;
-    users: number;
-    object: I2cBusObject | undefined;
-    lastTransaction: Promise<unknown>;
-  }
-
-  /** False when `promise` has not ended by then; never rejects. */
-  const endsBy = (promise: Promise<unknown>, deadlineMs: number) =>
-    endsWithin(
-      clock,
-      Math.max(0, deadlineMs - clock.nowMs()),
-      promise.catch(() => undefined),
-    );
-
-  const transfer = async (
-    adapter: Adapter,
-    address: number,
-    command: number,
-    run: (object: I2cBusObject) => Promise<number>,
-  ): Promise<number> => {
-    const deadlineMs = clock.nowMs() + transferTimeoutMs;
-    const place = { bus: adapter.number, address, command };
-    const timeout = (attempts: number, how: string) =>
-      transferTimeout(place, transferTimeoutMs, how, { attempts });
-
-    if (stuck.size >= MAX_STUCK_TRANSFERS && !(await endsBy(Promise.race(stuck), deadlineMs))) {
-      throw timeout(0, `${stuck.size} earlier transfers still hang in the kernel; something holds the bus`);
-    }
-
-    for (let attempt = 1; ; attempt += 1) {
-      // A bus object is taken out for one attempt and comes back only after a success. After any error
-      // it is thrown away: only the wording tells whether the address was set, and an object whose
-      // address was not set sends its next transfer to address 0, the general call.
-      let { object } = adapter;
-      adapter.object = undefined;
-      const running = (async () => {
-        object ??= await open(adapter.number);
-        return run(object);
-      })();
-      // Not before it is over: a closed file number may be given to another file, which a late transfer
-      // would hit.
-      const closeAfterwards = () => {
-        const close = () => object?.close();
-        running.then(close, close).catch(() => undefined);
-      };
-
-      if (!(await endsBy(running, deadlineMs))) {
-        stuck.add(running);
-        const forget = () => stuck.delete(running);
-        running.then(forget, forget);
-        closeAfterwards();
-        throw timeout(attempt, 'something holds the bus');
-      }
-      try {
-        const value = await running;
-        adapter.object = object;
-        return value;
-      } catch (error) {
-        closeAfterwards();
-        const again = TRANSIENT.has(errnoCode(error) ?? '') && !isAddressing(error);
-        const inTime = clock.nowMs() + retryDelayMs < deadlineMs;
-        if (!again || attempt >= maxAttempts || !inTime) {
-          throw error instanceof HardwareError
-            ? error
-            : transferFailed(error, place, { attempts: attempt }, isAddressing(error));
-        }
-      }
-      await pause(clock, retryDelayMs);
-    }
-  };
-
-  const deviceAt = (adapter: Adapter, address: number) => {
-    let held = true;
-    const ask = async (command: number, run: (object: I2cBusObject) => Promise<number>) => {
-      if (held) return transfer(adapter, address, command, run);
-      throw transactionOver({ bus: adapter.number, address, command });
-    };
-    const device: I2cDevice = {
-      readByte: (command) => ask(command, (object) => object.readByte(address, command)),
-      readWord: (command) => ask(command, (object) => object.readWord(address, command)),
-      async writeByte(command, value) {
-        await ask(command, async (object) => {
-          await object.writeByte(address, command, value);
-          return 0;
-        });
-      },
-    };
-    return {
-      device,
-      release() {
-        held = false;
-      },
-    };
-  };
-
-  /** Returns the function that lets go of it. */
-  const holdBus = async (adapter: Adapter, address: number, isUrgent: boolean): Promise<() => void> => {
-    const limitMs = isUrgent ? URGENT_HOLD_LIMIT_MS : HOLD_LIMIT_MS;
-    let letGo: (() => void) | null = null;
-    try {
-      letGo = await holds.hold(adapter.number, limitMs);
-    } catch (error) {
-      if (!isUrgent) throw cannotHold(error, adapter.number, address);
-    }
-    if (letGo !== null) return letGo;
-    // Power that stays on is worse than a page that another process moves in between.
-    if (isUrgent) return () => undefined;
-    throw busHeld(adapter.number, address, limitMs);
-  };
+  const transfer = createTransfer(clock, open);
 
   const busOn = (adapter: Adapter): I2cBus => {
-    let open = true;
+    let isOpen = true;
     adapter.users += 1;
     return {
       async transaction<T>(
@@ -210,13 +69,13 @@ export function createI2c(options: I2cOptions): I2cBackend {
         steps: (device: I2cDevice) => Promise<T>,
         { isUrgent = false }: TransactionOptions = {},
       ): Promise<T> {
-        if (!open) throw busClosed(adapter.number, address);
+        if (!isOpen) throw busClosed(adapter.number, address);
         if (!Number.isInteger(address) || address < FIRST_ADDRESS || address > LAST_ADDRESS) {
           throw noAddress(adapter.number, address);
         }
         const result = adapter.lastTransaction.then(async () => {
-          const letGo = await holdBus(adapter, address, isUrgent);
-          const { device, release } = deviceAt(adapter, address);
+          const letGo = await holdBus(holds, adapter.number, address, isUrgent);
+          const { device, release } = deviceAt(transfer, adapter, address);
           try {
             return await steps(device);
           } finally {
@@ -229,8 +88,8 @@ export function createI2c(options: I2cOptions): I2cBackend {
       },
 
       async close() {
-        if (!open) return;
-        open = false;
+        if (!isOpen) return;
+        isOpen = false;
         await adapter.lastTransaction;
         adapter.users -= 1;
         if (adapter.users > 0) return;
@@ -255,6 +114,51 @@ export function createI2c(options: I2cOptions): I2cBackend {
       return busOn(adapter);
     },
   };
+}
+
+/** A device for the steps of one transaction. Transfers after `release` reject. */
+function deviceAt(transfer: Transfer, adapter: Adapter, address: number) {
+  let held = true;
+  const ask = async (command: number, run: (object: I2cBusObject) => Promise<number>) => {
+    if (held) return transfer(adapter, address, command, run);
+    throw transactionOver({ bus: adapter.number, address, command });
+  };
+  const device: I2cDevice = {
+    readByte: (command) => ask(command, (object) => object.readByte(address, command)),
+    readWord: (command) => ask(command, (object) => object.readWord(address, command)),
+    async writeByte(command, value) {
+      await ask(command, async (object) => {
+        await object.writeByte(address, command, value);
+        return 0;
+      });
+    },
+  };
+  return {
+    device,
+    release() {
+      held = false;
+    },
+  };
+}
+
+/** Holds a bus against other processes. Returns the function that releases it. */
+async function holdBus(
+  holds: BusHolds,
+  bus: number,
+  address: number,
+  isUrgent: boolean,
+): Promise<() => void> {
+  const limitMs = isUrgent ? URGENT_HOLD_LIMIT_MS : HOLD_LIMIT_MS;
+  let letGo: (() => void) | null = null;
+  try {
+    letGo = await holds.hold(bus, limitMs);
+  } catch (error) {
+    if (!isUrgent) throw cannotHold(error, bus, address);
+  }
+  if (letGo !== null) return letGo;
+  // Power that stays on is worse than a page that another process moves in between.
+  if (isUrgent) return () => undefined;
+  throw busHeld(bus, address, limitMs);
 }
 
 async function openWithLibrary(busNumber: number): Promise<I2cBusObject> {
@@ -310,9 +214,4 @@ async function checkDevice(path: string, bus: number | string): Promise<void> {
   } catch (error) {
     throw cannotOpenBus(error, path, bus);
   }
-}
-
-/** True for an error of the address ioctl (syscall `setAddr` in i2c-bus's native part). */
-function isAddressing(error: unknown): boolean {
-  return error instanceof Error && 'syscall' in error && String(error.syscall).startsWith('setAddr');
 }

@@ -11,7 +11,7 @@ const STAGES_UP: readonly State[] = ['off', 'opPowerStart', 'opWaitPowerOn', 'pg
 const STAGES_DOWN: readonly State[] = ['pgood', 'opPowerStop', 'opWaitPowerOff', 'off'];
 const STAGES_FAULT: readonly State[] = ['fault', 'failed'];
 
-const PHASE_LOOK: Readonly<
+const PHASE_STYLES: Readonly<
   Record<RailPhase, { readonly bar: string; readonly color: 'gray' | 'yellow' | 'green' | 'cyan' | 'red' }>
 > = {
   down: { bar: '░░░░░░░░', color: 'gray' },
@@ -29,98 +29,37 @@ interface RailView {
   faulty: boolean;
 }
 
+/** What the view shows, after the entries so far. */
+interface RunView {
+  readonly rails: ReadonlyMap<string, RailView>;
+  state: State;
+  stages: readonly State[];
+  pgood: boolean;
+}
+
 /**
- * A view of rails and stages that is drawn again in place with everything that happens, for a terminal.
- * What went wrong is written above it and stays.
+ * A view of rails and stages that is drawn again in place with every entry, for a terminal. Warnings and errors are
+ * written above it and stay.
  */
 export function liveReporter(out: Output, plan: Plan): Recorder {
-  const rails = new Map<string, RailView>(
-    plan.rails.map(({ name }) => [name, { phase: 'down', enabledAtMs: null, upAtMs: null, faulty: false }]),
-  );
-  const nameWidth = Math.max(5, ...plan.rails.map(({ name }) => name.length));
-  let state: State = 'unknown';
-  let stages = STAGES_UP;
-  let pgood = false;
+  const view: RunView = {
+    rails: new Map(
+      plan.rails.map(({ name }) => [name, { phase: 'down', enabledAtMs: null, upAtMs: null, faulty: false }]),
+    ),
+    state: 'unknown',
+    stages: STAGES_UP,
+    pgood: false,
+  };
   let startMs: number | undefined;
   let drawnLines = 0;
 
-  const take = (entry: Recorded): void => {
-    switch (entry.type) {
-      case 'reconciled':
-        state = entry.state;
-        for (const [name, { enabled, good }] of Object.entries(entry.rails)) {
-          const rail = rails.get(name);
-          if (rail) rail.phase = good ? (enabled ? 'up' : 'falling') : enabled ? 'rising' : 'down';
-        }
-        pgood = entry.pgood;
-        break;
-      case 'state':
-        state = entry.to;
-        if (state === 'opPowerStart') {
-          stages = STAGES_UP;
-          for (const rail of rails.values()) rail.faulty = false;
-        }
-        if (state === 'opPowerStop') stages = STAGES_DOWN;
-        if (state === 'fault') stages = [entry.from, ...STAGES_FAULT];
-        break;
-      case 'enable': {
-        const rail = rails.get(entry.rail);
-        if (!rail) break;
-        rail.enabledAtMs = entry.asserted ? entry.atMs : null;
-        if (!entry.asserted) rail.upAtMs = null;
-        break;
-      }
-      case 'rail': {
-        const rail = rails.get(entry.rail);
-        if (!rail) break;
-        rail.phase = entry.phase;
-        if (entry.phase === 'up') rail.upAtMs = entry.atMs;
-        break;
-      }
-      case 'fault': {
-        const rail = rails.get(entry.fault.rail ?? '');
-        if (rail) rail.faulty = true;
-        break;
-      }
-      case 'pgood':
-        pgood = entry.level;
-        break;
-    }
-  };
-
-  const draw = (nowMs: number): string[] => {
-    const line = stages
-      .map((stage) =>
-        stage === state ? pc.bold(pc.inverse(` ${STATE_WORDS[stage].name} `)) : STATE_WORDS[stage].name,
-      )
-      .join(' → ');
-    const rows = plan.rails.map(({ name, needs }) => {
-      const rail = rails.get(name);
-      if (!rail) return '';
-      const { bar, color } = PHASE_LOOK[rail.phase];
-      const tookMs =
-        rail.enabledAtMs !== null && rail.upAtMs !== null ? rail.upAtMs - rail.enabledAtMs : null;
-      const took = tookMs === null ? '' : `up after ${tookMs.toFixed(1)} ms`;
-      const mark = rail.faulty ? pc.red('✗') : ' ';
-      const after = needs.length === 0 ? '' : pc.gray(`needs ${needs.join(', ')}`);
-      return `${mark} ${name.padEnd(nameWidth)}  ${pc[color](bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
-    });
-    const good = pgood ? pc.green('asserted') : pc.gray('not asserted');
-    return [
-      `${line}   ${(nowMs - (startMs ?? nowMs)).toFixed(1)} ms`,
-      ...rows,
-      `  ${'pgood'.padEnd(nameWidth)}  ${good}`,
-    ];
-  };
-
   return (entry) => {
     startMs ??= entry.atMs;
-    take(entry);
+    update(view, entry);
     const { severity, text } = lineOf(entry);
-    // What is grave is worth a line of its own.
     const isNote = severity <= WARNING && entry.type !== 'state';
     const notes = isNote ? [severity <= ERROR ? pc.red(text) : pc.yellow(text)] : [];
-    const lines = fitting(draw(entry.atMs), out.rows);
+    const lines = fitting(draw(view, plan, entry.atMs - startMs), out.rows);
     const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
     // A line that the terminal breaks in two would not be drawn over as a whole.
     const rows = lines.map((line) => cut(line, out.columns || Number.POSITIVE_INFINITY));
@@ -129,16 +68,82 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
   };
 }
 
+function update(view: RunView, entry: Recorded): void {
+  const { rails } = view;
+  switch (entry.type) {
+    case 'reconciled':
+      view.state = entry.state;
+      for (const [name, { enabled, good }] of Object.entries(entry.rails)) {
+        const rail = rails.get(name);
+        if (rail) rail.phase = good ? (enabled ? 'up' : 'falling') : enabled ? 'rising' : 'down';
+      }
+      view.pgood = entry.pgood;
+      break;
+    case 'state':
+      view.state = entry.to;
+      if (entry.to === 'opPowerStart') {
+        view.stages = STAGES_UP;
+        for (const rail of rails.values()) rail.faulty = false;
+      }
+      if (entry.to === 'opPowerStop') view.stages = STAGES_DOWN;
+      if (entry.to === 'fault') view.stages = [entry.from, ...STAGES_FAULT];
+      break;
+    case 'enable': {
+      const rail = rails.get(entry.rail);
+      if (!rail) break;
+      rail.enabledAtMs = entry.asserted ? entry.atMs : null;
+      if (!entry.asserted) rail.upAtMs = null;
+      break;
+    }
+    case 'rail': {
+      const rail = rails.get(entry.rail);
+      if (!rail) break;
+      rail.phase = entry.phase;
+      if (entry.phase === 'up') rail.upAtMs = entry.atMs;
+      break;
+    }
+    case 'fault': {
+      const rail = rails.get(entry.fault.rail ?? '');
+      if (rail) rail.faulty = true;
+      break;
+    }
+    case 'pgood':
+      view.pgood = entry.level;
+      break;
+  }
+}
+
+function draw({ rails, state, stages, pgood }: RunView, plan: Plan, sinceStartMs: number): string[] {
+  const nameWidth = Math.max(5, ...plan.rails.map(({ name }) => name.length));
+  const line = stages
+    .map((stage) =>
+      stage === state ? pc.bold(pc.inverse(` ${STATE_WORDS[stage].name} `)) : STATE_WORDS[stage].name,
+    )
+    .join(' → ');
+  const rows = plan.rails.map(({ name, needs }) => {
+    const rail = rails.get(name);
+    if (!rail) return '';
+    const { bar, color } = PHASE_STYLES[rail.phase];
+    const tookMs = rail.enabledAtMs !== null && rail.upAtMs !== null ? rail.upAtMs - rail.enabledAtMs : null;
+    const took = tookMs === null ? '' : `up after ${tookMs.toFixed(1)} ms`;
+    const mark = rail.faulty ? pc.red('✗') : ' ';
+    const after = needs.length === 0 ? '' : pc.gray(`needs ${needs.join(', ')}`);
+    return `${mark} ${name.padEnd(nameWidth)}  ${pc[color](bar)}  ${rail.phase.padEnd(8)} ${took.padEnd(20)} ${after}`;
+  });
+  const good = pgood ? pc.green('asserted') : pc.gray('not asserted');
+  return [`${line}   ${sinceStartMs.toFixed(1)} ms`, ...rows, `  ${'pgood'.padEnd(nameWidth)}  ${good}`];
+}
+
 /**
- * As many lines as a terminal of `rows` shows above the cursor: what has left it at the top cannot be drawn over. The
- * stages stay, and of the rails those that come last.
+ * The lines that a terminal of `rows` shows above the cursor: a line that has left it at the top cannot be drawn over.
+ * The stages stay, and the last rails.
  */
 function fitting([head = '', ...rest]: readonly string[], rows: number | undefined): string[] {
   const room = Math.max(1, (rows ?? Number.POSITIVE_INFINITY) - 1);
   return rest.length < room ? [head, ...rest] : [head, ...(room > 1 ? rest.slice(1 - room) : [])];
 }
 
-/** The begin of a line that fits into so many columns; colours take none. */
+/** The begin of a line that fits into `columns`; colours take no column. */
 function cut(line: string, columns: number): string {
   let left = columns;
   const take = (text: string): string => {

@@ -76,135 +76,190 @@ function tickStepMs(spanMs: number): number {
 export function renderSvg(entries: readonly Recorded[], plan: Plan, title: string): string {
   const startMs = entries[0]?.atMs ?? 0;
   const spanMs = Math.max(1, ((entries.at(-1)?.atMs ?? startMs) - startMs) * 1.03);
-  const x = (atMs: number): number => round(LABEL_WIDTH + ((atMs - startMs) / spanMs) * PLOT_WIDTH);
-  const endX = LABEL_WIDTH + PLOT_WIDTH;
-  const parts: string[] = [];
-  let y = MARGIN + TITLE_HEIGHT;
-
-  const label = (text: string, atY: number): void => {
-    parts.push(`<text class="label" x="${LABEL_WIDTH - 10}" y="${atY}">${escapeXml(text)}</text>`);
+  const axis: Axis = {
+    startMs,
+    spanMs,
+    x: (atMs) => round(LABEL_WIDTH + ((atMs - startMs) / spanMs) * PLOT_WIDTH),
   };
-  const drawWave = ({ initial, changes }: Wave, top: number, kind: string, what: string): void => {
-    const levelY = (asserted: boolean): number => (asserted ? top : top + WAVE_HEIGHT);
-    let path = `M${LABEL_WIDTH} ${levelY(initial)}`;
-    for (const { atMs, asserted } of changes) path += `H${x(atMs)}V${levelY(asserted)}`;
-    const said = changes
-      .map(({ atMs, asserted }) => `${asserted ? 'on' : 'off'} at ${(atMs - startMs).toFixed(1)} ms`)
-      .join(', ');
-    parts.push(
-      `<path class="${kind}" d="${path}H${endX}"><title>${escapeXml(`${what}: ${said || 'no change'}`)}</title></path>`,
-    );
-  };
+  const stageTop = MARGIN + TITLE_HEIGHT;
+  const lanesTop = stageTop + STAGE_HEIGHT + 8;
+  const lanes = drawLanes(lanesOf(entries, plan), axis, lanesTop);
 
-  // Stages
+  const width = END_X + MARGIN;
+  const height = lanes.bottom + AXIS_HEIGHT + MARGIN;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">`,
+    `<title>${escapeXml(title)}</title>`,
+    ...STYLE,
+    `<text class="title" x="${MARGIN}" y="${MARGIN + 10}">${escapeXml(title)}</text>`,
+    `<text class="key" x="${END_X}" y="${MARGIN + 10}">rails: upper wave enable, lower wave good; high is asserted</text>`,
+    ...drawAxis(axis, lanesTop, lanes.bottom),
+    ...drawStages(entries, axis, stageTop),
+    ...lanes.parts,
+    ...drawFaults(entries, axis, stageTop, lanes.bottom),
+    '</svg>',
+    '',
+  ].join('\n');
+}
+
+const END_X = LABEL_WIDTH + PLOT_WIDTH;
+
+const STYLE = [
+  '<style>',
+  'svg{background:#fff;font:12px system-ui,sans-serif;fill:#202124}',
+  '.title{font-size:15px;font-weight:600}.label{text-anchor:end;font-weight:500}',
+  '.stage{fill:#fff;text-anchor:middle;font-size:11px}.tick{text-anchor:middle;fill:#5f6368;font-size:11px}',
+  '.time{fill:#2e7d4f;font-size:10px}path{fill:none}.grid{stroke:#e3e6e8;stroke-width:1}',
+  '.enable{stroke:#b06f00;stroke-width:1.6}.good{stroke:#2e9e5b;stroke-width:1.6}',
+  '.reset{stroke:#7a5ca8;stroke-width:1.6}.pgood{stroke:#2e9e5b;stroke-width:2.2}',
+  '.fault{stroke:#d64545;stroke-width:1.4;stroke-dasharray:4 3}.faultText{fill:#b3261e;font-weight:600}',
+  '.key{fill:#5f6368;font-size:11px;text-anchor:end}',
+  '</style>',
+];
+
+/** The time axis. */
+interface Axis {
+  readonly startMs: number;
+  readonly spanMs: number;
+  x(atMs: number): number;
+}
+
+function label(text: string, y: number): string {
+  return `<text class="label" x="${LABEL_WIDTH - 10}" y="${y}">${escapeXml(text)}</text>`;
+}
+
+function drawStages(entries: readonly Recorded[], { startMs, x }: Axis, top: number): string[] {
   const stages: { state: State; fromMs: number }[] = [];
   for (const entry of entries) {
     if (entry.type === 'reconciled' && stages.length === 0)
       stages.push({ state: entry.state, fromMs: entry.atMs });
     if (entry.type === 'state') stages.push({ state: entry.to, fromMs: entry.atMs });
   }
-  label('stage', y + 17);
-  const stageTop = y;
+  const parts = [label('stage', top + 17)];
   stages.forEach(({ state, fromMs }, index) => {
     const left = x(fromMs);
-    const right = index + 1 < stages.length ? x(stages[index + 1]?.fromMs ?? fromMs) : endX;
+    const right = index + 1 < stages.length ? x(stages[index + 1]?.fromMs ?? fromMs) : END_X;
     const { name, short } = STATE_WORDS[state];
-    const said = `<title>${name} from ${(fromMs - startMs).toFixed(1)} ms</title>`;
+    const tooltip = `<title>${name} from ${(fromMs - startMs).toFixed(1)} ms</title>`;
     parts.push(
-      `<rect x="${left}" y="${stageTop}" width="${round(Math.max(1, right - left))}" height="${STAGE_HEIGHT - 4}" fill="${STAGE_FILL[state]}">${said}</rect>`,
+      `<rect x="${left}" y="${top}" width="${round(Math.max(1, right - left))}" height="${STAGE_HEIGHT - 4}" fill="${STAGE_FILL[state]}">${tooltip}</rect>`,
     );
     // Seven units a letter: a name that does not fit is left to the tooltip.
     const shown = [name, short].find((word) => right - left > word.length * 7 + 6);
     if (shown !== undefined) {
-      parts.push(`<text class="stage" x="${round((left + right) / 2)}" y="${stageTop + 15}">${shown}</text>`);
+      parts.push(`<text class="stage" x="${round((left + right) / 2)}" y="${top + 15}">${shown}</text>`);
     }
   });
-  y += STAGE_HEIGHT + 8;
-  const lanesTop = y;
+  return parts;
+}
 
-  for (const { name, observable } of plan.rails) {
-    label(name, y + 20);
+/** A row of the diagram: one wave, or for a rail with a good signal two. */
+interface Lane {
+  readonly name: string;
+  readonly height: number;
+  readonly labelY: number;
+  readonly waves: readonly { readonly wave: Wave; readonly kind: string; readonly what: string }[];
+}
+
+function lanesOf(entries: readonly Recorded[], plan: Plan): Lane[] {
+  const rails = plan.rails.map(({ name, observable }): Lane => {
     const enable = wave(
       entries,
       (first) => first.rails[name]?.enabled ?? false,
       (entry) => (entry.type === 'enable' && entry.rail === name ? entry.asserted : undefined),
     );
-    drawWave(enable, y + 2, 'enable', `${name} enable`);
-    if (observable) {
-      const good = wave(
-        entries,
-        (first) => first.rails[name]?.good ?? false,
-        (entry) => (entry.type === 'rail' && entry.rail === name ? entry.good : undefined),
-      );
-      drawWave(good, y + 20, 'good', `${name} good`);
-      for (const { atMs, asserted } of good.changes) {
-        if (!asserted) continue;
-        parts.push(
-          `<text class="time" x="${x(atMs) + 4}" y="${y + 30}">${(atMs - startMs).toFixed(1)}</text>`,
-        );
-      }
-    }
-    y += LANE_HEIGHT;
-  }
-  for (const { name } of plan.resets) {
-    label(name, y + 13);
+    const good = wave(
+      entries,
+      (first) => first.rails[name]?.good ?? false,
+      (entry) => (entry.type === 'rail' && entry.rail === name ? entry.good : undefined),
+    );
+    const waves = [
+      { wave: enable, kind: 'enable', what: `${name} enable` },
+      ...(observable ? [{ wave: good, kind: 'good', what: `${name} good` }] : []),
+    ];
+    return { name, height: LANE_HEIGHT, labelY: 20, waves };
+  });
+  const line = (name: string, kind: string, what: string, of: Wave): Lane => ({
+    name,
+    height: LINE_LANE_HEIGHT,
+    labelY: 13,
+    waves: [{ wave: of, kind, what }],
+  });
+  const resets = plan.resets.map(({ name }) => {
     const reset = wave(
       entries,
       (first) => first.resetsAsserted[name] ?? false,
       (entry) => (entry.type === 'reset' && entry.reset === name ? entry.asserted : undefined),
     );
-    drawWave(reset, y + 2, 'reset', `${name} asserted`);
-    y += LINE_LANE_HEIGHT;
-  }
-  label('pgood', y + 13);
+    return line(name, 'reset', `${name} asserted`, reset);
+  });
   const pgood = wave(
     entries,
     (first) => first.pgood,
     (entry) => (entry.type === 'pgood' ? entry.level : undefined),
   );
-  drawWave(pgood, y + 2, 'pgood', 'pgood');
-  y += LINE_LANE_HEIGHT;
-  const lanesBottom = y;
+  return [...rails, ...resets, line('pgood', 'pgood', 'pgood', pgood)];
+}
 
-  for (const entry of entries) {
-    if (entry.type !== 'fault') continue;
-    const at = x(entry.atMs);
-    parts.push(`<path class="fault" d="M${at} ${stageTop - 3}V${lanesBottom}"/>`);
-    const anchor = at > LABEL_WIDTH + PLOT_WIDTH / 2 ? 'end' : 'start';
-    parts.push(
-      `<text class="faultText" x="${at + (anchor === 'end' ? -5 : 5)}" y="${stageTop - 6}" text-anchor="${anchor}">${escapeXml(entry.fault.reason)}</text>`,
-    );
+function drawLanes(
+  lanes: readonly Lane[],
+  axis: Axis,
+  top: number,
+): { readonly parts: string[]; readonly bottom: number } {
+  const parts: string[] = [];
+  let y = top;
+  for (const { name, height, labelY, waves } of lanes) {
+    parts.push(label(name, y + labelY));
+    for (const [index, { wave: drawn, kind, what }] of waves.entries()) {
+      parts.push(drawWave(drawn, axis, y + 2 + index * 18, kind, what));
+      if (kind !== 'good') continue;
+      for (const { atMs, asserted } of drawn.changes) {
+        if (!asserted) continue;
+        const at = (atMs - axis.startMs).toFixed(1);
+        parts.push(`<text class="time" x="${axis.x(atMs) + 4}" y="${y + 30}">${at}</text>`);
+      }
+    }
+    y += height;
   }
+  return { parts, bottom: y };
+}
 
-  const axis: string[] = [];
+function drawWave(
+  { initial, changes }: Wave,
+  { startMs, x }: Axis,
+  top: number,
+  kind: string,
+  what: string,
+): string {
+  const levelY = (asserted: boolean): number => (asserted ? top : top + WAVE_HEIGHT);
+  let path = `M${LABEL_WIDTH} ${levelY(initial)}`;
+  for (const { atMs, asserted } of changes) path += `H${x(atMs)}V${levelY(asserted)}`;
+  const said = changes
+    .map(({ atMs, asserted }) => `${asserted ? 'on' : 'off'} at ${(atMs - startMs).toFixed(1)} ms`)
+    .join(', ');
+  return `<path class="${kind}" d="${path}H${END_X}"><title>${escapeXml(`${what}: ${said || 'no change'}`)}</title></path>`;
+}
+
+function drawFaults(entries: readonly Recorded[], { x }: Axis, stageTop: number, bottom: number): string[] {
+  return entries.flatMap((entry) => {
+    if (entry.type !== 'fault') return [];
+    const at = x(entry.atMs);
+    const anchor = at > LABEL_WIDTH + PLOT_WIDTH / 2 ? 'end' : 'start';
+    return [
+      `<path class="fault" d="M${at} ${stageTop - 3}V${bottom}"/>`,
+      `<text class="faultText" x="${at + (anchor === 'end' ? -5 : 5)}" y="${stageTop - 6}" text-anchor="${anchor}">${escapeXml(entry.fault.reason)}</text>`,
+    ];
+  });
+}
+
+function drawAxis({ startMs, spanMs, x }: Axis, top: number, bottom: number): string[] {
+  const parts: string[] = [];
   const stepMs = tickStepMs(spanMs);
   for (let atMs = 0; atMs <= spanMs; atMs += stepMs) {
     const at = x(startMs + atMs);
-    axis.push(`<path class="grid" d="M${at} ${lanesTop}V${lanesBottom}"/>`);
-    axis.push(`<text class="tick" x="${at}" y="${lanesBottom + 16}">${round(atMs)}</text>`);
+    parts.push(`<path class="grid" d="M${at} ${top}V${bottom}"/>`);
+    parts.push(`<text class="tick" x="${at}" y="${bottom + 16}">${round(atMs)}</text>`);
   }
-  axis.push(`<text class="tick" x="${endX}" y="${lanesBottom + 28}">ms</text>`);
-
-  const width = endX + MARGIN;
-  const height = lanesBottom + AXIS_HEIGHT + MARGIN;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">`,
-    `<title>${escapeXml(title)}</title>`,
-    '<style>',
-    'svg{background:#fff;font:12px system-ui,sans-serif;fill:#202124}',
-    '.title{font-size:15px;font-weight:600}.label{text-anchor:end;font-weight:500}',
-    '.stage{fill:#fff;text-anchor:middle;font-size:11px}.tick{text-anchor:middle;fill:#5f6368;font-size:11px}',
-    '.time{fill:#2e7d4f;font-size:10px}path{fill:none}.grid{stroke:#e3e6e8;stroke-width:1}',
-    '.enable{stroke:#b06f00;stroke-width:1.6}.good{stroke:#2e9e5b;stroke-width:1.6}',
-    '.reset{stroke:#7a5ca8;stroke-width:1.6}.pgood{stroke:#2e9e5b;stroke-width:2.2}',
-    '.fault{stroke:#d64545;stroke-width:1.4;stroke-dasharray:4 3}.faultText{fill:#b3261e;font-weight:600}',
-    '.key{fill:#5f6368;font-size:11px;text-anchor:end}',
-    '</style>',
-    `<text class="title" x="${MARGIN}" y="${MARGIN + 10}">${escapeXml(title)}</text>`,
-    `<text class="key" x="${endX}" y="${MARGIN + 10}">rails: upper wave enable, lower wave good; high is asserted</text>`,
-    ...axis,
-    ...parts,
-    '</svg>',
-    '',
-  ].join('\n');
+  parts.push(`<text class="tick" x="${END_X}" y="${bottom + 28}">ms</text>`);
+  return parts;
 }

@@ -1,5 +1,5 @@
 import { RESTORE_POLICIES } from '../store/lasting.ts';
-import { DbusReplyError } from '../system/errors.ts';
+import { standardError } from '../system/errors.ts';
 import type { ServedObject, ServedProperty } from '../system/ports.ts';
 import type { ChassisState, StateView } from './host-state.ts';
 
@@ -111,7 +111,7 @@ function rowsOf(chassis: number): Row[] {
         const asked = memberOf(`${HOST}.Transition`, known, value);
         const transition = HOST_TRANSITIONS.find((name) => name === asked);
         if (transition === undefined) {
-          throw dbusError('NotSupported', `${asked} is not possible here: see AllowedHostTransitions`);
+          throw standardError('NotSupported', `${asked} is not possible here: see AllowedHostTransitions`);
         }
         state.requestHost(transition);
       },
@@ -176,11 +176,10 @@ function servedProperty({ signature, show, write }: Row, state: ChassisState): S
 function memberOf<Name extends string>(of: string, names: readonly Name[], value: unknown): Name {
   const name = names.find((one) => `${of}.${one}` === value);
   if (name !== undefined) return name;
-  throw dbusError('InvalidArgs', `"${value}" is none of ${names.map((one) => `${of}.${one}`).join(', ')}`);
+  throw standardError(
+    'InvalidArgs',
+    `"${value}" is none of ${names.map((one) => `${of}.${one}`).join(', ')}`,
+  );
 }
-
-/** A standard error (libdbus, dbus-protocol.h). */
-const dbusError = (kind: 'InvalidArgs' | 'NotSupported', text: string) =>
-  new DbusReplyError(`org.freedesktop.DBus.Error.${kind}`, text);
 
 const unique = <T>(values: readonly T[]): T[] => [...new Set(values)];

@@ -36,3 +36,8 @@ export class DbusReplyError extends CodedError<'DBUS_REPLY'> {
     this.dbusError = dbusError;
   }
 }
+
+/** A standard error (D-Bus specification and libdbus, `org.freedesktop.DBus.Error.*`). */
+export function standardError(kind: string, text: string): DbusReplyError {
+  return new DbusReplyError(`org.freedesktop.DBus.Error.${kind}`, text);
+}

@@ -5,6 +5,7 @@ import {
   createBusBackoff,
   type DbusConnection,
   type DbusOptions,
+  type DbusSignal,
 } from './dbus/connection.ts';
 import {
   isInterfaceName,
@@ -15,7 +16,7 @@ import {
   misuse,
 } from './dbus/values.ts';
 import { SystemError } from './errors.ts';
-import { createTree } from './object-tree.ts';
+import { createTree, type Tree } from './object-tree.ts';
 import type { ObjectBus, Publication, ServedInterface, ServedObject } from './ports.ts';
 
 export interface ObjectBusOptions extends DbusOptions, Publication {}
@@ -30,24 +31,49 @@ const ALREADY_OWNER = 4;
  * @throws SystemError DBUS_MISUSE for objects that cannot be on a bus, such as a path that is none
  */
 export function createObjectBus(options: ObjectBusOptions): ObjectBus {
-  const { clock, names } = options;
   assertPublishable(options);
   const tree = createTree(options);
+  const link = createLink(options, tree);
+  return {
+    start: link.start,
+
+    get isConnected() {
+      return link.isConnected;
+    },
+
+    changed(path, interfaceName, property) {
+      const signal = tree.propertyChanged(path, interfaceName, property);
+      if (signal !== undefined) link.send(signal);
+    },
+
+    emit: (path, interfaceName, signal, args) => link.send(tree.signal(path, interfaceName, signal, args)),
+
+    close: link.close,
+  };
+}
+
+/** The connection that carries the objects. It is made with `start`, and again whenever it was lost. */
+interface Link extends Pick<ObjectBus, 'start' | 'isConnected' | 'close'> {
+  /** Sends nothing while there is no connection. */
+  send(signal: DbusSignal): void;
+}
+
+function createLink(options: ObjectBusOptions, tree: Tree): Link {
   const leaving = new AbortController();
+  const backoff = createBusBackoff();
+  const report = createReport(options);
   let connection: DbusConnection | undefined;
   let isConnected = false;
-  let downCode: string | undefined;
   let started: Promise<void> | undefined;
   let opening: Promise<void> | undefined;
   let cancelRetry: () => void = () => undefined;
-  const backoff = createBusBackoff();
 
   /** Leaves nothing on the bus when it rejects. */
   const open = async (): Promise<void> => {
     const opened = await connectDbus({ ...options, served: tree, signal: leaving.signal });
     connection = opened;
     try {
-      for (const name of names) await ownName(opened, name);
+      for (const name of options.names) await ownName(opened, name);
       if (leaving.signal.aborted) throw wasClosed();
     } catch (error) {
       connection = undefined;
@@ -56,40 +82,37 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
     }
     for (const signal of tree.announcements()) opened.signal(signal);
     isConnected = true;
-    downCode = undefined;
-    options.onConnection?.(true);
+    report.up();
     opened.onLost((error) => onLost(opened, error));
   };
 
   const onLost = (lost: DbusConnection, error: SystemError) => {
     isConnected = false;
-    // Here `close` is at work, which lets out what was sent before.
+    // `close` is under way, and lets out what was sent before.
     if (leaving.signal.aborted) return;
     connection = undefined;
     lost.close();
     backoff.reset();
+    // `onConnection` may `close`, so the next try must be planned before.
     retry();
-    tellDown(error);
+    report.down(error);
   };
 
   const retry = () => {
-    cancelRetry = clock.after(backoff.nextMs(), () => {
+    cancelRetry = options.clock.after(backoff.nextMs(), () => {
       opening = open().catch((error: unknown) => {
         if (leaving.signal.aborted) return;
         retry();
-        tellDown(asSystemError(error));
+        report.down(asSystemError(error));
       });
     });
   };
 
-  /** Who is told may `close`, so the next try must be planned before. */
-  const tellDown = (error: SystemError) => {
-    if (error.code === downCode) return;
-    downCode = error.code;
-    options.onConnection?.(false, error);
-  };
-
   return {
+    get isConnected() {
+      return isConnected;
+    },
+
     start() {
       if (leaving.signal.aborted) return Promise.reject(wasClosed());
       started ??= open().catch((error: unknown) => {
@@ -100,19 +123,7 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
       return started;
     },
 
-    get isConnected() {
-      return isConnected;
-    },
-
-    changed(path, interfaceName, property) {
-      const signal = tree.propertyChanged(path, interfaceName, property);
-      if (signal !== undefined) connection?.signal(signal);
-    },
-
-    emit(path, interfaceName, signal, args) {
-      const message = tree.signal(path, interfaceName, signal, args);
-      connection?.signal(message);
-    },
+    send: (signal) => connection?.signal(signal),
 
     async close() {
       leaving.abort();
@@ -120,6 +131,22 @@ export function createObjectBus(options: ObjectBusOptions): ObjectBus {
       isConnected = false;
       await connection?.close();
       await opening?.catch(() => undefined);
+    },
+  };
+}
+
+/** Reports to `onConnection` that the connection is made, or why it is not: the latter once for each code. */
+function createReport(publication: Pick<Publication, 'onConnection'>) {
+  let downCode: string | undefined;
+  return {
+    up(): void {
+      downCode = undefined;
+      publication.onConnection?.(true);
+    },
+    down(error: SystemError): void {
+      if (error.code === downCode) return;
+      downCode = error.code;
+      publication.onConnection?.(false, error);
     },
   };
 }

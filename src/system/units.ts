@@ -1,6 +1,12 @@
 import type { Clock } from '../../hw/ports.ts';
 import { endsWithin } from '../../hw/waiting.ts';
-import { connectDbus, createBusBackoff, type DbusConnection, type DbusOptions } from './dbus/connection.ts';
+import {
+  BUS,
+  connectDbus,
+  createBusBackoff,
+  type DbusConnection,
+  type DbusOptions,
+} from './dbus/connection.ts';
 import { isDbusError, SystemError } from './errors.ts';
 import type { UnitManager, UnitState } from './ports.ts';
 
@@ -18,12 +24,6 @@ const MANAGER = {
   interface: 'org.freedesktop.systemd1.Manager',
 } as const;
 
-const BUS = {
-  destination: 'org.freedesktop.DBus',
-  path: '/org/freedesktop/DBus',
-  interface: 'org.freedesktop.DBus',
-} as const;
-
 /** Places in a row of ListUnitsByNames, `a(ssssssouso)` (org.freedesktop.systemd1(5)). */
 const LOAD_STATE = 2;
 const ACTIVE_STATE = 3;
@@ -35,22 +35,8 @@ const SUB_STATE = 4;
  */
 export function createUnitManager(options: UnitManagerOptions): UnitManager {
   const { clock, jobTimeoutMs = JOB_TIMEOUT_MS } = options;
-  let session: Promise<Session> | undefined;
-  let closed = false;
+  const { connected, close } = createSessions(options);
   const watches = new Set<() => void>();
-
-  const connected = async (): Promise<Session> => {
-    if (closed) throw new SystemError('DBUS_UNAVAILABLE', 'the unit manager was closed');
-    if (session === undefined) {
-      const attempt = startSession(options);
-      const forget = () => {
-        if (session === attempt) session = undefined;
-      };
-      attempt.then(({ dbus }) => dbus.onLost(forget), forget);
-      session = attempt;
-    }
-    return session;
-  };
 
   const unitStates = async (units: readonly string[]): Promise<UnitState[]> => {
     if (units.length === 0) return [];
@@ -111,8 +97,32 @@ export function createUnitManager(options: UnitManagerOptions): UnitManager {
     },
 
     async close() {
-      closed = true;
       for (const end of watches) end();
+      await close();
+    },
+  };
+}
+
+/** The session with systemd: made with the first call, and again after it was lost. */
+function createSessions(options: DbusOptions) {
+  let session: Promise<Session> | undefined;
+  let closed = false;
+  return {
+    async connected(): Promise<Session> {
+      if (closed) throw new SystemError('DBUS_UNAVAILABLE', 'the unit manager was closed');
+      if (session === undefined) {
+        const attempt = startSession(options);
+        const forget = () => {
+          if (session === attempt) session = undefined;
+        };
+        attempt.then(({ dbus }) => dbus.onLost(forget), forget);
+        session = attempt;
+      }
+      return session;
+    },
+
+    async close(): Promise<void> {
+      closed = true;
       const current = await session?.catch(() => undefined);
       await current?.dbus.close();
     },
@@ -252,8 +262,8 @@ function createJobs(dbus: DbusConnection): Jobs {
     } catch (error) {
       // Fine: systemd counts one subscription per connection.
       if (isDbusError(error, 'org.freedesktop.systemd1.AlreadySubscribed')) return;
-      // The bus takes so many rules and no more, and who comes next adds one of his own.
-      await end().catch(() => undefined); // The first error is the one to tell.
+      // The bus limits the rules of a connection, and the next try adds another one.
+      await end().catch(() => undefined); // The first error is the one to report.
       throw error;
     }
   };

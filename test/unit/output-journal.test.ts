@@ -69,7 +69,7 @@ it('the journal that is back gets all that is said from then on, in one stream, 
   await output.drain(10_000);
   output.write('there\n');
   await output.drain(10_000);
-  expect(output.untold).toMatchObject({ lines: 2 });
+  expect(output.unreported).toMatchObject({ lines: 2 });
 
   const taken = await startJournal();
   output.write('one\n');

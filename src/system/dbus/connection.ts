@@ -3,7 +3,7 @@ import type { Message, MessageBus, Variant } from 'dbus-next';
 import { errnoCode, errorText } from '../../../hw/errors.ts';
 import type { Clock } from '../../../hw/ports.ts';
 import { type Backoff, createBackoff } from '../../../hw/waiting.ts';
-import { DbusReplyError, SystemError } from '../errors.ts';
+import { SystemError, standardError } from '../errors.ts';
 import { createFrameReader } from './frames.ts';
 import { type CallHeader, type CallTaker, createInbox, type Inbox } from './inbox.ts';
 import { createSignals, type DbusSignalRule } from './signals.ts';
@@ -157,11 +157,86 @@ interface Internals {
  * does not answer. Every call ends: with its reply, its deadline, or the end of the connection.
  */
 export async function connectDbus(options: DbusConnectOptions): Promise<DbusConnection> {
-  const { clock, callTimeoutMs = CALL_TIMEOUT_MS, served, signal: abort } = options;
+  const { clock, callTimeoutMs = CALL_TIMEOUT_MS, signal: abort } = options;
   const address = options.address ?? (process.env.DBUS_SYSTEM_BUS_ADDRESS || SYSTEM_BUS_ADDRESS);
   const library = await load();
-  const { sessionBus, Message, MessageFlag } = library;
+  const wasClosed = () =>
+    new SystemError('DBUS_UNAVAILABLE', 'the connection to the D-Bus system bus was closed', { address });
+  if (abort?.aborted) throw wasClosed();
 
+  const link = openLink(options, address, library);
+  const { bus, stream, waits, send } = link;
+  const onAbort = () => waits.lose(wasClosed());
+  abort?.addEventListener('abort', onAbort);
+  try {
+    await waits.within(
+      callTimeoutMs,
+      `the D-Bus system bus (${address}) accepts connections but does not answer`,
+      () => link.connected,
+    );
+  } catch (error) {
+    stream.destroy();
+    throw error;
+  } finally {
+    abort?.removeEventListener('abort', onAbort);
+  }
+  const { call, onSignal } = createCalls(link, callTimeoutMs);
+
+  return {
+    get isOpen() {
+      return waits.lost === undefined;
+    },
+
+    call,
+    onSignal,
+
+    signal({ path, interface: name, member, signature, body }) {
+      if (!isObjectPath(path) || !isInterfaceName(name) || !isMemberName(member)) {
+        throw misuse(`no signal can be called ${name}.${member} of ${path}`);
+      }
+      send(library.Message.newSignal(path, name, member, signature, toLibrary(library, signature, body)));
+    },
+
+    onLost: waits.onLost,
+
+    async close() {
+      if (waits.lost !== undefined) {
+        stream.destroy();
+        return;
+      }
+      waits.lose(wasClosed());
+      const closed = new Promise<void>((resolve) => {
+        const cancel = clock.after(CLOSE_DEADLINE_MS, resolve);
+        stream.once('close', () => {
+          cancel();
+          resolve();
+        });
+      });
+      bus.disconnect();
+      await closed;
+      // A bus that hangs would keep the socket, and with it this process.
+      stream.destroy();
+    },
+  };
+}
+
+/** A connection under way, with all that reads and writes it. */
+interface Link {
+  readonly library: Library;
+  readonly bus: MessageBus;
+  readonly stream: Socket;
+  readonly waits: Waits;
+  readonly inbox: Inbox;
+  readonly unavailable: Unavailable;
+  /** Sends a message that no reply is expected to; once the connection has ended, drops it. */
+  readonly send: Send;
+  /** Resolves once the connection is made. */
+  readonly connected: Promise<void>;
+}
+
+/** @throws SystemError DBUS_UNAVAILABLE for an address that cannot be used */
+function openLink(options: DbusConnectOptions, address: string, library: Library): Link {
+  const { clock, served, onRefused } = options;
   const unavailable: Unavailable = (error, what) =>
     new SystemError(
       'DBUS_UNAVAILABLE',
@@ -169,27 +244,23 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
       { address },
       { cause: error },
     );
-  const wasClosed = () =>
-    new SystemError('DBUS_UNAVAILABLE', 'the connection to the D-Bus system bus was closed', { address });
-
-  if (abort?.aborted) throw wasClosed();
   let bus: MessageBus;
   try {
     // EXTERNAL only: the library's next method looks for cookies and hides why the first one failed.
-    bus = sessionBus({ busAddress: address, authMethods: ['EXTERNAL'] });
+    bus = library.sessionBus({ busAddress: address, authMethods: ['EXTERNAL'] });
   } catch (error) {
     throw unavailable(error, 'the D-Bus system bus cannot be addressed');
   }
   const { stream } = (bus as unknown as Internals)._connection;
   const waits = createWaits(clock, address);
 
-  const send = (message: Message) => {
+  const send: Send = (message) => {
     if (stream.writableLength > MAX_UNSENT_BYTES) {
       waits.lose(unavailable('it reads nothing', 'the D-Bus system bus hangs'));
       stream.destroy();
     }
     if (waits.lost !== undefined) return;
-    message.flags = MessageFlag.NO_REPLY_EXPECTED;
+    message.flags = library.MessageFlag.NO_REPLY_EXPECTED;
     try {
       bus.send(message);
     } catch (error) {
@@ -198,7 +269,7 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
     }
   };
 
-  const suspect = createSuspects(clock, options.onRefused);
+  const suspect = createSuspects(clock, onRefused);
   const inbox = createInbox({
     calls: takeCalls(library, send, served),
     busName: BUS.destination,
@@ -210,22 +281,15 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
       waits.lose(unavailable(error, 'the D-Bus system bus speaks another language')),
     ),
   );
+  return { library, bus, stream, waits, inbox, unavailable, send, connected };
+}
 
-  const onAbort = () => waits.lose(wasClosed());
-  abort?.addEventListener('abort', onAbort);
-  try {
-    await waits.within(
-      callTimeoutMs,
-      `the D-Bus system bus (${address}) accepts connections but does not answer`,
-      () => connected,
-    );
-  } catch (error) {
-    stream.destroy();
-    throw error;
-  } finally {
-    abort?.removeEventListener('abort', onAbort);
-  }
-
+/** Calls of methods, and the signals that are followed by calls of the bus. */
+function createCalls(
+  { library, bus, waits, inbox, unavailable, send }: Link,
+  callTimeoutMs: number,
+): Pick<DbusConnection, 'call' | 'onSignal'> {
+  const { Message } = library;
   const call = async (request: DbusCall): Promise<unknown[]> => {
     const { timeoutMs = callTimeoutMs, body = [], ...header } = request;
     const what = `${request.member} of ${request.destination}`;
@@ -265,43 +329,7 @@ export async function connectDbus(options: DbusConnectOptions): Promise<DbusConn
     tell: (member, argument) => send(new Message(ofBus(member, argument))),
     isOpen: () => waits.lost === undefined,
   });
-
-  return {
-    get isOpen() {
-      return waits.lost === undefined;
-    },
-
-    call,
-    onSignal: signals.subscribe,
-
-    signal({ path, interface: name, member, signature, body }) {
-      if (!isObjectPath(path) || !isInterfaceName(name) || !isMemberName(member)) {
-        throw misuse(`no signal can be called ${name}.${member} of ${path}`);
-      }
-      send(Message.newSignal(path, name, member, signature, toLibrary(library, signature, body)));
-    },
-
-    onLost: waits.onLost,
-
-    async close() {
-      if (waits.lost !== undefined) {
-        stream.destroy();
-        return;
-      }
-      waits.lose(wasClosed());
-      const closed = new Promise<void>((resolve) => {
-        const cancel = clock.after(CLOSE_DEADLINE_MS, resolve);
-        stream.once('close', () => {
-          cancel();
-          resolve();
-        });
-      });
-      bus.disconnect();
-      await closed;
-      // A bus that hangs would keep the socket, and with it this process.
-      stream.destroy();
-    },
-  };
+  return { call, onSignal: signals.subscribe };
 }
 
 interface Watched {
@@ -469,8 +497,7 @@ type Send = (message: Message) => void;
 
 /** Answers as somebody who has no objects, where there are none. */
 const NOTHING_SERVED: Served = {
-  refuse: ({ path }) =>
-    new DbusReplyError('org.freedesktop.DBus.Error.UnknownObject', `there is no object ${path}`),
+  refuse: ({ path }) => standardError('UnknownObject', `there is no object ${path}`),
   answer: () => undefined,
 };
 

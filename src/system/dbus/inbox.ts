@@ -1,5 +1,5 @@
 import { errorText } from '../../../hw/errors.ts';
-import { DbusReplyError, type SystemError } from '../errors.ts';
+import { type DbusReplyError, type SystemError, standardError } from '../errors.ts';
 import { MESSAGE, type MessageHeader, type TakeBody } from './frames.ts';
 import { malformed, readValues } from './reading.ts';
 
@@ -72,29 +72,16 @@ export function createInbox({ calls, busName, onSuspect }: InboxOptions): Inbox 
   const listeners = new Set<SignalListener>();
 
   const judgeCall = (header: CallHeader): TakeBody | undefined => {
-    const refusal = refusalOf(header);
+    const refusal = refusalOf(header, { calls, onSuspect });
     if (refusal !== undefined) {
       calls.fail(header, refusal);
       return undefined;
     }
     return (bytes) => {
       const body = valuesOf(header, bytes);
-      if (body instanceof Error) calls.fail(header, dbusError('InvalidArgs', errorText(body)));
+      if (body instanceof Error) calls.fail(header, standardError('InvalidArgs', errorText(body)));
       else calls.take(header, body);
     };
-  };
-
-  const refusalOf = (header: CallHeader): DbusReplyError | undefined => {
-    const { member, sender, bodyBytes, signature, unixFds } = header;
-    const isLong = bodyBytes > MAX_CALL_BYTES;
-    if (isLong) onSuspect(sender, `a call of ${member} with ${bodyBytes} bytes`);
-    const refusal = calls.refuse(header);
-    if (refusal !== undefined) return refusal;
-    if (isLong) return dbusError('LimitsExceeded', `${member} takes at most ${MAX_CALL_BYTES} bytes`);
-    if (unixFds > 0) return dbusError('NotSupported', `${member} takes no file descriptors`);
-    // The signature was found to be right, so the body cannot be.
-    if (signature === '' && bodyBytes > 0) return dbusError('InvalidArgs', `${member} takes no arguments`);
-    return undefined;
   };
 
   const judgeReply = (header: MessageHeader, sender: string): TakeBody | undefined => {
@@ -160,6 +147,23 @@ export function createInbox({ calls, busName, onSuspect }: InboxOptions): Inbox 
   };
 }
 
+/** The error for a call that is not taken; undefined for a call whose body is worth reading. */
+function refusalOf(
+  header: CallHeader,
+  { calls, onSuspect }: Pick<InboxOptions, 'calls' | 'onSuspect'>,
+): DbusReplyError | undefined {
+  const { member, sender, bodyBytes, signature, unixFds } = header;
+  const isLong = bodyBytes > MAX_CALL_BYTES;
+  if (isLong) onSuspect(sender, `a call of ${member} with ${bodyBytes} bytes`);
+  const refusal = calls.refuse(header);
+  if (refusal !== undefined) return refusal;
+  if (isLong) return standardError('LimitsExceeded', `${member} takes at most ${MAX_CALL_BYTES} bytes`);
+  if (unixFds > 0) return standardError('NotSupported', `${member} takes no file descriptors`);
+  // The signature was found to be right, so the body cannot be.
+  if (signature === '' && bodyBytes > 0) return standardError('InvalidArgs', `${member} takes no arguments`);
+  return undefined;
+}
+
 /** Whether it is a call that can be answered. */
 const isCall = (header: MessageHeader): header is CallHeader =>
   header.type === MESSAGE.call &&
@@ -174,7 +178,3 @@ function valuesOf(header: MessageHeader, bytes: Buffer): unknown[] | SystemError
     return malformed(errorText(error));
   }
 }
-
-/** A standard error (D-Bus specification and libdbus, `org.freedesktop.DBus.Error.*`). */
-const dbusError = (kind: string, text: string) =>
-  new DbusReplyError(`org.freedesktop.DBus.Error.${kind}`, text);
