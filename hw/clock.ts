@@ -23,7 +23,7 @@ export function createSystemClock(): Clock {
       }
       const dueMs = nowMs() + delayMs;
       let timer: NodeJS.Timeout;
-      // Node's timers count whole milliseconds of their own, so one can come up to 1 ms early.
+      // Node's timers count in whole milliseconds, so one can come up to 1 ms early.
       const wait = () => {
         const leftMs = Math.min(Math.ceil(dueMs - nowMs()), LONGEST_TIMER_MS);
         timer = setTimeout(() => (nowMs() >= dueMs ? run() : wait()), leftMs);

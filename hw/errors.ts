@@ -43,7 +43,7 @@ export type HardwareErrorCode =
 /** What a line, a bus or a device under the program refused or failed to do. */
 export class HardwareError extends CodedError<HardwareErrorCode> {}
 
-/** `what`, with the errno of the `error` of the system underneath, or else its text, in brackets. */
+/** An error with the text `what`, and in brackets the errno of the system's `error`, or else its text. */
 export function systemFailure(
   error: unknown,
   code: HardwareErrorCode,
@@ -60,8 +60,8 @@ export function systemFailure(
 }
 
 /**
- * Whether the error of a drive tells of a line or an output that was read back after it, in the other state: where
- * that stands is known then. Drivers put `readBack` into the details.
+ * Whether a drive failed because the line or output read back the other state: its state is known then. Drivers put
+ * `readBack` into the details.
  */
 export function wasReadBack(error: unknown): boolean {
   return error instanceof HardwareError && error.details.readBack === true;

@@ -19,7 +19,7 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { CodedError, errnoCode, errorText } from './errors.ts';
 
-/** What is in the place of a file or directory cannot be used as one. The message is a clause about it. */
+/** Something else stands in the place of a file or directory. The message is a clause about it. */
 export class StrangeFile extends CodedError<'FILE_STRANGE'> {}
 
 const GROUP_OR_OTHERS = 0o077;
@@ -27,25 +27,25 @@ const WRITABLE_BY_GROUP = 0o020;
 const WRITABLE_BY_OTHERS = 0o002;
 const STICKY = 0o1000;
 
-/** What is wrong with a file, as a clause: the errno where the system said it. */
+/** What is wrong with a file, as a clause; for an error of the system, its errno. */
 export function fileProblem(error: unknown): string {
   if (error instanceof StrangeFile) return error.message;
   return errnoCode(error) ?? errorText(error);
 }
 
 export interface ReadOptions {
-  /** A longer file is not read. */
+  /** Longer files are refused. */
   readonly maxBytes: number;
-  /** For a file that a person put there, who may have put a link. */
+  /** Follows a link, for a file that a person may have linked. */
   readonly followsLink?: boolean;
-  /** Only where nobody but this user, root and the owner of its directory can have written it. */
+  /** Refuses a file that anybody but this user, root and the owner of its directory can have written. */
   readonly onlyOwn?: boolean;
 }
 
 /**
- * The content of a regular file. Whatever else stands in its place (a pipe, a device, a directory, a link) is
- * neither waited for nor followed.
- * @throws StrangeFile, or what the file system says
+ * Reads a regular file. Anything else in its place (a pipe, a device, a directory, a link) is neither waited for nor
+ * followed.
+ * @throws StrangeFile, or the error of the file system
  */
 export function readRegularFile(
   path: string,
@@ -54,7 +54,7 @@ export function readRegularFile(
   const { O_RDONLY, O_NONBLOCK, O_NOCTTY, O_NOFOLLOW } = constants;
   let fd: number;
   try {
-    // Not waiting: opening a pipe waits for somebody who writes.
+    // O_NONBLOCK: opening a pipe would wait for a writer.
     fd = openSync(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | (followsLink ? 0 : O_NOFOLLOW));
   } catch (error) {
     const isLink = !followsLink && errnoCode(error) === 'ELOOP';
@@ -79,9 +79,9 @@ export function readRegularFile(
 }
 
 /**
- * Makes a file that was not there. Nothing that stands in its place is written to, and a link is not followed.
+ * Creates a file where there is none. Nothing in its place is written to, and a link is not followed.
  * @returns its descriptor, for writing
- * @throws what the file system says: EEXIST where something is there
+ * @throws the error of the file system: EEXIST where something is there
  */
 export function createFile(path: string, mode: number): number {
   const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
@@ -89,8 +89,8 @@ export function createFile(path: string, mode: number): number {
 }
 
 /**
- * Makes a file with this content that was not there, and that is there after a loss of power.
- * @throws as `createFile`, or what the file system says of the writing
+ * Creates a file with its content, which is there after a loss of power too.
+ * @throws as `createFile`, or the error of writing
  */
 export function createFileWith(path: string, content: string | Uint8Array): void {
   const fd = createFile(path, 0o644);
@@ -103,10 +103,10 @@ export function createFileWith(path: string, content: string | Uint8Array): void
 }
 
 /**
- * Puts something in place as a whole: whoever looks finds the old or the new, whatever ends in between. A link in its
- * place is replaced, not followed.
- * @param make makes it under another name in the same directory
- * @throws what `make` throws, or what the file system says, with the old left as it was
+ * Replaces a file in one step: a reader finds the old one or the new one, even where this process dies in between. A link
+ * is replaced, not followed.
+ * @param make creates the new one, under another name in the same directory
+ * @throws the error of `make` or of the file system; the old one is left as it was
  */
 export function putInPlace(path: string, make: (temporary: string) => void): void {
   // A dot in front keeps systemd from taking a leftover for a unit.
@@ -124,16 +124,16 @@ export function putInPlace(path: string, make: (temporary: string) => void): voi
 }
 
 /**
- * Writes a file so that whoever reads it finds the whole old content or the whole new one, whatever ends in between.
- * Makes its directory. A link in its place is replaced, not followed.
- * @throws StrangeFile where others could put it away, or what the file system says, with the old content left as it was
+ * Writes a file in one step: a reader finds the whole old content or the whole new one, even where this process dies in
+ * between. Creates its directory. A link is replaced, not followed.
+ * @throws StrangeFile where others could remove it, or the error of the file system; the old content is left as it was
  */
 export function writeDurably(path: string, text: string): void {
   ensureDirectory(dirname(path));
   putInPlace(path, (temporary) => createFileWith(temporary, text));
 }
 
-/** A full file system still lets go of a file. Where not even that works, nothing can be done about it. */
+/** Removes a file. A failure is ignored: the caller has a better error to report. */
 export function removeIfPossible(path: string): void {
   try {
     rmSync(path, { force: true });
@@ -143,8 +143,8 @@ export function removeIfPossible(path: string): void {
 }
 
 /**
- * Makes a directory that all may read and nobody else may write, unless there is one.
- * @throws StrangeFile where others could put away what is in it, or what the file system says
+ * Creates a directory that all may read and only its owner may write, unless there is one.
+ * @throws StrangeFile where others could remove its files, or the error of the file system
  */
 export function ensureDirectory(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o755 });
@@ -153,17 +153,17 @@ export function ensureDirectory(path: string): void {
     throw new StrangeFile('FILE_STRANGE', `it is a symbolic link of user ${link.uid}`, { path });
   }
   const found = statSync(path);
-  // With the sticky bit, as /tmp has it, others may add files, but not take ours away.
+  // The sticky bit, as of /tmp, lets others add files but not remove ours.
   if (isWritableByOthers(found) && (found.mode & STICKY) === 0) {
     throw new StrangeFile('FILE_STRANGE', 'others may write there', { path });
   }
 }
 
 /**
- * Opens a directory that nobody else can look into, and makes it where it is not. What is in its place and is no
- * directory is removed: that can never hit a directory, so that two processes may do it at the same time.
+ * Opens a directory that only its owner can open, and creates it where there is none. Anything else in its place is
+ * removed. The removal never hits a directory, so two processes may do it at the same time.
  * @returns its descriptor
- * @throws StrangeFile where it is another user's, or what the file system says
+ * @throws StrangeFile for a directory of another user, or the error of the file system
  */
 export function openPrivateDirectory(path: string): number {
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
@@ -183,7 +183,7 @@ export function openPrivateDirectory(path: string): number {
     try {
       unlinkSync(path);
     } catch (gone) {
-      // Another process was faster: it is away, or a directory already.
+      // Another process was faster: it has removed the file, or made the directory already.
       if (errnoCode(gone) !== 'ENOENT' && errnoCode(gone) !== 'EISDIR') throw gone;
     }
     fd = open();
@@ -205,7 +205,7 @@ function isTrusted(uid: number): boolean {
   return uid === 0 || uid === process.geteuid?.();
 }
 
-/** A group that is this process's own is not others: with a umask of 002 it may write whatever its user makes. */
+/** The group of this process is trusted: with a umask of 002 it may write all files of its user. */
 function isWritableByOthers({ mode, gid }: Stats): boolean {
   if ((mode & WRITABLE_BY_OTHERS) !== 0) return true;
   return (mode & WRITABLE_BY_GROUP) !== 0 && gid !== process.getegid?.();

@@ -2,13 +2,13 @@ import { spawn } from 'node:child_process';
 import { fileProblem } from './files.ts';
 import type { Clock } from './ports.ts';
 
-/** The kernel was not reached, or said something else. */
+/** flock(1) gave neither of its two answers. */
 export interface NoAnswer {
   /** A clause about flock(1). */
   readonly why: string;
-  /** Asking again would give the same. */
+  /** Another try would fail for the same reason. */
   readonly isFinal: boolean;
-  /** Of the system, where flock(1) could not be started. */
+  /** Error of the system, where flock(1) could not be started. */
   readonly error?: Error;
 }
 
@@ -19,7 +19,7 @@ export interface FlockOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Takes the lock of an open directory, unless another process has it, as flock(1) does: Node cannot by itself. */
+/** Takes the lock of an open directory, unless another process has it. Node has no flock(2), so flock(1) does it. */
 export function tryFlock(
   fd: number,
   { clock, limitMs, signal }: FlockOptions,
@@ -33,7 +33,7 @@ export function tryFlock(
     };
     const giveUp = () => {
       child.kill('SIGKILL');
-      // One that cannot even be killed must not keep this process.
+      // A child that cannot be killed must not keep this process alive.
       child.unref();
       end({ why: `gave no answer within ${Math.round(limitMs)} ms`, isFinal: false });
     };

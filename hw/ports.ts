@@ -1,25 +1,25 @@
 import type { HardwareError } from './errors.ts';
 
 /**
- * What the sequencer needs from the world. Drivers (`hw/`) and stand-ins (`mocks/`) fulfil these
- * interfaces; `test/contract/` holds one suite per interface that runs on both.
+ * What the sequencer needs from the hardware. Drivers (`hw/`) and stand-ins (`mocks/`) implement these interfaces;
+ * `test/contract/` has one suite per interface that runs on both.
  */
 
 /** Raw electrical level of a line: 1 is high. Active level is not applied below this interface. */
 export type Level = 0 | 1;
 
 /**
- * A GPIO line by what does not move between kernels: the label of its chip with an offset or an
- * ASPEED port name (`C0` = port C, bit 0 = offset 16), or the name the device tree gives the line.
+ * A GPIO line by names that are stable between kernels: the label of its chip with an offset or an ASPEED port name
+ * (`C0` = port C, bit 0 = offset 16), or the name of the line in the device tree.
  */
 export type LineRef = { readonly chip: string; readonly line: number | string } | { readonly name: string };
 
 /**
- * A line that the sequencer drives. One that another program gave back is taken again by whoever reads or drives it; where
- * another program has it by then, reading and driving reject `GPIO_BUSY`.
+ * A line that the sequencer drives. Where another program has given the line back, reading or driving takes it again, or
+ * rejects `GPIO_BUSY` if another program has it by then.
  */
 export interface OutputLine {
-  /** The level the line has now, whoever drives it. Rejects `GPIO_FAILED`, `GPIO_BUSY`. */
+  /** The present level of the line, whoever drives it. Rejects `GPIO_FAILED`, `GPIO_BUSY`. */
   read(): Promise<Level>;
   /**
    * Drives the line. The first write makes it an output directly at `level`, so no other level is
@@ -27,7 +27,7 @@ export interface OutputLine {
    * reads the other level, `GPIO_BUSY`, `GPIO_PERMISSION` or `GPIO_FAILED`.
    */
   write(level: Level): Promise<void>;
-  /** Gives the handle back. The line keeps level and direction, also after the process ends. */
+  /** Closes the handle. The line keeps level and direction, also after the end of the process. */
   close(): Promise<void>;
 }
 
@@ -45,21 +45,21 @@ export interface WatchOptions {
   readonly checkMs?: number;
 }
 
-/** A line that the sequencer watches. Taken again as an output is; who watches is woken when it is gone, and when it is back. */
+/** A line that the sequencer watches. It is taken again as an output is. Watchers are woken when it is gone, and when it is back. */
 export interface InputLine {
   /** The level now. Rejects `GPIO_FAILED`, `GPIO_BUSY`. */
   read(): Promise<Level>;
   /**
-   * Calls `wake` once the watch stands, because what happened since the caller read went unseen, and from then on
-   * after the level may have changed. Edges coalesce and short pulses may be missed: a wake says "read again", never
-   * which level. Everyone who watches a line is woken, whoever came first and over whatever opening. `wake` is not
-   * called before `onEdge` has returned, and must not throw. Returns the function that ends it.
+   * Calls `wake` once the watch stands, because a change since the caller's last reading went unseen, and from then on
+   * whenever the level may have changed. Edges coalesce and short pulses may be missed: `wake` means "read again", and
+   * never says which level. All watchers of a line are woken, over all its openings. `wake` is not called before `onEdge`
+   * has returned, and must not throw. Returns the function that ends the watch.
    */
   onEdge(wake: () => void, options?: WatchOptions): () => void;
   close(): Promise<void>;
 }
 
-/** Where a line is on this machine, this boot. */
+/** The place of a line on this machine, in this boot. */
 export interface LinePlace {
   /** Label of its chip. */
   readonly chip: string;
@@ -67,22 +67,22 @@ export interface LinePlace {
   /** The same for one physical line, however it is named, and another for every other line. */
   readonly key: string;
   /**
-   * Who has taken it so that no other program can: `ours`, a process of this program, which may have ended since;
-   * `foreign`, another one that uses the same interface; null where nobody has, or a kernel driver.
+   * The program that has taken the line, so that no other one can: `ours` for a process of this program, which may have
+   * ended since; `foreign` for another program with the same interface; null for none, and for a kernel driver.
    */
   readonly takenBy: 'ours' | 'foreign' | null;
 }
 
 export interface GpioBackend {
   /**
-   * Finds lines without taking them: nothing is opened, exported or driven. Answers in the order asked for. A line that
-   * is not there is the error that `openOutput` would reject with (`GPIO_NO_CHIP`, `GPIO_NO_LINE`), with what there is in
-   * its details: the `labels` of chips, the `names` of lines. Rejects `GPIO_UNAVAILABLE` or `GPIO_FAILED`.
+   * Finds lines without taking them: nothing is opened, exported or driven. Answers in the given order. A line that does
+   * not exist has the error of `openOutput` in its place (`GPIO_NO_CHIP`, `GPIO_NO_LINE`), with the existing `labels` of
+   * chips or `names` of lines in its details. Rejects `GPIO_UNAVAILABLE` or `GPIO_FAILED`.
    */
   locate(lines: readonly LineRef[]): Promise<readonly (LinePlace | HardwareError)[]>;
   /**
-   * Takes a line for driving without changing anything about it: neither level nor direction.
-   * All that can be found wrong is found here. Rejects `GPIO_UNAVAILABLE`, `GPIO_NO_CHIP`,
+   * Takes a line for driving, and changes neither its level nor its direction. All problems that can be
+   * found early are found here. Rejects `GPIO_UNAVAILABLE`, `GPIO_NO_CHIP`,
    * `GPIO_NO_LINE`, `GPIO_BUSY`, `GPIO_PERMISSION` or `GPIO_FAILED`.
    */
   openOutput(line: LineRef): Promise<OutputLine>;
@@ -91,10 +91,10 @@ export interface GpioBackend {
    */
   openInput(line: LineRef): Promise<InputLine>;
   /**
-   * Gives lines back, so that other programs can take them, whoever had taken them; one that nobody has taken is passed
-   * over. A controller may make a line that is given back an input, so this is for lines that nobody needs. All of
-   * them were seen to be free when it resolves. Rejects `GPIO_BUSY` for one that is open in this process, before the
-   * first is given back, and what `openOutput` does; the others may have been given back then.
+   * Gives lines back, whoever has taken them, so that other programs can take them. A line that nobody has taken is
+   * skipped. A controller may turn a line that is given back into an input, so this is only for lines that nobody needs.
+   * When it resolves, all lines were seen to be free. Rejects `GPIO_BUSY` for a line that is open in this process, before
+   * the first one is given back; otherwise rejects as `openOutput`, where some of the lines may have been given back.
    */
   release(lines: readonly LineRef[]): Promise<void>;
 }
@@ -111,8 +111,8 @@ export interface I2cDevice {
 
 export interface TransactionOptions {
   /**
-   * For what switches power off: another process that stands still with the bus held, or a hold that is not
-   * possible, delays it by a tenth of a second at most and does not keep it from being done.
+   * For switching power off. Where another process stands still and holds the bus, or the bus cannot be held, the
+   * transaction is delayed by a tenth of a second at most, and runs all the same.
    */
   readonly isUrgent?: boolean;
 }

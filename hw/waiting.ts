@@ -43,10 +43,10 @@ export function deferred(): Deferred {
   return { promise, resolve, reject };
 }
 
-/** Waits between tries: each twice as long as the one before, up to a longest one. */
+/** Waits between tries: each is twice as long as the one before, up to a limit. */
 export interface Backoff {
   nextMs(): number;
-  /** After a try that worked: begins with the first one again. */
+  /** Begins with the first wait again, after a try that worked. */
   reset(): void;
 }
 

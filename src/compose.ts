@@ -15,26 +15,26 @@ const RUN_DIR = '/run/chassis-power';
 
 /** EX_SOFTWARE of sysexits.h, as in `cli/exit.ts`. */
 const INTERNAL_EXIT = 70;
-/** Output of a driving verb that is still not read when it ends is waited for so long. */
+/** How long a driving verb waits at its end for a reader of its output. */
 const LEAVING_MS = 1_000;
-/** Other verbs have nothing else to do: who reads page by page gets all of it. */
+/** The same for other verbs: a reader who pages through the output gets all of it. */
 const READING_MS = 86_400_000;
-/** After a second request to end, what is still not done is left. */
+/** Time for the end of the process after a second request to end. */
 const ABANDON_MS = 2_000;
 
 interface ProcessOutput extends Output {
   readonly queue: OutputQueue;
 }
 
-/** How large the terminal is now, 0 columns where it does not say. That is all that Node's own stream is used for. */
+/** The present size of the terminal; 0 columns where it is not known. Node's own stream is used for nothing else. */
 function sizeOf(fd: 1 | 2): () => { readonly columns: number; readonly rows: number | undefined } {
   try {
     const stream = fd === 1 ? process.stdout : process.stderr;
-    // A terminal that is gone tells so when it is asked for its size again.
+    // A terminal that is gone causes an error when its size is read again.
     stream.on('error', () => undefined);
     return () => ({ columns: stream.columns ?? 0, rows: stream.rows });
   } catch {
-    // It is gone already.
+    // The terminal is gone already.
     return () => ({ columns: 0, rows: undefined });
   }
 }
@@ -67,8 +67,8 @@ function outputOf(fd: 1 | 2, clock: Clock, json: boolean, programName: string): 
 }
 
 /**
- * systemd gives device and inode of the stream it connected to the journal in JOURNAL_STREAM
- * (systemd.exec(5)); whoever redirected it since reads the text himself.
+ * Whether the stream goes to the journal. systemd gives the device and inode of the stream that it connected in
+ * JOURNAL_STREAM (systemd.exec(5)); a stream that was redirected since has others.
  */
 function isJournal(fd: number): boolean {
   const stream = process.env.JOURNAL_STREAM;
@@ -78,22 +78,22 @@ function isJournal(fd: number): boolean {
 }
 
 /**
- * What systemd has to do with this process. It runs the machine when /run/systemd/system is there
- * (sd_booted(3)), and it started this very process when SYSTEMD_EXEC_PID says so (systemd.exec(5)).
+ * systemd runs the machine where /run/systemd/system exists (sd_booted(3)), and has started this very process where
+ * SYSTEMD_EXEC_PID has its number (systemd.exec(5)).
  */
 function systemdAround(): World['systemd'] {
   if (!existsSync('/run/systemd/system')) return 'absent';
   return process.env.SYSTEMD_EXEC_PID === String(process.pid) ? 'startedThis' : 'present';
 }
 
-/** Where processes that share the buses hold them: all of root, and on a bench all of one user. */
+/** Folder for the holds of buses, the same for all processes that share them: those of root, or on a bench of one user. */
 function holdDirectory(): string {
   const { XDG_RUNTIME_DIR } = process.env;
   if (process.geteuid?.() === 0 || XDG_RUNTIME_DIR === undefined) return RUN_DIR;
   return join(XDG_RUNTIME_DIR, 'chassis-power');
 }
 
-/** The world as it is: real lines, real buses, real time. Drivers load when a verb first asks for them. */
+/** The real world: lines, buses, time. Drivers load when a verb first needs them. */
 function composeWorld(
   clock: Clock,
   stdout: Output,
@@ -108,7 +108,7 @@ function composeWorld(
         import('../hw/gpio/onoff.ts'),
         import('../hw/gpio/exports.ts'),
       ]);
-      // Of the machine, as the exports are, whatever --run-dir says.
+      // Exports belong to the machine, so --run-dir does not move their record.
       return createOnoffGpio({ clock, exports: createExportRecord('/run/chassis-power/exported') });
     },
     i2c: async () => {
@@ -142,16 +142,16 @@ export interface Program {
   readonly name: string;
   /** Runs a command line and returns its exit code. */
   readonly run: (args: readonly string[], world: World) => Promise<number>;
-  /** Whether the command line may drive something: then it leaves when it is done, read or not. */
+  /** Whether the command line may drive a line: it ends with its work then, whether or not its output was read. */
   readonly mayDrive: (args: readonly string[]) => boolean;
 }
 
 /**
- * Runs a program as this process: whatever happens to its output, its terminal or itself on the way, what it set in
- * motion comes to rest. The exit code is the program's, and a failure where it broke.
+ * Runs a program as this process. Whatever happens to its output, its terminal or itself, a sequence that it has begun
+ * comes to rest. The exit code is that of the program, or INTERNAL_EXIT where it broke.
  */
 export async function runProcess({ name, run, mayDrive }: Program): Promise<void> {
-  // A process that loses its event loop half way must not look like one that did its work.
+  // A process whose event loop ends too early must not look like one that did its work.
   process.exitCode = INTERNAL_EXIT;
   const args = process.argv.slice(2);
   const clock = createSystemClock();
@@ -172,7 +172,7 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
       2,
       `internal error, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`,
     );
-    // Once is taken as a request to end: what is in motion comes to rest. Twice, nothing can be hoped for any more.
+    // The first error is a request to end: a sequence comes to rest. After a second one nothing works any more.
     if (isBroken) process.exit(INTERNAL_EXIT);
     isBroken = true;
     ends.end('an internal error');
@@ -188,7 +188,7 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
   ends.signal.addEventListener('abort', () => process.exit(code));
   await stdout.queue.drain(leaving);
   const { unreported } = stdout.queue;
-  // A reader who left, as head does, wanted no more.
+  // A reader that left, as head does, wanted no more.
   if (unreported !== null && unreported.errno !== 'EPIPE')
     say(
       WARNING,

@@ -3,8 +3,8 @@ import { lineLabel } from '../lines.ts';
 import type { Level, LineRef } from '../ports.ts';
 
 /*
- * The errors of `GpioBackend` in ports.ts, worded once for the driver and for what stands in for it. A line is given
- * as `lineLabel` tells it.
+ * The errors of `GpioBackend` in ports.ts, with the same words for the driver and for its stand-in. The text of a line
+ * comes from `lineLabel`.
  */
 
 type Details = Record<string, unknown>;
@@ -12,7 +12,7 @@ type Details = Record<string, unknown>;
 /** The kernel's list of lines with their users; only root can read it. */
 export const DEBUG_LIST = '/sys/kernel/debug/gpio';
 
-/** @param what what could not be done to the line: `read`, `driven` … */
+/** @param what failed: `read`, `driven` … */
 export function cannotBe(error: unknown, line: string, what: string, details: Details): HardwareError {
   const code: HardwareErrorCode =
     errnoCode(error) === 'EBUSY' ? 'GPIO_BUSY' : isRefusal(error) ? 'GPIO_PERMISSION' : 'GPIO_FAILED';
@@ -23,7 +23,7 @@ export function isRefusal(error: unknown): boolean {
   return ['EACCES', 'EPERM', 'EROFS'].includes(errnoCode(error) ?? '');
 }
 
-/** @param consumer who has the line, where that is known */
+/** @param consumer of the line, where it is known */
 export function lineHeld(
   error: unknown,
   line: string,
@@ -39,7 +39,7 @@ export function lineHeld(
   );
 }
 
-/** @param level that was driven */
+/** @param level the driven one */
 export function notFollowed(line: string, level: Level, details: Details): HardwareError {
   return new HardwareError(
     'GPIO_NOT_FOLLOWED',
@@ -56,7 +56,7 @@ export function lineClosed(line: string, details: Details): HardwareError {
   return new HardwareError('GPIO_FAILED', `GPIO ${line} was closed`, details);
 }
 
-/** @param listing `there is …`: the chips that there are */
+/** @param listing the existing chips: `there is …` */
 export function noChip(chip: string, listing: string, labels: readonly string[]): HardwareError {
   return new HardwareError('GPIO_NO_CHIP', `no GPIO chip has the label "${chip}": ${listing}`, {
     chip,
@@ -73,7 +73,7 @@ export function noOffset(ref: Extract<LineRef, { readonly chip: string }>): Hard
   );
 }
 
-/** @param names of all lines that have one */
+/** @param names of all named lines */
 export function noLineName(name: string, names: readonly string[]): HardwareError {
   const hint =
     names.length === 0
@@ -89,7 +89,7 @@ export function notGivenOut(error: unknown, line: string, details: Details): Har
   return systemFailure(error, 'GPIO_NO_LINE', `the kernel does not give out GPIO ${line}`, details);
 }
 
-/** For a line that is to be given back. */
+/** For a line that cannot be given back. */
 export function stillOpen(line: string, details: Details): HardwareError {
   return new HardwareError('GPIO_BUSY', `GPIO ${line} is still open in this process`, details);
 }

@@ -2,22 +2,22 @@ import { constants } from 'node:fs';
 import { mkdir, open, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
-/** Which lines the processes of this program have exported since the boot: the kernel does not tell who did. */
+/** The lines that processes of this program have exported since the boot. The kernel does not know who exported a line. */
 export interface ExportRecord {
-  /** @param identity of the line's folder, which another export of the line does not have */
+  /** @param identity of the line's folder: each export of a line gives another one */
   add(number: number, identity: string): Promise<void>;
   has(number: number, identity: string): Promise<boolean>;
   remove(number: number): Promise<void>;
 }
 
-/** Remembers nothing, so that every line counts as somebody else's. */
+/** Remembers nothing, so every exported line counts as another program's. */
 export const noExportRecord: ExportRecord = {
   add: async () => undefined,
   has: async () => false,
   remove: async () => undefined,
 };
 
-/** A file for each line, in a folder that does not outlive the boot, as the exports do not. */
+/** A file for each line, in a folder that ends with the boot, as the exports do. */
 export function createExportRecord(folder: string): ExportRecord {
   const fileOf = (number: number) => join(folder, `gpio${number}`);
   return {
@@ -28,14 +28,14 @@ export function createExportRecord(folder: string): ExportRecord {
         const file = await open(fileOf(number), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644);
         await file.writeFile(identity).finally(() => file.close());
       } catch {
-        // Without a place for it the line counts as somebody else's, and is not given back without being told to.
+        // Without its file the line counts as another program's, and only `release --all` gives it back.
       }
     },
     async has(number, identity) {
       try {
         return (await readFile(fileOf(number), 'utf8')) === identity;
       } catch {
-        // No such file, so this program did not export it.
+        // Without a file, this program did not export the line.
         return false;
       }
     },

@@ -4,28 +4,28 @@ import type { SysfsLine } from './line.ts';
 import { type ChipPoll, createChipPoll } from './poll.ts';
 import { createLineWatches, type LineWatches } from './watches.ts';
 
-/** What the process keeps of one line, over all openings of it. */
+/** What the process keeps of one line between its openings. */
 export interface KeptLine {
   readonly watches: LineWatches;
   /** Openings that were not closed. */
   openings: number;
-  /** The onoff object of this use of the line, if nobody has unexported it since, or a new one. */
+  /** The onoff object for a use of the line: the kept one, or a new one where the line was unexported since. */
   handle(use: 'in' | 'out', construct: () => OnoffGpio): Promise<OnoffGpio>;
   /** Forgets the onoff objects, for a line that is given back. */
   dropHandles(): void;
-  /** Runs `take` when no other taking of this line is under way: two would each make an onoff object. */
+  /** Runs `take` when no other one of this line is under way: each would make an onoff object. */
   takeAlone<T>(take: () => Promise<T>): Promise<T>;
 }
 
 export interface KeptLines {
   of(line: Pick<SysfsLine, 'number' | 'offset'>): KeptLine;
-  /** By number; undefined for one that was never opened. */
+  /** By number; undefined for a line that was never opened. */
   get(number: number): KeptLine | undefined;
 }
 
 /**
- * onoff cannot close a line without unexporting it, so each line that was opened keeps one file descriptor until the
- * process ends, and opening it again uses the same one. One more is kept for every time another program gave it back.
+ * onoff cannot close a line without unexporting it. So each opened line keeps one file descriptor until the process ends,
+ * and another opening uses the same one. One more stays open for each time that another program gave the line back.
  */
 export function createKeptLines(clock: Clock): KeptLines {
   const lines = new Map<number, KeptLine>();
@@ -59,7 +59,7 @@ function createKeptLine(watches: LineWatches): KeptLine {
           await existing.read();
           return existing;
         } catch {
-          // The line was unexported since: its files are others now, and a new handle says what is wrong.
+          // The line was unexported since, so it has new files. A new handle reports what is wrong with them.
           handles.delete(use);
         }
       }

@@ -24,7 +24,7 @@ export type OnoffGpioClass = new (
 /** onoff's class. Rejects `GPIO_UNAVAILABLE`. */
 export async function loadOnoff(): Promise<OnoffGpioClass> {
   try {
-    // By the default export: esbuild gives a bundled CommonJS package no other.
+    // The default export: a CommonJS package that esbuild has bundled has no other one.
     return (await import('onoff')).default.Gpio;
   } catch (error) {
     throw new HardwareError(
@@ -37,9 +37,9 @@ export async function loadOnoff(): Promise<OnoffGpioClass> {
 }
 
 /**
- * The class with an interrupt handler that never throws. onoff reads the level before it calls its listeners, in a callback
- * of the event loop: the error of a line that another program has just unexported would end the process there. The
- * listeners are called all the same, for the handles of this driver want both edges, and find the error by reading.
+ * Gives onoff's class an interrupt handler that never throws. onoff reads the level in a callback of the event loop, before
+ * it calls its listeners: the error of a line that another program has just unexported would end the process. The listeners
+ * are called after such an error too, because the handles of this driver take both edges. They find the error by reading.
  */
 export function withSafeInterrupts(Gpio: OnoffGpioClass): OnoffGpioClass {
   return class extends Gpio {

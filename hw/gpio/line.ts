@@ -7,7 +7,7 @@ import type { ExportRecord } from './exports.ts';
 import { type ResolvedLine, resolveLine } from './resolve.ts';
 import type { SysfsFiles } from './sysfs.ts';
 
-/** The kernel's GPIO folder, and what is needed to take lines there. */
+/** The kernel's GPIO folder, with what taking a line there needs. */
 export interface Sysfs {
   /** `/sys/class/gpio` on a real machine. */
   readonly root: string;
@@ -26,7 +26,7 @@ export interface SysfsLine {
   readonly text: string;
   readonly details: Record<string, unknown>;
   readonly folder: string;
-  /** `run`, with its error told as one of `what` could not be done. */
+  /** Runs `run`. Its error becomes a HardwareError which says that the line cannot be `what`. */
   attempt<T>(what: string, run: () => T | Promise<T>): Promise<T>;
   exists(): Promise<boolean>;
   /** Content of one of its files, trimmed; undefined where the line has no such file. */
@@ -40,7 +40,7 @@ export interface SysfsLine {
 const ACCESS_DEADLINE_MS = 1_000;
 const ACCESS_RETRY_MS = 10;
 
-/** Everything up to the point where onoff may be asked: the line is exported, accessible and raw. */
+/** Prepares a line for onoff: it is exported, accessible and not inverted. */
 export async function claimLine(sysfs: Sysfs, ref: LineRef): Promise<SysfsLine> {
   await checkInterface(sysfs);
   const resolved = await resolveLine(sysfs.root, sysfs.files, ref).catch((error: unknown) => {
@@ -132,7 +132,7 @@ async function exportLine({ root, files, exports }: Sysfs, line: SysfsLine): Pro
   } catch (error) {
     const code = errnoCode(error);
     if (code === 'EBUSY') {
-      // Another process of ours may have exported it since we looked.
+      // Another process of this program may have exported it in between.
       if (await line.exists()) return;
       throw lineHeld(error, text, await consumerOf(files, number), details);
     }
@@ -158,13 +158,13 @@ async function exportLine({ root, files, exports }: Sysfs, line: SysfsLine): Pro
   }
 }
 
-/** Who holds a line, as far as the kernel tells us: "gpio-529 (name |consumer ) out hi". */
+/** The consumer of a line, from a row of the kernel: "gpio-529 (name |consumer ) out hi". */
 async function consumerOf(files: SysfsFiles, number: number): Promise<string | undefined> {
   try {
     const list = await files.read(DEBUG_LIST);
     return new RegExp(`^ *gpio-${number} +\\([^|]*\\|([^)]*)\\)`, 'm').exec(list)?.[1]?.trim() || undefined;
   } catch {
-    // Only a hint for people, and only root may read it.
+    // The consumer is only a hint for people, and only root may read the file.
     return undefined;
   }
 }
@@ -206,7 +206,7 @@ export async function waitForAccess(sysfs: Sysfs, line: SysfsLine, file: LineFil
   }
 }
 
-/** The line's folder, or what a handle of it had open, is not there any more: somebody gave the line back. */
+/** Whether the files of a line are gone: another program gave the line back. */
 export function isGone(error: unknown): boolean {
   const errno = error instanceof HardwareError ? error.details.errno : errnoCode(error);
   return errno === 'ENODEV' || errno === 'ENOENT';

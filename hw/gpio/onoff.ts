@@ -15,7 +15,7 @@ export interface OnoffGpioOptions {
   /** onoff's class; loaded from the package `onoff` when the first line is opened. */
   readonly Gpio?: OnoffGpioClass;
   readonly files?: SysfsFiles;
-  /** Where it is kept which lines this program has exported; nowhere when it is left out. */
+  /** Remembers the lines that this program has exported. Without it nothing is remembered. */
   readonly exports?: ExportRecord;
 }
 
@@ -23,12 +23,12 @@ export interface OnoffGpioOptions {
 const ONOFF_ROOT = '/sys/class/gpio';
 
 /**
- * GPIO lines over the kernel's sysfs interface with onoff. Levels outlive the process, because lines
- * stay exported: nothing but `release` unexports one. Without a watch nothing of it keeps the process alive.
+ * GPIO lines over the kernel's sysfs interface with onoff. Levels outlive the process, because lines stay exported: only
+ * `release` unexports one. Without a watch the driver does not keep the process alive.
  *
- * Where a line raises no interrupts (no `edge` file, or it refuses both edges), or is itself driven as
- * an output, it is looked at instead: `look.ts` says how often. Where it does it is checked now and then, and set up
- * anew where another program has changed it.
+ * A line that raises no interrupts (it has no `edge` file, refuses both edges, or is driven as an output) is polled:
+ * `poll.ts` says how often. A line that raises interrupts is checked now and then, and set up again where another program
+ * has changed it.
  */
 export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   const { clock, sysfsRoot: root = ONOFF_ROOT, files = sysfsFiles, exports = noExportRecord } = options;

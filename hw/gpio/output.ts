@@ -7,15 +7,15 @@ import type { OnoffGpio, OnoffGpioClass } from './library.ts';
 import { claimLine, isGone, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
 import { readSeen } from './watches.ts';
 
-/** A filtered net (100 nF behind 1 kOhm) follows within 0.5 ms; the read-back gives it one second look. */
+/** A filtered net (100 nF behind 1 kOhm) follows within 0.5 ms, so the read-back is repeated once after this time. */
 const FOLLOW_MS = 1;
 
-/** A line as it was taken for driving. Another program may give it back any time, and it is taken anew then. */
+/** A line as it was taken for driving. Another program may give it back at any time; it is taken anew then. */
 interface TakenOutput {
   readonly line: SysfsLine;
   /** Undefined where the line has no direction file. */
   readonly direction: 'in' | 'out' | undefined;
-  /** None as long as nobody drives the line. */
+  /** Undefined as long as the line is an input. */
   handle: OnoffGpio | undefined;
 }
 
@@ -32,7 +32,7 @@ export async function openOutput(
   const retake = async (): Promise<void> => {
     taken = await takeOutput(ref, sysfs, lines, Gpio);
   };
-  /** `run`, and once more on the line taken anew where it was given back. */
+  /** Runs `run`. Where the line was given back, takes the line anew and runs it once more. */
   const onTaken = async <T>(run: (now: TakenOutput) => Promise<T>): Promise<T> => {
     try {
       return await run(taken);
@@ -59,7 +59,7 @@ export async function openOutput(
   const ensureOpen = () => {
     if (!open) throw lineClosed(line.text, line.details);
   };
-  // Writes go one after the other, so that each reads back its own level.
+  // Writes run one after the other, so that each reads back its own level.
   let lastWrite: Promise<unknown> = Promise.resolve();
 
   return {
@@ -95,9 +95,9 @@ async function takeOutput(
     await waitForAccess(sysfs, line, 'direction');
     return { line, direction, handle: undefined };
   }
-  // Without a direction file the kernel does not let anyone change it: the first write tells. `reconfigureDirection: false`
-  // still sets the direction when it is not the wanted one: should someone turn the line into an input just now, 'high'
-  // or 'low' puts back what was there.
+  // A line without a direction file cannot change its direction: the first write finds out which one it has.
+  // `reconfigureDirection: false` still sets a direction that is not the wanted one: 'high' or 'low' restores the present
+  // level if another program makes the line an input at this moment.
   const handle = await line.attempt('taken for driving', () =>
     lines
       .of(line)
@@ -128,7 +128,7 @@ async function drive(
       return;
     } catch (error) {
       if (errnoCode(error) !== 'EPERM') throw error;
-      // The kernel's answer to a write on an input: someone else turned the line round, or ...
+      // The kernel refuses a write to an input: another program has changed the direction, or the line has none.
       if (direction === undefined) {
         throw systemFailure(
           error,
@@ -139,15 +139,15 @@ async function drive(
       }
     }
   }
-  // Before anything waits for files that do not come: with its folder the line is gone.
+  // Fails at once where the line is gone: the steps below would wait for its files.
   await sysfs.files.read(`${line.folder}/value`);
   // A line that still watches for edges refuses to become an output (EIO).
   if (((await line.readOptional('edge')) ?? 'none') !== 'none') await line.writeFile('edge', 'none');
   await waitForAccess(sysfs, line, 'value');
   const handle = await lines.of(line).handle('out', () => new Gpio(line.number, wordOf(level), 'none'));
   taken.handle = handle;
-  // onoff passes over a direction that an exported line refuses; setting it once more tells why.
+  // onoff ignores that an exported line refuses its direction; setting it once more gives the error.
   if (handle.direction() !== 'out') handle.setDirection(wordOf(level));
-  // A handle of an earlier opening sets nothing when it is taken again.
+  // A kept handle of an earlier opening has not set the level.
   else if ((await handle.read()) !== level) await handle.write(level);
 }

@@ -4,7 +4,7 @@ import type { LineRef } from '../ports.ts';
 import { noChip, noLineName, noOffset } from './errors.ts';
 import type { SysfsFiles } from './sysfs.ts';
 
-/** Where a line is on this machine, this boot. */
+/** The place of a line on this machine, in this boot. */
 export interface ResolvedLine {
   /** Global number of sysfs: base of the chip plus offset. */
   readonly number: number;
@@ -24,8 +24,7 @@ type ChipLineRef = Extract<LineRef, { readonly chip: string }>;
 type NamedLineRef = Extract<LineRef, { readonly name: string }>;
 
 /**
- * Finds the sysfs number of a line. Rejects `GPIO_NO_CHIP` or `GPIO_NO_LINE`, with what there is
- * instead in the message.
+ * Finds the sysfs number of a line. Rejects `GPIO_NO_CHIP` or `GPIO_NO_LINE`; the message lists the existing ones.
  */
 export async function resolveLine(root: string, files: SysfsFiles, line: LineRef): Promise<ResolvedLine> {
   const [found] = await resolveLines(root, files, [line]);
@@ -33,7 +32,7 @@ export async function resolveLine(root: string, files: SysfsFiles, line: LineRef
   return found;
 }
 
-/** The same for many lines, with one look at the chips. The error of a line that is not there stands in its place. */
+/** `resolveLine` for many lines, which reads the chips once. A line that does not exist has its error in its place. */
 export async function resolveLines(
   root: string,
   files: SysfsFiles,
@@ -63,7 +62,7 @@ async function readChips(root: string, files: SysfsFiles): Promise<Chip[]> {
       );
       chips.push({ folder, label: label ?? '', base: Number(base), lineCount: Number(lineCount) });
     } catch (error) {
-      // The chip went away while we looked (an unbound driver, an unplugged adapter).
+      // The chip went away during the reading (an unbound driver, an unplugged adapter).
       if (errnoCode(error) !== 'ENOENT' && errnoCode(error) !== 'ENODEV') throw error;
     }
   }
@@ -152,8 +151,8 @@ function resolveByName(named: readonly NamedLine[], line: NamedLineRef): Resolve
 async function readLineNames(root: string, files: SysfsFiles, chip: Chip): Promise<string[]> {
   const device = `${root}/${chip.folder}/device`;
   const nodes = [`${device}/of_node`, `${root}/${chip.folder}/of_node`];
-  // Where one device carries several banks, each bank has its own node below its own character
-  // device. Which of them this chip is cannot be told from here, so only a single one is believed.
+  // Each bank of a device has a node of its own, below its own character device. Nothing here shows which bank the chip
+  // is, so only a single bank is used.
   const banks = (await listOrNothing(files, device)).filter((entry) => /^gpiochip\d+$/.test(entry));
   if (banks.length === 1) nodes.push(`${device}/${banks[0]}/of_node`);
 

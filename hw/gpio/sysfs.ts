@@ -1,17 +1,17 @@
 import { constants } from 'node:fs';
 import { open, readdir, readFile, stat } from 'node:fs/promises';
 
-/** The file operations that the GPIO driver does itself, beside those that onoff does. */
+/** The file operations of the GPIO driver itself. onoff does others. */
 export interface SysfsFiles {
   /** Whole content of a file. */
   read(path: string): Promise<string>;
-  /** Writes to a file that is there; never makes one. */
+  /** Writes to an existing file; never creates one. */
   write(path: string, text: string): Promise<void>;
   /** Names in a folder. */
   list(folder: string): Promise<string[]>;
-  /** Opens the file for reading and writing and closes it again: what onoff will do with it. */
+  /** Opens the file for reading and writing, as onoff will, and closes it. */
   tryOpen(path: string): Promise<void>;
-  /** What tells this file or folder from another one that comes in its place. */
+  /** A text that another file or folder in the same place does not have. */
   identity(path: string): Promise<string>;
 }
 
@@ -20,8 +20,8 @@ export const sysfsFiles: SysfsFiles = {
   read: (path) => readFile(path, 'utf8'),
 
   async write(path, text) {
-    // Not `writeFile`: it would ask the kernel to create the file where there is none, and sysfs
-    // answers that with EACCES, which reads like a lack of rights.
+    // Not `writeFile`: where there is no file it would create one, which sysfs refuses with EACCES, as if rights were
+    // missing.
     const file = await open(path, constants.O_WRONLY);
     try {
       await file.write(text);

@@ -1,9 +1,9 @@
 import { errnoCode, errorText, HardwareError, type HardwareErrorCode, systemFailure } from '../errors.ts';
 import { fileProblem } from '../files.ts';
 
-/* The errors of `I2cBackend` in ports.ts, worded once for the driver and for what stands in for it. */
+/* The errors of `I2cBackend` in ports.ts, with the same words for the driver and for its stand-in. */
 
-/** Where a transfer went. */
+/** The target of a transfer. */
 export interface TransferPlace {
   readonly bus: number | string;
   readonly address: number;
@@ -16,7 +16,7 @@ function describeTransfer({ bus, address, command }: TransferPlace): string {
 
 /**
  * @param error of the system
- * @param addressing it is of the address ioctl and not of the transfer itself
+ * @param addressing whether the address ioctl failed, and not the transfer itself
  */
 export function transferFailed(
   error: unknown,
@@ -28,7 +28,7 @@ export function transferFailed(
   return systemFailure(error, code, `${describeTransfer(place)}: ${what}`, { ...place, ...details });
 }
 
-/** @param how what is known of the cause */
+/** @param how the cause, as far as it is known */
 export function transferTimeout(
   place: TransferPlace,
   timeoutMs: number,
@@ -80,7 +80,7 @@ export function cannotHold(error: unknown, bus: number | string, address: number
   );
 }
 
-/** For what is no address of a device. */
+/** For a number that is no address of a device. */
 export function noAddress(bus: number | string, address: number): HardwareError {
   return new HardwareError('I2C_FAILED', `${address} is no I2C address: 0x03 to 0x77`, { bus, address });
 }
@@ -100,7 +100,7 @@ export function cannotOpenBus(error: unknown, path: string, bus: number | string
 }
 
 /**
- * @param listed the buses that there are
+ * @param listed the existing buses
  * @param names their names
  */
 export function noBusName(name: string, listed: string, names: readonly string[]): HardwareError {

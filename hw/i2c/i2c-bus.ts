@@ -17,7 +17,7 @@ export interface I2cOptions {
   readonly clock: Clock;
   /** Keeps other processes off a bus while a transaction has it. */
   readonly holds: BusHolds;
-  /** Where the bus devices are. Anything but the default needs an `open` of its own as well. */
+  /** Folder of the bus devices. Any other than the default needs an `open` of its own. */
   readonly devRoot?: string;
   readonly sysfsRoot?: string;
   /** i2c-bus's `openPromisified`; loaded from the package `i2c-bus` with the first transfer. */
@@ -29,7 +29,7 @@ const I2C_BUS_ROOT = '/dev';
 /** The 7-bit addresses that are not reserved (I2C specification UM10204, 3.1.12; as `i2cdetect` scans). */
 const FIRST_ADDRESS = 0x03;
 const LAST_ADDRESS = 0x77;
-/** A transaction of another process is over in a few milliseconds; what takes longer than this hangs. */
+/** A transaction of another process takes a few milliseconds. One that takes longer than this hangs. */
 const HOLD_LIMIT_MS = 1_000;
 /** How long a transaction that switches power off waits for the bus: longer than some transactions of another process. */
 const URGENT_HOLD_LIMIT_MS = 100;
@@ -206,7 +206,7 @@ async function numberOfAdapter(sysfsRoot: string, name: string): Promise<number>
   );
 }
 
-/** i2c-bus opens the device with the first transfer only; what is wrong with it is to be known before. */
+/** Checks the device of a bus. i2c-bus itself opens it only with the first transfer. */
 async function checkDevice(path: string, bus: number | string): Promise<void> {
   try {
     // Opening the device does nothing on the bus.

@@ -70,17 +70,16 @@ export function createTransfer(clock: Clock, open: (busNumber: number) => Promis
     }
 
     for (let attempt = 1; ; attempt += 1) {
-      // A bus object is taken out for one attempt and comes back only after a success. After any error
-      // it is thrown away: only the wording tells whether the address was set, and an object whose
-      // address was not set sends its next transfer to address 0, the general call.
+      // A bus object is taken out for one attempt, and put back only after a success. After an error it is closed: only
+      // the text of the error shows whether the address was set, and an object without an address sends its next transfer
+      // to address 0, the general call.
       let { object } = adapter;
       adapter.object = undefined;
       const running = (async () => {
         object ??= await open(adapter.number);
         return run(object);
       })();
-      // Not before it is over: a closed file number may be given to another file, which a late transfer
-      // would hit.
+      // A descriptor that is closed during a transfer may be given to another file, which the transfer would then hit.
       const closeAfterwards = () => {
         const close = () => object?.close();
         running.then(close, close).catch(() => undefined);

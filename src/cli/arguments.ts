@@ -2,9 +2,9 @@ import { PowerError } from '../errors.ts';
 import { didYouMean } from '../near.ts';
 import { COMMON, type Option, RAISING, VERBS } from './verbs.ts';
 
-/** What a command line asks for. */
+/** The request of a command line. */
 export type Asked =
-  /** Help, of one verb where it is named. */
+  /** Help: of one verb if it is named, else of the program. */
   | { readonly kind: 'help'; readonly verb: string | null }
   | { readonly kind: 'version' }
   /** An empty command line. */
@@ -17,7 +17,7 @@ export type Asked =
       readonly flags: ReadonlySet<string>;
     };
 
-/** All options by name, of whatever verb: an option may stand before its verb. */
+/** Options of all verbs by name, because an option may stand before its verb. */
 const OPTIONS: Readonly<Record<string, Option>> = Object.assign(
   { help: { help: '' }, version: { help: '' } },
   COMMON,
@@ -25,13 +25,13 @@ const OPTIONS: Readonly<Record<string, Option>> = Object.assign(
 );
 const SHORT: Readonly<Record<string, string>> = { h: 'help', V: 'version' };
 
-/** Where the options end. */
+/** Index of the end of the options. */
 function endOfOptions(args: readonly string[]): number {
   const end = args.indexOf('--');
   return end < 0 ? args.length : end;
 }
 
-/** Help is asked for in any place before `--`, also in one where a value should be: asking is not acting. */
+/** Whether help is requested, anywhere before `--` and even in place of a value: such a command line never acts. */
 export function asksForHelp(args: readonly string[]): boolean {
   return args.slice(0, endOfOptions(args)).some((arg) => arg === '-h' || arg === '--help');
 }
@@ -63,7 +63,7 @@ export function readArguments(args: readonly string[], programName: string): Ask
   return { kind: 'verb', verb, operands, values, flags };
 }
 
-/** The first word that is neither an option nor the value of one; undefined where there is none. Refuses nothing. */
+/** The first word that is neither an option nor its value; undefined where there is none. Refuses nothing. */
 export function firstWord(args: readonly string[]): string | undefined {
   const end = endOfOptions(args);
   for (let index = 0; index < end; index += 1) {
@@ -80,7 +80,7 @@ interface Words {
   readonly flags: ReadonlySet<string>;
 }
 
-/** Reads a command line that asks for help: only the verb counts, so nothing else is refused. */
+/** Reads a command line that requests help. Only the verb counts, so nothing is refused. */
 function readLeniently(args: readonly string[]): Words {
   const words = args.slice(0, endOfOptions(args)).filter((arg) => isVerb(arg) || arg === 'help');
   return { words, values: new Map(), flags: new Set() };
@@ -113,7 +113,7 @@ function readWords(args: readonly string[], programName: string): Words {
   return { words: [...words, ...args.slice(end + 1)], values, flags };
 }
 
-/** The options that one argument names: several where short ones stand together. */
+/** The options of one argument: several where short ones are joined. */
 function namesIn(
   arg: string,
   programName: string,

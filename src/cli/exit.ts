@@ -3,14 +3,14 @@ import type { HardwareErrorCode } from '../../hw/errors.ts';
 import { PowerError, type PowerErrorCode } from '../errors.ts';
 import type { SystemErrorCode } from '../system/errors.ts';
 
-/** Exit codes. Numbers below 100 are those of sysexits.h; 100 and up are the chassis's own. */
+/** Exit codes. Those below 100 are of sysexits.h; those from 100 on are about the chassis. */
 export const EXIT = {
   /** Done, or already so. */
   ok: 0,
   usage: 64,
   /** `units check` has findings. */
   findings: 65,
-  /** A needed service (D-Bus, systemd) is not there. */
+  /** A required service (D-Bus, systemd) is missing. */
   serviceMissing: 69,
   internal: 70,
   /** A file or directory cannot be written. */
@@ -24,13 +24,13 @@ export const EXIT = {
   pgoodLost: 102,
   powerOffTimeout: 103,
   rejected: 104,
-  /** Ended by SIGINT: 128 and the signal's number, as a shell tells it. */
+  /** Ended by SIGINT: 128 plus the number of the signal, as in a shell. */
   interrupted: 130,
-  /** Ended by SIGTERM. By any other signal it is 128 and that one's number. */
+  /** Ended by SIGTERM. Any other signal gives 128 plus its number. */
   terminated: 143,
 } as const;
 
-/** The exit code of every error code: a new code without a number does not compile. */
+/** The exit code of each error code: a code without one does not compile. */
 const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorCode, number>> = {
   USAGE: EXIT.usage,
   BOARD_NOT_FOUND: EXIT.board,

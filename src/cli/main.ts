@@ -13,8 +13,8 @@ export function mayDrive(args: readonly string[]): boolean {
 }
 
 /**
- * Runs one command line and returns its exit code. Never throws: whatever goes wrong becomes one line on
- * stderr (with --json a JSON object) that says what happened and what to do.
+ * Runs one command line and returns its exit code. Never throws: an error becomes one line on stderr (and with --json an
+ * object on stdout) that says what happened and what to do.
  */
 export async function runCommandLine(args: readonly string[], world: World): Promise<number> {
   const json = args.includes('--json');
@@ -56,7 +56,7 @@ function invocationOf({ verb, operands, values, flags }: Asked & { kind: 'verb' 
   return {
     verb,
     operands,
-    // An empty variable is one that is not set.
+    // An empty variable counts as not set.
     boardPath: values.get('board') ?? (world.env.CHASSIS_POWER_BOARD || DEFAULT_BOARD),
     chassis: chassisNumber(values.get('chassis') ?? '0'),
     runDir: values.get('run-dir') ?? world.defaultRunDir,
@@ -74,7 +74,7 @@ function chassisNumber(text: string): number {
 function reportError(error: unknown, json: boolean, world: World): void {
   if (!(error instanceof CodedError)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    // A defect of the program itself: only here the stack is part of the message.
+    // A defect of the program: only such a message has the stack.
     world.stderr.write(`${world.programName}: internal error, please report it: ${text}\n`);
     return;
   }

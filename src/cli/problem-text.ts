@@ -1,11 +1,11 @@
 import type { Problem } from '../board/problem.ts';
 
-/** What the line of a file is shown after: its number, right-aligned, and a bar. */
+/** Width of the line number, which stands before a bar and the line of the file. */
 const NUMBER_WIDTH = 6;
 
 /**
- * A problem of a board file for people: where, what was found, the line of the file with a mark under it, and what to
- * write instead. The place is written as editors and terminals know it, `file:line:column`.
+ * The text for a problem of a board file: its place, what was found, the line of the file with a mark below it, and what
+ * to write instead. The place is `file:line:column`, which editors and terminals understand.
  */
 export function problemText(file: string, problem: Problem): string {
   const { path, line, column, length, message, suggestion, example, excerpt } = problem;

@@ -1,6 +1,6 @@
 import type { World } from './world.ts';
 
-/** What a verb is given. */
+/** The command line of a verb. */
 export interface Invocation {
   readonly verb: string;
   readonly operands: readonly string[];
@@ -8,15 +8,15 @@ export interface Invocation {
   readonly chassis: number;
   readonly runDir: string;
   readonly json: boolean;
-  /** Value of an option of the verb's own; undefined when it was not given. */
+  /** Value of an option of the verb; undefined where it is not given. */
   readonly option: (name: string) => string | undefined;
-  /** Whether an option without a value was given. */
+  /** Whether an option without a value is given. */
   readonly flag: (name: string) => boolean;
 }
 
 export interface Verb {
   /** Returns the exit code. */
   readonly run: (invocation: Invocation, world: World) => Promise<number>;
-  /** Acts on an error of `run` after it was reported, so that what it prints comes after the error. */
+  /** Acts on an error of `run` after it was printed, so that further output comes after the error. */
   readonly afterError?: (error: unknown, invocation: Invocation, world: World) => Promise<void>;
 }

@@ -3,23 +3,23 @@ import type { Verb } from './verb.ts';
 export const DEFAULT_BOARD = '/etc/chassis-power/board.json';
 
 export interface Option {
-  /** What its value is called in the help. An option without one is a flag. */
+  /** Name of its value in the help. An option without one is a flag. */
   readonly value?: string;
   readonly help: string;
 }
 
 export interface VerbEntry {
-  /** In one line, for the list of all verbs. */
+  /** One line for the list of all verbs. */
   readonly summary: string;
-  /** Operands as the help shows them; empty where it takes none. */
+  /** Operands, for the help; empty where the verb takes none. */
   readonly takes: string;
-  /** How many operands it takes, at least and at most. */
+  /** Least and greatest number of operands. */
   readonly operands: readonly [least: number, most: number];
   /** Options of this verb beside the common ones. One name means the same in every verb. */
   readonly options: Readonly<Record<string, Option>>;
-  /** The verb may bring power up. For a mistyped verb it is suggested only when no other one is as near. */
+  /** The verb may switch power on. It is suggested for a misspelt verb only where no other one is as near. */
   readonly raises?: true;
-  /** The verb may drive a line, or stays. It ends when its work is done, whether or not its output was read. */
+  /** The verb may drive a line, or runs until it is ended. It ends with its work, whether or not its output was read. */
   readonly drives?: true;
   /** Verbs load when they are called: a oneshot reads no more code than it runs. */
   readonly load: () => Promise<Verb>;
@@ -122,5 +122,5 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   },
 };
 
-/** Verbs that may bring power up. */
+/** Verbs that may switch power on. */
 export const RAISING: readonly string[] = Object.keys(VERBS).filter((name) => VERBS[name]?.raises);

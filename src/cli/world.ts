@@ -9,7 +9,7 @@ import type {
   UnitManager,
 } from '../system/ports.ts';
 
-/** What the command line needs from outside: drivers, streams, signals, places. `compose.ts` makes the real one. */
+/** What the command line needs from outside: drivers, streams, signals, folders. `compose.ts` makes the real one. */
 export interface World {
   readonly clock: Clock;
   readonly gpio: () => Promise<GpioBackend>;
@@ -18,33 +18,33 @@ export interface World {
   readonly objectBus: (publication: Publication) => Promise<ObjectBus>;
   readonly eventLog: () => Promise<EventLog>;
   readonly notifier: () => Promise<ServiceNotifier>;
-  /** Tells boots apart, so that the state of another boot is never believed. */
+  /** Identifies the boot, so that the state of another boot is never believed. */
   readonly bootId: () => string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly stdout: Output;
   readonly stderr: Output;
-  /** Aborted when the process is asked to end. */
+  /** Aborted by the first request to end the process. */
   readonly signal: AbortSignal;
-  /** Aborted when it is asked a second time. */
+  /** Aborted by the second one. */
   readonly abandon: AbortSignal;
   /**
-   * Calls `handler` for every SIGHUP that was sent by a process, which then does not ask this one to end. A SIGHUP that
-   * comes because the terminal is gone still does. Returns the function that ends it.
+   * Calls `handler` for a SIGHUP that a process has sent, which does not end this one then. A SIGHUP of a terminal that
+   * closed still does. Returns the function that ends it.
    */
   readonly onHangup: (handler: () => void) => () => void;
   /**
-   * What systemd has to do with this process: it does not run this machine; it started this process as a unit and
-   * sees how it ends; or neither, as for a command from a shell.
+   * `absent`: systemd does not run this machine. `startedThis`: systemd started this process as a unit and sees its exit
+   * code. `present`: neither, as for a command from a shell.
    */
   readonly systemd: 'absent' | 'startedThis' | 'present';
   readonly defaultRunDir: string;
-  /** What outlives a boot of the BMC. */
+  /** Folder of the files that outlive a boot of the BMC. */
   readonly stateDir: string;
-  /** Where an OpenBMC image keeps the marker files of its own units. */
+  /** Folder of the marker files of OpenBMC images. */
   readonly openbmcRunDir: string;
   /** Folder with the unit files that ship. */
   readonly unitSourceDir: string;
   readonly programName: string;
-  /** For development: is told of every step of the service's actors. */
+  /** For development: called with every step of the service's actors. */
   readonly inspect?: Inspector;
 }

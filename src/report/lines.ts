@@ -4,7 +4,7 @@ import type { Output } from '../system/ports.ts';
 import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
 import { STATE_WORDS } from './words.ts';
 
-/** One happening as a line for people, with its severity. */
+/** The line for an entry of the record, with its severity. */
 export function lineOf(entry: Recorded): { severity: number; text: string } {
   const info = (text: string) => ({ severity: INFO, text });
   switch (entry.type) {
@@ -104,7 +104,7 @@ function evidenceText({
   return `${device} page ${page}: ${facts.join(', ')}`;
 }
 
-/** Each happening as one JSON object a line; `atMs` counts from the first. */
+/** Writes each entry as a line with a JSON object; `atMs` counts from the first entry. */
 export function jsonReporter(out: Output): Recorder {
   let startMs: number | undefined;
   return (entry) => {
@@ -115,8 +115,8 @@ export function jsonReporter(out: Output): Recorder {
 }
 
 /**
- * Each happening as a line for people. For the journal the line begins with its severity, elsewhere with
- * the time since the first.
+ * Writes each entry as a line for people. In the journal it begins with its severity, elsewhere with the time since the
+ * first entry.
  */
 export function lineReporter(out: Output, chassis: number): Recorder {
   let startMs: number | undefined;

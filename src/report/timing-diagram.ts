@@ -32,7 +32,7 @@ interface Change {
   readonly asserted: boolean;
 }
 
-/** A signal over time: its level at the start and every change after. */
+/** A signal over time: its level at the start, and its changes. */
 interface Wave {
   readonly initial: boolean;
   readonly changes: readonly Change[];

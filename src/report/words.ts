@@ -1,12 +1,12 @@
 import type { State } from '../sequence/state.ts';
 
-/** What people call a state of the power sequence, everywhere. */
+/** Words for a state of the power sequence, used everywhere. */
 interface StateWords {
-  /** The field's name: what the units are called too. */
+  /** Name of the state, which its unit has too. */
   readonly name: string;
-  /** Where there is room for a few letters only. */
+  /** For a space of a few letters. */
   readonly short: string;
-  /** What goes on in it, where that is more than the name says. */
+  /** What happens in the state, where the name does not say it. */
   readonly doing?: string;
 }
 

@@ -2,7 +2,7 @@ import { type Actor, type AnyStateMachine, createActor, type InputFrom, type Ins
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
 
-/** For development: is told of every step of the actors. */
+/** For development: called with every step of the actors. */
 export type Inspector = (event: InspectionEvent) => void;
 
 export interface ActorOptions {
@@ -13,8 +13,8 @@ export interface ActorOptions {
 }
 
 /**
- * Starts a chart with the delays of `clock`. An error that one of its actions throws ends the actor and comes out of a
- * timer, as an uncaught exception.
+ * Starts a chart with `clock` for its delays. An error that an action throws ends the actor, and is an uncaught
+ * exception.
  */
 export function startActor<Chart extends AnyStateMachine>(
   chart: Chart,
@@ -34,7 +34,7 @@ export function startActor<Chart extends AnyStateMachine>(
   return actor.start() as Actor<Chart>;
 }
 
-/** Stands in a chart for what it invokes: whoever starts the chart provides that. */
+/** Placeholder in a chart for an actor that is provided where the chart is started. */
 export function notProvided(): never {
   throw new PowerError('INTERNAL', 'a chart was started without what it invokes');
 }

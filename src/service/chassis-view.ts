@@ -5,15 +5,15 @@ export type Wanted = 'on' | 'off';
 /** What a client sees of a chassis. */
 export interface ChassisView {
   readonly state: State;
-  /** Power good stands, de-glitched; while power comes up only once the resets are released. */
+  /** Power good, de-glitched. False during a power-on until the resets are released. */
   readonly pgood: boolean;
-  /** What was asked for last, by whomever; after a loss of power `off`. */
+  /** The last request of anybody; `off` after a loss of power. */
   readonly wanted: Wanted;
-  /** What went wrong, while the chassis is in `fault` or `failed`. */
+  /** Reason of the fault, while the chassis is in `fault` or `failed`. */
   readonly fault: string | null;
 }
 
-/** What is known of a chassis: what its lines showed first, and what was recorded or read of it since. */
+/** What is known of a chassis: first from its lines, then from what was recorded or read since. */
 export interface ChassisFacts {
   readonly state: State;
   /** Level of pgood, de-glitched. */
@@ -45,7 +45,7 @@ export function withFact(facts: ChassisFacts, fact: ChassisFact): ChassisFacts {
 }
 
 function withState(facts: ChassisFacts, state: State): ChassisFacts {
-  // An unknown state says nothing of what somebody wants.
+  // An unknown state does not show what was requested.
   return { ...facts, state, wanted: WANTED_IN[state] ?? facts.wanted };
 }
 

@@ -7,13 +7,13 @@ import type { ChassisView, Operation, Resident } from './resident.ts';
 
 /** phosphor-power, phosphor-power-sequencer/src/power_interface.cpp; skeleton, libopenbmc_intf/openbmc_intf.xml. */
 export const CONTROL_POWER = 'org.openbmc.control.Power';
-/** What the methods of the two oneshots are called on, for the unit drop-ins that hand their work over. */
+/** The stages as methods, for the unit drop-ins that let the service do the work of the oneshots. */
 export const SEQUENCE = 'chassis_power.Sequence1';
 export const CONTROL_POWER_ROOT = '/org/openbmc/control';
 /** Both peers spell it this way. */
 const FAILED = 'org.openbmc.ControlPower.Error.Failed';
 
-/** The request stands, and is not carried out yet. */
+/** The request is accepted, and not carried out yet. */
 const IN_PROGRESS = 'org.openbmc.ControlPower.Error.InProgress';
 
 /** busctl gives up after 25 s without a reason, and phosphor-state-manager calls setPowerState with that default. */
@@ -29,7 +29,7 @@ export interface ControlPowerOptions {
   readonly clock: Clock;
   /** Whole seconds. */
   readonly pgoodTimeoutSeconds: { read(): number; write(seconds: number): void };
-  /** Names the error that a loss of pgood is to be blamed on, until the next power-on. */
+  /** Sets the name of the error that a loss of pgood is reported with, until the next power-on. */
   readonly blameSupply: (errorName: string) => void;
 }
 
@@ -38,7 +38,7 @@ export function controlPowerObject(options: ControlPowerOptions): ServedObject {
   return { path: controlPowerPath(options.chassis), interfaces: [controlPower(options), sequence(options)] };
 }
 
-/** Properties of `org.openbmc.control.Power` that differ between two views, and the signal that goes with them. */
+/** Properties of `org.openbmc.control.Power` that differ between two views, and the signal for their change. */
 export function controlPowerChanges(
   now: ChassisView,
   before: ChassisView,
@@ -123,7 +123,7 @@ function sequence({ chassis, resident }: ControlPowerOptions): ServedInterface {
   const waitFor = (wanted: 'on' | 'off') => async () => {
     const { current, view } = resident;
     if (current?.wanted === wanted) return current.operation.done;
-    // After a failure the lines tell whether power is gone, as they do for the oneshot.
+    // After a failure the lines show whether the power is gone; the oneshot reads them too.
     if (wanted === 'off' && (view.state === 'failed' || view.state === 'fault'))
       return resident.request('off').done;
     if (view.state === (wanted === 'on' ? 'pgood' : 'off')) return;
@@ -150,8 +150,9 @@ function sequence({ chassis, resident }: ControlPowerOptions): ServedInterface {
 }
 
 /**
- * Answers a caller whose request takes longer than he may wait. A request counts as carried out when it is: power on once
- * every enable is asserted, as the peers answer it (pgood tells the rest), and power off once the power is gone.
+ * Answers a caller whose request takes longer than he may wait. A power-on counts as carried out once every enable is
+ * asserted, as with the peers (pgood shows the rest); a power-off once the power is gone.
+ * @throws DbusReplyError for a request that is not carried out
  */
 function expectCarriedOut(wanted: 'on' | 'off', operation: Operation): void {
   const progress = operation.progress();
@@ -169,7 +170,7 @@ function expectCarriedOut(wanted: 'on' | 'off', operation: Operation): void {
       `The power off has not begun ${limit}: it still waits for whoever drives the chassis`,
     );
   }
-  // Who was told that it failed must not find the chassis on a minute later.
+  // A caller who got a failure must not find the chassis on a minute later.
   operation.withdraw('the caller was told that it failed');
   throw new DbusReplyError(
     FAILED,
@@ -177,7 +178,7 @@ function expectCarriedOut(wanted: 'on' | 'off', operation: Operation): void {
   );
 }
 
-/** What went wrong, in the words that the command line has for it. */
+/** The work with its error as the reply of a method, in the words of the command line. */
 async function asReply<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;

@@ -28,19 +28,19 @@ import {
 } from './host-state-data.ts';
 
 /**
- * The state of chassis and host: what the power does, what a management client has asked for and how far it is, the
- * hours with power, and the power restore after a start of the BMC. What the chart invokes is in `host-state.ts`, and the
- * paper it was drawn on in `docs/decisions/0030-service-charts.md`.
+ * The chart of chassis and host state: the power state, the requests of management clients, the hours with power, and the
+ * power restore after a start of the BMC. Its actors are in `host-state.ts`, and its design is in
+ * `docs/decisions/0030-service-charts.md`.
  */
 
 /**
- * As long as a stage may take (TimeoutStartSec= of its unit). A sequence that is not over by then has nobody who
- * runs it, and what the lines show is the state.
+ * Longest time of a stage (TimeoutStartSec= of its unit). No process runs a sequence that is not over by then, and the
+ * lines show the state.
  */
 const LONGEST_STAGE_MS = 240_000;
 /**
- * Between power off and power on of one request. phosphor-dbus-interfaces, State/Chassis.interface.yaml has it for
- * PowerCycle; phosphor-state-manager's host-reboot has the same for Reboot.
+ * Pause between power off and power on of one request: for PowerCycle from phosphor-dbus-interfaces
+ * (State/Chassis.interface.yaml), for Reboot as in phosphor-state-manager's host-reboot.
  */
 const CYCLE_PAUSE_MS = 5_000;
 
@@ -53,7 +53,7 @@ export type HostStateEvent =
       readonly which: 'restore' | 'restoreOnce';
       readonly setting: Partial<RestoreSetting>;
     }
-  /** Everything is published. */
+  /** All objects are published. */
   | { readonly type: 'BEGIN' }
   | { readonly type: 'STOP' };
 
@@ -77,7 +77,7 @@ const hostState = setup({
   },
   actors: {
     followUnits: fromCallback<HostStateEvent>(notProvided),
-    /** Whether it was reached. */
+    /** Resolves whether the target was reached. */
     startTarget: fromPromise<boolean, StateRequest>(notProvided),
     readUnits: fromPromise<readonly UnitState[] | null>(notProvided),
   },
@@ -91,7 +91,7 @@ const hostState = setup({
     isRising: ({ context }) => hasTag(context.sequence, 'rising'),
     isFalling: ({ context }) => hasTag(context.sequence, 'lowering'),
     hasPower: ({ context }) => context.sequence === 'pgood' || context.pgood,
-    /** The sequence is where it was: only pgood or what is wanted has changed. */
+    /** The state of the sequence is the same: only pgood or the request has changed. */
     isSameState: ({ context, event }) =>
       event.type === 'POWER_CHANGED' && event.sequence === context.sequence,
     hasBegunToRise: ({ context, event }) =>
@@ -134,11 +134,11 @@ const hostState = setup({
     mustRestore: dataIs((data) => canRestore(data) && restoresPower(data.lasting)),
   },
   actions: {
-    /** Provided: writes what lasts, if a cycle begins or ends by it. */
+    /** Provided: writes the lasting state if a cycle begins or ends. */
     saveCycle: () => undefined,
-    /** Provided: writes what lasts. */
+    /** Provided: writes the lasting state. */
     save: () => undefined,
-    /** Provided: tells the journal. */
+    /** Provided: writes a line to the journal. */
     logRestore: () => undefined,
 
     keepPower: assign(({ context, event }) =>
@@ -161,7 +161,7 @@ const hostState = setup({
     takeRequest: assign(({ context, event }) =>
       event.type === 'REQUESTED' ? withRequest(context, event.request) : {},
     ),
-    /** If this process does not see the end of the first half, the next one must know what comes then. */
+    /** Before the last target of a cycle: the next service has nothing to resume if this one dies. */
     forgetCycleBeforeLast: assign(({ context }) =>
       context.request?.targets.length === 1 ? { lasting: withLasting(context.lasting, { cycle: null }) } : {},
     ),
@@ -179,7 +179,7 @@ const hostState = setup({
     countFromNow: assign(({ context }) => ({ countedToMs: context.clock.nowMs() })),
     countMinutes: assign(({ context }) => withMinutes(context)),
 
-    /** Its first half once more: where power is off already it ends at once. */
+    /** Repeats the cycle from its first half, which ends at once where power is off. */
     resumeCycle: raise(({ context }) => {
       const { chassis, lasting: kept } = context;
       const isHost = unfinishedCycle(context) === 'host';
@@ -198,7 +198,7 @@ const hostState = setup({
       restoreOnce: { ...kept.restoreOnce, policy: 'None' },
       ...(restorePolicy(kept) === 'AlwaysOff' && { lastAsked: 'off' }),
     })),
-    /** In this boot of the BMC nothing is restored any more. */
+    /** Nothing is restored again in this boot of the BMC. */
     settleRestore: lasting(({ bootId }) => ({ restoredInBoot: bootId })),
   },
 });
@@ -261,9 +261,9 @@ export const hostStateChart = hostState.createMachine({
           },
           states: {
             /**
-             * Nothing that was asked for here is under way: what was asked for is what there is, whoever did it and
-             * whatever failed, so that a client that compares the two sees no transition. A cycle that is done stays what
-             * was asked for last, as with phosphor-state-manager.
+             * No request of this interface is under way. The requested transition follows the actual state, whoever caused
+             * it and whatever failed: a client that compares the two sees no transition. A cycle that is done stays the last
+             * request, as with phosphor-state-manager.
              */
             idle: {
               always: [
@@ -289,7 +289,7 @@ export const hostStateChart = hostState.createMachine({
               },
             },
             pausing: { after: { CYCLE_PAUSE: 'starting' } },
-            /** The units' own news may come later than that of the job. */
+            /** The change of a unit may be reported later than the end of its job. */
             confirming: {
               invoke: {
                 src: 'readUnits',

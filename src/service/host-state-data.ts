@@ -4,7 +4,7 @@ import type { LastingState, RestorePolicy } from '../store/lasting.ts';
 import type { UnitState } from '../system/ports.ts';
 import { LEGACY, unitsOf } from '../units/names.ts';
 
-/** What is known of a chassis and its host, and how it changes: the data of `host-state-chart.ts`. */
+/** The data of `host-state-chart.ts`: what is known of a chassis and its host, and how events change it. */
 
 export type PowerTransition = LastingState['requestedPower'];
 export type HostTransition = LastingState['requestedHost'];
@@ -12,7 +12,7 @@ export type RestartCause = LastingState['restartCause'];
 export type RestoreSetting = LastingState['restore'];
 /** phosphor-dbus-interfaces, State/Chassis.interface.yaml. */
 export type PowerState = 'Off' | 'TransitioningToOn' | 'On' | 'TransitioningToOff';
-/** phosphor-dbus-interfaces, State/Host.interface.yaml, those that a machine without host firmware support can tell. */
+/** phosphor-dbus-interfaces, State/Host.interface.yaml: the states that can be known without support by host firmware. */
 export type HostState = 'Off' | 'TransitioningToRunning' | 'Running' | 'TransitioningToOff' | 'Quiesced';
 
 /** What a management client sees of a chassis and its host. */
@@ -26,7 +26,7 @@ export interface StateView {
   readonly changedAtMs: number;
   readonly onHours: number;
   readonly restore: RestoreSetting;
-  /** Holds for the next power restore alone, and instead of `restore`, unless it is None. */
+  /** Replaces `restore` for the next power restore only, unless its policy is None. */
   readonly restoreOnce: RestoreSetting;
 }
 
@@ -34,9 +34,9 @@ export interface StateView {
 export interface StateRequest {
   readonly of: 'power' | 'host';
   readonly transition: PowerTransition | HostTransition;
-  /** Those that are not reached yet. Two for a cycle: power off, then power on. */
+  /** Targets that are not reached yet. A cycle has two: power off, then power on. */
   readonly targets: readonly string[];
-  /** What lasts of it. */
+  /** Its part of the lasting state. */
   readonly lasting: Partial<LastingState>;
 }
 
@@ -46,25 +46,25 @@ export interface StateData {
   readonly bootId: string;
   /** Whether the BMC restarted under a chassis that is on, as units of OpenBMC images tell each other. */
   readonly isAdopted: () => boolean;
-  /** Where the resident has the sequence. */
+  /** State of the power sequence. */
   readonly sequence: State;
   readonly pgood: boolean;
-  /** What was asked for last, by whomever. */
+  /** The last request of anybody. */
   readonly wanted: 'on' | 'off';
-  /** State of the host's unit; null until systemd has told it. */
+  /** State of the host's unit; null until systemd has answered. */
   readonly hostUnit: string | null;
   readonly isQuiesced: boolean;
-  /** What is under way here; null when nothing is. */
+  /** The request that is under way; null when none is. */
   readonly request: StateRequest | null;
   readonly lasting: LastingState;
-  /** Up to here the time with power is in `onMinutes`. */
+  /** Time with power is counted in `onMinutes` up to here. */
   readonly countedToMs: number;
 }
 
 /** What the resident shows of a chassis. */
 export type PowerSeen = Pick<StateData, 'sequence' | 'pgood' | 'wanted'>;
 
-/** A cycle that was asked for longer ago than its two stages take is nobody's wish any more. */
+/** The two stages of a cycle take at most this long. An older cycle is not resumed: its requester has given up. */
 const LONGEST_CYCLE_MS = 480_000;
 const MINUTE_MS = 60_000;
 const MINUTES_PER_HOUR = 60;
@@ -82,27 +82,27 @@ export function hostRequest(chassis: number, transition: HostTransition, cause: 
   return { of: 'host', transition, targets, lasting: { requestedHost: transition, ...restartCause } };
 }
 
-/** Keeps what lasts as it is where nothing changes, so that it is not written for nothing. */
+/** Gives the same object where nothing changes, so that the file is not written for nothing. */
 export function withLasting(lasting: LastingState, patch: Partial<LastingState>): LastingState {
   const differs = Object.entries(patch).some(([key, value]) => lasting[key as keyof LastingState] !== value);
   return differs ? { ...lasting, ...patch } : lasting;
 }
 
-/** The resident shows something else; its new state says who wanted it. */
+/** Takes a change of the power state, and concludes from the states before and after who requested it. */
 export function withPower(data: StateData, seen: PowerSeen): StateData {
   const { sequence: before, request, lasting } = data;
   const next = { ...data, ...seen };
-  // A request of our own said what it wants already, also for its second half.
+  // A request of this interface has set `lastAsked` already, for both halves of a cycle.
   if (seen.sequence === before || request !== null) return next;
   if (seen.sequence === 'pgood') return { ...next, lasting: withLasting(lasting, { lastAsked: 'on' }) };
-  // A power-off after a fault only tidies up. When the mains go, power is lost before the BMC is: it must not
-  // count as somebody's request.
+  // A power-off after a fault is no request. When the mains fail, the chassis loses power before the BMC does: that
+  // must not count as a request either.
   const isOff = hasTag(seen.sequence, 'falling') || seen.sequence === 'off';
   if (!isOff || (before !== 'pgood' && !hasTag(before, 'rising'))) return next;
   return { ...next, lasting: withLasting(lasting, { lastAsked: 'off' }) };
 }
 
-/** @param units of the host and of quiesce; null when systemd could not tell */
+/** @param units of the host and of quiesce; null when systemd did not answer */
 export function withUnits(data: StateData, units: readonly UnitState[] | null): StateData {
   if (units === null) return data;
   const [host, quiesce] = units;
@@ -119,7 +119,7 @@ export function withUnits(data: StateData, units: readonly UnitState[] | null): 
   };
 }
 
-/** A request takes the place of the one before. In this boot of the BMC nothing is restored any more. */
+/** Takes a request in place of the one before. Nothing is restored in this boot of the BMC any more. */
 export function withRequest(data: StateData, request: StateRequest): StateData {
   const { bootId, clock } = data;
   const isCycle = request.targets.length > 1;
@@ -132,9 +132,9 @@ export function withRequest(data: StateData, request: StateRequest): StateData {
   return { ...data, request, lasting };
 }
 
-/** Power came to rest. */
+/** Takes that power is on or off, after a transition. */
 export function withRest({ lasting, clock }: StateData, power: 'on' | 'off'): LastingState {
-  // A power state that was there before anybody looked has no time.
+  // The first power state that is known has no time of a change.
   const isChange = lasting.power !== null && lasting.power !== power;
   return withLasting(lasting, {
     power,
@@ -142,7 +142,7 @@ export function withRest({ lasting, clock }: StateData, power: 'on' | 'off'): La
   });
 }
 
-/** The minutes with power up to now, whole ones. */
+/** Counts the whole minutes with power up to now. */
 export function withMinutes({
   lasting,
   clock,
@@ -155,13 +155,13 @@ export function withMinutes({
   };
 }
 
-/** Until the next hour with power is full. */
+/** Time until the next full hour with power. */
 export function untilHourMs({ lasting, clock, countedToMs }: StateData): number {
   const leftMinutes = MINUTES_PER_HOUR - (lasting.onMinutes % MINUTES_PER_HOUR);
   return leftMinutes * MINUTE_MS - (clock.nowMs() - countedToMs);
 }
 
-/** The cycle that an earlier service did not see through, null when there is none. */
+/** The cycle that an earlier service did not finish; null when there is none. */
 export function unfinishedCycle({
   lasting,
   bootId,
@@ -171,7 +171,7 @@ export function unfinishedCycle({
 }: StateData): 'power' | 'host' | null {
   const { cycle } = lasting;
   if (cycle === null || cycle.bootId !== bootId) return null;
-  // On, and nothing is shutting down: somebody has powered it meanwhile, or taken the request back.
+  // On, and not shutting down: the chassis was powered on meanwhile, or the request was taken back.
   if (wanted === 'on' && hostUnit !== 'deactivating') return null;
   return clock.nowMs() - cycle.askedAtMs < LONGEST_CYCLE_MS ? cycle.of : null;
 }
@@ -184,7 +184,7 @@ export function restorePolicy({ restore, restoreOnce }: LastingState): RestorePo
   return restoreOnce.policy === 'None' ? restore.policy : restoreOnce.policy;
 }
 
-/** Whether the policy wants power. */
+/** Whether the policy restores power. */
 export function restoresPower(lasting: LastingState): boolean {
   const policy = restorePolicy(lasting);
   return policy === 'AlwaysOn' || (policy === 'Restore' && lasting.lastAsked === 'on');
@@ -205,14 +205,14 @@ const HOST_OF_UNIT: Readonly<Record<string, HostState>> = {
 };
 
 function hostOf({ isQuiesced, hostUnit, request }: StateData, power: PowerState): HostState {
-  // "Host firmware is not running", whatever the units still say.
+  // Off means "host firmware is not running", whatever state the units still have.
   const found = power === 'Off' ? undefined : isQuiesced ? 'Quiesced' : HOST_OF_UNIT[hostUnit ?? ''];
   if (found !== undefined) return found;
   const isComing = request?.of === 'host' && request.transition !== 'Off' && power !== 'TransitioningToOff';
   return isComing ? 'TransitioningToRunning' : 'Off';
 }
 
-/** Where the units say nothing of a host, and nothing is asked for. */
+/** The units show no host, and none is requested. */
 export function hasNoHost(data: StateData): boolean {
   return hostOf(data, 'On') === 'Off';
 }

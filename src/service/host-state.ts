@@ -32,7 +32,7 @@ export interface ChassisStateOptions {
   readonly clock: Clock;
   readonly store: LastingStore;
   readonly bootId: string;
-  /** Whether the BMC restarted under a chassis that is on, as units of OpenBMC images tell each other. */
+  /** Whether the BMC restarted under a chassis that is on, by the marker file of OpenBMC images. */
   readonly isAdopted: () => boolean;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   readonly log: (severity: number, text: string) => void;
@@ -40,12 +40,12 @@ export interface ChassisStateOptions {
   readonly inspect?: Inspector | undefined;
 }
 
-/** What phosphor-state-manager is where there is one: requests of management clients, and what becomes of them. */
+/** Chassis and host state for management clients, in place of phosphor-state-manager. */
 export interface ChassisState {
   readonly view: StateView;
   /**
-   * Asks systemd for the targets of a transition, and waits for nothing: `view` shows what becomes of it. It takes
-   * the place of a request that is under way, except one for the same, which goes on.
+   * Has systemd start the targets of a transition, and does not wait: `view` shows the progress. The request replaces one
+   * that is under way, unless that is the same.
    */
   requestPower(transition: PowerTransition): void;
   requestHost(transition: HostTransition): void;
@@ -53,15 +53,15 @@ export interface ChassisState {
   /** To be called whenever the view of the resident has changed. */
   powerChanged(): void;
   /**
-   * To be called once everything is published. Goes on with a Reboot or PowerCycle in the middle of which an earlier
-   * service ended; otherwise restores power after a start of the BMC, once in its boot, if the policy says so.
+   * To be called once all objects are published. Resumes a Reboot or PowerCycle that an earlier service did not finish;
+   * otherwise restores power if the policy says so, once in each boot of the BMC.
    */
   begin(): void;
-  /** Starts nothing any more, and keeps what lasts. For good. */
+  /** Starts nothing any more, and writes the lasting state. For good. */
   stop(): void;
 }
 
-/** State of chassis and host of one chassis. Asks systemd once before it resolves, and never rejects for its answer. */
+/** State of one chassis and its host. Reads the state of the units before it resolves, and does not reject where systemd cannot answer. */
 export async function createChassisState(options: ChassisStateOptions): Promise<ChassisState> {
   const { chassis, resident, clock, store, bootId, isAdopted, log, inspect } = options;
   const id = `hostState${chassis}`;
@@ -111,7 +111,7 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
   };
 }
 
-/** The chart with all that it invokes. */
+/** The chart with its actors. */
 function providedWith(options: ChassisStateOptions, keeper: Keeper) {
   const { chassis, units, log } = options;
   return hostStateChart.provide({
@@ -138,7 +138,7 @@ function providedWith(options: ChassisStateOptions, keeper: Keeper) {
   });
 }
 
-/** Whether the first target of a request was reached. One whose request gave way to another tells nothing of it. */
+/** Whether the first target of a request was reached. A request that was replaced logs nothing. */
 async function startTarget(
   { chassis, units, log }: ChassisStateOptions,
   { of, transition, targets }: StateRequest,
@@ -159,7 +159,7 @@ async function startTarget(
   return false;
 }
 
-/** Of the host and of quiesce; null when systemd cannot tell. */
+/** Units of the host and of quiesce; null when systemd does not answer. */
 async function readUnits({ chassis, units, log }: ChassisStateOptions): Promise<readonly UnitState[] | null> {
   try {
     return await units.unitStates(watchedUnits(chassis));
@@ -186,12 +186,12 @@ function viewOf({ value, context }: SnapshotFrom<typeof hostStateChart>): StateV
   return stateView(context, state === 'unseen' ? 'Off' : POWER_STATES[state]);
 }
 
-/** Writes what lasts. What cannot be written is told once, until it can again. */
+/** Writes the lasting state. A failure is logged once, until writing works again. */
 interface Keeper {
   save(lasting: LastingState): void;
-  /** Not during a sequence: a power-off must not wait for a flash memory. */
+  /** Writes nothing during a sequence: a power-off must not wait for a flash memory. */
   saveAtRest(power: PowerState, lasting: LastingState): void;
-  /** If this process does not see the end of the first half, the next one must know what comes then. */
+  /** Writes the begin and the end of a cycle, so that the next service can resume one. */
   saveCycle(lasting: LastingState): void;
 }
 
@@ -201,13 +201,13 @@ function createKeeper(
   log: ChassisStateOptions['log'],
 ): Keeper {
   let saved = loaded;
-  let isTold = false;
+  let isLogged = false;
   const save = (lasting: LastingState): void => {
     if (lasting === saved) return;
     const problem = store.save(lasting);
     if (problem === null) saved = lasting;
-    else if (!isTold) log(4, problem);
-    isTold = problem !== null;
+    else if (!isLogged) log(4, problem);
+    isLogged = problem !== null;
   };
   return {
     save,

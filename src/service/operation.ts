@@ -2,26 +2,26 @@ import { deferred } from '../../hw/waiting.ts';
 import type { Job } from '../run/jobs.ts';
 import type { Wanted } from './chassis-view.ts';
 
-/** How far an operation is: it waits for another process that drives the chassis, moves the power, or has switched it. */
+/** Progress of an operation: it waits for another process that drives the chassis, switches the enables, or has switched them. */
 export type Progress = 'waiting' | 'moving' | 'switched';
 
-/** A power sequence that was asked for. Both reject with what `expectDone` throws, CHASSIS_LOCKED or INTERRUPTED. */
+/** A power sequence that was requested. Its promises reject with what `expectDone` throws, CHASSIS_LOCKED or INTERRUPTED. */
 export interface Operation {
-  /** Every enable is asserted, or deasserted: what the first of the two oneshots does. */
+  /** Resolves when every enable is asserted, or deasserted: the work of the first of the two oneshots. */
   readonly switched: Promise<void>;
   readonly done: Promise<void>;
-  /** To be asked while it is not done. */
+  /** To be called before `done` is settled. */
   progress(): Progress;
-  /** Gives up, unless it has begun. */
+  /** Gives the operation up, unless it has begun to drive. */
   withdraw(reason: string): void;
 }
 
-/** What the chart of the resident keeps of an operation. */
+/** An operation in the chart of the resident. */
 export interface PowerRequest {
   readonly wanted: Wanted;
   readonly job: Job;
   readonly operation: Operation;
-  /** Aborted once it has to come to an end. */
+  /** Aborted when the operation has to end early. */
   readonly signal: AbortSignal;
   interrupt(reason: string): void;
   settleSwitched(): void;
@@ -29,16 +29,16 @@ export interface PowerRequest {
   settle(error: unknown): void;
 }
 
-/** @param face what of the operation only the chart knows */
+/** @param viewOf the part of an operation that only the chart knows */
 export function createPowerRequest(
   wanted: Wanted,
   job: Job,
-  face: (request: PowerRequest) => Pick<Operation, 'progress' | 'withdraw'>,
+  viewOf: (request: PowerRequest) => Pick<Operation, 'progress' | 'withdraw'>,
 ): PowerRequest {
   const controller = new AbortController();
   const switched = deferred();
   const done = deferred();
-  // Whoever asked may have gone: then nobody hears of it here, and the record has it all the same.
+  // The requester may have gone. The record has the failure all the same.
   switched.promise.catch(() => undefined);
   done.promise.catch(() => undefined);
   const request: PowerRequest = {
@@ -47,8 +47,8 @@ export function createPowerRequest(
     operation: {
       switched: switched.promise,
       done: done.promise,
-      progress: () => face(request).progress(),
-      withdraw: (reason) => face(request).withdraw(reason),
+      progress: () => viewOf(request).progress(),
+      withdraw: (reason) => viewOf(request).withdraw(reason),
     },
     signal: controller.signal,
     interrupt: (reason) => controller.abort(reason),

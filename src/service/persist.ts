@@ -2,7 +2,7 @@ import { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { createBackoff, pause } from '../../hw/waiting.ts';
 
-/** Who is back within this time hears of it. Far above a restart of the bus, of systemd or of a service. */
+/** How long work is tried again. Far above a restart of the bus, of systemd or of a service. */
 export const TELL_FOR_MS = 600_000;
 /** A bus that was only restarted is back by then. */
 const FIRST_RETRY_MS = 500;
@@ -11,17 +11,17 @@ const LAST_RETRY_MS = 15_000;
 
 export interface PersistOptions {
   readonly clock: Clock;
-  /** Aborted, nothing is tried any more. */
+  /** Once it is aborted, nothing is tried again. */
   readonly signal: AbortSignal;
-  /** Called for the first try that fails, and for the last. */
+  /** Called for the first try that fails, and for the last one. */
   readonly onFailure: (error: CodedError, next: string) => void;
-  /** Asked before each further try; false gives up. */
+  /** Called before each further try; false gives up. */
   readonly isStillWanted?: () => boolean;
 }
 
 /**
- * Does `work` until it resolves to true once, or ten minutes are over. Only CodedErrors and false are tried again;
- * never rejects for them.
+ * Repeats `work` until it resolves to true, for ten minutes at most. CodedErrors and false are tried again, and never
+ * reject; any other error does.
  */
 export async function persist(
   work: () => Promise<boolean>,

@@ -6,18 +6,18 @@ import { type ChassisFact, type ChassisFacts, firstFacts, type Wanted, withFact 
 import type { PowerRequest } from './operation.ts';
 
 /**
- * The life of a resident: what it observes, who drives, what an earlier service left, and who is told. What the chart
- * invokes is in `resident.ts`, and the paper it was drawn on in `docs/decisions/0030-service-charts.md`.
+ * The chart of the service for one chassis: what it observes, what it drives, what an earlier service left, and what it
+ * reports. Its actors are in `resident.ts`, and its design is in `docs/decisions/0030-service-charts.md`.
  */
 
-/** Before a watch that ended without a reason is begun again. */
+/** Pause before a watch is started again that ended without a reason. */
 const RETRY_MS = 500;
-/** How long the end of the process waits for somebody to take the news of a loss. */
+/** How long the end of the process waits until news of a loss is delivered. */
 const LAST_WORDS_MS = 5_000;
 
 export interface Loss {
   readonly sequence: SequenceState;
-  /** A process that is gone has handled the loss, and may have told of it already. */
+  /** An earlier service handled the loss, and may have reported it already. */
   readonly isOfBefore: boolean;
 }
 
@@ -27,7 +27,7 @@ export interface FirstReading {
   readonly sequence: SequenceState;
 }
 
-/** What another process left, or the lines show; `fault` is absent where only the lines could be asked. */
+/** State of the chassis from the state file, or else from its lines; only the file has the `fault`. */
 export interface Found {
   readonly state: State;
   readonly fault?: string | null;
@@ -47,28 +47,28 @@ export type ResidentEvent =
   | { readonly type: 'SWITCHED' }
   | { readonly type: 'OPERATION_ENDED'; readonly error: unknown }
   | { readonly type: 'WATCH_ENDED' }
-  /** This process is the service, and no other. */
+  /** This process is the only service. */
   | { readonly type: 'BEGIN' }
   | { readonly type: 'LEFT_BEHIND_FINISHED'; readonly sequence: SequenceState | null }
   | { readonly type: 'NEWS_DELIVERED' }
   | { readonly type: 'STOP'; readonly reason: string };
 
-/** Asks a watch to end. */
+/** Ends a watch. */
 export interface EndWatch {
   readonly type: 'END_WATCH';
   readonly reason: string;
 }
 
-/** Nobody leaves a chassis in such a state who can help it. */
+/** The chassis is between off and on: no process leaves it in such a state on purpose. */
 export function isHalfDone(state: State): boolean {
   return hasTag(state, 'rising') || hasTag(state, 'lowering');
 }
 
 interface Context {
   readonly facts: ChassisFacts;
-  /** What was asked for and is not over, in this order. The first is under way. */
+  /** Requests that are not over, in their order. The first one is under way. */
   readonly requests: readonly PowerRequest[];
-  /** The sequence as the service before left it, or as this one has finished it. */
+  /** The sequence as the earlier service left it, or as this one has finished it. */
   readonly leftBy: SequenceState | null;
   /** News that systemd or the event log has not taken yet. */
   readonly undelivered: number;
@@ -96,7 +96,7 @@ const resident = setup({
   guards: {
     isOn: ({ context }) => context.facts.state === 'pgood',
     isNotOn: ({ context }) => context.facts.state !== 'pgood',
-    /** Whoever made pgood so has written it, where it was not seen. */
+    /** The state does not explain pgood: another process switched it, and wrote its state. */
     isUnexplained: ({ context, event }) =>
       event.type === 'PGOOD_CHANGED' &&
       event.level !== (context.facts.state === 'pgood') &&
@@ -104,7 +104,7 @@ const resident = setup({
     isRequested: ({ context }) => context.requests.length > 0,
     isNotRequested: ({ context }) => context.requests.length === 0,
     isQueued: ({ context, event }) => event.type === 'WITHDRAWN' && event.request !== context.requests[0],
-    /** A request that came meanwhile goes on from what was left. */
+    /** A request that came meanwhile finishes it too. */
     mayFinish: ({ context: { facts, requests } }, isLeft: boolean) =>
       isLeft && isHalfDone(facts.state) && requests.length === 0,
     wasLost: ({ context }) => context.facts.state === 'failed' && context.leftBy?.fault?.state === 'pgood',
@@ -125,7 +125,7 @@ const resident = setup({
       const known = fault === undefined ? facts : withFact(facts, { type: 'FAULT_RECORDED', reason: fault });
       return { facts: withFact(known, { type: 'STATE_ENTERED', state }) };
     }),
-    /** A power on gives way at once; a power off is finished before anything else. */
+    /** A new request interrupts a power-on. A power-off is always finished first. */
     letPowerOnGiveWay({ context }) {
       const last = context.requests.at(-1);
       if (last?.wanted === 'on') last.interrupt('power off was asked for');
@@ -238,7 +238,7 @@ export const residentChart = resident.createMachine({
             WATCH_ENDED: 'pausing',
           },
         },
-        /** Whoever ended the watch may have the chassis for long. */
+        /** The process that ended the watch may have the chassis for long. */
         pausing: {
           always: [
             { guard: 'isRequested', target: 'resting' },

@@ -42,57 +42,62 @@ export interface ResidentOptions {
   readonly identity: { readonly bootId: string; readonly boardHash: string };
   readonly record: Recorder;
   readonly onChange: (now: ChassisView, before: ChassisView) => void;
-  /** The chassis lost its power while it was on, and everything is off: tell whoever has to know. */
+  /** Reports a loss: the chassis lost its power while it was on, and everything is off. */
   readonly onLoss: (loss: Loss) => Promise<void>;
-  /** A power sequence that was asked for failed, and is over. Who asked for it gets the same error. Must not reject. */
+  /** Reports a power sequence that was requested, has failed and is over. Its requester gets the same error. Must not reject. */
   readonly onRequestFailed: (wanted: Wanted, error: unknown) => Promise<void>;
   readonly inspect?: Inspector | undefined;
 }
 
-/** A chassis in the care of a process that stays. */
+/** The service for one chassis. */
 export interface Resident {
   readonly view: ChassisView;
   /**
-   * To be called when this process is the service, and no other. Finishes what an earlier one left half done
-   * because it died: what was going down goes down, what was coming up is taken down, and a loss is told.
+   * To be called once this process is the only service. Finishes what an earlier service left half done when it died: a
+   * power-off goes on, a power-on is taken down, and a loss is reported.
    */
   begin(): void;
-  /** Asks for power on or off. Who asks for what is under way already gets the same operation. */
+  /** Requests power on or off. A request for what is under way already gets the same operation. */
   request(wanted: Wanted): Operation;
-  /** The operation that was asked for last, null when none is under way. */
+  /** The operation that was requested last; null when none is under way. */
   readonly current: { readonly wanted: Wanted; readonly operation: Operation } | null;
   /** Longest time for pgood, for the sequences of this process. */
   setPgoodTimeoutMs(onTimeoutMs: number): void;
-  /** Ends the watch; what this process has in motion comes to rest first. The lines stay as they are. */
+  /** Ends the watch, after an operation that is under way has come to rest. The lines stay as they are. */
   stop(reason: string): Promise<void>;
 }
 
-/** What this process says of itself while it has the lock. */
+/** Name of this process in the lock. */
 const HOLDER = 'serve';
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
 const LOCK_WAIT_MS = 60_000;
-/** States that tell that the switching of an operation is over. */
+/** States in which the switching of an operation is over. */
 const SWITCHED: Readonly<Record<Wanted, readonly State[]>> = {
   on: ['opWaitPowerOn', 'pgood'],
   off: ['opWaitPowerOff', 'off'],
 };
 
 /**
- * Takes a chassis into care: reads its lines, drives none, and from then on shows what it does, watches it while
- * it is on, and runs power sequences. Oneshots and people may do the same beside it: the lock keeps them apart,
- * and the state file tells each what the other did.
+ * Starts the service for a chassis. It reads all lines and drives none. From then on it shows the state of the chassis,
+ * watches the chassis while it is on, and runs power sequences. Oneshots and people may drive the chassis too: the lock
+ * keeps them apart, and the state file shows each of them what the others did.
  *
  * Rejects with the HardwareError of a line that cannot be read.
  */
 export async function createResident(options: ResidentOptions): Promise<Resident> {
   const { chassis, hardware, clock, inspect } = options;
   const id = `resident${chassis}`;
-  const care = careOf(options);
+  const resources = resourcesOf(options);
   const { observation, unreadable } = await hardware.observe();
   if (unreadable[0]) throw unreadable[0].error;
-  const { state, sequence } = reconcile(care.plan, observation, care.openStore().load().hint, clock.nowMs());
+  const { state, sequence } = reconcile(
+    resources.plan,
+    observation,
+    resources.openStore().load().hint,
+    clock.nowMs(),
+  );
   const actor: ResidentActor = startActor(
-    providedWith(care, () => actor),
+    providedWith(resources, () => actor),
     { id, clock, inspect },
     {
       state,
@@ -120,13 +125,13 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       const snapshot = actor.getSnapshot();
       const last = snapshot.context.requests.at(-1);
       if (last?.wanted === wanted && !snapshot.hasTag('closed')) return last.operation;
-      const request = createPowerRequest(wanted, JOBS[wanted], faceOf(actor));
+      const request = createPowerRequest(wanted, JOBS[wanted], operationViewOf(actor));
       if (snapshot.hasTag('closed')) request.settle(isStopping(chassis));
       else actor.send({ type: 'REQUESTED', request });
       return request.operation;
     },
     setPgoodTimeoutMs(onTimeoutMs) {
-      care.plan = { ...care.plan, pgood: { ...care.plan.pgood, onTimeoutMs } };
+      resources.plan = { ...resources.plan, pgood: { ...resources.plan.pgood, onTimeoutMs } };
     },
     async stop(reason) {
       if (!actor.getSnapshot().hasTag('closed')) actor.send({ type: 'STOP', reason });
@@ -138,8 +143,8 @@ export async function createResident(options: ResidentOptions): Promise<Resident
 type ResidentActor = Actor<typeof residentChart>;
 type Send = (event: ResidentEvent) => void;
 
-/** What a resident works with, in all that its chart invokes. */
-interface Care extends Omit<ResidentOptions, 'plan' | 'onChange'> {
+/** What the actors of the chart work with. */
+interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   plan: Plan;
   openStore(): SnapshotStore;
   lock(signal: AbortSignal, wanted: Wanted): Promise<ChassisLock>;
@@ -147,53 +152,55 @@ interface Care extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   warnOf(error: unknown): void;
 }
 
-function careOf(options: ResidentOptions): Care {
+function resourcesOf(options: ResidentOptions): Resources {
   const { chassis, clock, runDir, identity } = options;
-  const care: Care = {
+  const resources: Resources = {
     ...options,
-    // A new one for each use: a store goes by what it could not write itself, and others write here too.
-    openStore: () => createSnapshotFile(runDir, chassis, { ...identity, plan: care.plan, clock }),
+    // Each use has a new one: a store remembers what it could not write, and other processes write this file too.
+    openStore: () => createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock }),
     lock: (signal, wanted) =>
       lockChassis(runDir, chassis, HOLDER, {
         clock,
         waitMs: LOCK_WAIT_MS,
         signal,
         onWait: (holder) =>
-          care.warn(`driven by another process (${holder || 'unknown'}): the power ${wanted} waits for it`),
+          resources.warn(
+            `driven by another process (${holder || 'unknown'}): the power ${wanted} waits for it`,
+          ),
         ...(wanted === 'off' && {
-          onWithout: (why: string) => care.warn(`${why}; powering off without a lock`),
+          onWithout: (why: string) => resources.warn(`${why}; powering off without a lock`),
         }),
       }),
     warn: (message) => options.record({ type: 'warning', message, atMs: clock.nowMs() }),
-    warnOf: (error) => care.warn(withoutChassis(chassis, error)),
+    warnOf: (error) => resources.warn(withoutChassis(chassis, error)),
   };
-  return care;
+  return resources;
 }
 
-/** The chart with all that it invokes. */
-function providedWith(care: Care, actor: () => ResidentActor) {
+/** The chart with its actors. */
+function providedWith(resources: Resources, actor: () => ResidentActor) {
   return residentChart.provide({
     actors: {
       followPgood: fromCallback<ResidentEvent, boolean>(({ input: level, sendBack }) =>
-        followPgood(care, level, sendBack),
+        followPgood(resources, level, sendBack),
       ),
-      followStateFile: fromCallback<ResidentEvent>(({ sendBack }) => followStateFile(care, sendBack)),
-      findState: fromPromise(() => findState(care)),
+      followStateFile: fromCallback<ResidentEvent>(({ sendBack }) => followStateFile(resources, sendBack)),
+      findState: fromPromise(() => findState(resources)),
       watchPower: fromCallback<EndWatch>(({ sendBack, receive }) => {
         const ending = new AbortController();
         receive(({ reason }) => ending.abort(reason));
-        void watchPower(care, ending.signal, sendBack);
+        void watchPower(resources, ending.signal, sendBack);
       }),
       carryOut: fromCallback<ResidentEvent, PowerRequest>(({ input: request, sendBack }) => {
-        void carryOut(care, request, sendBack);
+        void carryOut(resources, request, sendBack);
       }),
-      isLeftHalfDone: fromPromise<boolean, State>(({ input: state }) => isLeftHalfDone(care, state)),
+      isLeftHalfDone: fromPromise<boolean, State>(({ input: state }) => isLeftHalfDone(resources, state)),
       finishLeftBehind: fromCallback<ResidentEvent, State>(({ input: state, sendBack }) => {
-        void finishLeftBehind(care, state, faceOf(actor()), sendBack);
+        void finishLeftBehind(resources, state, operationViewOf(actor()), sendBack);
       }),
       tell: fromCallback<NewsEvent>(({ receive, sendBack }) => {
         receive((news) => {
-          void tellNews(care, news).finally(() =>
+          void tellNews(resources, news).finally(() =>
             sendBack({ type: 'NEWS_DELIVERED' } satisfies ResidentEvent),
           );
         });
@@ -202,16 +209,16 @@ function providedWith(care: Care, actor: () => ResidentActor) {
   });
 }
 
-/** @returns what ends it */
-function followPgood(care: Care, first: boolean, send: Send): () => void {
-  const deglitchMs = () => care.plan.pgood.deglitchMs;
-  return trackPgood(care.hardware, care.clock, deglitchMs, first, (level) =>
+/** Returns the function that ends it. */
+function followPgood(resources: Resources, first: boolean, send: Send): () => void {
+  const deglitchMs = () => resources.plan.pgood.deglitchMs;
+  return trackPgood(resources.hardware, resources.clock, deglitchMs, first, (level) =>
     send({ type: 'PGOOD_CHANGED', level }),
   );
 }
 
-/** @returns what ends it */
-function followStateFile({ runDir, chassis, clock, warn }: Care, send: Send): () => void {
+/** Returns the function that ends it. */
+function followStateFile({ runDir, chassis, clock, warn }: Resources, send: Send): () => void {
   return watchFile(snapshotPath(runDir, chassis), {
     clock,
     changed: () => send({ type: 'STATE_FILE_CHANGED' }),
@@ -219,8 +226,8 @@ function followStateFile({ runDir, chassis, clock, warn }: Care, send: Send): ()
   });
 }
 
-/** What another process left, or the lines show where it left nothing; null where neither can be had. */
-async function findState({ plan, hardware, clock, openStore, warnOf }: Care): Promise<Found | null> {
+/** The state that another process left; where there is none, the state that the lines show; null where they cannot be read. */
+async function findState({ plan, hardware, clock, openStore, warnOf }: Resources): Promise<Found | null> {
   try {
     const { hint } = openStore().load();
     if (hint !== null) return { state: hint.state, fault: hint.sequence.fault?.reason ?? null };
@@ -233,48 +240,48 @@ async function findState({ plan, hardware, clock, openStore, warnOf }: Care): Pr
   }
 }
 
-/** Watches a chassis that is on until it is not, somebody else drives, or it is asked to end. */
-async function watchPower(care: Care, signal: AbortSignal, send: Send): Promise<void> {
+/** Watches a chassis that is on until its power is lost, another process drives it, or `signal` ends the watch. */
+async function watchPower(resources: Resources, signal: AbortSignal, send: Send): Promise<void> {
   const locks: ChassisLock[] = [];
   let result: RunResult | null = null;
   try {
     result = await runSequence(JOBS.watch, {
-      ...runOptions(care, signal, send),
-      superseded: () => isDrivenByAnother(care),
+      ...runOptions(resources, signal, send),
+      superseded: () => isDrivenByAnother(resources),
       async onLost() {
-        // All enables are off by now. Whoever has the lock can only find the same.
+        // All enables are off by now, so a process that has the lock finds the chassis off.
         try {
-          locks.push(await care.lock(new AbortController().signal, 'off'));
+          locks.push(await resources.lock(new AbortController().signal, 'off'));
         } catch (error) {
-          care.warnOf(error);
+          resources.warnOf(error);
         }
       },
     });
   } catch (error) {
-    care.warn(`the watch ended: ${withoutChassis(care.chassis, error)}`);
+    resources.warn(`the watch ended: ${withoutChassis(resources.chassis, error)}`);
   }
   for (const lock of locks) lock.release();
-  // Told when the watch is over and the lock is free: the units that are started for it want both.
+  // Reported when the watch is over and the lock is free: the units that are started for a loss need both.
   if (result?.state === 'failed') {
     send({ type: 'POWER_LOST', loss: { sequence: result.sequence, isOfBefore: false } });
   }
   send({ type: 'WATCH_ENDED' });
 }
 
-async function isDrivenByAnother({ runDir, chassis, clock, openStore }: Care): Promise<boolean> {
+async function isDrivenByAnother({ runDir, chassis, clock, openStore }: Resources): Promise<boolean> {
   const { hint } = openStore().load();
   return hint === null ? isLocked(runDir, chassis, clock) : hint.state !== 'pgood';
 }
 
-async function carryOut(care: Care, request: PowerRequest, send: Send): Promise<void> {
+async function carryOut(resources: Resources, request: PowerRequest, send: Send): Promise<void> {
   const { wanted, job, signal } = request;
   let failure: unknown = null;
   try {
-    const lock = await care.lock(signal, wanted);
+    const lock = await resources.lock(signal, wanted);
     send({ type: 'LOCK_TAKEN' });
     try {
       const isSwitched = (entry: Recorded) => entry.type === 'state' && SWITCHED[wanted].includes(entry.to);
-      const { record, ...options } = runOptions(care, signal, send);
+      const { record, ...options } = runOptions(resources, signal, send);
       const result = await runSequence(job, {
         ...options,
         record(entry) {
@@ -283,7 +290,7 @@ async function carryOut(care: Care, request: PowerRequest, send: Send): Promise<
         },
       });
       send({ type: 'STATE_ENTERED', state: result.state });
-      expectDone(care.chassis, `power ${wanted}`, job, result);
+      expectDone(resources.chassis, `power ${wanted}`, job, result);
     } finally {
       lock.release();
     }
@@ -294,8 +301,8 @@ async function carryOut(care: Care, request: PowerRequest, send: Send): Promise<
   send({ type: 'OPERATION_ENDED', error: failure });
 }
 
-function runOptions(care: Care, signal: AbortSignal, send: Send): RunOptions {
-  const { plan, hardware, clock, openStore } = care;
+function runOptions(resources: Resources, signal: AbortSignal, send: Send): RunOptions {
+  const { plan, hardware, clock, openStore } = resources;
   return {
     plan,
     hardware,
@@ -303,19 +310,19 @@ function runOptions(care: Care, signal: AbortSignal, send: Send): RunOptions {
     store: openStore(),
     signal,
     record(entry) {
-      care.record(entry);
+      resources.record(entry);
       if (entry.type === 'fault') send({ type: 'FAULT_RECORDED', reason: entry.fault.reason });
       if (entry.type === 'state') send({ type: 'STATE_ENTERED', state: entry.to });
     },
   };
 }
 
-/** Whether a service that died has left the chassis like that, and nobody else goes on with it. */
-async function isLeftHalfDone(care: Care, state: State): Promise<boolean> {
-  const { runDir, chassis, clock, warnOf } = care;
+/** Whether a service that died left the chassis half powered, and no other process goes on with it. */
+async function isLeftHalfDone(resources: Resources, state: State): Promise<boolean> {
+  const { runDir, chassis, clock, warnOf } = resources;
   if (!isHalfDone(state)) return false;
   try {
-    // The fall after a loss begins without the lock, and whoever drives a fault otherwise has it.
+    // After a loss the power-off begins without the lock. Every other process that drives a fault has the lock.
     if (state === 'fault') return !(await isLocked(runDir, chassis, clock));
     return (await lastHolder(runDir, chassis, clock)) === HOLDER;
   } catch (error) {
@@ -324,18 +331,23 @@ async function isLeftHalfDone(care: Care, state: State): Promise<boolean> {
   }
 }
 
-async function finishLeftBehind(care: Care, state: State, face: Face, send: Send): Promise<void> {
+async function finishLeftBehind(
+  resources: Resources,
+  state: State,
+  operationView: OperationView,
+  send: Send,
+): Promise<void> {
   const isRising = hasTag(state, 'rising');
   const what = isRising ? 'taking down what it raised' : 'finishing the power off';
-  care.warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
-  const request = createPowerRequest('off', isRising ? JOBS.off : JOBS.waitOff, face);
+  resources.warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
+  const request = createPowerRequest('off', isRising ? JOBS.off : JOBS.waitOff, operationView);
   send({ type: 'REQUESTED', request });
-  await request.operation.done.catch(care.warnOf);
-  // The file of a service that died is as old as its last step; what was finished here is as it was left.
-  send({ type: 'LEFT_BEHIND_FINISHED', sequence: care.openStore().load().hint?.sequence ?? null });
+  await request.operation.done.catch(resources.warnOf);
+  // The file that the dead service left is older than what was finished here.
+  send({ type: 'LEFT_BEHIND_FINISHED', sequence: resources.openStore().load().hint?.sequence ?? null });
 }
 
-async function tellNews({ onLoss, onRequestFailed, warnOf }: Care, news: NewsEvent): Promise<void> {
+async function tellNews({ onLoss, onRequestFailed, warnOf }: Resources, news: NewsEvent): Promise<void> {
   try {
     if (news.type === 'POWER_LOST') await onLoss(news.loss);
     else await onRequestFailed(news.wanted, news.error);
@@ -344,9 +356,9 @@ async function tellNews({ onLoss, onRequestFailed, warnOf }: Care, news: NewsEve
   }
 }
 
-type Face = Parameters<typeof createPowerRequest>[2];
+type OperationView = Parameters<typeof createPowerRequest>[2];
 
-function faceOf(actor: ResidentActor): Face {
+function operationViewOf(actor: ResidentActor): OperationView {
   return (request) => ({
     progress: () => progressOf(request, actor.getSnapshot()),
     withdraw: (reason) => actor.send({ type: 'WITHDRAWN', request, reason }),
@@ -367,7 +379,7 @@ function isStopping(chassis: number): PowerError {
   return new PowerError('INTERRUPTED', `chassis ${chassis}: the service is stopping`, { chassis });
 }
 
-/** What is recorded is of this chassis: its number is not said twice. */
+/** The text of an error without the number of the chassis, which each record has already. */
 function withoutChassis(chassis: number, error: unknown): string {
   const text = errorText(error);
   const prefix = `chassis ${chassis}: `;

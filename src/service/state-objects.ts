@@ -8,14 +8,14 @@ const CHASSIS = 'xyz.openbmc_project.State.Chassis';
 const HOST = 'xyz.openbmc_project.State.Host';
 const HOURS = 'xyz.openbmc_project.State.PowerOnHours';
 const RESTORE = 'xyz.openbmc_project.Control.Power.RestorePolicy';
-/** Where phosphor-state-manager and phosphor-settings-manager have them. */
+/** Paths of phosphor-state-manager and phosphor-settings-manager. */
 const STATE_ROOT = '/xyz/openbmc_project/state';
 const CONTROL_ROOT = '/xyz/openbmc_project/control';
 export const STATE_MANAGER_PATHS: readonly string[] = [STATE_ROOT, CONTROL_ROOT];
 
 const POWER_TRANSITIONS = ['Off', 'On', 'PowerCycle'] as const;
 const HOST_TRANSITIONS = ['Off', 'On', 'Reboot'] as const;
-/** They reset a host that keeps its power, which no line of a board does. */
+/** A warm reboot resets a host that keeps its power, and no line of a board does that. */
 const WARM_REBOOTS = ['GracefulWarmReboot', 'ForceWarmReboot'] as const;
 
 /** Well-known names for the objects of a chassis; those without a number are for chassis 0. */
@@ -85,7 +85,7 @@ function rowsOf(chassis: number): Row[] {
       ...onChassis,
       property: 'CurrentPowerStatus',
       signature: 's',
-      // It is about the power that comes into the chassis, which nothing here measures.
+      // The status is that of the power into the chassis, which nothing here measures.
       show: () => `${CHASSIS}.PowerStatus.Undefined`,
     },
     {

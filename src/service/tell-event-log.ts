@@ -7,8 +7,8 @@ import { persist, TELL_FOR_MS } from './persist.ts';
 import type { Wanted } from './resident.ts';
 
 /**
- * Names of phosphor-power (phosphor-power-sequencer/src/chassis.cpp) for what it finds too. What else can go wrong with
- * a request has the general names of phosphor-dbus-interfaces (State/Chassis.errors.yaml).
+ * Names of phosphor-power (phosphor-power-sequencer/src/chassis.cpp), for the faults that it knows. Any other failure of a
+ * request has a general name of phosphor-dbus-interfaces (State/Chassis.errors.yaml).
  */
 const NAMES: Partial<Readonly<Record<PowerErrorCode, string>>> = {
   RAIL_FAULT: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
@@ -37,7 +37,7 @@ export function failureEntry(
       REQUEST: `power ${wanted}`,
       REASON: error.message.replace(new RegExp(`^chassis ${chassis}: `), ''),
       ...(rail === null ? {} : { RAIL_NAME: rail }),
-      // A request that failed before anything was read says nothing of the power.
+      // A request that failed before the lines were read knows nothing of the power.
       ...(typeof powerStillApplied === 'boolean' ? { POWER_STILL_APPLIED: String(powerStillApplied) } : {}),
       SEVERITY_DETAIL: 'SYSTEM_TERM',
       _PID: String(process.pid),
@@ -55,21 +55,20 @@ export interface EventLogOptions {
   readonly clock: Clock;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   readonly log: (severity: number, text: string) => void;
-  /** Aborted, the event log is not told any more. */
+  /** Once it is aborted, no entry is written any more. */
   readonly signal: AbortSignal;
 }
 
 export interface Telling {
-  /** The first try is over, with whatever result. */
+  /** Resolves when the first try is over, whatever its result. */
   readonly tried: Promise<void>;
-  /** The event log has the entry, or it was given up, or nobody is the event log at the moment. */
+  /** Resolves when the event log has the entry, the entry was given up, or no event log is on the bus. */
   readonly settled: Promise<void>;
 }
 
 /**
- * Gives an entry to the event log, once. An event log that is away, or cannot be reached, is tried again for ten minutes:
- * it may only be restarting. A machine without one looks the same, so it is tried there too; neither promise waits for
- * that.
+ * Writes an entry to the event log, once. An event log that cannot be reached is tried again for ten minutes, because it
+ * may only be restarting. A machine without an event log looks the same, so no promise waits for the further tries.
  */
 export function tellEventLog(entry: EventLogEntry, options: EventLogOptions): Telling {
   const { chassis, clock, log, signal } = options;

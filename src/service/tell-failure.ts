@@ -2,13 +2,13 @@ import { CodedError } from '../../hw/errors.ts';
 import type { Wanted } from './resident.ts';
 import { type EventLogOptions, failureEntry, tellEventLog } from './tell-event-log.ts';
 
-/** Tells of power sequences that were asked for and failed, for one chassis. */
+/** Reports power sequences of one chassis that were requested and failed. */
 export interface FailureTeller {
-  /** Never rejects. Resolves when the event log knows, or does not have to be waited for. */
+  /** Never rejects. Resolves when the event log has the entry, or does not have to be waited for. */
   requestFailed(wanted: Wanted, error: unknown): Promise<void>;
-  /** Somebody else has told of power that is still applied: another power off that fails over it is no news. */
+  /** Power that is still applied was reported elsewhere: another power-off that fails for the same rails is no news. */
   isKnown(error: CodedError): void;
-  /** The chassis is on or off: whatever was applied against its will is not any more. */
+  /** The chassis is on or off: no power is applied any more that should not be. */
   isWell(): void;
 }
 
@@ -17,7 +17,7 @@ export function createFailureTeller(options: EventLogOptions): FailureTeller {
 
   return {
     async requestFailed(wanted, error) {
-      // Who asked otherwise meanwhile, or ended the service, knows. What is not ours is told where it is caught.
+      // The requester caused an interruption himself. Errors of other kinds are reported where they are caught.
       if (!(error instanceof CodedError) || error.code === 'INTERRUPTED') return;
       const applied = whatIsApplied(error);
       options.log(applied === null ? 3 : 2, error.message);
@@ -34,7 +34,7 @@ export function createFailureTeller(options: EventLogOptions): FailureTeller {
   };
 }
 
-/** Rails that are still on, as text that is the same for the same rails; null where the power is off, or not known. */
+/** Rails that are still on, as one text for the same rails; null where the power is off, or not known. */
 function whatIsApplied({ details: { powerStillApplied, stillOn } }: CodedError): string | null {
   return powerStillApplied === true ? JSON.stringify(stillOn ?? []) : null;
 }

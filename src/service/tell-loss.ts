@@ -10,15 +10,15 @@ export interface LossOptions extends EventLogOptions {
   /** Name of the event log's entry, for example `xyz.openbmc_project.Power.Error.Shutdown`. */
   readonly eventName: string;
   readonly units: () => Promise<UnitManager>;
-  /** Nobody has asked for power since. */
+  /** No power-on was requested since. */
   readonly isStillOff: () => boolean;
 }
 
 /**
- * Everything is off, and the evidence is in the journal: now the event log hears of the loss, and then systemd.
- * Who cannot be reached is tried again for ten minutes, and systemd no longer than until somebody asks for power: a
- * chassis that is on again must not be switched off for what it had before. Once `signal` is aborted nobody is told any
- * more, and the end of what systemd was told to do is not awaited. Never rejects for what a bus, a service or a job answers.
+ * Reports a loss of power, when everything is off and the evidence is in the journal: first to the event log, then to
+ * systemd. Both are tried again for ten minutes, systemd only until power is requested again: a chassis that is on again
+ * must not be switched off for an earlier loss. Once `signal` is aborted nothing is reported any more, and jobs of systemd
+ * are not waited for. Never rejects for an answer of a bus, a service or a job.
  */
 export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOptions): Promise<void> {
   const { chassis, eventName, clock, log, signal, isStillOff } = options;
@@ -27,7 +27,7 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
 
   if (powerStillApplied) log(2, error.message);
 
-  const untilSystemdHears = (use: (units: UnitManager) => Promise<void>): Promise<void> =>
+  const untilSystemdTakes = (use: (units: UnitManager) => Promise<void>): Promise<void> =>
     persist(
       async () => {
         await withUnits(options, use);
@@ -50,9 +50,9 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
     );
 
   if (isOfBefore) {
-    // Systemd was told last: if it does not have the chassis for on, everybody knows.
+    // Systemd is told last. If it does not take the chassis for on, the loss was reported everywhere.
     let isKnown = true;
-    await untilSystemdHears(async (units) => {
+    await untilSystemdTakes(async (units) => {
       isKnown = !(await believedOn(units, chassis));
     });
     if (isKnown) return;
@@ -61,9 +61,9 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
     failureEntry(chassis, error, { wanted: 'on', name: eventName }),
     options,
   );
-  // Systemd waits for one try of the event log, not for more.
+  // One try of the event log comes before systemd, and no more.
   await tried;
-  const routed = untilSystemdHears(async (units) => {
+  const routed = untilSystemdTakes(async (units) => {
     for (const { unit, result } of await routeFailure(units, chassis, { powerStillApplied })) {
       log(result === 'done' ? 5 : 3, `chassis ${chassis}: ${unit} started: ${result}`);
     }
@@ -76,7 +76,7 @@ async function withUnits(
   use: (units: UnitManager) => Promise<void>,
 ): Promise<void> {
   const units = await connect();
-  // What waits for the end of a job rejects then.
+  // Closing rejects a wait for the end of a job.
   const leave = () => void units.close();
   signal.addEventListener('abort', leave);
   try {

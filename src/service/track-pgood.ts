@@ -4,8 +4,8 @@ import { STALL_MS, TURN_MS } from '../run/standstill.ts';
 import { BEGUN_ANEW } from '../sequence/readings.ts';
 
 /**
- * Calls `changed` when pgood has had another level for the board's de-glitch time, and still has it when it is read after
- * that. Time in which the process stood still does not count. Returns the function that ends it.
+ * Calls `changed` when pgood has had another level for the board's de-glitch time, and has it still when it is read then.
+ * Time in which the process stood still does not count. Returns the function that ends it.
  */
 export function trackPgood(
   hardware: ChassisHardware,
@@ -15,9 +15,9 @@ export function trackPgood(
   changed: (level: boolean) => void,
 ): () => void {
   let believed = initial;
-  /** How much longer the other level has to stand; null while the level is the believed one. */
+  /** Time for which the new level still has to stand; null while the level is the believed one. */
   let leftMs: number | null = null;
-  /** How often that time began anew because the process stood still. */
+  /** How often this time began anew because the process stood still. */
   let standstills = 0;
   let cancel: () => void = () => undefined;
   let ended = false;
@@ -41,10 +41,10 @@ export function trackPgood(
   const readPgood = async (): Promise<void> => {
     for (;;) {
       const askedMs = clock.nowMs();
-      // A line that cannot be read keeps its last level: the watch reports it where it matters.
+      // A line that cannot be read keeps its last level: the watch of a chassis that is on reports the error.
       const level = await hardware.readGood(null).catch(() => believed);
       if (ended) return;
-      // An answer that comes late may be of before the process stood still.
+      // A late answer may be older than the standstill of the process.
       if (clock.nowMs() - askedMs <= STALL_MS) return judge(level);
     }
   };

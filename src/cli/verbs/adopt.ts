@@ -18,11 +18,10 @@ import type { World } from '../world.ts';
 const LOCK_WAIT_MS = 0;
 
 /**
- * For a BMC that restarted: reads the lines and starts the power-on target of a chassis that is on, whose stages
- * then find their work done. A chassis that is off, or under way, is left to whoever drives it.
+ * For a BMC that restarted: reads the lines, and starts the power-on target of a chassis that is on. The stages of that
+ * target find their work done. A chassis that is off, or in a sequence of another process, is left alone.
  *
- * Drives nothing. Rejects REQUEST_REJECTED where the lines contradict each other: the host may be running, so a guess
- * is not good enough.
+ * Drives nothing. Rejects REQUEST_REJECTED where the lines contradict each other: a guess could switch off a running host.
  */
 export const adopt: Verb = {
   async run(invocation, world) {
@@ -39,7 +38,7 @@ export const adopt: Verb = {
         reason: state === 'failed' ? 'off after a failure' : 'off',
       });
     }
-    // A sequence that a command of this boot left half done is finished by the next command.
+    // The next command finishes a sequence that a command of this boot left unfinished.
     if (found.hasHint && state !== 'unknown' && state !== 'failed') {
       return say(invocation, world, { adopted: false, reason: `under way (${state})` });
     }

@@ -14,10 +14,10 @@ import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
 /**
- * Reports every problem of a board file, each with its place and what to write instead, and then every line that this
- * machine does not have, or has under two names, and every I2C bus that it does not have. Opens no line and sends nothing
- * on a bus. A machine whose lines cannot be looked for is an error (`GPIO_UNAVAILABLE`) unless `--no-lines` says that it
- * is not the one that the board is for.
+ * Reports every problem of a board file, each with its place and what to write instead. Of a file without problems it
+ * reports the lines and I2C buses that this machine does not have, and lines with two names. It opens no line and sends
+ * nothing on a bus. A machine without GPIO is an error (`GPIO_UNAVAILABLE`), unless `--no-lines` says that the board is for
+ * another machine.
  */
 export const check: Verb = {
   async run({ operands, boardPath, flag, json }, world) {
@@ -40,7 +40,7 @@ export const check: Verb = {
   },
 };
 
-/** The board, null where the file is wrong, and what is wrong with it. */
+/** The board, null where the file is invalid, and the problems. */
 async function checkAll(
   path: string,
   withLines: boolean,
@@ -55,15 +55,15 @@ async function checkAll(
     return { board: null, problems: error.details.problems as readonly Problem[] };
   }
   if (!withLines) return { board, problems: [] };
-  const findings = await lookFor(board, path, world);
+  const findings = await findingsHere(board, path, world);
   if (findings.length === 0) return { board, problems: [] };
-  // Read again only for the places of its values: its content is known to be valid.
+  // The file is valid. It is read again for the places of its values.
   const { diagnose } = await import('../../board/diagnose.ts');
   return { board, problems: diagnose(bytes, findings) };
 }
 
-/** Lines and buses of the board that this machine does not have, or has twice. */
-async function lookFor(board: Board, path: string, world: World): Promise<readonly OutsideFinding[]> {
+/** Lines and buses of the board that this machine does not have, and lines with two names. */
+async function findingsHere(board: Board, path: string, world: World): Promise<readonly OutsideFinding[]> {
   try {
     const lines = await findLines(board, await world.gpio());
     const buses = await findBuses(board, world.i2c);
@@ -96,7 +96,7 @@ function suggestionFor(ref: LineRef, { code, details }: HardwareError): string {
 
 function busFinding({ device, bus, error }: BusTrouble): OutsideFinding {
   const names = texts(error.details.names);
-  // Two buses of one name are no misspelling, so nothing is suggested.
+  // A name that two buses have is not misspelt, so nothing is suggested.
   const isMisspelt = typeof bus === 'string' && !names.includes(bus);
   const suggestion = isMisspelt
     ? suggestName(bus, names, 'names of I2C buses')

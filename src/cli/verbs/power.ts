@@ -24,7 +24,7 @@ import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
-/** What each verb asks for, one after the other. */
+/** The jobs of each verb, in their order. */
 const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
   start: [JOBS.start],
   'wait-on': [JOBS.waitOn],
@@ -36,15 +36,15 @@ const JOBS_OF: Readonly<Record<string, readonly Job[]>> = {
   clear: [JOBS.clear],
 };
 
-/** Verbs that go on when a part of the chassis cannot be reached. */
+/** Verbs that go on where a part of the chassis cannot be reached. */
 const POWERS_OFF = ['stop', 'off'];
 /** Verbs that run without a lock on a machine where no process can take one. */
 const WITHOUT_LOCK = [...POWERS_OFF, 'wait-off'];
-/** Verbs that wait for another process to release the chassis. The others fail at once: somebody is watching them. */
+/** Verbs that wait until another process releases the chassis. The others fail at once: a person is waiting for them. */
 const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
 /** Time for a power sequence of another process to end. The units' TimeoutStartSec= counts on it. */
 const LOCK_WAIT_MS = 60_000;
-/** Verbs without a request of their own: they go on with what was requested before. */
+/** Verbs that only continue an earlier request. */
 const WAITS = ['wait-on', 'wait-off'];
 /** The power state that a verb wants, for the verbs whose failure goes to the event log. */
 const WANTED: Readonly<Record<string, Wanted>> = {
@@ -249,7 +249,7 @@ async function writeSvg(
   if (!invocation.json) world.stdout.write(`timing diagram: ${path}\n`);
 }
 
-/** Writes all of a file or throws. A pipe that nobody reads throws too. Half a file is not left. */
+/** Writes a whole file, or throws and leaves none. A pipe without a reader throws too. */
 function writeWithoutWaiting(path: string, text: string): void {
   const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants;
   const fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o644);

@@ -9,7 +9,7 @@ import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
-/** Gives the lines of a chassis that is off back, so that other programs can take them. */
+/** Gives back the lines of a chassis that is off, so that other programs can take them. */
 export const release: Verb = {
   async run(invocation, world) {
     const { boardPath, chassis, flag, json } = invocation;
@@ -26,9 +26,8 @@ export const release: Verb = {
 };
 
 /**
- * Gives the lines of every chassis back once the units are uninstalled, because nobody needs them any more. A machine
- * without GPIO has none. Without a board file nobody can tell whether a chassis is off: its lines stay taken until the
- * next boot, and a message says so.
+ * Gives back the lines of every chassis after the units were uninstalled. A machine without GPIO has none. Without a board
+ * file it is not known whether a chassis is off: its lines stay taken until the next boot, and a message says so.
  * @throws PowerError LINES_KEPT for the first chassis whose lines stay; those of the others are given back
  */
 export async function releaseUninstalled(
@@ -65,7 +64,7 @@ export async function releaseUninstalled(
   );
 }
 
-/** What `release` does to one chassis. */
+/** Releases the lines of one chassis. */
 function releaseLines(
   loaded: LoadedBoard,
   number: number,

@@ -13,19 +13,19 @@ import { SystemError } from '../../system/errors.ts';
 import type { ServedObject } from '../../system/ports.ts';
 import type { World } from '../world.ts';
 
-/** What `serve` publishes in the place of phosphor-state-manager, for all chassis. */
+/** Chassis and host state of all chassis, which `serve` publishes in place of phosphor-state-manager. */
 export interface States {
   readonly names: readonly string[];
   readonly managerPaths: readonly string[];
   readonly objects: readonly ServedObject[];
-  /** To be called when the view of a chassis's resident has changed. */
+  /** To be called when the view of a resident has changed. */
   powerChanged(chassis: number): void;
-  /** To be called once everything is published. */
+  /** To be called once all objects are published. */
   begin(): void;
   stop(): Promise<void>;
 }
 
-/** @param changed is told of every property that has another value */
+/** @param changed called for each property whose value has changed */
 export async function createStates(
   residents: ReadonlyMap<number, Resident>,
   world: World,
@@ -72,7 +72,7 @@ export async function createStates(
   };
 }
 
-/** What to do where somebody else has one of the names. */
+/** Adds what to do where another program owns one of the names. */
 export function withAdvice(error: unknown, names: readonly string[]): unknown {
   if (!(error instanceof SystemError) || error.code !== 'DBUS_NAME_TAKEN') return error;
   if (!names.includes(String(error.details.name))) return error;

@@ -39,9 +39,9 @@ const WATCHDOG_SHARE = 3;
 const WATCH_WAIT_MS = 10_000;
 
 /**
- * The resident service: one process for all chassis of the board. It publishes them on the system bus, watches
- * those that are on, and runs power sequences on request, until it is asked to end. No line is touched when it
- * begins, and none when it ends, unless a service before it died while it was switching: that it finishes.
+ * The resident service: one process for all chassis of the board. It publishes them on the system bus, watches those that
+ * are on, and runs power sequences on request. It drives no line at its start and at its end, except to finish what an
+ * earlier service that died left unfinished.
  */
 export const serve: Verb = {
   async run(invocation, world) {
@@ -74,7 +74,7 @@ interface Service {
   stop(reason: string): Promise<void>;
 }
 
-/** What a service is started with. */
+/** The parameters of a service. */
 interface Start {
   readonly loaded: LoadedBoard;
   readonly invocation: Invocation;
@@ -82,17 +82,17 @@ interface Start {
   readonly world: World;
 }
 
-/** The parts of a service, as far as it is started. */
+/** The parts of a service that have been started. */
 interface Parts {
   readonly watches: ChassisLock[];
   readonly opened: ChassisHardware[];
   readonly residents: Map<number, Resident>;
   /** The power interface of each chassis. */
   readonly objects: ServedObject[];
-  /** Aborted once nobody is told anything any more. */
+  /** Aborted once nothing is reported any more. */
   readonly ending: AbortController;
   states: States | null;
-  /** Null until everything is there that it publishes. */
+  /** Null until all its objects exist. */
   bus: ObjectBus | null;
 }
 
@@ -143,7 +143,7 @@ async function stopService(parts: Parts, reason: string): Promise<void> {
   for (const watch of parts.watches) watch.release();
 }
 
-/** Takes one chassis into care; its object is published with the others. */
+/** Starts the service for one chassis. Its object is published with the others. */
 async function serveChassis(chassis: number, start: Start, parts: Parts): Promise<void> {
   const { loaded, invocation, world } = start;
   parts.watches.push(
@@ -158,7 +158,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   const hardware = await openChassis(loaded.board, chassis, world);
   parts.opened.push(hardware);
   const plan = planOf(chassisOf(loaded, chassis));
-  /** Name of the error that a loss is to be blamed on, empty where nobody has said. */
+  /** Name of the error that a loss is reported with; empty where no caller has set one. */
   const blame = { name: '' };
   const resident = await createResident({
     chassis,
@@ -189,7 +189,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   );
 }
 
-/** Who hears what of a chassis. */
+/** Where the news of a chassis go. */
 function residentNews(
   chassis: number,
   { notifier, world }: Start,
@@ -255,7 +255,7 @@ function announce(bus: ObjectBus, chassis: number, now: ChassisView, before: Cha
   if (now.fault !== before.fault) bus.changed(path, SEQUENCE, 'Fault');
 }
 
-/** The board to go on with, or null when the service is asked to end. */
+/** The board to start again with; null when the service is to end. */
 function untilAskedToEnd(
   loaded: LoadedBoard,
   { residents }: Service,
@@ -281,7 +281,7 @@ function untilAskedToEnd(
   });
 }
 
-/** The board file when it changed and may be taken over; null while a chassis is on, and when the file is wrong. */
+/** The board file if it has changed and can be used; null while a chassis is on, and for an invalid file. */
 async function changedBoard(
   loaded: LoadedBoard,
   boardPath: string,
@@ -310,7 +310,7 @@ async function changedBoard(
   return next;
 }
 
-/** Notifies systemd's watchdog as long as the event loop of this process turns. */
+/** Notifies systemd's watchdog as long as the event loop of this process runs. */
 function keepAlive(notifier: ServiceNotifier, world: World): () => void {
   const { watchdogIntervalMs } = notifier;
   if (watchdogIntervalMs === null) return () => undefined;

@@ -11,8 +11,8 @@ import { EXIT } from '../exit.ts';
 import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
-/** The units of a chassis that tell how a power sequence went, by our names and by those of phosphor-state-manager. */
-function telling(chassis: number): string[] {
+/** The units that show how a power sequence went, with both sets of names. */
+function sequenceUnits(chassis: number): string[] {
   return [LEGACY, CURRENT]
     .map((table) => unitsOf(table, chassis))
     .flatMap(({ startStage, waitOnStage, stopStage, waitOffStage, on, off, quiesce }) => [
@@ -101,7 +101,7 @@ async function unitStates(
   try {
     const manager = await world.units();
     try {
-      const states = await manager.unitStates(telling(chassis));
+      const states = await manager.unitStates(sequenceUnits(chassis));
       const known = states.filter(({ isKnown }) => isKnown);
       return { states: known, unavailable: known.length === 0 ? 'none of a chassis is installed' : null };
     } finally {
