@@ -7,7 +7,6 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   statSync,
   symlinkSync,
@@ -28,7 +27,6 @@ import { createLastingFile, lastingPath, NOTHING_LASTING } from '../../src/store
 import { lockChassis } from '../../src/store/lock.ts';
 import { clearOnMarker, hasOnMarker, setOnMarker } from '../../src/store/on-marker.ts';
 import { createSnapshotFile, snapshotPath } from '../../src/store/snapshot.ts';
-import { watchFile } from '../../src/store/watch-file.ts';
 import { MANIFEST_PATH, readManifest } from '../../src/units/install/manifest.ts';
 import { createBench } from './bench.ts';
 import { createManualClock } from './manual-clock.ts';
@@ -268,94 +266,5 @@ describe('a state file', () => {
       ),
     );
     expect(ahead).toBeGreaterThan(0);
-  });
-});
-
-describe('a watched file', () => {
-  const setUp = () => {
-    const folder = join(dir, 'run');
-    mkdirSync(folder);
-    const path = join(folder, 'state.json');
-    writeFileSync(path, 'first');
-    const clock = createManualClock();
-    let changes = 0;
-    const warnings: string[] = [];
-    const end = watchFile(path, {
-      clock,
-      changed: () => {
-        changes += 1;
-      },
-      warn: (message) => warnings.push(message),
-    });
-    /** Within a second, whatever the kernel told before. */
-    const changesSeen = async () => {
-      const before = changes;
-      await clock.advance(1_000);
-      return changes > before;
-    };
-    return { folder, path, clock, end, warnings, changesSeen };
-  };
-
-  it.each([
-    ['replaced by another folder', (folder: string) => renameSync(folder, `${folder}.old`)],
-    ['removed and made again', (folder: string) => rmSync(folder, { recursive: true })],
-  ])('in a folder that is %s is seen all the same, again and again', async (_, put) => {
-    const watch = setUp();
-    for (const content of ['second', 'third']) {
-      put(watch.folder);
-      mkdirSync(watch.folder);
-      writeFileSync(watch.path, content);
-      expect(await watch.changesSeen()).toBe(true);
-      // What is written there later as well.
-      writeFileSync(`${watch.path}.new`, `${content} later`);
-      renameSync(`${watch.path}.new`, watch.path);
-      expect(await watch.changesSeen()).toBe(true);
-      rmSync(`${watch.folder}.old`, { recursive: true, force: true });
-    }
-    expect(watch.warnings).toMatchObject([expect.stringMatching(/was replaced/)]);
-    watch.end();
-    expect(watch.clock.pendingCount).toBe(0);
-  });
-
-  it('in a folder whose place another one takes, of which the kernel tells nothing, is looked at once a second', async () => {
-    // The kernel tells of what happens to the folder and in it, not of what happens to the one above.
-    const above = join(dir, 'above');
-    const path = join(above, 'run', 'state.json');
-    const put = (content: string) => {
-      mkdirSync(join(above, 'run'), { recursive: true });
-      writeFileSync(path, content);
-    };
-    put('first');
-    const clock = createManualClock();
-    let changes = 0;
-    const end = watchFile(path, {
-      clock,
-      changed: () => {
-        changes += 1;
-      },
-      warn: () => undefined,
-    });
-    for (let round = 1; round <= 3; round += 1) {
-      renameSync(above, `${above}.${round}`);
-      put(`${round}`);
-      await clock.advance(999);
-      expect(changes).toBe(round - 1);
-      await clock.advance(1);
-      expect(changes).toBe(round);
-    }
-    end();
-    put('nobody looks any more');
-    await clock.advance(10_000);
-    expect(changes).toBe(3);
-    expect(clock.pendingCount).toBe(0);
-  });
-
-  it('whose folder goes away is gone, and the folder is made again', async () => {
-    const watch = setUp();
-    rmSync(watch.folder, { recursive: true });
-    expect(await watch.changesSeen()).toBe(true);
-    expect(existsSync(watch.folder)).toBe(true);
-    expect(await watch.changesSeen()).toBe(false);
-    watch.end();
   });
 });

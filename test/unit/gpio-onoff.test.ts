@@ -34,6 +34,13 @@ function start(chips = CHIPS): void {
 
 beforeEach(() => start());
 
+/** How often lines are read while time passes. */
+async function readsIn(ms: number): Promise<number> {
+  const before = kernel.reads.length;
+  await clock.advance(ms);
+  return kernel.reads.length - before;
+}
+
 /** Settles `promise` while time passes. */
 async function passing<T>(promise: Promise<T>, ms = 2_000): Promise<T> {
   promise.catch(() => undefined);
@@ -399,7 +406,7 @@ describe('watching', () => {
     ['has no edge file', { withoutEdgeFile: true }],
     ['refuses the edge', { failing: { edge: 'EIO' } }],
     ['is driven as an output', { direction: 'out', exported: true }],
-  ])('looks every 10 ms when the line %s', async (_title, state) => {
+  ])('polls every 10 ms when the line %s', async (_title, state) => {
     Object.assign(kernel.line(C0_NUMBER), state);
     const line = await gpio.openInput(C0);
     let woken = 0;
@@ -445,12 +452,6 @@ describe('watching', () => {
 });
 
 describe('a line that raises interrupts', () => {
-  const readsIn = async (ms: number) => {
-    const before = kernel.reads.length;
-    await clock.advance(ms);
-    return kernel.reads.length - before;
-  };
-
   it('is read once a second for all its watchers while nothing happens, and as rarely as they allow', async () => {
     const line = await gpio.openInput(C0);
     const again = await gpio.openInput(C0);
@@ -541,36 +542,30 @@ describe('a line without interrupts', () => {
     for (let offset = 0; offset < count; offset += 1) kernel.line(512 + offset).readMs = readMs;
     return lines;
   };
-  const looksIn = async (ms: number) => {
-    const before = kernel.reads.length;
-    await clock.advance(ms);
-    return kernel.reads.length - before;
-  };
-
-  it('is looked at once for all its watchers, over whatever opening', async () => {
+  it('is polled once for all its watchers, over whatever opening', async () => {
     const [line] = await openLines(1);
     const again = await gpio.openInput({ chip: CHIP, line: 0 });
     for (let watcher = 0; watcher < 4; watcher += 1) {
       line?.onEdge(() => undefined, { pollMs: 10 });
       again.onEdge(() => undefined, { pollMs: 20 });
     }
-    expect(await looksIn(1_000)).toBe(100);
+    expect(await readsIn(1_000)).toBe(100);
   });
 
-  it('is looked at as rarely as its watchers let it be, and not at all when nobody watches', async () => {
+  it('is polled as rarely as its watchers let it be, and not at all when nobody watches', async () => {
     const [line] = await openLines(1);
     line?.onEdge(() => undefined, { pollMs: 500 });
-    expect(await looksIn(10_000)).toBe(20);
+    expect(await readsIn(10_000)).toBe(20);
     const end = line?.onEdge(() => undefined, { pollMs: 10 });
-    expect(await looksIn(1_000)).toBeGreaterThanOrEqual(99);
+    expect(await readsIn(1_000)).toBeGreaterThanOrEqual(99);
     end?.();
-    expect(await looksIn(10_000)).toBeLessThanOrEqual(20);
+    expect(await readsIn(10_000)).toBeLessThanOrEqual(20);
     await line?.close();
     expect(clock.pendingCount).toBe(0);
-    expect(await looksIn(10_000)).toBe(0);
+    expect(await readsIn(10_000)).toBe(0);
   });
 
-  it('is never looked at faster than its bus: a fifth of the time at most, and no two looks at once', async () => {
+  it('is never polled faster than its bus: a fifth of the time at most, and no two polls at once', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.integer({ min: 1, max: 16 }),
@@ -615,12 +610,12 @@ describe('a line without interrupts', () => {
     expect(timers).toBe(10);
   });
 
-  it('is not looked away from for long when its bus hangs', async () => {
+  it('is polled again soon when its bus hangs', async () => {
     const [line] = await openLines(1, 1_000);
     line?.onEdge(() => undefined, { pollMs: 10 });
     await clock.advance(1_010);
     kernel.line(512).readMs = 0;
-    expect(await looksIn(250)).toBeGreaterThanOrEqual(1);
+    expect(await readsIn(250)).toBeGreaterThanOrEqual(1);
   });
 
   it('whose chip hangs holds up no line of another chip', async () => {
@@ -644,7 +639,7 @@ describe('a line without interrupts', () => {
     expect(woken).toBe(1);
   });
 
-  it('wakes all when only somebody’s read between two looks has shown a pulse', async () => {
+  it('wakes all when only somebody’s read between two polls has shown a pulse', async () => {
     const [line] = await openLines(1);
     let level = await line?.read();
     line?.onEdge(() => void line.read().then((read) => (level = read)), { pollMs: 100 });

@@ -2,18 +2,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createMockGpio } from '../../mocks/backends/gpio.ts';
-import { createMockI2c } from '../../mocks/backends/i2c.ts';
-import { parseFault } from '../../mocks/plant/faults.ts';
-import { createPlant } from '../../mocks/plant/plant.ts';
-import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Board } from '../../src/board/schema.ts';
-import { openChassis } from '../../src/run/hardware.ts';
-import { planOf } from '../../src/sequence/plan.ts';
 import { CONTROL_POWER, controlPowerObject } from '../../src/service/control-power.ts';
-import { createResident } from '../../src/service/resident.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { shippedBoard } from './bench.ts';
+import { startResident } from './start-resident.ts';
 
 const IN_PROGRESS = 'org.openbmc.ControlPower.Error.InProgress';
 const FAILED = 'org.openbmc.ControlPower.Error.Failed';
@@ -32,36 +25,9 @@ afterEach(async () => {
 
 async function serveChassis(
   initially: 'off' | 'on',
-  { faults = [], board = shippedBoard('reference') }: { faults?: readonly string[]; board?: Board } = {},
+  setUp: { readonly faults?: readonly string[]; readonly board?: Board } = {},
 ) {
-  const chassis = board.chassis['0'];
-  if (!chassis) throw new RangeError('no chassis 0');
-  const clock = createVirtualClock();
-  const plant = createPlant({
-    board,
-    clock,
-    initially,
-    faults: faults.map((text) => parseFault(text, board)),
-  });
-  const served = await clock.runUntil(
-    (async () =>
-      createResident({
-        chassis: 0,
-        plan: planOf(chassis),
-        hardware: await openChassis(board, 0, {
-          gpio: async () => createMockGpio(plant),
-          i2c: async () => createMockI2c(plant),
-          clock,
-        }),
-        clock,
-        runDir,
-        identity: { bootId: 'boot', boardHash: 'hash' },
-        record: () => undefined,
-        onChange: () => undefined,
-        onRequestFailed: async () => undefined,
-        onLoss: async () => undefined,
-      }))(),
-  );
+  const { clock, plant, resident: served } = await startResident({ runDir, initially, ...setUp });
   stop = () => clock.runUntil(served.stop('end of the test'));
   const object = controlPowerObject({
     chassis: 0,

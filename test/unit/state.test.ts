@@ -10,13 +10,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createMockGpio } from '../../mocks/backends/gpio.ts';
-import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
-import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { openChassis } from '../../src/run/hardware.ts';
-import { planOf } from '../../src/sequence/plan.ts';
 import type { State } from '../../src/sequence/state.ts';
 import {
   type ChassisState,
@@ -26,7 +21,7 @@ import {
   type PowerTransition,
   type StateView,
 } from '../../src/service/host-state.ts';
-import { type ChassisView, createResident, type Resident } from '../../src/service/resident.ts';
+import type { ChassisView } from '../../src/service/resident.ts';
 import { stateChanges, stateNames, stateObjects } from '../../src/service/state-objects.ts';
 import {
   createLastingFile,
@@ -37,7 +32,7 @@ import {
 } from '../../src/store/lasting.ts';
 import { DbusReplyError } from '../../src/system/errors.ts';
 import type { ServedProperty } from '../../src/system/ports.ts';
-import { shippedBoard } from './bench.ts';
+import { startResident } from './start-resident.ts';
 import { createVirtualUnits } from './virtual-units.ts';
 
 const MINUTE_MS = 60_000;
@@ -70,32 +65,17 @@ interface Setup {
 
 /** The state of a simulated chassis, with a resident and a systemd over it. */
 async function createBmc({ initially = 'off', lasting, bootId = 'boot', isAdopted = false }: Setup = {}) {
-  const board = shippedBoard('reference');
-  const chassis = board.chassis['0'];
-  if (!chassis) throw new RangeError('no chassis 0');
-  const clock = createVirtualClock();
-  const plant = createPlant({ board, clock, initially });
-  const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
   const store = createLastingFile(folder, 0);
   if (lasting) store.save({ ...NOTHING_LASTING, ...lasting });
   const journal: string[] = [];
   const views: StateView[] = [];
   let state: ChassisState | undefined;
-  const resident: Resident = await clock.runUntil(
-    (async () =>
-      createResident({
-        chassis: 0,
-        plan: planOf(chassis),
-        hardware: await openChassis(board, 0, ports),
-        clock,
-        runDir: folder,
-        identity: { bootId, boardHash: 'hash' },
-        record: () => undefined,
-        onChange: () => state?.powerChanged(),
-        onLoss: async () => undefined,
-        onRequestFailed: async () => undefined,
-      }))(),
-  );
+  const { board, clock, plant, resident } = await startResident({
+    runDir: folder,
+    initially,
+    identity: { bootId, boardHash: 'hash' },
+    onChange: () => state?.powerChanged(),
+  });
   endings.push(() => resident.stop('end of the test'));
   const units = createVirtualUnits(clock, (wanted) => resident.request(wanted).done);
   if (initially === 'on') units.change(HOST_UNIT, 'active');

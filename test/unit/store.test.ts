@@ -23,7 +23,6 @@ import {
 } from '../../src/store/lasting.ts';
 import { clearOnMarker, forgetOnMarker, hasOnMarker, setOnMarker } from '../../src/store/on-marker.ts';
 import { createSnapshotFile, snapshotPath } from '../../src/store/snapshot.ts';
-import { watchFile } from '../../src/store/watch-file.ts';
 import { createBench } from './bench.ts';
 import { createManualClock } from './manual-clock.ts';
 
@@ -308,60 +307,5 @@ describe('the state file of a chassis', () => {
     expect(own.save('pgood', on())).toBeNull();
     store().save('off', on());
     expect(own.load().hint?.state).toBe('off');
-  });
-});
-
-describe('a file that is watched', () => {
-  it('is told of when it comes, is written and goes, and of nothing else, to the end', async () => {
-    const clock = createManualClock();
-    const path = join(dir, 'run', 'state.json');
-    let changes = 0;
-    const warnings: string[] = [];
-    const end = watchFile(path, {
-      clock,
-      changed: () => {
-        changes += 1;
-      },
-      warn: (message) => warnings.push(message),
-    });
-    const seen = async () => {
-      await clock.advance(1_000);
-      const before = changes;
-      changes = 0;
-      return before > 0;
-    };
-    expect(await seen()).toBe(false);
-    writeFileSync(path, 'first');
-    expect(await seen()).toBe(true);
-    expect(await seen()).toBe(false);
-    writeFileSync(join(dir, 'run', 'other'), 'other');
-    expect(await seen()).toBe(false);
-    writeFileSync(path, 'second one');
-    expect(await seen()).toBe(true);
-    rmSync(path);
-    expect(await seen()).toBe(true);
-    expect(warnings).toEqual([]);
-    end();
-    writeFileSync(path, 'third');
-    expect(await seen()).toBe(false);
-    expect(clock.pendingCount).toBe(0);
-  });
-
-  it('in a folder that cannot be watched is looked at all the same, and that is told once', async () => {
-    const clock = createManualClock();
-    const folder = join(dir, 'run');
-    writeFileSync(folder, 'a file in its place');
-    const warnings: string[] = [];
-    const end = watchFile(join(folder, 'state.json'), {
-      clock,
-      changed: () => undefined,
-      warn: (message) => warnings.push(message),
-    });
-    await clock.advance(5_000);
-    expect(warnings).toEqual([
-      expect.stringMatching(/^.*\/run cannot be watched \(.+\): it is looked at once a second$/),
-    ]);
-    end();
-    expect(clock.pendingCount).toBe(0);
   });
 });

@@ -1,0 +1,53 @@
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
+import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
+import { openChassis } from '../../src/run/hardware.ts';
+import { planOf } from '../../src/sequence/plan.ts';
+import { createResident, type ResidentOptions } from '../../src/service/resident.ts';
+import { shippedBoard } from './bench.ts';
+
+export interface ResidentSetUp extends Partial<Pick<ResidentOptions, 'identity' | 'onChange' | 'inspect'>> {
+  readonly runDir: string;
+  readonly clock?: VirtualClock;
+  readonly initially?: 'off' | 'on';
+  readonly board?: ReturnType<typeof shippedBoard>;
+  readonly faults?: readonly string[];
+}
+
+/** The resident of chassis 0 on a plant, in virtual time. By default of the reference board, which is off. */
+export async function startResident(setUp: ResidentSetUp) {
+  const {
+    clock = createVirtualClock(),
+    initially = 'off',
+    board = shippedBoard('reference'),
+    faults = [],
+    ...options
+  } = setUp;
+  const chassis = board.chassis['0'];
+  if (!chassis) throw new RangeError('no chassis 0');
+  const plant = createPlant({
+    board,
+    clock,
+    initially,
+    faults: faults.map((text) => parseFault(text, board)),
+  });
+  const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+  const resident = await clock.runUntil(
+    (async () =>
+      createResident({
+        chassis: 0,
+        plan: planOf(chassis),
+        hardware: await openChassis(board, 0, ports),
+        clock,
+        identity: { bootId: 'boot', boardHash: 'hash' },
+        record: () => undefined,
+        onChange: () => undefined,
+        onLoss: async () => undefined,
+        onRequestFailed: async () => undefined,
+        ...options,
+      }))(),
+  );
+  return { board, clock, plant, resident };
+}
