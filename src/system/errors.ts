@@ -1,21 +1,21 @@
 import { CodedError } from '../../hw/errors.ts';
 
 export type SystemErrorCode =
-  /** No system bus, or it went away. */
+  /** There is no system bus, or it went away. */
   | 'DBUS_UNAVAILABLE'
   | 'DBUS_TIMEOUT'
-  /** Another process has a name on the bus that is needed. */
+  /** Another process owns a name that is needed. */
   | 'DBUS_NAME_TAKEN'
-  /** The bus does not let this process have a name: its policy says so. */
+  /** The policy of the bus does not let this process own a name. */
   | 'DBUS_NAME_DENIED'
-  /** What this program wanted to put on the bus is not possible there: its own mistake. */
+  /** This program tried to send something that D-Bus does not allow: a mistake of the program. */
   | 'DBUS_MISUSE'
-  /** What another process put on the bus is no message, or not what its header says. */
+  /** Another process sent something that is no message, or does not fit its header. */
   | 'DBUS_MALFORMED'
   /** systemd, or another service on the bus, answered with an error: `details.dbusError` has its name. */
   | 'SYSTEMD_FAILED';
 
-/** What the bus, systemd or another service refused or failed to do. */
+/** A failure or refusal of the bus, systemd or another service. */
 export class SystemError extends CodedError<SystemErrorCode> {}
 
 /** Whether a call was answered with the D-Bus error of this name. */
@@ -23,10 +23,7 @@ export function isDbusError(error: unknown, name: string): boolean {
   return error instanceof SystemError && error.details.dbusError === name;
 }
 
-/**
- * Thrown by what a D-Bus caller set off, to be told to him: an error reply with this name and the first
- * line of the message.
- */
+/** An error for a D-Bus caller: the error reply has its name, and the first line of its message. */
 export class DbusReplyError extends CodedError<'DBUS_REPLY'> {
   /** The name of the error on the bus, for example `org.freedesktop.DBus.Error.InvalidArgs`. */
   readonly dbusError: string;

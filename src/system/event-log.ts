@@ -3,7 +3,7 @@ import { connectDbus } from './dbus/connection.ts';
 import { isDbusError, SystemError } from './errors.ts';
 import type { EventLog } from './ports.ts';
 
-/** A logging service that needs longer has the entry all the same, and is not waited for. */
+/** A logging service that needs longer has received the entry, and is not waited for. */
 const CREATE_TIMEOUT_MS = 5_000;
 
 /** OpenBMC's event log (phosphor-dbus-interfaces, xyz/openbmc_project/Logging/Create.interface.yaml). */
@@ -36,7 +36,7 @@ export function createEventLog({ clock, address }: { clock: Clock; address?: str
   };
 }
 
-/** What the bus answers where no image part owns the logging service's name. */
+/** Errors of the bus where no process owns the name of the logging service. */
 const NOBODY_LOGS = [
   'org.freedesktop.DBus.Error.ServiceUnknown',
   'org.freedesktop.DBus.Error.NameHasNoOwner',

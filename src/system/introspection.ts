@@ -5,8 +5,8 @@ const DOCTYPE =
   '<!DOCTYPE node PUBLIC "-//freedesktop//DTD D-BUS Object Introspection 1.0//EN" "http://www.freedesktop.org/standards/dbus/1.0/introspect.dtd">';
 
 /**
- * The answer to `Introspect` (D-Bus specification, "Introspection Data Format"): what an object has, and the
- * names of the nodes right below it.
+ * The answer to `Introspect` (D-Bus specification, "Introspection Data Format"): the interfaces of an object, and the names
+ * of the nodes right below it.
  */
 export function introspect(interfaces: readonly ServedInterface[], children: Iterable<string>): string {
   return [

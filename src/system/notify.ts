@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import type { Clock } from '../../hw/ports.ts';
 import type { ServiceNotifier } from './ports.ts';
 
-/** A helper that only writes one datagram; more than this means that it hangs. */
+/** systemd-notify only writes one datagram: one that takes longer than this hangs. */
 const NOTIFY_TIMEOUT_MS = 5_000;
 
 export interface NotifierOptions {
@@ -12,9 +12,9 @@ export interface NotifierOptions {
 }
 
 /**
- * Tells systemd about the service. Node has no datagram sockets of the unix kind, so systemd-notify(1) sends
- * each message; the unit needs `NotifyAccess=all`, for the sender is a child. Messages go out one after the other, in the order they
- * were given. Without NOTIFY_SOCKET nothing is sent.
+ * Notifies systemd of the state of the service. Node has no unix datagram sockets, so systemd-notify(1) sends each message;
+ * the unit needs `NotifyAccess=all`, because the sender is a child. Messages are sent in their order. Without NOTIFY_SOCKET
+ * nothing is sent.
  */
 export function createNotifier({ clock, env }: NotifierOptions): ServiceNotifier {
   const socket = env.NOTIFY_SOCKET;
@@ -37,7 +37,7 @@ export function createNotifier({ clock, env }: NotifierOptions): ServiceNotifier
   };
 }
 
-/** Never rejects: a service that cannot tell its state still has its work to do, and systemd notices by itself. */
+/** Never rejects: the service goes on without the notification, and systemd notices that it is missing. */
 function sendOne(clock: Clock, socket: string, assignments: readonly string[]): Promise<void> {
   return new Promise((resolve) => {
     const child = spawn('systemd-notify', [...assignments], {

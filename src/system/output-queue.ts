@@ -2,16 +2,16 @@ import { errnoCode } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { createBackoff } from '../../hw/waiting.ts';
 
-/** Text that waits for a slow reader, in bytes: some thousand lines. What comes on top of it is dropped. */
+/** Most text that waits for a slow reader, in bytes: some thousand lines. Further text is dropped. */
 const QUEUE_LIMIT_BYTES = 256 * 1024;
-/** When a reader that takes nothing is tried again: soon at first, then ever more rarely. */
+/** Waits between tries of a reader that takes nothing: short at first, then longer. */
 const FIRST_RETRY_MS = 5;
 const LAST_RETRY_MS = 500;
 const NEWLINE = 10;
 
 /**
- * Puts what it can of `data` somewhere, without waiting. Returns how many bytes that were; throws a system error,
- * EAGAIN where nothing fits now.
+ * Sends as much of `data` as it can without waiting. Returns the number of bytes that were sent; throws a system error,
+ * which is EAGAIN where nothing fits now.
  */
 export type Send = (data: Uint8Array) => number;
 

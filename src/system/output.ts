@@ -6,20 +6,19 @@ import { errnoCode } from '../../hw/errors.ts';
 import type { Send } from './output-queue.ts';
 
 /**
- * Writing to a descriptor that this process was given, without ever waiting for whoever reads it. Node's own streams
- * do wait: a pipe that is full or a terminal that is stopped holds up the whole process there, and a reader that is
- * gone is an event that ends it.
+ * Writes to a descriptor that this process was given, and never waits for its reader. Node's own streams do wait: a full
+ * pipe or a stopped terminal holds up the whole process, and a reader that is gone ends it.
  */
 
-/** Write only, without waiting, and without becoming the terminal of this process. */
+/** Write only, without waiting, and without making it the terminal of this process. */
 const OPEN_FLAGS = constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY;
 const STTY_TIMEOUT_MS = 1_000;
-/** Where journald takes streams of lines (sd_journal_stream_fd(3), and systemd's journal-send.c for the header). */
+/** The socket of journald for streams of lines (sd_journal_stream_fd(3); systemd's journal-send.c has the header). */
 const JOURNAL_STREAMS = '/run/systemd/journal/stdout';
-/** What a write to a terminal would do to a process in its background. */
+/** The effect of a write to a terminal on a process in its background. */
 type Background = 'unknown' | 'may write' | 'would be stopped';
 
-/** The way to write to a descriptor of this process that fits what is behind it. */
+/** A function that writes to a descriptor of this process, suited to the kind of file behind it. */
 export function sendTo(fd: number): Send {
   const kind = kindOf(fd);
   if (kind === 'socket') {
@@ -47,7 +46,7 @@ function openAsSocket(fd: number): boolean {
     kept.push(socket);
     return true;
   } catch {
-    // Of a kind that Node does not know: it is written to as it is.
+    // Node does not know this kind of socket: it is written to as it is.
     return false;
   }
 }
@@ -55,8 +54,8 @@ function openAsSocket(fd: number): boolean {
 const kept: Socket[] = [];
 
 /**
- * Opened anew, what is behind a descriptor can be written without waiting, and whoever else has the descriptor does
- * not notice. That may fail for now (a pipe without a reader), so it is tried again with every write.
+ * Opens the file behind a descriptor again, so that writes do not wait and other processes with the descriptor are not
+ * affected. Opening may fail for a while (a pipe without a reader), so every write tries again.
  */
 function sendReopened(fd: number, kind: Kind): Send {
   let own: number | undefined;
@@ -86,7 +85,7 @@ function reopen(fd: number, kind: Kind): number {
     try {
       return openSync('/dev/tty', OPEN_FLAGS);
     } catch {
-      // The terminal of no session: no more than the descriptor itself is left.
+      // The terminal belongs to no session: only the descriptor itself is left.
       return fd;
     }
   }
@@ -99,14 +98,14 @@ function inBackground(): boolean {
     const [, , group, , terminal, foreground] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return terminal !== '0' && group !== foreground;
   } catch {
-    // No /proc: then nothing is known of a foreground.
+    // Without /proc nothing is known of the foreground.
     return false;
   }
 }
 
 /**
- * Whether the terminal stops a process in the background that writes to it (`stty tostop`): rails would stay half up.
- * Node can neither ignore SIGTTOU nor ask the terminal, so stty does; where that is not there, it is taken to stop.
+ * Whether the terminal stops a background process that writes to it (`stty tostop`): rails would stay half up. Node can
+ * neither ignore SIGTTOU nor read the setting, so stty does. Without stty the terminal is taken to stop writers.
  */
 function stopsWriters(fd: number): boolean {
   const { status, stdout } = spawnSync('stty', ['-a'], {
@@ -118,16 +117,16 @@ function stopsWriters(fd: number): boolean {
 }
 
 /**
- * Like `sendTo` for a descriptor that systemd connected to the journal. When journald takes nothing from it any more,
- * because it was stopped, a stream of its own is opened with the next write.
- * @param identifier under which the lines are found (`journalctl -t`)
- * @param path where journald listens
+ * `sendTo` for a descriptor that systemd connected to the journal. A journald that was stopped reads nothing from that
+ * descriptor any more, so the next write opens a stream of its own.
+ * @param identifier of the lines (`journalctl -t`)
+ * @param path of the socket of journald
  */
 export function sendToJournal(fd: number, identifier: string, path = JOURNAL_STREAMS): Send {
   const first = sendTo(fd);
   let isFirstGone = false;
   let stream: { readonly socket: Socket; state: 'connecting' | 'connected' | 'gone' } | null = null;
-  /** Handed to a stream that has not taken it: the next stream gets it first. */
+  /** Text that a stream was given and did not take: the next stream gets it first. */
   let untaken: Uint8Array | null = null;
   const hand = (socket: Socket, data: Uint8Array): void => {
     untaken = data;
@@ -136,7 +135,7 @@ export function sendToJournal(fd: number, identifier: string, path = JOURNAL_STR
     });
   };
   const open = (): void => {
-    // journald never answers and shuts its side down at once (journald-stream.c): that is no end of the stream.
+    // journald never answers and shuts its side down at once (journald-stream.c): the stream has not ended then.
     const socket = connect({ path, allowHalfOpen: true }).unref();
     const opened: NonNullable<typeof stream> = { socket, state: 'connecting' };
     stream = opened;

@@ -1,26 +1,26 @@
 import type { SystemError } from './errors.ts';
 
 /**
- * What the program needs of the system around it: systemd, the system bus, the event log. The real ones are in this
- * folder; `test/contract/` holds one suite per interface that runs on them and on the stand-ins of `mocks/`.
+ * What the program needs of the system: systemd, the system bus, the event log. The real ones are in this folder;
+ * `test/contract/` has one suite per interface that runs on them and on the stand-ins of `mocks/`.
  */
 
-/** Where text goes. It may be closed, full or stopped at any moment: that is never the caller's concern. */
+/** An output for text. It may be closed, full or stopped at any moment, which never concerns the caller. */
 export interface Output {
-  /** Never throws and never waits. What nobody takes is dropped, and how much that was is told later in its place. */
+  /** Never throws and never waits. Text that cannot be written is dropped, and a later line says how much was. */
   write(text: string): void;
-  /** Width of the terminal in columns, null when it is none. */
+  /** Width of the terminal in columns; null where the output is no terminal. */
   readonly columns: number | null;
-  /** Its height in lines; absent where it is none, or does not say. */
+  /** Height of the terminal in lines; absent where it is not known. */
   readonly rows?: number | undefined;
-  /** It is journald that reads the text: `<n>` at the begin of a line is its severity (sd-daemon(3)). */
+  /** journald reads the text: `<n>` at the begin of a line is its severity (sd-daemon(3)). */
   readonly journal: boolean;
 }
 
-/** Final state of one unit as systemd tells it, for example `active`, `failed`, `inactive`. */
+/** State of a unit, with systemd's words: `active`, `failed`, `inactive` … */
 export interface UnitState {
   readonly unit: string;
-  /** False where systemd has no such unit: it shows as inactive then. */
+  /** False where systemd has no such unit; its state is inactive then. */
   readonly isKnown: boolean;
   readonly activeState: string;
   readonly subState: string;
@@ -37,20 +37,20 @@ export interface UnitManager {
   /** States in the order asked for. A unit that is not loaded is `inactive`. */
   unitStates(units: readonly string[]): Promise<UnitState[]>;
   /**
-   * Tells `changed` the states of `units`, in the order given: once they are known, and whenever one of them is
-   * another one. Changes that follow each other closely are told as one. A bus or a systemd that is not there, or
-   * goes away, is waited for; the states are told then if they differ from those told last. `changed` must not
-   * throw. Returns the function that ends it, as `close` does.
+   * Calls `changed` with the states of `units`, in the given order: once they are known, and whenever one of them has
+   * changed. One call may stand for several quick changes. A bus or a systemd that is away is waited for; `changed` is
+   * called then if the states differ from those of its last call. `changed` must not throw. Returns the function that ends
+   * the watch; `close` ends it too.
    */
   watchUnits(units: readonly string[], changed: (states: readonly UnitState[]) => void): () => void;
-  /** Makes systemd read its unit files again, and the bus its policy and the names it can start a service for. */
+  /** Makes systemd read its unit files again, and the bus its policy and its list of services. */
   reload(): Promise<void>;
   close(): Promise<void>;
 }
 
-/** Tells the service manager how this process is; sd_notify(3). Nothing here ever rejects. */
+/** Notifies the service manager of the state of this process; sd_notify(3). Never rejects. */
 export interface ServiceNotifier {
-  /** How often `alive` has to be told (`WatchdogSec=`), null when nobody waits for it. */
+  /** How often `alive` must be called (`WatchdogSec=`); null where no watchdog waits for it. */
   readonly watchdogIntervalMs: number | null;
   ready(status: string): Promise<void>;
   status(status: string): Promise<void>;
@@ -68,13 +68,13 @@ export interface EventLogEntry {
 
 export interface EventLog {
   /**
-   * True when the logging service has the entry, answered or not; false where none is on the bus. Rejects
+   * True when the logging service has the entry, whether or not it answered; false where none is on the bus. Rejects
    * `DBUS_UNAVAILABLE`, `DBUS_TIMEOUT` (of the connection) or `SYSTEMD_FAILED`.
    */
   create(entry: EventLogEntry): Promise<boolean>;
 }
 
-/** A value of a type of its own, which D-Bus sends with the value; `a{sv}` is a record of these. */
+/** A value that D-Bus sends together with its type; `a{sv}` is a record of these. */
 export interface DbusVariant {
   readonly signature: string;
   readonly value: unknown;
@@ -93,11 +93,11 @@ export interface DbusArgument {
  */
 export interface ServedProperty {
   readonly signature: string;
-  /** The value now. What throws here is an error to who asks for it, and left out where he asks for all. */
+  /** The present value. If it throws, Get answers with an error, and GetAll leaves the property out. */
   read(): unknown;
   /**
-   * Takes a value of `signature`; absent when the property is read-only. The caller has his answer when
-   * this is settled, and `DbusReplyError` is told to him as it is. Signals nothing: `changed` does.
+   * Sets a value of `signature`; absent for a read-only property. The caller is answered when it is settled, and gets a
+   * `DbusReplyError` as it is. It sends no signal: `changed` does.
    */
   write?(value: unknown): void | Promise<void>;
   /** Whether `changed` sends a signal. */
@@ -108,10 +108,10 @@ export interface ServedMethod {
   readonly in: readonly DbusArgument[];
   readonly out: readonly DbusArgument[];
   /**
-   * Runs for one caller, beside any other call: a slow one delays nobody. `args` fit `in`, and what it
-   * gives must fit `out`. `DbusReplyError` is told to the caller as it is; anything else that is thrown,
-   * and a value that does not fit, is `org.freedesktop.DBus.Error.Failed` to him, without a stack.
-   * @param caller `sender` is his unique name on the bus
+   * Runs for one caller, beside other calls: a slow one delays no other. `args` fit `in`, and the result must fit `out`.
+   * The caller gets a `DbusReplyError` as it is. Any other error, and a result that does not fit, is
+   * `org.freedesktop.DBus.Error.Failed` for the caller, without a stack.
+   * @param caller `sender` is the unique name of the caller on the bus
    */
   call(
     args: readonly unknown[],
@@ -136,7 +136,7 @@ export interface ServedObject {
   readonly interfaces: readonly ServedInterface[];
 }
 
-/** What a process puts on the bus. */
+/** Names and objects that a process publishes on the bus. */
 export interface Publication {
   /** Well-known names, taken in this order. */
   readonly names: readonly string[];
@@ -144,13 +144,13 @@ export interface Publication {
   readonly managerPaths: readonly string[];
   readonly objects: readonly ServedObject[];
   /**
-   * Told that everything is published, the first time and after every loss; that it no longer is, and
-   * why; and, while it is not, when the reason becomes another one. May `close`, must not throw.
+   * Called when everything is published, at first and after every loss. Called with the reason when it no longer is, and
+   * again when the reason changes. May `close`, must not throw.
    */
   onConnection?(up: boolean, error?: SystemError): void;
-  /** Told what `read`, `write` and `call` threw beside `DbusReplyError`, for the journal. Must not throw. */
+  /** Called with any error of `read`, `write` and `call` but `DbusReplyError`, for the journal. Must not throw. */
   onFailure?(error: unknown, member: string): void;
-  /** Told of messages that no peer that means well sends, for the journal: now and then, not each. Must not throw. */
+  /** Called for some of the messages that a well-behaved peer never sends, for the journal. Must not throw. */
   onRefused?(text: string): void;
 }
 
@@ -160,19 +160,18 @@ export interface Publication {
  */
 export interface ObjectBus {
   /**
-   * Connects, takes the names, and tells the ObjectManagers' listeners. Resolves once all names are owned.
-   * Rejects `DBUS_UNAVAILABLE`, `DBUS_TIMEOUT`, `DBUS_NAME_TAKEN` when another process has a name or
-   * `DBUS_NAME_DENIED` when the bus's policy keeps it; nothing is left on the bus then, and `start` may
-   * be called again. Once it has resolved, a bus that goes away is connected to again for as long as it
-   * takes, and everything is published again.
+   * Connects, takes the names, and signals the objects to listeners of the ObjectManagers. Resolves once all names are
+   * owned. Rejects `DBUS_UNAVAILABLE`, `DBUS_TIMEOUT`, `DBUS_NAME_TAKEN` where another process has a name, or
+   * `DBUS_NAME_DENIED` where the policy of the bus forbids it. Nothing is left on the bus then, and `start` may be called
+   * again. Once it has resolved, a lost connection is made again however long it takes, and everything is published again.
    */
   start(): Promise<void>;
   /** Whether the objects are published under all names now. */
   readonly isConnected: boolean;
   /**
-   * Sends PropertiesChanged with the value of just this property, in a message of its own; a value that
-   * cannot be had is sent as invalidated. Nothing is sent for a property that emits nothing, and nothing
-   * while the bus is away: who listens reads anew when the name comes back.
+   * Sends PropertiesChanged with the value of this property only; a value that cannot be read is sent as invalidated.
+   * Nothing is sent for a property that emits nothing, and nothing while the bus is away: listeners read all values again
+   * when the name comes back.
    * @throws SystemError DBUS_MISUSE for a property that is not served
    */
   changed(path: string, interfaceName: string, property: string): void;
@@ -181,6 +180,6 @@ export interface ObjectBus {
    * @throws SystemError DBUS_MISUSE for a signal that is not served and for `args` that do not fit it
    */
   emit(path: string, interfaceName: string, signal: string, args: readonly unknown[]): void;
-  /** Leaves the bus, after what was sent before. Calls that run go unanswered. For good. */
+  /** Leaves the bus for good, after all that was sent before. Calls that are under way are not answered. */
   close(): Promise<void>;
 }

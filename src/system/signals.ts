@@ -1,39 +1,35 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import type { Clock } from '../../hw/ports.ts';
 
-/**
- * Signals by which somebody asks a process to end, and may ask again.
- */
+/** Signals by which a person or program requests the end of a process, and may repeat the request. */
 const REQUESTS = ['SIGINT', 'SIGTERM', 'SIGQUIT'] as const;
 /**
- * Signals that end a process by default (signal(7)), can be caught, and come of what happens to it: a terminal that
- * closes, a limit that is reached. One cause often sends several (a shell and the kernel a SIGHUP each, the kernel a
- * SIGXCPU a second), so they ask once. Not among them: those that tell of a crash (SIGSEGV, SIGABRT and the like), after
- * which nothing can be trusted; SIGPIPE and SIGXFSZ, which Node ignores; the real-time signals, which Node cannot catch.
+ * Signals of an event: a terminal that closes, a limit that is reached. They end a process by default (signal(7)) and can
+ * be caught. One event often sends several (a shell and the kernel a SIGHUP each, the kernel a SIGXCPU a second), so
+ * together they count as one request. Left out are the signals of a crash (SIGSEGV, SIGABRT and the like), after which
+ * nothing can be trusted; SIGPIPE and SIGXFSZ, which Node ignores; and the real-time signals, which Node cannot catch.
  */
 const CAUSES = [
   ...(['SIGHUP', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGVTALRM', 'SIGPROF'] as const),
   ...(['SIGXCPU', 'SIGIO', 'SIGPWR', 'SIGSTKFLT'] as const),
 ];
-/** Signals that would stop the process in the middle. SIGTTOU is not caught: the kernel would send it again for ever. */
+/** Signals that would suspend the process. SIGTTOU is not caught: the kernel would send it again for ever. */
 const STOPS = ['SIGTSTP', 'SIGTTIN'] as const;
-/** timeout(1), and others that signal a process and then its group, send one request twice. */
+/** timeout(1), and others that signal a process and then its group, send a request twice within this time. */
 const SAME_REQUEST_MS = 100;
 
 export interface EndRequests {
   /** Aborted with the first signal; its reason is the name of the signal. */
   readonly signal: AbortSignal;
-  /** Aborted when somebody asks again. */
+  /** Aborted when the request is repeated. */
   readonly abandon: AbortSignal;
-  /** Asks to end for another reason. */
+  /** Requests the end for another reason. */
   readonly end: (reason: string) => void;
   /** See `World`. */
   readonly onHangup: (handler: () => void) => () => void;
 }
 
-/**
- * Takes every signal that would end or stop this process. `onStop` is called in place of a stop.
- */
+/** Catches every signal that would end or suspend this process. `onStop` is called instead of a suspension. */
 export function catchSignals(clock: Clock, onStop: () => void): EndRequests {
   const first = new AbortController();
   const second = new AbortController();

@@ -14,7 +14,7 @@ import { isInterfaceName, isMemberName, isObjectPath, misuse, toSendable } from 
 const load = async () => (await import('dbus-next')).default;
 type Library = Awaited<ReturnType<typeof load>>;
 
-/** A bus that was only restarted is back by then. */
+/** A bus that was only restarted is back within this time. */
 const FIRST_RETRY_MS = 100;
 /** Somewhat arbitrary. */
 const LAST_RETRY_MS = 5_000;
@@ -33,28 +33,28 @@ export interface DbusOptions {
 }
 
 export interface DbusConnectOptions extends DbusOptions {
-  /** Answers the method calls to this connection, from the first message on. Without it all are refused. */
+  /** Answers the method calls to this connection, from the first message on. Without it all calls are refused. */
   readonly served?: Served;
-  /** Told of messages that no peer that means well sends, now and then. Must not throw. */
+  /** Called for some of the messages that a well-behaved peer never sends. Must not throw. */
   readonly onRefused?: (text: string) => void;
-  /** Gives up connecting with `DBUS_UNAVAILABLE`; without effect on a connection that is made. */
+  /** Aborted, connecting rejects `DBUS_UNAVAILABLE`; no effect on a connection that is made. */
   readonly signal?: AbortSignal;
 }
 
 export interface Served extends Pick<CallTaker, 'refuse'> {
-  /** Takes a call that was not refused. What it throws is told to the caller. */
+  /** Takes a call that was not refused. The caller gets an error that it throws. */
   answer(call: IncomingCall): void;
 }
 
 /**
- * A method call from another process, which `reply` or `fail` ends. Where the caller wants no answer, or
- * the connection has ended, both do nothing.
+ * A method call of another process, which `reply` or `fail` ends. Both do nothing where the caller wants no reply or the
+ * connection has ended.
  */
 export interface IncomingCall {
   /** Unique name of the caller. */
   readonly sender: string;
   readonly path: string;
-  /** Callers may leave it open. */
+  /** Undefined where the caller left it out. */
   readonly interface: string | undefined;
   readonly member: string;
   readonly signature: string;
@@ -62,7 +62,7 @@ export interface IncomingCall {
   readonly body: readonly unknown[];
   /** @throws SystemError DBUS_MISUSE when the values do not fit the signature; the call waits on then */
   reply(signature: string, body: readonly unknown[]): void;
-  /** Answers with an error and the first line of `text`. What cannot be the name of an error becomes `FAILED`. */
+  /** Replies with an error and the first line of `text`. An invalid name of an error becomes `FAILED`. */
   fail(name: string, text: string): void;
 }
 
@@ -85,67 +85,66 @@ export interface DbusSignal {
 }
 
 export interface DbusConnection {
-  /** False once the bus went away or `close` was called; nothing brings it back. */
+  /** False for good once the bus went away or `close` was called. */
   readonly isOpen: boolean;
   /**
-   * Calls a method and gives the body of its reply, which only counts from who was called. Rejects
-   * `DBUS_TIMEOUT`, `DBUS_UNAVAILABLE` (also when nobody has the destination's name), `DBUS_MALFORMED` for a reply that
-   * cannot be taken or, for an error reply, `SYSTEMD_FAILED` with its name in `details.dbusError`.
+   * Calls a method and gives the body of the reply. A reply counts only from the process that was called. Rejects
+   * `DBUS_TIMEOUT`, `DBUS_UNAVAILABLE` (also where the destination has no owner), `DBUS_MALFORMED` for a reply that cannot
+   * be read or, for an error reply, `SYSTEMD_FAILED` with its name in `details.dbusError`.
    */
   call(call: DbusCall): Promise<unknown[]>;
   /**
-   * Resolves once signals that match are sure to be delivered to `handler`, from who owns the sender's name when they
-   * come and from nobody else. When it rejects nothing is left at the bus. Returns the function that ends it.
+   * Resolves once matching signals are sure to reach `handler`. Signals count only from the owner of the sender's name at
+   * that moment. When it rejects, no rule is left at the bus. Returns the function that ends it.
    */
   onSignal(rule: DbusSignalRule, handler: (body: unknown[]) => void): Promise<() => Promise<void>>;
   /**
-   * Sends a signal to whoever listens; after the end of the connection, to nobody.
+   * Sends a signal to all listeners; after the end of the connection, to none.
    * @throws SystemError DBUS_MISUSE when names or values cannot be sent; nothing was sent then
    */
   signal(signal: DbusSignal): void;
-  /** Calls `handler` once when the connection ends or has ended, also by `close`. Returns the function that ends it. */
+  /** Calls `handler` once when the connection ends or has ended, by `close` too. Returns the function that cancels this. */
   onLost(handler: (error: SystemError) => void): () => void;
-  /** Rejects what is pending, and disconnects. */
+  /** Rejects all pending calls, and disconnects. */
   close(): Promise<void>;
 }
 
-/** FHS 3.0 and the D-Bus specification say /var/run, of which /run is the place without a symlink. */
+/** FHS 3.0 and the D-Bus specification have /var/run, which is a link to /run. */
 const SYSTEM_BUS_ADDRESS = 'unix:path=/run/dbus/system_bus_socket';
 /** The default of libdbus (`_DBUS_DEFAULT_TIMEOUT_VALUE`). */
 const CALL_TIMEOUT_MS = 25_000;
 /** Somewhat arbitrary: a bus that runs closes its end at once. */
 const CLOSE_DEADLINE_MS = 500;
 
-/** Somewhat arbitrary: a text for people, which may quote what another process sent. */
+/** Somewhat arbitrary, for a text that may quote another process. */
 const MAX_ERROR_TEXT_CHARACTERS = 500;
-/** Somewhat arbitrary: time for messages in a row, before whatever else waits has its turn. */
+/** Somewhat arbitrary: time for consecutive messages, before other work has its turn. */
 const TURN_MS = 0.5;
-/** What Node reads at once; where it is as much, more is waiting, and would be read up to 32 times in a row. */
+/** Size of one read of Node. After a full read more is waiting, and Node would read up to 32 times in a row. */
 const FULL_READ_BYTES = 64 * 1024;
-/** Somewhat arbitrary: far above what waits at a bus that is only busy. */
+/** Somewhat arbitrary: far above the backlog of a busy bus. */
 const MAX_UNSENT_BYTES = 4 * 1024 * 1024;
 
-/** The bus itself, as the one who is called. */
+/** The bus itself, as the destination of calls. */
 export const BUS = {
   destination: 'org.freedesktop.DBus',
   path: '/org/freedesktop/DBus',
   interface: 'org.freedesktop.DBus',
 } as const;
 
-/** The error that says no more than its text. */
+/** The name of an error without a more special one. */
 export const FAILED = 'org.freedesktop.DBus.Error.Failed';
 
 /** Error replies of the bus itself: the peer is not there, cannot be started or left before it answered. */
 const PEER_GONE =
   /^org\.freedesktop\.DBus\.Error\.(ServiceUnknown|NameHasNoOwner|NoReply|Disconnected|Spawn\..+)$/;
 
-/** Makes the error of a bus that is not there, or no longer. */
+/** Makes the error of a bus that is not there, or went away. */
 type Unavailable = (error: unknown, what: string) => SystemError;
 
 /**
- * What the library (0.10.2) does not tell or does wrong can only be had from its inside. It reads any message whole
- * before anybody can look at it, so what comes from the bus is read here, and the library has no part in it but the
- * answer to its greeting.
+ * Private parts of the library (0.10.2). The library reads any message whole before its header can be judged, so messages
+ * are read here instead. The library gets only the reply to its Hello.
  */
 interface Internals {
   readonly _connection: NodeJS.EventEmitter & { readonly stream: Socket };
@@ -298,7 +297,7 @@ function createCalls(
     try {
       return await waits.within(timeoutMs, `${what} did not answer within ${timeoutMs} ms`, async () => {
         await signals.follow(request.destination);
-        // Its deadline may have come meanwhile: what was given up must not be done later.
+        // The deadline may have passed meanwhile: a call that was given up must not be sent later.
         if (isOver) return [];
         const owner = signals.ownerOf(request.destination);
         const answer = new Promise<unknown[]>((resolve, reject) => {
@@ -339,8 +338,8 @@ interface Watched {
 }
 
 /**
- * Lets `waits` know when a connection ends, or is not made, and takes the reading from the library: `startReading` is
- * called before the first message can be there. Resolves once the connection is made.
+ * Ends `waits` when the connection ends, or is not made, and takes the reading of messages from the library: `startReading`
+ * is called before the first message can arrive. Resolves once the connection is made.
  */
 function watch(
   { Message, MessageType }: Library,
@@ -399,8 +398,8 @@ function watch(
 }
 
 /**
- * Reads messages as long as the stream lives, a little at a time: who floods the bus must not keep this process from
- * its chassis. `read` gives back the bytes behind one message; what it throws ends the stream.
+ * Reads messages as long as the stream lives, a few at a time: a process that floods the bus must not keep this one from
+ * its chassis. `read` gives back the bytes after one message; an error that it throws ends the stream.
  */
 function readMessages(
   stream: Socket,
@@ -421,7 +420,7 @@ function readMessages(
     if (stream.destroyed || (rest.length === 0 && !isFull && clock.nowMs() < untilMs)) return;
     stream.pause();
     cancelTurn = clock.after(0, () => {
-      // In this order: what is read in the turn may pause it again.
+      // In this order, because reading may pause the stream again.
       stream.resume();
       work(rest);
     });
@@ -430,12 +429,12 @@ function readMessages(
   stream.on('close', () => cancelTurn());
 }
 
-/** What waits for a connection, and ends with it. */
+/** Waits that end with the connection. */
 interface Waits {
   readonly lost: SystemError | undefined;
-  /** Ends everything that waits, once. */
+  /** Ends all waits, once. */
   lose(error: SystemError): void;
-  /** Settles like `start`'s promise, or rejects with the deadline or the end of the connection. */
+  /** Settles as the promise of `start`, or rejects at the deadline or the end of the connection. */
   within<T>(timeoutMs: number, timeoutText: string, start: () => Promise<T>): Promise<T>;
   onLost: DbusConnection['onLost'];
 }
@@ -495,7 +494,7 @@ function toLibrary({ Variant }: Library, signature: string, body: readonly unkno
 
 type Send = (message: Message) => void;
 
-/** Answers as somebody who has no objects, where there are none. */
+/** Answers for a process without objects. */
 const NOTHING_SERVED: Served = {
   refuse: ({ path }) => standardError('UnknownObject', `there is no object ${path}`),
   answer: () => undefined,
@@ -558,7 +557,7 @@ function replyError(name: string, said: string, what: string, request: DbusCall)
 /** Whether the library refused to write because the connection has ended. */
 const isClosedStream = (error: unknown) => /stream is closed|closed stream/.test(errorText(error));
 
-/** What can be sent of an error's text: no stack, no null character, and nothing endless. */
+/** The text of an error as it can be sent: without a stack and null characters, and of limited length. */
 function firstLine(text: string): string {
   const line = text
     .replaceAll('\0', ' ')

@@ -1,13 +1,13 @@
 import { errorText } from '../../../hw/errors.ts';
 import { malformed, readValues } from './reading.ts';
 
-/** What a message is (D-Bus specification, "Message Types"); there may be others, which nobody has to know. */
+/** Types of messages (D-Bus specification, "Message Types"). Unknown types are to be ignored. */
 export const MESSAGE = { call: 1, return: 2, error: 3, signal: 4 } as const;
 
 /** Flag of a call whose sender wants no answer (D-Bus specification, "Header Flags"). */
 const NO_REPLY_EXPECTED = 1;
 
-/** What a message says of itself before its body. */
+/** The header of a message. */
 export interface MessageHeader {
   readonly type: number;
   readonly isLittleEndian: boolean;
@@ -19,15 +19,15 @@ export interface MessageHeader {
   readonly member?: string;
   readonly errorName?: string;
   readonly replySerial?: number;
-  /** The bus has put it there, so that nobody can pass for somebody else. */
+  /** Set by the bus, so no sender can pass for another one. */
   readonly sender?: string;
   /** Empty for a message without a body. */
   readonly signature: string;
-  /** File descriptors that came along. */
+  /** Number of file descriptors that came with the message. */
   readonly unixFds: number;
 }
 
-/** Fields of a header by their code, and of what type each is (D-Bus specification, "Header Fields"). */
+/** Fields of a header by their code, each with its type (D-Bus specification, "Header Fields"). */
 const FIELDS: readonly (readonly [name: string, type: string] | undefined)[] = [
   undefined,
   ['path', 'o'],
@@ -41,7 +41,7 @@ const FIELDS: readonly (readonly [name: string, type: string] | undefined)[] = [
   ['unixFds', 'u'],
 ];
 
-/** Of the part of a header that every message has (D-Bus specification, "Message Format"). */
+/** Length of the part of a header that every message has (D-Bus specification, "Message Format"). */
 const FIXED_BYTES = 16;
 /** Where the array of the fields begins, with its length. */
 const FIELDS_AT = 12;
@@ -60,7 +60,7 @@ interface FixedHeader
   readonly fieldsBytes: number;
 }
 
-/** @throws SystemError DBUS_MALFORMED for what no message begins with; where the next one begins is unknown then */
+/** @throws SystemError DBUS_MALFORMED for bytes that begin no message; the begin of the next one is unknown then */
 function readFixed(bytes: Buffer): FixedHeader {
   const [endian = 0, type = 0, flags = 0, version] = bytes;
   if (endian !== LITTLE_ENDIAN && endian !== BIG_ENDIAN) throw malformed(`${endian} is no order of bytes`);
@@ -91,7 +91,7 @@ function readFields({ fieldsBytes, ...fixed }: FixedHeader, bytes: Buffer): Mess
   const fields: Partial<Record<string, unknown>> = {};
   for (const [code, { signature, value }] of rows as [number, { signature: string; value: unknown }][]) {
     const [name, type] = FIELDS[code] ?? [];
-    // There may be fields that nobody has to know.
+    // Unknown fields are to be ignored.
     if (name === undefined) continue;
     if (signature !== type || name in fields) throw malformed(`the header has no ${name} that can be taken`);
     fields[name] = value;
@@ -104,18 +104,18 @@ export type TakeBody = (body: Buffer) => void;
 
 export interface FrameReaderOptions {
   /**
-   * Judges a message by its header, and takes its body where it is wanted: of any other the body is passed over as it
-   * comes in. Neither may throw.
+   * Judges a message by its header, and gives the function that takes its body; undefined skips the body as it comes in.
+   * Neither may throw.
    */
   readonly judge: (header: MessageHeader) => TakeBody | undefined;
-  /** Told of messages that cannot be judged. */
+  /** Called for messages that cannot be judged. */
   readonly passedOver: (why: string) => void;
 }
 
 /**
- * Cuts what a bus sends into messages. Never more is kept than one header and one body that is wanted.
- * The function that it returns takes bytes up to the end of one message at most, and gives back those behind.
- * @throws SystemError DBUS_MALFORMED (that function) when it cannot be told any more where messages begin
+ * Splits the bytes from a bus into messages. It keeps one header and one wanted body at most. The returned function takes
+ * bytes up to the end of one message, and gives back the rest.
+ * @throws SystemError DBUS_MALFORMED (the returned function) when the begin of the next message is unknown
  */
 export function createFrameReader({ judge, passedOver }: FrameReaderOptions): (chunk: Buffer) => Buffer {
   let parts: Buffer[] = [];
@@ -126,7 +126,7 @@ export function createFrameReader({ judge, passedOver }: FrameReaderOptions): (c
   let take: TakeBody | undefined;
   let rest: Buffer;
 
-  /** So many bytes once they are there. */
+  /** The given number of bytes, once they have arrived. */
   const gather = (size: number): Buffer | undefined => {
     const part = rest.subarray(0, size - heldBytes);
     parts.push(part);
@@ -153,7 +153,7 @@ export function createFrameReader({ judge, passedOver }: FrameReaderOptions): (c
     take = undefined;
   };
 
-  /** Up to the end of one message, or as far as the bytes go. */
+  /** Reads to the end of one message, or to the end of the bytes. */
   const step = () => {
     if (fixed === undefined) {
       fixed = gather(FIXED_BYTES);

@@ -10,9 +10,9 @@ export interface CallHeader extends MessageHeader {
   readonly sender: string;
 }
 
-/** Who answers the calls of others. */
+/** Answers method calls of other processes. */
 export interface CallTaker {
-  /** What is answered to a call that is not taken, before its body is looked at. Throws nothing. */
+  /** The error for a call that is not taken, decided before its body is read; undefined takes it. Throws nothing. */
   refuse(header: CallHeader): DbusReplyError | undefined;
   /** Takes a call whose body fits its signature. Throws nothing. */
   take(header: CallHeader, body: readonly unknown[]): void;
@@ -20,14 +20,14 @@ export interface CallTaker {
   fail(header: CallHeader, error: DbusReplyError): void;
 }
 
-/** An answer that is waited for. Nothing here throws. */
+/** A reply that is waited for. Nothing here throws. */
 export interface AwaitedReply {
-  /** Whether `sender` is who was called. */
+  /** Whether `sender` is the process that was called. */
   isFrom(sender: string): boolean;
   done(body: unknown[]): void;
-  /** The bus, or who was called, answered with an error. */
+  /** The process that was called, or the bus, answered with an error. */
   failed(errorName: string, text: string): void;
-  /** An answer came, and cannot be taken. */
+  /** A reply came that cannot be read. */
   lost(error: SystemError): void;
 }
 
@@ -36,7 +36,7 @@ export interface SignalListener {
   readonly interface: string;
   readonly member: string;
   readonly signature: string;
-  /** Whether `sender` is who may send it. */
+  /** Whether `sender` may send this signal. */
   isFrom(sender: string): boolean;
   handle(body: unknown[]): void;
 }
@@ -44,7 +44,7 @@ export interface SignalListener {
 export interface Inbox {
   judge(header: MessageHeader): TakeBody | undefined;
   expect(serial: number, reply: AwaitedReply): void;
-  /** An answer that comes now is nobody's. */
+  /** Ends the wait for a reply. One that comes later is ignored. */
   forget(serial: number): void;
   /** Returns the function that ends it. */
   listen(listener: SignalListener): () => void;
@@ -52,20 +52,20 @@ export interface Inbox {
 
 export interface InboxOptions {
   readonly calls: CallTaker;
-  /** The name of the bus, which answers in place of who has gone. */
+  /** Name of the bus, which answers for a process that has gone. */
   readonly busName: string;
-  /** Told of what no peer that means well sends. */
+  /** Called for a message that a well-behaved peer never sends. */
   readonly onSuspect: (sender: string, what: string) => void;
 }
 
-/** Somewhat arbitrary: the longest call that makes sense is a property's name with a text for it. */
+/** Somewhat arbitrary: the longest useful call sets a property to a text. */
 const MAX_CALL_BYTES = 8 * 1024;
-/** Somewhat arbitrary: of those who were called or are listened to; 100 rows of units have 30 KiB. */
+/** Somewhat arbitrary, for replies and signals of trusted processes: 100 rows of units have 30 KiB. */
 const MAX_TRUSTED_BYTES = 1024 * 1024;
 
 /**
- * Decides about messages by their headers. Taken are calls that somebody here answers, answers of who was called, and
- * signals of who may send them, each up to a length; what a body says comes after that.
+ * Accepts messages by their headers, before their bodies are read: calls that are served here, replies of the process that
+ * was called, and signals of a process that may send them, each up to a length.
  */
 export function createInbox({ calls, busName, onSuspect }: InboxOptions): Inbox {
   const awaited = new Map<number, AwaitedReply>();
@@ -87,7 +87,7 @@ export function createInbox({ calls, busName, onSuspect }: InboxOptions): Inbox 
   const judgeReply = (header: MessageHeader, sender: string): TakeBody | undefined => {
     const { replySerial = 0, type, errorName, bodyBytes } = header;
     const reply = awaited.get(replySerial);
-    // An answer that comes after its deadline is no offence.
+    // A reply after its deadline is not suspect.
     if (reply === undefined) return undefined;
     const isError = type === MESSAGE.error;
     if (!reply.isFrom(sender) && !(isError && sender === busName)) {
@@ -130,7 +130,7 @@ export function createInbox({ calls, busName, onSuspect }: InboxOptions): Inbox 
   return {
     judge(header) {
       const { type, sender } = header;
-      // The bus says of every message whose it is.
+      // The bus gives every message a sender.
       if (sender === undefined) return undefined;
       if (type === MESSAGE.signal) return judgeSignal(header, sender);
       if (type === MESSAGE.return || type === MESSAGE.error) return judgeReply(header, sender);
@@ -164,7 +164,7 @@ function refusalOf(
   return undefined;
 }
 
-/** Whether it is a call that can be answered. */
+/** Whether a message is a call that can be answered. */
 const isCall = (header: MessageHeader): header is CallHeader =>
   header.type === MESSAGE.call &&
   header.path !== undefined &&

@@ -2,16 +2,16 @@ import { isUtf8 } from 'node:buffer';
 import { SystemError } from '../errors.ts';
 import { isObjectPath, parseSignature, type ValueType } from './values.ts';
 
-/** What another process sent is no message, or no body of its signature. */
+/** The error for a message or a body of another process that is malformed. */
 export const malformed = (text: string) => new SystemError('DBUS_MALFORMED', text);
 
-/** Of all containers in a message (D-Bus specification, "Valid Signatures" and "Container types"). */
+/** Depth of all containers in a message (D-Bus specification, "Valid Signatures" and "Container types"). */
 const MAX_DEPTH = 64;
 
 /**
- * The values that lie in `bytes` under a signature, which they fill from `start` to the end. They are as `hw/ports.ts`
- * has them, also where keys of a dictionary are no strings: these become strings. Takes nothing on trust: some buses
- * pass bodies on as they are, and a time that is bound by the number of bytes is all that a sender can have.
+ * Reads the values in `bytes`, which must fill them from `start` to the end. Values have the types of `ServedProperty` in
+ * `src/system/ports.ts`; keys of dictionaries that are no strings become strings. Everything is checked, because some buses
+ * pass bodies on unchecked, and the time is bounded by the number of bytes.
  * @throws SystemError DBUS_MALFORMED
  */
 export function readValues(signature: string, bytes: Buffer, isLittleEndian: boolean, start = 0): unknown[] {
@@ -25,7 +25,7 @@ export function readValues(signature: string, bytes: Buffer, isLittleEndian: boo
 
 const ANY_DICT_KEY = 'ybnqiuxtdsog';
 
-/** What a type is aligned to, in bytes (D-Bus specification, "Summary of D-Bus marshalling"). */
+/** Alignment of each type in bytes (D-Bus specification, "Summary of D-Bus marshalling"). */
 function alignmentOf(type: ValueType): number {
   switch (type.kind) {
     case 'basic':
@@ -88,7 +88,7 @@ class Reader {
     if (this.#at !== this.#bytes.length) throw malformed('there are more bytes than values');
   }
 
-  /** The members of an array, whose length in bytes does not count the padding before the first one. */
+  /** Reads the members of an array. Its length does not count the padding before the first member. */
   #members<T>(alignment: number, read: () => T): T[] {
     const length = this.#uint32();
     this.#align(alignment);
@@ -158,7 +158,7 @@ class Reader {
     this.#at = Math.ceil(this.#at / to) * to;
   }
 
-  /** Where a number of so many bytes begins, which is passed. */
+  /** Skips a number of the given size, and returns its begin. */
   #skip(size: number): number {
     this.#align(size);
     const at = this.#at;

@@ -1,7 +1,7 @@
 import { isDbusError, SystemError } from '../errors.ts';
 import type { Inbox } from './inbox.ts';
 
-/** Which signals are wanted. `sender` may be a well-known name: they count from who owns it then. */
+/** The signals to receive. `sender` may be a well-known name: signals of its present owner count. */
 export interface DbusSignalRule {
   readonly sender: string;
   readonly path: string;
@@ -11,9 +11,9 @@ export interface DbusSignalRule {
 }
 
 export interface Signals {
-  /** Makes sure that the owner of a name is known. Rejects what the bus's answers reject. */
+  /** Resolves when the owner of a name is known, and follows its changes. Rejects with the error of the bus. */
   follow(name: string): Promise<void>;
-  /** Who owns a name that is followed; the bus and unique names own themselves. */
+  /** The owner of a name that is followed; the bus and unique names own themselves. */
   ownerOf(name: string): string | undefined;
   /** `DbusConnection.onSignal`. */
   subscribe(rule: DbusSignalRule, handler: (body: unknown[]) => void): Promise<() => Promise<void>>;
@@ -37,8 +37,8 @@ interface Owner {
 }
 
 /**
- * Signals of those who may send them. The bus lets anybody send any signal to one connection, whatever its rules say,
- * so the sender of each is compared with who owns the name; and nobody but the bus tells who that is.
+ * Receives signals of the processes that may send them. The bus lets any process send any signal to this connection,
+ * whatever its match rules are, so each sender is compared with the owner of the name. Only the bus says who the owner is.
  */
 export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions): Signals {
   const owners = new Map<string, Owner>();
@@ -77,7 +77,7 @@ export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions)
       ...{ member: 'NameOwnerChanged', signature: 'sss' },
     };
     const adding = add(rule, changed, `,arg0='${name}'`);
-    // The question is sent behind the rule, so no change is missed between the two.
+    // The question is sent after the rule, so no change is missed in between.
     const asking = ask('GetNameOwner', name);
     const [added, asked] = await Promise.allSettled([adding, asking]);
     if (added.status === 'rejected') throw added.reason;
@@ -117,5 +117,5 @@ export function createSignals({ inbox, ask, tell, isOpen, bus }: SignalsOptions)
   };
 }
 
-/** Whether the bus said that nobody has a name. */
+/** Whether the bus answered that a name has no owner. */
 const isNobody = (error: unknown) => isDbusError(error, 'org.freedesktop.DBus.Error.NameHasNoOwner');

@@ -1,26 +1,26 @@
 /**
- * Names and values, after the D-Bus specification. dbus-next lets through much that makes the bus end the
- * connection of who sends it (0.10.2: object paths, signatures, member names).
+ * Names and values of the D-Bus specification. dbus-next (0.10.2) does not check object paths, signatures and member names,
+ * and the bus disconnects a sender of wrong ones.
  */
 
 import { SystemError } from '../errors.ts';
 import type { DbusVariant } from '../ports.ts';
 
-/** What this program wanted to put on the bus is not possible there. */
+/** The error for something that D-Bus does not allow this program to send. */
 export const misuse = (text: string, options?: ErrorOptions) =>
   new SystemError('DBUS_MISUSE', text, {}, options);
 
 const MAX_NAME_CHARACTERS = 255;
 const MAX_SIGNATURE_BYTES = 255;
-/** Of arrays and of structs, each. */
+/** Depth of arrays, and of structs. */
 const MAX_NESTING = 32;
-/** Of all containers in a message, variants too, the specification allows 64, where a dictionary counts twice. */
+/** Depth of all containers in a message. The specification allows 64, variants included; a dictionary counts twice. */
 const MAX_DEPTH = 32;
 
 export const isObjectPath = (text: string) => /^\/$|^(\/[A-Za-z0-9_]+)+$/.test(text);
 export const isMemberName = (text: string) =>
   text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
-/** Also of errors. */
+/** Errors have names of this form too. */
 export const isInterfaceName = (text: string) =>
   text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$/.test(text);
 export const isWellKnownName = (text: string) =>
@@ -35,7 +35,7 @@ const longFrom = (lowest: bigint, highest: bigint) => (value: unknown) =>
 const textThat = (is: (text: string) => boolean) => (value: unknown) =>
   typeof value === 'string' && is(value);
 
-/** What dbus-next can send, by type code: neither file descriptors nor the lowest INT64, NaN and infinity. */
+/** The values that dbus-next can send, by type code: neither file descriptors nor the lowest INT64, NaN and infinity. */
 const BASIC: Readonly<Record<string, (value: unknown) => boolean>> = {
   y: integerFrom(0, 0xff),
   b: (value) => typeof value === 'boolean',
@@ -50,7 +50,7 @@ const BASIC: Readonly<Record<string, (value: unknown) => boolean>> = {
   o: textThat(isObjectPath),
   g: textThat(isSignature),
 };
-/** Dictionaries are objects, so their keys are strings. */
+/** Dictionaries are JavaScript objects, so their keys are strings. */
 const DICT_KEYS = 'sog';
 
 export type ValueType =
@@ -64,16 +64,16 @@ function isSignature(text: string): boolean {
   return parseSignature(text) !== undefined;
 }
 
-/** Whether `text` is the signature of one value, as a property or an argument has. */
+/** Whether `text` is the signature of exactly one value, as of a property or an argument. */
 export function isSingleSignature(text: string): boolean {
   return parseSignature(text)?.length === 1;
 }
 
-/** @param dictKeys what the keys of a dictionary may be */
+/** @param dictKeys allowed types of the keys of a dictionary */
 export function parseSignature(text: string, dictKeys = DICT_KEYS): readonly ValueType[] | undefined {
   if (text.length > MAX_SIGNATURE_BYTES) return undefined;
   let at = 0;
-  /** Undefined for what is no type, which makes everything around it none. */
+  /** Undefined for an invalid type, which makes all types around it invalid. */
   const next = (arrays: number, structs: number): ValueType | undefined => {
     if (arrays > MAX_NESTING || structs > MAX_NESTING) return undefined;
     const code = text[at++] ?? '';
@@ -118,11 +118,11 @@ export function assertSendable(signature: string, body: readonly unknown[]): voi
   toSendable(signature, body, () => undefined);
 }
 
-/** Makes the variant that is sent for a `DbusVariant`. */
+/** Makes the object that dbus-next sends for a `DbusVariant`. */
 type MakeVariant = (signature: string, value: unknown) => unknown;
 
 /**
- * Values as they are sent under a signature: each `DbusVariant` as `makeVariant` has it, bytes as a Buffer.
+ * Values as dbus-next sends them: each `DbusVariant` as the result of `makeVariant`, bytes as a Buffer.
  * @throws SystemError DBUS_MISUSE when a value cannot be sent
  */
 export function toSendable(signature: string, body: readonly unknown[], makeVariant: MakeVariant): unknown[] {
@@ -170,7 +170,7 @@ function convertOne(type: ValueType, value: unknown, makeVariant: MakeVariant, d
 const isVariant = (value: unknown): value is DbusVariant =>
   typeof value === 'object' && value !== null && 'signature' in value && typeof value.signature === 'string';
 
-/** What a value is, short enough for a message. */
+/** The type of a value, in words for a message. */
 const show = (value: unknown) =>
   typeof value === 'object' && value !== null
     ? `a ${value.constructor?.name ?? 'object'}`
