@@ -3,16 +3,16 @@ import { hasTag, STATES, type State } from '../sequence/state.ts';
 
 /** What a verb asks of the sequence. */
 export interface Job {
-  /** Sent once the states that a killed process left half done are finished; null only lets it go on. */
+  /** Sent after the states that a killed process left unfinished are finished; null only lets the sequence go on. */
   readonly request: Request | null;
   /**
-   * Taken up by a job without a request where power is seen that no enable asks for, and nothing tells why: that
-   * is what a power-off leaves behind whose state was lost.
+   * The state that a job without a request assumes where there is power although all enables are off, and no state file
+   * explains it. A power-off whose state file was lost leaves that behind.
    */
-  readonly whenUnasked?: State;
+  readonly stateForUnexplainedPower?: State;
   /**
-   * States, left behind by another process, from which the job goes on by itself before its request. In
-   * any other state nothing is driven without the request.
+   * States of another process from which the job goes on by itself, before its request. In any other state nothing is
+   * driven without the request.
    */
   readonly goesOnFrom: readonly State[];
   /** The job ends in the first of these states. `failed` always ends it. */
@@ -31,7 +31,7 @@ export const JOBS = {
   stop: { request: 'POWER_OFF', goesOnFrom: [], until: ['opWaitPowerOff', 'off'] },
   waitOff: {
     request: null,
-    whenUnasked: 'opWaitPowerOff',
+    stateForUnexplainedPower: 'opWaitPowerOff',
     goesOnFrom: ['opPowerStop', 'opWaitPowerOff', 'fault'],
     until: ['off'],
   },

@@ -245,7 +245,7 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
       throw endedBy(
         run,
         'INTERRUPTED',
-        `${told(abandon, run.now.state)}, again: the lines stay as they are; run start to go on or stop to power off`,
+        `${causeOfEnd(abandon, run.now.state)}, again: the lines stay as they are; run start to go on or stop to power off`,
         { state: run.now.state, signal: abandon.reason },
       );
     }
@@ -314,7 +314,7 @@ async function hearEnd(run: Run, done: () => boolean): Promise<void> {
   if (!signal?.aborted || run.endHeard) return;
   run.endHeard = true;
   const warn = (what: string) =>
-    run.recording.record({ type: 'warning', message: `${told(signal, state)}: ${what}; ${AGAIN}` });
+    run.recording.record({ type: 'warning', message: `${causeOfEnd(signal, state)}: ${what}; ${AGAIN}` });
   if (hasTag(state, 'rising')) {
     run.withdrewIn = state;
     warn('taking the power down');
@@ -348,7 +348,8 @@ export function isSteady(state: State, sequence: SequenceState): boolean {
 /** Said with the first signal, for somebody at a keyboard. */
 const AGAIN = 'once more leaves at once';
 
-export function told(signal: AbortSignal | undefined, state: State): string {
+/** For messages: `SIGTERM in opPowerStart`. */
+export function causeOfEnd(signal: AbortSignal | undefined, state: State): string {
   return `${String(signal?.reason)} in ${state}`;
 }
 

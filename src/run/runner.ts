@@ -10,6 +10,7 @@ import type { Job } from './jobs.ts';
 import type { Observed, Unreadable } from './observe.ts';
 import { createRecording, type Recording } from './recording.ts';
 import {
+  causeOfEnd,
   createRun,
   endedBy,
   goOn,
@@ -19,7 +20,6 @@ import {
   type Run,
   type RunOptions,
   save,
-  told,
 } from './run.ts';
 
 export interface RunResult {
@@ -142,7 +142,7 @@ async function finish(run: Run, taken: Reconciled): Promise<RunResult> {
   if (!(job.watches && state === 'pgood')) save(run);
   // A power-off that was asked to end, and one that failed, have their own result to tell.
   if (withdrewIn !== null && state !== 'failed') {
-    throw endedBy(run, 'INTERRUPTED', `${told(signal, withdrewIn)}: the power was taken down`, {
+    throw endedBy(run, 'INTERRUPTED', `${causeOfEnd(signal, withdrewIn)}: the power was taken down`, {
       state,
       signal: signal?.reason,
     });
@@ -166,11 +166,14 @@ async function finish(run: Run, taken: Reconciled): Promise<RunResult> {
   return { state, sequence, answer, isFaultOfThisRun };
 }
 
-/** Where a job begins that takes up what a power-off left behind whose state was lost. Nothing is driven for it. */
+/** The begin of a job that continues a power-off whose state file was lost. Nothing is driven for it. */
 function takenUp(job: Job, plan: Plan, found: Reconciled): Reconciled {
   const { state, sequence } = found;
-  const unasked = state === 'unknown' && Object.values(sequence.rails).every(({ enabled }) => !enabled);
-  if (!unasked || job.whenUnasked === undefined) return found;
+  const isUnexplained = state === 'unknown' && Object.values(sequence.rails).every(({ enabled }) => !enabled);
+  if (!isUnexplained || job.stateForUnexplainedPower === undefined) return found;
   const stageDeadlineMs = sequence.nowMs + plan.pgood.offTimeoutMs;
-  return { state: job.whenUnasked, sequence: { ...sequence, stageDeadlineMs, contradictions: [] } };
+  return {
+    state: job.stateForUnexplainedPower,
+    sequence: { ...sequence, stageDeadlineMs, contradictions: [] },
+  };
 }
