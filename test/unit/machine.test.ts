@@ -1,4 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { transition } from 'xstate';
 import { chassisMachine } from '../../src/sequence/chart.ts';
 import { readingsDue } from '../../src/sequence/deadlines.ts';
 import type { Outcome, SequenceEvent } from '../../src/sequence/events.ts';
@@ -932,6 +934,40 @@ describe('the machine as it is written', () => {
     expect(hasFault(watched, 'railTimedOut')).toBe(false);
     expect(faultOf(watched, 'railLost', 'pgood')).toBeNull();
     expect([once > 0, reads]).toEqual([true, once]);
+  });
+
+  it('takes each event as the transition of xstate would, which takes a new actor for it', () => {
+    const plan = diamondPlan({ latched: true });
+    const rail = fc.constantFrom(...ALL);
+    const good = fc.boolean();
+    const failed = { code: 'GPIO_FAILED', reason: 'EIO' } as const;
+    const event = fc.oneof(
+      fc.record({ type: fc.constantFrom('POWER_ON', 'POWER_OFF', 'CLEAR', 'TICK', 'LATCHED' as const) }),
+      fc.record({ type: fc.constant('RAIL_LEVEL' as const), rail, good }),
+      fc.record({ type: fc.constant('PGOOD_LEVEL' as const), good }),
+      fc.record({ type: fc.constant('DRIVEN' as const), rail, asserted: good }),
+      rail.map((name) => ({
+        ...{ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: name } },
+        ...{ asserted: false, readBack: true, ...failed },
+      })),
+    );
+    const story = fc.array(fc.tuple(fc.nat(150), event), { minLength: 10, maxLength: 40 });
+    fc.assert(
+      fc.property(fc.constantFrom([], ['A'], ALL), story, (on, events) => {
+        let snapshot = takeUp(plan, reconcile(plan, observed(plan, on), null, 1000));
+        let atMs = 1000;
+        for (const [laterMs, told] of events) {
+          atMs += laterMs;
+          const given = { ...told, askedMs: atMs, atMs } as SequenceEvent;
+          const ours = step(snapshot, given);
+          const [theirs, actions] = transition(chassisMachine, snapshot, given);
+          expect([ours.snapshot.value, ours.snapshot.context]).toEqual([theirs.value, theirs.context]);
+          expect(ours.actions).toEqual(actions.map(({ type, params }) => ({ type, ...(params as object) })));
+          snapshot = ours.snapshot;
+        }
+      }),
+      { numRuns: 30 },
+    );
   });
 
   it('has no timers of its own', () => {
