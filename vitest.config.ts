@@ -12,8 +12,8 @@ export default defineConfig({
           isolate: false,
           // Not threads: a umask and a signal are those of a process.
           pool: 'forks',
-          // Nothing here waits for time, so that all of it is work: by default one processor is left free.
-          maxWorkers: '100%',
+          // By default one processor is left free. Nothing here waits for time, but some for a bus or for flock(1).
+          maxWorkers: '150%',
           // For a machine that has much else to do: a test that runs out of time goes on beside those after it.
           testTimeout: 60_000,
           hookTimeout: 60_000,

@@ -15,8 +15,8 @@ const DEFAULT_TIERS = ['unit', 'faults', 'cli', 'systemd'];
  */
 const CAMPAIGN_OPTIONS = { '--cases': 'FAULTS_CASES', '--seed': 'FAULTS_SEED', '--replay': 'FAULTS_REPLAY' };
 
-/** Clients of the bus that are not ours: program → Debian package. */
-const UNIT_PROGRAMS = {
+/** A bus, and clients of it that are not ours: program → Debian package. */
+const BUS_PROGRAMS = {
   'dbus-daemon': 'dbus',
   'dbus-send': 'dbus',
   busctl: 'systemd',
@@ -37,8 +37,8 @@ const rest = split < 0 ? [] : args.slice(split + 1);
 
 prepare({
   flock: 'util-linux',
-  ...(tiers.includes('unit') ? UNIT_PROGRAMS : {}),
-  ...(tiers.includes('cli') ? { 'dbus-daemon': 'dbus' } : {}),
+  ...(tiers.includes('unit') ? { 'dbus-daemon': BUS_PROGRAMS['dbus-daemon'] } : {}),
+  ...(tiers.includes('cli') ? BUS_PROGRAMS : {}),
   // Without root these tests are skipped, with the reason.
   ...(tiers.includes('systemd') && process.getuid?.() === 0 ? SYSTEMD_PROGRAMS : {}),
 });

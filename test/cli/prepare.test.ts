@@ -83,7 +83,7 @@ describe('CHASSIS_POWER_INSTALL=no', () => {
   });
 
   it('names the Debian packages of what a tier needs', () => {
-    const { stderr } = command('test.mjs', 'no', 'unit');
+    const { stderr } = command('test.mjs', 'no', 'cli');
     expect(stderr).toMatch(/Debian packages on this system: .*util-linux.*dbus.*systemd.*libglib2\.0-bin/);
   });
 
