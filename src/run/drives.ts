@@ -1,6 +1,6 @@
 import { CodedError, errorText, wasReadBack } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
-import { pause } from '../../hw/waiting.ts';
+import { endsWithin, pause } from '../../hw/waiting.ts';
 import type { Drive, SequenceAction, SequenceEvent } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { ChassisHardware } from './hardware.ts';
@@ -36,8 +36,10 @@ export interface Drives {
   isUnderWay(): boolean;
   /** The enable of the rail is being switched: its signals tell nothing until that is over. */
   isSwitching(rail: string): boolean;
-  /** Begins nothing any more. Resolves when what was begun is over. */
-  stop(): Promise<void>;
+  /** What was begun and still waits for its turn is not switched any more. */
+  abandon(): void;
+  /** Resolves when what was begun is over. */
+  end(): Promise<void>;
 }
 
 export interface DrivesOptions {
@@ -61,10 +63,10 @@ export const ONCE_MORE_MS = 100;
 export function createDrives({ plan, hardware, clock, recording, ended }: DrivesOptions): Drives {
   const enables = new Map<string, Promise<void>>();
   const resets = new Map<string, Promise<void>>();
-  const stopping = new AbortController();
+  const abandoned = new AbortController();
 
   const carryOut = (action: DriveAction): Promise<SequenceEvent[]> =>
-    attempt(action, { hardware, clock, recording, stopped: stopping.signal });
+    attempt(action, { hardware, clock, recording, abandoned: abandoned.signal });
 
   /** What has to be over before this is begun: what the order wants, and an earlier drive of the same. */
   const before = (action: LoweringAction, atOnce: boolean): (Promise<void> | undefined)[] => {
@@ -82,8 +84,10 @@ export function createDrives({ plan, hardware, clock, recording, ended }: Drives
       const waits = before(action, atOnce).filter((wait) => wait !== undefined);
       const [under, name] = action.type === 'driveReset' ? [resets, action.reset] : [enables, action.rail];
       const run = async (): Promise<void> => {
-        await (atOnce ? within(clock, GRACE_MS, Promise.all(waits)) : Promise.all(waits));
-        const events = stopping.signal.aborted ? [] : await carryOut(action);
+        // However the others end: what is to go off goes off.
+        const turn = Promise.allSettled(waits);
+        await (atOnce ? endsWithin(clock, GRACE_MS, turn) : turn);
+        const events = abandoned.signal.aborted ? [] : await carryOut(action);
         if (under.get(name) === running) under.delete(name);
         ended(action, events);
       };
@@ -92,38 +96,21 @@ export function createDrives({ plan, hardware, clock, recording, ended }: Drives
     },
     isUnderWay: () => enables.size + resets.size > 0,
     isSwitching: (rail) => enables.has(rail),
-    async stop() {
-      stopping.abort();
+    abandon: () => abandoned.abort(),
+    async end() {
       await Promise.all([...enables.values(), ...resets.values()]);
     },
   };
-}
-
-/**
- * Resolves with `work`, or when the time is over. A process that had other work to do finds its timers over before the
- * answers that wait for it: they are taken first.
- */
-function within(clock: Clock, limitMs: number, work: Promise<unknown>): Promise<void> {
-  return new Promise((resolve) => {
-    let cancel = clock.after(limitMs, () => {
-      cancel = clock.after(0, resolve);
-    });
-    const end = () => {
-      cancel();
-      resolve();
-    };
-    work.then(end, end);
-  });
 }
 
 interface AttemptOptions {
   readonly hardware: ChassisHardware;
   readonly clock: Clock;
   readonly recording: Recording;
-  readonly stopped: AbortSignal;
+  readonly abandoned: AbortSignal;
 }
 
-/** Carries out one action. Rejects nothing but what is no failure of hardware. */
+/** Carries out one action. Never rejects: also a mistake of a driver is a drive that failed, with the code INTERNAL. */
 async function attempt(action: DriveAction, options: AttemptOptions): Promise<SequenceEvent[]> {
   const { hardware, clock, recording } = options;
   switch (action.type) {
@@ -164,8 +151,8 @@ async function switchEnable(
     );
   const failed = await once();
   if (asserted || failed?.code !== 'I2C_NO_DEVICE') return failed;
-  await pause(options.clock, ONCE_MORE_MS, options.stopped);
-  return options.stopped.aborted ? failed : once();
+  await pause(options.clock, ONCE_MORE_MS, options.abandoned);
+  return options.abandoned.aborted ? failed : once();
 }
 
 type DriveFailure = Extract<SequenceEvent, { readonly type: 'DRIVE_FAILED' }>;

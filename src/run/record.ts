@@ -36,5 +36,5 @@ export type Happening =
 /** A happening with its time on the monotonic clock. */
 export type Recorded = Happening & { readonly atMs: number };
 
-/** Takes what happens, in order. Must not throw: a run never fails because of its record. */
+/** Takes what happens, in order. A run never fails because of its record: one that throws misses what it threw at. */
 export type Recorder = (entry: Recorded) => void;

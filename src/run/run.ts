@@ -1,3 +1,4 @@
+import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError, type PowerErrorCode } from '../errors.ts';
 import { nextDeadlineMs, readingsDue } from '../sequence/deadlines.ts';
@@ -138,13 +139,23 @@ export function endedBy(
   return new PowerError(code, `chassis ${chassis}: ${message}`, { chassis, ...details });
 }
 
-/** The state is written before it is acted on, so that a process that follows a killed one knows what was meant. */
+/**
+ * The state is written before it is acted on, so that a process that follows a killed one knows what was meant. Never
+ * throws: nothing is left on because its state could not be kept.
+ */
 export function save(run: Run): void {
-  const { state, sequence } = run.now;
-  const problem = run.options.store.save(state, sequence);
+  const problem = problemOfSaving(run);
   if (problem === null || run.saveWarned) return;
   run.saveWarned = true;
   run.recording.record({ type: 'warning', message: problem });
+}
+
+function problemOfSaving({ now: { state, sequence }, options: { store } }: Run): string | null {
+  try {
+    return store.save(state, sequence);
+  } catch (error) {
+    return `internal error, the state was not kept: ${errorText(error)}`;
+  }
 }
 
 /** Events, and whatever follows from carrying out what the machine wants for them. */

@@ -61,7 +61,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   } finally {
     recording.tell();
     unwatch();
-    await run.drives.stop();
+    // Told twice to end, the lines stay as they are. Whatever else ended the run, what was to go off goes off.
+    if (abandon?.aborted) run.drives.abandon();
+    await run.drives.end();
     await run.readings.end();
     signal?.removeEventListener('abort', onAbort);
     abandon?.removeEventListener('abort', onAbort);

@@ -72,6 +72,8 @@ export interface RunVariant {
   readonly record?: (entry: Recorded) => void;
   readonly superseded?: () => Promise<boolean>;
   readonly onLost?: () => Promise<void>;
+  /** The chassis as this process has it, in the place of the one that it opened. */
+  readonly hardware?: (opened: ChassisHardware) => ChassisHardware;
   /** Called before the process begins, to say when it will stand still. */
   readonly stalls?: (loop: StallingLoop) => void;
 }
@@ -125,12 +127,12 @@ export function createBench(
     plant,
     store,
     recording,
-    run: (job, { stalls, ...variant } = {}) =>
+    run: (job, { stalls, hardware: replaced = (opened) => opened, ...variant } = {}) =>
       clock.runUntil(
         (async () => {
           const loop = createStallingLoop(clock);
           stalls?.(loop);
-          const hardware = await open(job, loop);
+          const hardware = replaced(await open(job, loop));
           try {
             return await runSequence(job, { plan, hardware, clock: loop.clock, store, record, ...variant });
           } finally {
