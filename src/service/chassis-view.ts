@@ -9,7 +9,7 @@ export interface ChassisView {
   readonly pgood: boolean;
   /** The last request of anybody; `off` after a loss of power. */
   readonly wanted: Wanted;
-  /** Reason of the fault, while the chassis is in `fault` or `failed`. */
+  /** Reason of the fault, while the chassis is in `fault` or `failed`. In any other state why pgood cannot be read, while it cannot. */
   readonly fault: string | null;
 }
 
@@ -21,15 +21,18 @@ export interface ChassisFacts {
   readonly wanted: Wanted;
   /** Reason of the last fault, also when the chassis has left it behind. */
   readonly fault: string | null;
+  /** Why pgood cannot be read; null while it can. */
+  readonly pgoodUnread: string | null;
 }
 
 export type ChassisFact =
   | { readonly type: 'STATE_ENTERED'; readonly state: State }
   | { readonly type: 'FAULT_RECORDED'; readonly reason: string | null }
-  | { readonly type: 'PGOOD_CHANGED'; readonly level: boolean };
+  | { readonly type: 'PGOOD_CHANGED'; readonly level: boolean }
+  | { readonly type: 'PGOOD_UNREAD'; readonly reason: string | null };
 
 export function firstFacts(state: State, pgood: boolean, fault: string | null): ChassisFacts {
-  return withState({ state, pgood, fault, wanted: 'off' }, state);
+  return withState({ state, pgood, fault, pgoodUnread: null, wanted: 'off' }, state);
 }
 
 /** The reducer of what is known. */
@@ -41,6 +44,8 @@ export function withFact(facts: ChassisFacts, fact: ChassisFact): ChassisFacts {
       return { ...facts, fault: fact.reason };
     case 'PGOOD_CHANGED':
       return { ...facts, pgood: fact.level };
+    case 'PGOOD_UNREAD':
+      return { ...facts, pgoodUnread: fact.reason };
   }
 }
 
@@ -60,11 +65,11 @@ const WANTED_IN: Readonly<Partial<Record<State, Wanted>>> = {
   failed: 'off',
 };
 
-export function viewOf({ state, pgood, wanted, fault }: ChassisFacts): ChassisView {
+export function viewOf({ state, pgood, wanted, fault, pgoodUnread }: ChassisFacts): ChassisView {
   return {
     state,
     pgood: pgood && !hasTag(state, 'rising'),
     wanted,
-    fault: state === 'fault' || state === 'failed' ? fault : null,
+    fault: state === 'fault' || state === 'failed' ? fault : pgoodUnread,
   };
 }

@@ -115,9 +115,7 @@ const resident = setup({
   },
   actions: {
     keepFact: assign(({ context, event }) =>
-      event.type === 'STATE_ENTERED' || event.type === 'FAULT_RECORDED' || event.type === 'PGOOD_CHANGED'
-        ? { facts: withFact(context.facts, event) }
-        : {},
+      isFact(event) ? { facts: withFact(context.facts, event) } : {},
     ),
     keepFound: assign(({ context: { facts } }, found: Found | null) => {
       if (found === null) return {};
@@ -194,6 +192,7 @@ export const residentChart = resident.createMachine({
               { guard: 'isUnexplained', target: '.refreshing', actions: 'keepFact' },
               { actions: 'keepFact' },
             ],
+            PGOOD_UNREAD: { actions: 'keepFact' },
             STATE_FILE_CHANGED: { guard: 'isNotRequested', target: '.refreshing' },
             WATCH_ENDED: { guard: 'isNotRequested', target: '.refreshing' },
             STOP: 'closed',
@@ -321,6 +320,15 @@ export const residentChart = resident.createMachine({
     },
   },
 });
+
+function isFact(event: ResidentEvent): event is ChassisFact {
+  return (
+    event.type === 'STATE_ENTERED' ||
+    event.type === 'FAULT_RECORDED' ||
+    event.type === 'PGOOD_CHANGED' ||
+    event.type === 'PGOOD_UNREAD'
+  );
+}
 
 function firstOf(requests: readonly PowerRequest[]): PowerRequest {
   const [first] = requests;

@@ -146,6 +146,8 @@ type Send = (event: ResidentEvent) => void;
 /** What the actors of the chart work with. */
 interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   plan: Plan;
+  /** Why the last watch ended that nobody had asked to end; null where none did. */
+  watchTrouble: string | null;
   openStore(): SnapshotStore;
   lock(signal: AbortSignal, wanted: Wanted): Promise<ChassisLock>;
   warn(message: string): void;
@@ -156,6 +158,7 @@ function resourcesOf(options: ResidentOptions): Resources {
   const { chassis, clock, runDir, identity } = options;
   const resources: Resources = {
     ...options,
+    watchTrouble: null,
     // Each use has a new one: a store remembers what it could not write, and other processes write this file too.
     openStore: () => createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock }),
     lock: (signal, wanted) =>
@@ -212,9 +215,14 @@ function providedWith(resources: Resources, actor: () => ResidentActor) {
 /** Returns the function that ends it. */
 function followPgood(resources: Resources, first: boolean, send: Send): () => void {
   const deglitchMs = () => resources.plan.pgood.deglitchMs;
-  return trackPgood(resources.hardware, resources.clock, deglitchMs, first, (level) =>
-    send({ type: 'PGOOD_CHANGED', level }),
-  );
+  return trackPgood(resources.hardware, resources.clock, deglitchMs, first, {
+    changed: (level) => send({ type: 'PGOOD_CHANGED', level }),
+    unread(reason, believed) {
+      const shown = `pgood is shown as it was read last, ${believed ? 'asserted' : 'not asserted'}`;
+      resources.warn(reason === null ? 'pgood can be read again' : `${shown}: it cannot be read: ${reason}`);
+      send({ type: 'PGOOD_UNREAD', reason });
+    },
+  });
 }
 
 /** Returns the function that ends it. */
@@ -257,8 +265,12 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
         }
       },
     });
+    resources.watchTrouble = null;
   } catch (error) {
-    resources.warn(`the watch ended: ${withoutChassis(resources.chassis, error)}`);
+    const trouble = withoutChassis(resources.chassis, error);
+    // It is begun again twice a second: what keeps it from that is told once.
+    if (trouble !== resources.watchTrouble) resources.warn(`the watch ended: ${trouble}`);
+    resources.watchTrouble = trouble;
   }
   for (const lock of locks) lock.release();
   // Reported when the watch is over and the lock is free: the units that are started for a loss need both.

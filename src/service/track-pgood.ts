@@ -1,18 +1,27 @@
+import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
 import { STALL_MS, TURN_MS } from '../run/standstill.ts';
 import { BEGUN_ANEW } from '../sequence/readings.ts';
 
-/**
- * Calls `changed` when pgood has had another level for the board's de-glitch time, and has it still when it is read then.
- * Time in which the process stood still does not count. Returns the function that ends it.
- */
+/** Who hears of pgood. */
+export interface PgoodFollower {
+  /** pgood has had another level for the board's de-glitch time, and still had it when it was read after that. */
+  changed(level: boolean): void;
+  /**
+   * pgood cannot be read, and why; null: it can again. Meanwhile nothing is known of it but the level that is believed:
+   * that another program has the line says nothing of the power, and who is told of a loss takes the host down.
+   */
+  unread(reason: string | null, believed: boolean): void;
+}
+
+/** Follows pgood. Time in which the process stood still does not count. Returns the function that ends it. */
 export function trackPgood(
   hardware: ChassisHardware,
   clock: Clock,
   deglitchMs: () => number,
   initial: boolean,
-  changed: (level: boolean) => void,
+  follower: PgoodFollower,
 ): () => void {
   let believed = initial;
   /** Time for which the new level still has to stand; null while the level is the believed one. */
@@ -21,6 +30,9 @@ export function trackPgood(
   let standstills = 0;
   let cancel: () => void = () => undefined;
   let ended = false;
+  const read = createPgoodReader(hardware, (reason) => {
+    if (!ended) follower.unread(reason, believed);
+  });
 
   const judge = (level: boolean): void => {
     if (level === believed) {
@@ -34,18 +46,17 @@ export function trackPgood(
     if (leftMs <= 0) {
       believed = level;
       leftMs = null;
-      changed(level);
+      follower.changed(level);
     } else if (isNew) wait();
   };
 
   const readPgood = async (): Promise<void> => {
     for (;;) {
       const askedMs = clock.nowMs();
-      // A line that cannot be read keeps its last level: the watch of a chassis that is on reports the error.
-      const level = await hardware.readGood(null).catch(() => believed);
-      if (ended) return;
+      const level = await read();
+      if (ended || level === 'outdated') return;
       // A late answer may be older than the standstill of the process.
-      if (clock.nowMs() - askedMs <= STALL_MS) return judge(level);
+      if (clock.nowMs() - askedMs <= STALL_MS) return judge(level ?? believed);
     }
   };
 
@@ -67,5 +78,37 @@ export function trackPgood(
     ended = true;
     cancel();
     unwatch();
+  };
+}
+
+/**
+ * Reads the level of pgood; null where it cannot be read, of which is told when it begins, and when it is over. `outdated`
+ * where one that was begun later was answered before.
+ */
+function createPgoodReader(
+  hardware: ChassisHardware,
+  unread: (reason: string | null) => void,
+): () => Promise<boolean | null | 'outdated'> {
+  let reason: string | null = null;
+  let begun = 0;
+  let newest = 0;
+  const note = (own: number, now: string | null): boolean => {
+    if (own < newest) return false;
+    newest = own;
+    if (now !== reason) {
+      reason = now;
+      unread(now);
+    }
+    return true;
+  };
+  return async () => {
+    begun += 1;
+    const own = begun;
+    try {
+      const level = await hardware.readGood(null);
+      return note(own, null) ? level : 'outdated';
+    } catch (error) {
+      return note(own, errorText(error)) ? null : 'outdated';
+    }
   };
 }

@@ -26,6 +26,14 @@ const STOP = 'obmc-chassis-stop@0.target';
 const RESET = 'obmc-chassis-reset@0.target';
 const SERVICE = 'chassis-power.service';
 const QUIESCE = 'obmc-quiesce-host@0.target';
+/** Service, object and interface. */
+const POWER = ['org.openbmc.control.Power', '/org/openbmc/control/power0', 'org.openbmc.control.Power'];
+const JOURNAL = [
+  'systemd-journald.service',
+  'systemd-journald.socket',
+  'systemd-journald-dev-log.socket',
+  'systemd-journald-audit.socket',
+] as const;
 const UNITS = [
   ...[START, STOP, RESET, QUIESCE],
   ...['obmc-power-chassis-on@0.target', 'obmc-power-chassis-off@0.target', 'obmc-start-host@0.service'],
@@ -187,10 +195,24 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     change(input);
     return machine.writeFile(BOARD_PATH, `${JSON.stringify(input, null, 2)}\n`);
   };
-  const powerOnByBus = async () => {
-    const power = ['org.openbmc.control.Power', '/org/openbmc/control/power0', 'org.openbmc.control.Power'];
-    const call = ['busctl', 'call', ...power, 'setPowerState', 'i', '1'];
+  const powerByBus = async (state: 0 | 1) => {
+    const call = ['busctl', 'call', ...POWER, 'setPowerState', 'i', String(state)];
     commands.set('busctl', await machine.exec(call, { timeoutMs: 60_000 }));
+  };
+  const powerOnByBus = () => powerByBus(1);
+  const startJournal = () => machine.exec(['systemctl', 'start', JOURNAL[1], JOURNAL[0]]);
+  /** The chassis was switched on by its units, and the service watches it. */
+  const servesOn = async () => {
+    await isOn();
+    expect(await start(SERVICE)).toMatchObject({ code: 0 });
+  };
+  /** Another program unexports the pgood line. */
+  const freePgood = () => {
+    const [line] = plant.lines().filter(({ role }) => role === 'pgood');
+    const pin = plant.pins.get(line?.line ?? '');
+    if (pin === undefined) throw new Error('the plant has no pgood');
+    pin.free();
+    return pin;
   };
   const fillRunDir = (options: string) =>
     machine.run(
@@ -376,6 +398,33 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
         await command('on');
       },
     },
+    'a pgood line that another program takes and holds while on': {
+      given: servesOn,
+      run: async () => {
+        freePgood();
+        await fail('line pgood busy');
+        await saysSoon('pgood is shown as it was read last');
+        await command('status');
+        const property = (name: string, of: string) =>
+          machine.run(['busctl', 'get-property', ...POWER.slice(0, 2), name, of]);
+        expect(await property('org.openbmc.control.Power', 'pgood')).toBe('i 1');
+        expect(await property('chassis_power.Sequence1', 'State')).toBe('s "pgood"');
+        expect(await property('chassis_power.Sequence1', 'Fault')).toMatch(
+          /^s "pgood: GPIO line B7 .* is held by /,
+        );
+      },
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
+    'a pgood line that another program gives back while on': {
+      given: servesOn,
+      run: async () => {
+        const pgood = freePgood();
+        await chassis.until('the line is taken again', async () => pgood.takenBy === 'ours');
+        await fail('pgood never');
+        await saysSoon(`${QUIESCE} started`);
+      },
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
     'messages on the bus that are far too large': {
       given: async () => {
         await isOn();
@@ -422,6 +471,13 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       given: isOn,
       run: async () => {
         await fail('i2c vr_ddr nack');
+        await start(STOP);
+      },
+    },
+    'an I2C bus that hangs at power off': {
+      given: isOn,
+      run: async () => {
+        await fail('i2c vr_ddr hang');
         await start(STOP);
       },
     },
@@ -575,6 +631,26 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       given: () => fillRunDir(',nr_inodes=1'),
       run: () => start(START),
       mend: () => machine.run(`umount ${RUN_DIR}`),
+    },
+    'a journal that is stopped': {
+      given: async () => {
+        expect(await start(SERVICE)).toMatchObject({ code: 0 });
+        await powerByBus(1);
+      },
+      run: async () => {
+        await machine.exec(['systemctl', 'stop', ...JOURNAL]);
+        expect(await machine.showUnit(JOURNAL[0], ['ActiveState'])).toEqual({ ActiveState: 'inactive' });
+        await powerByBus(0);
+        expect(commands.get('busctl')).toMatchObject({ code: 0 });
+        expect(enables().map(({ asserted }) => asserted)).not.toContain(true);
+        await startJournal();
+        await powerByBus(1);
+        await saysSoon('could not be written here');
+      },
+      mend: async () => {
+        await startJournal();
+        await machine.run(['systemctl', 'stop', SERVICE]);
+      },
     },
     'a request to a service that does not run yet': {
       given: () => machine.run(['systemctl', 'stop', SERVICE]),

@@ -127,7 +127,7 @@ export function createBench(
     plant,
     store,
     recording,
-    run: (job, { stalls, hardware: replaced = (opened) => opened, ...variant } = {}) =>
+    run: (job, { stalls, hardware: replaced = (opened: ChassisHardware) => opened, ...variant } = {}) =>
       clock.runUntil(
         (async () => {
           const loop = createStallingLoop(clock);

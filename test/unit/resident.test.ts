@@ -7,6 +7,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
+import { lineKey } from '../../mocks/plant/line-key.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
@@ -160,6 +161,12 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     },
     pass,
     breakIt: (fault: string) => plant.addFault(parseFault(fault, board)),
+    /** Another program gives the pgood line back and takes it for itself, until the faults are cleared. */
+    takePgood: () => {
+      plant.pins.get(lineKey(chassis.pgood) ?? '')?.free();
+      plant.addFault(parseFault('line pgood busy', board));
+    },
+    warnings: () => recording.flatMap((entry) => (entry.type === 'warning' ? [entry.message] : [])),
     driven: () =>
       plant.lines().flatMap(({ role, line, changes }) => (role === 'enable' ? [`${line} ${changes}`] : [])),
     changes: () => plant.lines().map(({ line, changes }) => `${line} ${changes}`),
@@ -333,6 +340,82 @@ describe('a loss of power', () => {
     care.breakIt('pgood stuck off');
     await care.pass(10_000);
     expect(care.losses).toHaveLength(2);
+  });
+});
+
+describe('a pgood line that another program takes and holds', () => {
+  const held = /^pgood: GPIO line B7 of 1e780000\.gpio is held by /;
+
+  it.each(['on', 'off'] as const)(
+    'is told while the chassis is %s, and pgood is shown as it was read last',
+    async (initially) => {
+      const care = await createCare(initially);
+      const isOn = initially === 'on';
+      care.takePgood();
+      await care.pass(20_000);
+      expect(care.resident.view).toMatchObject({ pgood: isOn, fault: expect.stringMatching(held) });
+      const [told, ...more] = care.warnings();
+      expect(told).toMatch(
+        new RegExp(
+          `^pgood is shown as it was read last, ${isOn ? 'asserted' : 'not asserted'}: it cannot be read: pgood: `,
+        ),
+      );
+      expect(more).toEqual([]);
+
+      care.plant.clearFaults();
+      await care.pass(10_000);
+      expect(care.resident.view).toMatchObject({ state: isOn ? 'pgood' : 'off', pgood: isOn, fault: null });
+      expect(care.warnings().slice(1)).toEqual(['pgood can be read again']);
+      expect(care.enabled()).toBe(isOn ? 6 : 0);
+    },
+  );
+
+  it('hides no rail that drops meanwhile', async () => {
+    const care = await createCare('on');
+    care.takePgood();
+    await care.pass(5_000);
+    care.breakIt('rail P12V shorts');
+    await care.pass(1_000);
+    expect(care.enabled()).toBe(0);
+    // Told when nothing is left to be waited for: pgood, which cannot be read, has its whole time.
+    await care.pass(20_000);
+    expect(care.losses.map(({ sequence }) => sequence.fault?.kind)).toEqual(['railLost']);
+  });
+
+  it('is judged as soon as it is let go: a loss that nobody could see is acted on', async () => {
+    const care = await createCare('on');
+    care.takePgood();
+    await care.pass(5_000);
+    care.breakIt('pgood stuck off');
+    await care.pass(5_000);
+    expect(care.resident.view).toMatchObject({ state: 'pgood', pgood: true });
+    care.plant.clearFaults();
+    care.breakIt('pgood stuck off');
+    await care.pass(2_000);
+    expect(care.enabled()).toBe(0);
+    expect(care.resident.view).toMatchObject({ state: 'failed', pgood: false });
+    expect(care.losses).toHaveLength(1);
+  });
+
+  it('keeps a watch from being begun again, which is told once and not twice a second', async () => {
+    const care = await createCare('on');
+    await care.runBeside('on');
+    const { hint } = care.store.load();
+    if (hint === null) throw new RangeError('no state file');
+    // Another process begins, which ends the watch, and leaves the chassis as it was.
+    care.store.save('opPowerStop', hint.sequence);
+    care.takePgood();
+    await care.pass(3_000);
+    care.store.save('pgood', hint.sequence);
+    await care.pass(60_000);
+    const ended = care.warnings().filter((text) => text.startsWith('the watch ended'));
+    expect(ended).toHaveLength(1);
+
+    care.plant.clearFaults();
+    await care.pass(5_000);
+    care.breakIt('pgood stuck off');
+    await care.pass(2_000);
+    expect(care.enabled()).toBe(0);
   });
 });
 

@@ -37,13 +37,13 @@ async function told(faults: readonly string[], stalls: readonly Stall[]): Promis
   });
   for (const { atMs, ms } of stalls) world.after(atMs, () => loop.stall(ms));
   const changes: string[] = [];
-  const end = trackPgood(
-    hardware,
-    loop.clock,
-    () => DEGLITCH_MS,
-    true,
-    (level) => changes.push(`${level} at ${Math.round(world.nowMs())}`),
-  );
+  const end = trackPgood(hardware, loop.clock, () => DEGLITCH_MS, true, {
+    changed: (level) => changes.push(`${level} at ${Math.round(world.nowMs())}`),
+    unread: (reason, believed) =>
+      changes.push(
+        `${reason === null ? 'readable' : `unreadable, ${believed}`} at ${Math.round(world.nowMs())}`,
+      ),
+  });
   await world.advance(20_000);
   end();
   await hardware.close();
@@ -54,6 +54,16 @@ async function told(faults: readonly string[], stalls: readonly Stall[]): Promis
 describe('the pgood that is published', () => {
   it('changes when the other level has stood for the de-glitch time', async () => {
     expect(await told(['pgood stuck off for 2s at 100ms'], [])).toEqual(['false at 400', 'true at 2400']);
+  });
+
+  it('is the last one that was read while the line cannot be read, which is told once and when it is over', async () => {
+    const [unreadable = '', ...more] = await told(
+      ['line pgood read error for 8s at 1s', 'pgood stuck off at 5s'],
+      [],
+    );
+    // A line that changes by interrupts is checked every five seconds by who only shows it.
+    expect(unreadable).toMatch(/^unreadable, true at [1-6]\d{3}$/);
+    expect(more.map((text) => text.replace(/\d+$/, ''))).toEqual(['readable at ', 'false at ']);
   });
 
   it('does not change for glitches, however the process stands still meanwhile', async () => {
