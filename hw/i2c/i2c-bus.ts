@@ -20,8 +20,13 @@ export interface I2cOptions {
   /** Folder of the bus devices. Any other than the default needs an `open` of its own. */
   readonly devRoot?: string;
   readonly sysfsRoot?: string;
-  /** i2c-bus's `openPromisified`; loaded from the package `i2c-bus` with the first transfer. */
+  /** i2c-bus's `openPromisified`, from the package `i2c-bus`. */
   readonly open?: (busNumber: number) => Promise<I2cBusObject>;
+  /**
+   * Loads what `open` needs, before a bus is opened and not with its first transfer: that takes seconds on a BMC that
+   * starts, in which no transfer is late and nobody else waits for the bus.
+   */
+  readonly load?: () => Promise<unknown>;
 }
 
 /** Fixed in i2c-bus's source (`BUS_FILE_PREFIX`). */
@@ -50,6 +55,7 @@ export function createI2c(options: I2cOptions): I2cBackend {
     devRoot = I2C_BUS_ROOT,
     sysfsRoot = '/sys/class/i2c-dev',
     open = openWithLibrary,
+    load = options.open === undefined ? loadLibrary : async () => undefined,
   } = options;
   if (devRoot !== I2C_BUS_ROOT && options.open === undefined) {
     throw new TypeError(
@@ -106,6 +112,8 @@ export function createI2c(options: I2cOptions): I2cBackend {
     async openBus(bus) {
       const number = typeof bus === 'number' ? bus : await numberOfAdapter(sysfsRoot, bus);
       await checkDevice(`${devRoot}/i2c-${number}`, bus);
+      // What is wrong with it the first transfer tells: nothing is sent for now.
+      await load().catch(() => undefined);
       let adapter = adapters.get(number);
       if (adapter === undefined) {
         adapter = { number, users: 0, object: undefined, lastTransaction: Promise.resolve() };
@@ -161,8 +169,10 @@ async function holdBus(
   throw busHeld(bus, address, limitMs);
 }
 
+const loadLibrary = async () => (await import('i2c-bus')).default;
+
 async function openWithLibrary(busNumber: number): Promise<I2cBusObject> {
-  return (await import('i2c-bus')).default.openPromisified(busNumber);
+  return (await loadLibrary()).openPromisified(busNumber);
 }
 
 async function numberOfAdapter(sysfsRoot: string, name: string): Promise<number> {

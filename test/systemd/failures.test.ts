@@ -405,8 +405,8 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
         await fail('line pgood busy');
         await saysSoon('pgood is shown as it was read last');
         await command('status');
-        const property = (name: string, of: string) =>
-          machine.run(['busctl', 'get-property', ...POWER.slice(0, 2), name, of]);
+        const property = async (name: string, of: string) =>
+          (await machine.run(['busctl', 'get-property', ...POWER.slice(0, 2), name, of])).trim();
         expect(await property('org.openbmc.control.Power', 'pgood')).toBe('i 1');
         expect(await property('chassis_power.Sequence1', 'State')).toBe('s "pgood"');
         expect(await property('chassis_power.Sequence1', 'Fault')).toMatch(

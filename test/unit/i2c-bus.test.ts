@@ -6,6 +6,7 @@ import { createBusHolds } from '../../hw/i2c/bus-hold.ts';
 import { createI2c } from '../../hw/i2c/i2c-bus.ts';
 import type { I2cBusObject } from '../../hw/i2c/transfers.ts';
 import type { I2cBackend, I2cBus } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
 import { describeI2cBackend } from '../contract/i2c-contract.ts';
 import { finish } from '../contract/support.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
@@ -347,6 +348,29 @@ describe('opening', () => {
       message: expect.stringContaining('i2c-9'),
       details: { errno: 'ENOENT' },
     });
+  });
+
+  it('has the library loaded before the first transfer, whose deadline does not wait for it', async () => {
+    let isLoaded = false;
+    const load = async () => {
+      await pause(clock, 5_000);
+      isLoaded = true;
+    };
+    const slow = createI2c({
+      clock,
+      holds: createBusHolds({ clock, directory: join(root, 'run') }),
+      devRoot: root,
+      sysfsRoot: join(root, 'class'),
+      load,
+      // As importing it again: at once where it is loaded.
+      open: async (number) => {
+        if (!isLoaded) await load();
+        return library.open(number);
+      },
+    });
+    const bus = await finish(world, slow.openBus(3));
+    expect(await readVout(bus)).toEqual(expect.any(Number));
+    await bus.close();
   });
 
   it('does not touch the library before the first transfer', async () => {

@@ -156,6 +156,38 @@ describe('a service that watches a chassis', () => {
   });
 });
 
+describe('a process that stands still while it switches off after a loss', () => {
+  it('keeps the order all the same where every bus answers', async () => {
+    const overPmbus = anyBoard.filter(({ chassis }) =>
+      Object.values(chassis['0']?.rails ?? {}).some(({ enable }) => 'pmbus' in enable),
+    );
+    const lossStall = fc.record({
+      call: fc.integer({ min: 1, max: 80 }),
+      when: fc.constantFrom('before' as const, 'after' as const),
+      ms: fc.integer({ min: 30, max: 400 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(
+        overPmbus,
+        fc.array(lossStall, { minLength: 1, maxLength: 12 }),
+        async (board, drawn) => {
+          const bench = createBench(board, { initially: 'on', faults: ['pgood stuck off at 50ms'] });
+          const { state } = await bench.run(JOBS.watch, {
+            // Counted from the loss on.
+            stalls: (loop) =>
+              bench.clock.after(50, () => {
+                for (const { call, when, ms } of drawn) loop.stallAtCall(loop.calls + call, when, ms);
+              }),
+          });
+          expect({ state, enabled: bench.enabled() }).toEqual({ state: 'failed', enabled: [] });
+          expect(bench.plant.hazards.filter(({ kind }) => kind === 'needRemoved')).toEqual([]);
+        },
+      ),
+      RUNS,
+    );
+  });
+});
+
 describe('what was seen before', () => {
   const glitchBoard = () => withDeglitch(shippedBoard('reference'), 300);
 
