@@ -115,13 +115,15 @@ export interface TransactionOptions {
    * transaction is delayed by a tenth of a second at most, and runs all the same.
    */
   readonly isUrgent?: boolean;
+  /** It reads, and writes nothing but PAGE: what is urgent may go before it while it waits. */
+  readonly isReading?: boolean;
 }
 
 export interface I2cBus {
   /**
    * Runs `steps` with the bus held, against other processes of this program too, so that a PAGE and the
    * command that needs it stay together. Transactions of one bus run one after the other in the order they
-   * were asked for. Rejects `I2C_BUSY` when another process does not let go of the bus within the driver's
+   * were asked for; one that is urgent goes before those that wait and only read. Rejects `I2C_BUSY` when another process does not let go of the bus within the driver's
    * deadline.
    * Transfers reject `I2C_NO_DEVICE` (nothing acknowledges), `I2C_TIMEOUT` (no end within the
    * driver's deadline), `I2C_BUSY` (a kernel driver owns the address), `I2C_PERMISSION`,

@@ -12,6 +12,7 @@ import {
   transactionOver,
 } from './errors.ts';
 import { type Adapter, createTransfer, type I2cBusObject, type Transfer } from './transfers.ts';
+import { createBusTurns } from './turns.ts';
 
 export interface I2cOptions {
   readonly clock: Clock;
@@ -73,14 +74,14 @@ export function createI2c(options: I2cOptions): I2cBackend {
       async transaction<T>(
         address: number,
         steps: (device: I2cDevice) => Promise<T>,
-        { isUrgent = false }: TransactionOptions = {},
+        options: TransactionOptions = {},
       ): Promise<T> {
         if (!isOpen) throw busClosed(adapter.number, address);
         if (!Number.isInteger(address) || address < FIRST_ADDRESS || address > LAST_ADDRESS) {
           throw noAddress(adapter.number, address);
         }
-        const result = adapter.lastTransaction.then(async () => {
-          const letGo = await holdBus(holds, adapter.number, address, isUrgent);
+        return adapter.turns.take(async () => {
+          const letGo = await holdBus(holds, adapter.number, address, options.isUrgent ?? false);
           const { device, release } = deviceAt(transfer, adapter, address);
           try {
             return await steps(device);
@@ -88,15 +89,13 @@ export function createI2c(options: I2cOptions): I2cBackend {
             release();
             letGo();
           }
-        });
-        adapter.lastTransaction = result.catch(() => undefined);
-        return result;
+        }, options);
       },
 
       async close() {
         if (!isOpen) return;
         isOpen = false;
-        await adapter.lastTransaction;
+        await adapter.turns.over();
         adapter.users -= 1;
         if (adapter.users > 0) return;
         adapters.delete(adapter.number);
@@ -116,7 +115,7 @@ export function createI2c(options: I2cOptions): I2cBackend {
       await load().catch(() => undefined);
       let adapter = adapters.get(number);
       if (adapter === undefined) {
-        adapter = { number, users: 0, object: undefined, lastTransaction: Promise.resolve() };
+        adapter = { number, users: 0, object: undefined, turns: createBusTurns() };
         adapters.set(number, adapter);
       }
       return busOn(adapter);

@@ -2,6 +2,7 @@ import { errnoCode, HardwareError } from '../errors.ts';
 import type { Clock } from '../ports.ts';
 import { endsWithin, pause } from '../waiting.ts';
 import { transferFailed, transferTimeout } from './errors.ts';
+import type { BusTurns } from './turns.ts';
 
 /** What this driver uses of i2c-bus's `PromisifiedBus`. */
 export interface I2cBusObject {
@@ -17,7 +18,7 @@ export interface Adapter {
   /** Openings that were not closed. */
   users: number;
   object: I2cBusObject | undefined;
-  lastTransaction: Promise<unknown>;
+  readonly turns: BusTurns;
 }
 
 /**

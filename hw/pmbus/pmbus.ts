@@ -18,6 +18,8 @@ const OPERATION_ON_BIT = 0x80;
 /** STATUS_WORD bit 11, POWER_GOOD#: set while the output is not good (17.2). */
 const NOT_GOOD_BIT = 0x0800;
 
+const READING: TransactionOptions = { isReading: true };
+
 /** Formats that VOUT_MODE does not choose are unused. */
 export interface PmbusPageOptions extends KnownFormats {
   readonly bus: I2cBus;
@@ -94,17 +96,20 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
         { isUrgent: !on },
       ),
 
-    readEnabled: () => onPage(async (device) => isOn(await device.readByte(OPERATION))),
+    readEnabled: () => onPage(async (device) => isOn(await device.readByte(OPERATION)), READING),
 
-    readVoutVolts: () => onPage(readVolts),
+    readVoutVolts: () => onPage(readVolts, READING),
 
-    statusWord: () => onPage((device) => device.readWord(STATUS_WORD)),
+    statusWord: () => onPage((device) => device.readWord(STATUS_WORD), READING),
 
     readOutput: () =>
-      onPage(async (device) => ({
-        powerGood: powerGood(await device.readWord(STATUS_WORD)),
-        voutVolts: await readVolts(device),
-      })),
+      onPage(
+        async (device) => ({
+          powerGood: powerGood(await device.readWord(STATUS_WORD)),
+          voutVolts: await readVolts(device),
+        }),
+        READING,
+      ),
 
     powerGood,
   };

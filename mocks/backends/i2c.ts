@@ -10,6 +10,7 @@ import {
   transferFailed,
   transferTimeout,
 } from '../../hw/i2c/errors.ts';
+import { type BusTurns, createBusTurns } from '../../hw/i2c/turns.ts';
 import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
 import type { PlantBus, PlantI2cDevice } from '../plant/buses.ts';
 import type { Plant } from '../plant/plant.ts';
@@ -39,8 +40,8 @@ export function createMockI2c(
   plant: Plant,
   { holdsBus = true }: { readonly holdsBus?: boolean } = {},
 ): I2cBackend {
-  /** The last transaction of this process on each bus: its own wait in line, however long it takes. */
-  const lines = new Map<PlantBus, Promise<unknown>>();
+  /** Of this process on each bus: its own wait in line, however long it takes. */
+  const turnsOf = new Map<PlantBus, BusTurns>();
   return {
     async openBus(bus) {
       await Promise.resolve();
@@ -48,7 +49,7 @@ export function createMockI2c(
         throw reportMisuse(plant, `openBus(${JSON.stringify(bus)}): a bus is a number or a name`);
       }
       const found = plant.buses.get(bus);
-      if (found !== undefined) return openBus(plant, found, holdsBus, lines);
+      if (found !== undefined) return openBus(plant, found, holdsBus, turnsOf);
       if (typeof bus === 'number') throw cannotOpenBus(systemError('ENOENT'), `/dev/i2c-${bus}`, bus);
       const known = [...plant.buses.keys()];
       throw noBusName(
@@ -60,12 +61,9 @@ export function createMockI2c(
   };
 }
 
-function openBus(
-  plant: Plant,
-  bus: PlantBus,
-  holdsBus: boolean,
-  lines: Map<PlantBus, Promise<unknown>>,
-): I2cBus {
+function openBus(plant: Plant, bus: PlantBus, holdsBus: boolean, turnsOf: Map<PlantBus, BusTurns>): I2cBus {
+  const turns = turnsOf.get(bus) ?? createBusTurns();
+  turnsOf.set(bus, turns);
   let closed = false;
   const misused = (address: number, what: string, error: HardwareError): HardwareError => {
     plant.recordMisuse(`I2C bus ${bus.bus}, address ${address}: ${what}`);
@@ -93,7 +91,7 @@ function openBus(
   };
 
   return {
-    async transaction(address, steps, { isUrgent = false } = {}) {
+    async transaction(address, steps, options = {}) {
       if (closed) {
         throw misused(address, 'transaction after the bus was closed', busClosed(bus.bus, address));
       }
@@ -101,6 +99,7 @@ function openBus(
         throw misused(address, 'not a 7-bit address from 0x03 to 0x77', noAddress(bus.bus, address));
       }
       const run = async () => {
+        const { isUrgent = false } = options;
         const limitMs = isUrgent ? URGENT_HOLD_LIMIT_MS : HOLD_LIMIT_MS;
         const release = await hold(limitMs);
         if (release === null && !isUrgent) throw busHeld(bus.bus, address, limitMs);
@@ -112,12 +111,7 @@ function openBus(
           release?.();
         }
       };
-      const result = (lines.get(bus) ?? Promise.resolve()).then(run);
-      lines.set(
-        bus,
-        result.catch(() => undefined),
-      );
-      return result;
+      return turns.take(run, options);
     },
 
     // What was asked for before holds its place already and goes on to its end.

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
+import type { I2cBackend, I2cBus, I2cDevice, TransactionOptions } from '../../hw/ports.ts';
 import { eventually, expectError, finish, itUnless, type SettlingWorld, titleWith } from './support.ts';
 
 export interface I2cWorld extends SettlingWorld {
@@ -161,6 +161,34 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
       );
       await finish(world, Promise.all(transactions));
       expect(order).toEqual([0, 1, 2, 3]);
+    });
+
+    it('does what is urgent before what waits and only reads, after what writes, and in the middle of nothing', async () => {
+      const order: string[] = [];
+      const step = (name: string, options: TransactionOptions = {}) =>
+        bus.transaction(
+          world.paged.address,
+          async (device) => {
+            order.push(`${name} begins`);
+            await device.readByte(PAGE);
+            order.push(`${name} ends`);
+          },
+          options,
+        );
+      await finish(
+        world,
+        Promise.all([
+          step('first', { isReading: true }),
+          step('second', { isReading: true }),
+          step('write'),
+          step('third', { isReading: true }),
+          step('fourth', { isReading: true }),
+          step('urgent', { isUrgent: true }),
+          step('urgent too', { isUrgent: true }),
+        ]),
+      );
+      const expected = ['first', 'second', 'write', 'urgent', 'urgent too', 'third', 'fourth'];
+      expect(order).toEqual(expected.flatMap((name) => [`${name} begins`, `${name} ends`]));
     });
 
     it('gives the result and the error of the steps to the caller', async () => {

@@ -105,6 +105,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       ...PORTS,
       'hw/gpio/errors.ts',
       'hw/i2c/errors.ts',
+      'hw/i2c/turns.ts',
       'node:',
     ],
   ],

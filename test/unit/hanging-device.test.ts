@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { pause } from '../../hw/waiting.ts';
 import type { Board, RailBoard } from '../../src/board/schema.ts';
 import { JOBS } from '../../src/run/jobs.ts';
+import { checkBoard } from '../check-board.ts';
 import { type Bench, createBench } from './bench.ts';
 import { generatedBoard } from './boards.ts';
 
@@ -103,5 +105,43 @@ describe('a PMBus device that hangs', { timeout: 60_000 }, () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  it('keeps another device on its bus on for the one reading that is under way, and not for those that wait', async () => {
+    const line = (number: number) => ({ chip: 'gpiochip-test', line: number, active: 'high' });
+    const times = { nominalVolts: 1, onTimeoutMs: 100, offTimeoutMs: 300 };
+    const watched = Array.from({ length: 6 }, (_, page) => ({
+      enable: line(page),
+      good: { pmbus: 'hanging', page, minVolts: 0.9 },
+      needs: [],
+      ...times,
+    }));
+    const { board, problems } = checkBoard({
+      name: 'two-devices',
+      devices: { hanging: { bus: 1, address: '0x40' }, healthy: { bus: 1, address: '0x41' } },
+      chassis: {
+        0: {
+          rails: {
+            LAST: { enable: { pmbus: 'healthy', page: 0 }, needs: [], ...times },
+            ...Object.fromEntries(watched.map((rail, page) => [`R${page}`, rail])),
+          },
+          pgood: { ...line(20), deglitchMs: 0, onTimeoutMs: 800, offTimeoutMs: 800 },
+        },
+      },
+    });
+    if (board === undefined) throw new TypeError(JSON.stringify(problems));
+    const bench = createBench(board, { initially: 'on' });
+    const startMs = bench.clock.nowMs();
+    // The watch reads all that it reads over PMBus once a second, one after the other.
+    bench.plant.addFault(bench.fault('i2c hanging hang at 900ms'));
+    bench.plant.addFault(bench.fault('pgood stuck off at 1050ms'));
+    let offMs = 0;
+    bench.clock.after(1_050, async () => {
+      while (bench.enabled().includes('LAST')) await pause(bench.clock, 1);
+      offMs = bench.clock.nowMs();
+    });
+    expect((await bench.run(JOBS.watch)).state).toBe('failed');
+    expect(offMs - startMs - 1_050).toBeGreaterThan(0);
+    expect(offMs - startMs - 1_050).toBeLessThanOrEqual(DEADLINE_MS + OWN_MS);
   });
 });
