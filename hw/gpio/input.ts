@@ -1,7 +1,7 @@
 import type { InputLine, Level, LineRef } from '../ports.ts';
 import { lineClosed } from './errors.ts';
 import type { KeptLine, KeptLines } from './kept.ts';
-import type { OnoffGpioClass } from './library.ts';
+import type { OnoffHandleClass } from './library.ts';
 import { claimLine, endInversion, isGone, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
 import { type EdgeSource, type LineWatches, readSeen } from './watches.ts';
 
@@ -25,7 +25,7 @@ export async function openInput(
   ref: LineRef,
   sysfs: Sysfs,
   lines: KeptLines,
-  Gpio: OnoffGpioClass,
+  Gpio: OnoffHandleClass,
 ): Promise<InputLine> {
   let taken = await takeInput(ref, sysfs, lines, Gpio);
   const kept = lines.of(taken.line);
@@ -110,7 +110,7 @@ async function takeInput(
   ref: LineRef,
   sysfs: Sysfs,
   lines: KeptLines,
-  Gpio: OnoffGpioClass,
+  Gpio: OnoffHandleClass,
 ): Promise<TakenInput> {
   const line = await claimLine(sysfs, ref);
   // A line that cannot be read is to be refused now, not when a watcher is woken.

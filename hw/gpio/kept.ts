@@ -1,5 +1,5 @@
 import type { Clock } from '../ports.ts';
-import type { OnoffGpio } from './library.ts';
+import type { OnoffHandle } from './library.ts';
 import type { SysfsLine } from './line.ts';
 import { type ChipPoll, createChipPoll } from './poll.ts';
 import { createLineWatches, type LineWatches } from './watches.ts';
@@ -10,8 +10,8 @@ export interface KeptLine {
   /** Openings that were not closed. */
   openings: number;
   /** The onoff object for a use of the line: the kept one, or a new one where the line was unexported since. */
-  handle(use: 'in' | 'out', construct: () => OnoffGpio): Promise<OnoffGpio>;
-  /** Forgets the onoff objects, for a line that is given back. */
+  handle(use: 'in' | 'out', construct: () => OnoffHandle): Promise<OnoffHandle>;
+  /** Closes the onoff objects, for a line that is given back. */
   dropHandles(): void;
   /** Runs `take` when no other one of this line is under way: each would make an onoff object. */
   takeAlone<T>(take: () => Promise<T>): Promise<T>;
@@ -24,8 +24,8 @@ export interface KeptLines {
 }
 
 /**
- * onoff cannot close a line without unexporting it. So each opened line keeps one file descriptor until the process ends,
- * and another opening uses the same one. One more stays open for each time that another program gave the line back.
+ * A line that was opened keeps its onoff object, and so one file descriptor, until it is given back: opening it again uses
+ * the same one.
  */
 export function createKeptLines(clock: Clock): KeptLines {
   const lines = new Map<number, KeptLine>();
@@ -47,7 +47,7 @@ export function createKeptLines(clock: Clock): KeptLines {
 }
 
 function createKeptLine(watches: LineWatches): KeptLine {
-  const handles = new Map<'in' | 'out', OnoffGpio>();
+  const handles = new Map<'in' | 'out', OnoffHandle>();
   let lastTaking: Promise<unknown> = Promise.resolve();
   return {
     watches,
@@ -61,13 +61,17 @@ function createKeptLine(watches: LineWatches): KeptLine {
         } catch {
           // The line was unexported since, so it has new files. A new handle reports what is wrong with them.
           handles.delete(use);
+          existing.close();
         }
       }
       const handle = construct();
       handles.set(use, handle);
       return handle;
     },
-    dropHandles: () => handles.clear(),
+    dropHandles() {
+      for (const handle of handles.values()) handle.close();
+      handles.clear();
+    },
     takeAlone(take) {
       const taken = lastTaking.then(take);
       lastTaking = taken.catch(() => undefined);

@@ -1,3 +1,4 @@
+import { closeSync } from 'node:fs';
 import { errorText, HardwareError } from '../errors.ts';
 import type { Level } from '../ports.ts';
 
@@ -10,7 +11,8 @@ export interface OnoffGpio {
   setDirection(direction: 'high' | 'low'): void;
   edge(): string;
   watch(callback: () => void): void;
-  unwatch(callback: () => void): void;
+  /** All callbacks where none is named. */
+  unwatch(callback?: () => void): void;
 }
 
 /** onoff's `Gpio` class. `'out'` is left out of the directions: it drives the line low. */
@@ -36,19 +38,81 @@ export async function loadOnoff(): Promise<OnoffGpioClass> {
   }
 }
 
+/** An object of onoff that can be closed. */
+export interface OnoffHandle extends OnoffGpio {
+  /** Gives its descriptor back when what is under way is over. From now on it is as one whose line is gone (ENODEV). */
+  close(): void;
+}
+
+export type OnoffHandleClass = new (...args: ConstructorParameters<OnoffGpioClass>) => OnoffHandle;
+
+/** What onoff keeps to itself: the open file of the level. */
+interface Internals {
+  readonly _valueFd: number | undefined;
+}
+
 /**
- * Gives onoff's class an interrupt handler that never throws. onoff reads the level in a callback of the event loop, before
- * it calls its listeners: the error of a line that another program has just unexported would end the process. The listeners
- * are called after such an error too, because the handles of this driver take both edges. They find the error by reading.
+ * onoff's class as this driver needs it.
+ *
+ * Its interrupt handler never throws. onoff reads the level in a callback of the event loop, before it calls its listeners:
+ * the error of a line that another program has just unexported would end the process. The listeners are called after such an
+ * error too, because the handles of this driver take both edges. They find the error by reading.
+ *
+ * It can be closed without unexporting the line, which by then may be taken anew. It is not closed while a read or a write
+ * is under way: the file number may be given to another file, and a late read would bring the level of that.
  */
-export function withSafeInterrupts(Gpio: OnoffGpioClass): OnoffGpioClass {
-  return class extends Gpio {
+export function handleClass(Gpio: OnoffGpioClass): OnoffHandleClass {
+  // No private field: onoff's constructor reads before there is any.
+  const closed = new WeakSet<OnoffGpio>();
+  return class extends Gpio implements OnoffHandle {
+    #underWay = 0;
+
     override readSync(): Level {
+      if (closed.has(this)) return 0;
       try {
         return super.readSync();
       } catch {
         return 0;
       }
     }
+
+    override read(): Promise<Level> {
+      return this.#use(() => super.read());
+    }
+
+    override write(value: Level): Promise<void> {
+      return this.#use(() => super.write(value));
+    }
+
+    close(): void {
+      if (closed.has(this)) return;
+      this.unwatch();
+      closed.add(this);
+      if (this.#underWay === 0) closeFileOf(this as unknown as Internals);
+    }
+
+    async #use<T>(run: () => Promise<T>): Promise<T> {
+      if (closed.has(this))
+        throw new HardwareError('GPIO_FAILED', 'the line was given back by another program', {
+          errno: 'ENODEV',
+        });
+      this.#underWay += 1;
+      try {
+        return await run();
+      } finally {
+        this.#underWay -= 1;
+        if (this.#underWay === 0 && closed.has(this)) closeFileOf(this as unknown as Internals);
+      }
+    }
   };
+}
+
+function closeFileOf(handle: Internals): void {
+  const { _valueFd } = handle;
+  if (_valueFd === undefined) return;
+  try {
+    closeSync(_valueFd);
+  } catch {
+    // Linux frees the number whatever close(2) says.
+  }
 }

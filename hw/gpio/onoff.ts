@@ -2,7 +2,7 @@ import type { Clock, GpioBackend } from '../ports.ts';
 import { type ExportRecord, noExportRecord } from './exports.ts';
 import { openInput } from './input.ts';
 import { createKeptLines } from './kept.ts';
-import { loadOnoff, type OnoffGpioClass, withSafeInterrupts } from './library.ts';
+import { handleClass, loadOnoff, type OnoffGpioClass, type OnoffHandleClass } from './library.ts';
 import type { Sysfs } from './line.ts';
 import { openOutput } from './output.ts';
 import { locateLines, releaseLines } from './places.ts';
@@ -39,9 +39,9 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
   }
   const sysfs: Sysfs = { root, files, clock, exports };
   const lines = createKeptLines(clock);
-  let library: OnoffGpioClass | undefined;
-  const gpioClass = async (): Promise<OnoffGpioClass> => {
-    library ??= withSafeInterrupts(options.Gpio ?? (await loadOnoff()));
+  let library: OnoffHandleClass | undefined;
+  const gpioClass = async (): Promise<OnoffHandleClass> => {
+    library ??= handleClass(options.Gpio ?? (await loadOnoff()));
     return library;
   };
 

@@ -3,7 +3,7 @@ import type { Level, LineRef, OutputLine } from '../ports.ts';
 import { pause } from '../waiting.ts';
 import { lineClosed, notFollowed, wordOf } from './errors.ts';
 import type { KeptLines } from './kept.ts';
-import type { OnoffGpio, OnoffGpioClass } from './library.ts';
+import type { OnoffHandle, OnoffHandleClass } from './library.ts';
 import { claimLine, isGone, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
 import { readSeen } from './watches.ts';
 
@@ -16,14 +16,14 @@ interface TakenOutput {
   /** Undefined where the line has no direction file. */
   readonly direction: 'in' | 'out' | undefined;
   /** Undefined as long as the line is an input. */
-  handle: OnoffGpio | undefined;
+  handle: OnoffHandle | undefined;
 }
 
 export async function openOutput(
   ref: LineRef,
   sysfs: Sysfs,
   lines: KeptLines,
-  Gpio: OnoffGpioClass,
+  Gpio: OnoffHandleClass,
 ): Promise<OutputLine> {
   let taken = await takeOutput(ref, sysfs, lines, Gpio);
   const { line } = taken;
@@ -86,7 +86,7 @@ async function takeOutput(
   ref: LineRef,
   sysfs: Sysfs,
   lines: KeptLines,
-  Gpio: OnoffGpioClass,
+  Gpio: OnoffHandleClass,
 ): Promise<TakenOutput> {
   const line = await claimLine(sysfs, ref);
   const direction = await line.direction();
@@ -119,7 +119,7 @@ async function drive(
   level: Level,
   sysfs: Sysfs,
   lines: KeptLines,
-  Gpio: OnoffGpioClass,
+  Gpio: OnoffHandleClass,
 ): Promise<void> {
   const { line, direction } = taken;
   if (taken.handle !== undefined) {

@@ -1,5 +1,15 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
@@ -9,7 +19,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createOnoffGpio } from '../../hw/gpio/onoff.ts';
 import { resolveLine } from '../../hw/gpio/resolve.ts';
 import { sysfsFiles } from '../../hw/gpio/sysfs.ts';
-import type { GpioBackend, LineRef } from '../../hw/ports.ts';
+import type { GpioBackend, Level, LineRef } from '../../hw/ports.ts';
 import { describeGpioBackend } from '../contract/gpio-contract.ts';
 import { createGpioKernel, type GpioKernel, type KernelChip } from './gpio-onoff-kernel.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
@@ -20,6 +30,7 @@ const CHIPS: readonly KernelChip[] = [
 ];
 const C0: LineRef = { chip: '1e780000.gpio', line: 'C0' };
 const C0_NUMBER = 816 + 16;
+const B7_NUMBER = 816 + 15;
 const C0_FOLDER = `/sys/class/gpio/gpio${C0_NUMBER}`;
 
 let clock: ManualClock;
@@ -160,6 +171,55 @@ describe('taking an output', () => {
     await line.write(0);
     expect(kernel.level(C0_NUMBER)).toBe(0);
     expect(kernel.constructed).toHaveLength(2);
+  });
+});
+
+describe('a line that another program gives back again and again', () => {
+  /** Each object of onoff has a descriptor of its own, under the name that onoff gives it. */
+  const withDescriptors = (Gpio: GpioKernel['Gpio']): GpioKernel['Gpio'] =>
+    class extends Gpio {
+      readonly _valueFd = openSync('/dev/null', 'r');
+    };
+  const descriptors = () => readdirSync('/proc/self/fd').length;
+
+  it('costs no descriptor each time: 100 times leave as many open as one', async () => {
+    gpio = createOnoffGpio({
+      clock,
+      Gpio: withDescriptors(kernel.Gpio),
+      files: kernel.files,
+      exports: kernel.exports,
+    });
+    const output = await passing(gpio.openOutput(C0));
+    const input = await passing(gpio.openInput({ chip: '1e780000.gpio', line: 'B7' }));
+    let woken = 0;
+    const end = input.onEdge(() => {
+      woken += 1;
+    });
+    const round = async (level: Level) => {
+      for (const number of [C0_NUMBER, B7_NUMBER]) kernel.unexport(number);
+      // Several at a time, so that one finds the line gone while another still reads it.
+      await passing(Promise.all([output.write(level), output.read(), input.read(), input.read()]));
+      expect(kernel.level(C0_NUMBER)).toBe(level);
+      woken = 0;
+      kernel.drive(B7_NUMBER, level);
+      await clock.advance(0);
+      expect(woken).toBe(1);
+    };
+    await round(1);
+    const before = descriptors();
+    for (let time = 0; time < 50; time += 1) for (const level of [0, 1] as const) await round(level);
+    expect(descriptors()).toBe(before);
+
+    end();
+    await output.close();
+    await input.close();
+    await passing(gpio.release([C0, { chip: '1e780000.gpio', line: 'B7' }]));
+    expect(descriptors()).toBe(before - 2);
+  });
+
+  it('is closed where onoff has its descriptor', () => {
+    const source = readFileSync(createRequire(import.meta.url).resolve('onoff'), 'utf8');
+    expect(source).toContain("this._valueFd = fs.openSync(this._gpioPath + 'value', 'r+')");
   });
 });
 
