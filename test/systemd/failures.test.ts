@@ -510,6 +510,11 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       faults: ['pgood stuck on'],
       run: () => start(RESET),
     },
+    'an I2C device that does not answer after a BMC start': {
+      initially: 'on',
+      faults: ['i2c vr_ddr nack'],
+      run: () => start(RESET),
+    },
     'a BMC start without D-Bus': {
       initially: 'on',
       given: stopBus,

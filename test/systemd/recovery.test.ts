@@ -241,6 +241,21 @@ describe.skipIf(skipped)(`recovery${titleSuffix}`, () => {
       await machine.run('test ! -e /run/openbmc/chassis@0-on');
     });
 
+    test('under a chassis that is on, whose device is busy at first: it is read again, and the units are active', async () => {
+      await chassis.startPlant({ initially: 'on', faults: ['i2c vr_ddr nack 2 times'] });
+      await restarted();
+
+      expect(await start('obmc-chassis-reset@0.target')).toMatchObject({ code: 0 });
+
+      expect(await states(machine)).toMatchObject({
+        'obmc-power-chassis-on': 'active',
+        'op-power-start': 'active',
+        'op-wait-power-on': 'active',
+        'obmc-quiesce-host': 'inactive',
+      });
+      expect(await said('op-reset-chassis-on@0.service')).toMatch(/nothing acknowledges.*: reading again/);
+    });
+
     test('under a chassis that is off: nothing is started', async () => {
       await chassis.startPlant();
       await restarted();

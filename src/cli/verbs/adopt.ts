@@ -1,4 +1,5 @@
-import { errorText } from '../../../hw/errors.ts';
+import { errorText, HardwareError } from '../../../hw/errors.ts';
+import { pause } from '../../../hw/waiting.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { openChassis } from '../../run/hardware.ts';
@@ -9,6 +10,7 @@ import { lockChassis } from '../../store/lock.ts';
 import { clearOnMarker, setOnMarker } from '../../store/on-marker.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
 import { isDbusError } from '../../system/errors.ts';
+import { WARNING, writeLine } from '../../system/severity.ts';
 import { LEGACY, unitsOf } from '../../units/names.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
@@ -25,7 +27,7 @@ const LOCK_WAIT_MS = 0;
  */
 export const adopt: Verb = {
   async run(invocation, world) {
-    const found = await readChassis(invocation, world);
+    const found = await readWhenReadable(invocation, world);
     if (found === 'under way')
       return say(invocation, world, { adopted: false, reason: 'driven by another process' });
     const { state, sequence } = found.reconciled;
@@ -55,6 +57,26 @@ interface Found {
   readonly reconciled: Reconciled;
   readonly observation: Observation;
   readonly hasHint: boolean;
+}
+
+/** In the first moments of a BMC a device stores its settings, or another master has the bus. Nobody asks again for this. */
+const MAY_PASS = ['I2C_NO_DEVICE', 'I2C_TIMEOUT', 'I2C_BUSY', 'I2C_FAILED'];
+const READ_AGAIN_MS = 2_000;
+const READINGS = 5;
+
+/** Reads the chassis, and again where a bus or a device does not answer. Rejects as the last reading did. */
+async function readWhenReadable(invocation: Invocation, world: World): Promise<Found | 'under way'> {
+  for (let left = READINGS - 1; ; left -= 1) {
+    try {
+      return await readChassis(invocation, world);
+    } catch (error) {
+      const mayPass = error instanceof HardwareError && MAY_PASS.includes(error.code);
+      if (!mayPass || left === 0 || world.signal.aborted) throw error;
+      writeLine(world.stderr, WARNING, `${world.programName}: ${error.message}: reading again`);
+    }
+    // Unlocked: whoever drives the chassis meanwhile leaves nothing to adopt.
+    await pause(world.clock, READ_AGAIN_MS, world.signal);
+  }
 }
 
 async function readChassis(
