@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
@@ -13,7 +14,7 @@ export default defineConfig({
           // Not threads: a umask and a signal are those of a process.
           pool: 'forks',
           // By default one processor is left free. Nothing here waits for time, but some for a bus or for flock(1).
-          maxWorkers: '150%',
+          maxWorkers: Math.ceil(1.5 * availableParallelism()),
           // For a machine that has much else to do: a test that runs out of time goes on beside those after it.
           testTimeout: 60_000,
           hookTimeout: 60_000,

@@ -110,6 +110,8 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
     const start = manager.startUnit('power-on.target', 'replace');
     start.catch(() => undefined);
     await eventually('StartUnit', () => systemd.calls.includes('StartUnit'));
+    // The answer to a later call comes behind that which says that there is a job.
+    await settled(manager.unitStates(['idle.service']));
     return { start };
   };
 

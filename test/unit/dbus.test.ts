@@ -117,6 +117,8 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
       systemd.options.jobsHang = true;
       const start = manager.startUnit('power-on.target', 'replace');
       await eventually('StartUnit', () => systemd.calls.includes('StartUnit'));
+      // The answer to a later call comes behind that which says that there is a job.
+      await settled(manager.unitStates(['idle.service']));
       passingMs = 60_000;
       expect(await outcome(start)).toMatchObject({
         code: 'DBUS_TIMEOUT',
