@@ -1,12 +1,12 @@
 import { HardwareError } from '../errors.ts';
 import type { I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
 import { type KnownFormats, type NumericFormat, voutFormatOf } from './formats.ts';
+import { NOT_GOOD_BIT, STATUS_WORD, type StatusRegister } from './status.ts';
 
 /** Sections are those of the PMBus specification 1.3.1, part II. */
 const PAGE = 0x00; // 11.10
 const OPERATION = 0x01; // 12.1
 const VOUT_MODE = 0x20; // 8.3
-const STATUS_WORD = 0x79; // 17.2
 const READ_VOUT = 0x8b; // 18.4
 
 /** OPERATION: on, output at VOUT_COMMAND, margins off (12.1). */
@@ -15,8 +15,6 @@ const OPERATION_ON = 0x80;
 const OPERATION_OFF = 0x00;
 /** OPERATION bit 7: the output is commanded on (12.1). */
 const OPERATION_ON_BIT = 0x80;
-/** STATUS_WORD bit 11, POWER_GOOD#: set while the output is not good (17.2). */
-const NOT_GOOD_BIT = 0x0800;
 
 const READING: TransactionOptions = { isReading: true };
 
@@ -40,6 +38,8 @@ export interface PmbusPage {
   /** Output voltage. Rejects `PMBUS_FORMAT` for a format that cannot be decoded, and for bits that are no number in it. */
   readVoutVolts(): Promise<number>;
   statusWord(): Promise<number>;
+  /** One of `STATUS_REGISTERS`. */
+  readStatus(register: StatusRegister): Promise<number>;
   /** Power good and output voltage, read in one transaction. */
   readOutput(): Promise<{ powerGood: boolean; voutVolts: number }>;
   /** Whether a status word says power good. */
@@ -100,12 +100,14 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
 
     readVoutVolts: () => onPage(readVolts, READING),
 
-    statusWord: () => onPage((device) => device.readWord(STATUS_WORD), READING),
+    statusWord: () => onPage((device) => device.readWord(STATUS_WORD.command), READING),
+
+    readStatus: ({ command }) => onPage((device) => device.readByte(command), READING),
 
     readOutput: () =>
       onPage(
         async (device) => ({
-          powerGood: powerGood(await device.readWord(STATUS_WORD)),
+          powerGood: powerGood(await device.readWord(STATUS_WORD.command)),
           voutVolts: await readVolts(device),
         }),
         READING,

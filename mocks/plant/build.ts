@@ -209,6 +209,7 @@ function buildRail(
     good: isOn,
     wasGood: isOn,
     enabledAtMs: startMs,
+    wasUnder: false,
     failedAtMs: Number.NEGATIVE_INFINITY,
     cancelCrossing: () => undefined,
   };

@@ -4,6 +4,7 @@ import type { ArmedFaults, TransferAnswer } from './armed.ts';
 import {
   type Circuit,
   delivers,
+  isUnder,
   OPERATION_ON_BIT,
   operationOf,
   type Page,
@@ -109,11 +110,7 @@ function createOutput(
     good,
     off: () => !rails.every(delivers),
     undervoltage: () =>
-      !good() &&
-      rails.some((rail) => {
-        if (rail.good || !rail.enabled) return false;
-        return rail.wasGood || clock.nowMs() - rail.enabledAtMs > rail.riseMs;
-      }),
+      rails.some((rail) => rail.wasUnder) || (!good() && rails.some((rail) => isUnder(rail, clock.nowMs()))),
   };
 }
 

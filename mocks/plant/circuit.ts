@@ -105,6 +105,8 @@ export interface Rail {
   /** Was good since it was enabled. */
   wasGood: boolean;
   enabledAtMs: number;
+  /** What a device that sees its voltage keeps: it was too low since the rail was last enabled. */
+  wasUnder: boolean;
   /** When it was lost though the BMC wanted it. */
   failedAtMs: number;
   cancelCrossing: () => void;
@@ -183,6 +185,11 @@ export function isAsserted(signal: Net | Page): boolean {
 /** Whether the rail is driven towards its voltage. */
 export function delivers(rail: Rail): boolean {
   return rail.enabled && rail.needs.every(({ good }) => good);
+}
+
+/** Whether its voltage is too low though it should be there. */
+export function isUnder({ good, enabled, wasGood, enabledAtMs, riseMs }: Rail, nowMs: number): boolean {
+  return enabled && !good && (wasGood || nowMs - enabledAtMs > riseMs);
 }
 
 export function voltsAt({ segment }: Rail, nowMs: number): number {

@@ -55,7 +55,7 @@ export interface PmbusOutput {
   good(): boolean;
   /** The output does not deliver: it is off, or has no input. */
   off(): boolean;
-  /** Voltage is below its limit though it should be there. */
+  /** Voltage was below its limit though it should have been there, since the output was last switched on. */
   undervoltage(): boolean;
 }
 

@@ -1,5 +1,14 @@
 import type { Clock } from '../../hw/ports.ts';
-import { type Chassis, delivers, isAsserted, type Net, type Rail, travelMs, voltsAt } from './circuit.ts';
+import {
+  type Chassis,
+  delivers,
+  isAsserted,
+  isUnder,
+  type Net,
+  type Rail,
+  travelMs,
+  voltsAt,
+} from './circuit.ts';
 import type { History } from './events.ts';
 import type { Timers } from './timers.ts';
 
@@ -34,6 +43,8 @@ export function createRails(options: RailOptions): Rails {
   const enableChanged = (rail: Rail): void => {
     const enabled = isAsserted(rail.enable);
     if (enabled === rail.enabled) return;
+    // Status bits stay until the output is switched on again (PMBus specification 1.3.1 part II, 10.2).
+    rail.wasUnder = !enabled && (rail.wasUnder || isUnder(rail, clock.nowMs()));
     rail.enabled = enabled;
     if (enabled) {
       rail.enabledAtMs = clock.nowMs();
@@ -72,6 +83,7 @@ export function createRails(options: RailOptions): Rails {
 
   const setGood = (rail: Rail, good: boolean): void => {
     rail.good = good;
+    if (!good && rail.enabled) rail.wasUnder = true;
     const atMs = clock.nowMs();
     if (good) rail.wasGood = true;
     else if (rail.wanted) rail.failedAtMs = atMs;

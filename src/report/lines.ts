@@ -4,6 +4,8 @@ import type { Output } from '../system/ports.ts';
 import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
 import { STATE_WORDS } from './words.ts';
 
+type Evidence = Extract<Recorded, { type: 'evidence' }>['evidence'][number];
+
 /** The line for an entry of the record, with its severity. */
 export function lineOf(entry: Recorded): { severity: number; text: string } {
   const info = (text: string) => ({ severity: INFO, text });
@@ -83,25 +85,19 @@ function railText(phase: string, good: boolean): string {
   }
 }
 
-function evidenceText({
-  device,
-  page,
-  statusWord,
-  voutVolts,
-  error,
-}: {
-  device: string;
-  page: number;
-  statusWord: number | null;
-  voutVolts: number | null;
-  error: string | null;
-}): string {
+function evidenceText({ device, page, status, voutVolts, error }: Evidence): string {
   const facts = [
-    ...(statusWord === null ? [] : [`STATUS_WORD 0x${statusWord.toString(16).padStart(4, '0')}`]),
+    ...status.map(statusText),
     ...(voutVolts === null ? [] : [`READ_VOUT ${voutVolts.toFixed(3)} V`]),
     ...(error === null ? [] : [error]),
   ];
   return `${device} page ${page}: ${facts.join(', ')}`;
+}
+
+function statusText({ register, value, bits }: Evidence['status'][number]): string {
+  const digits = register === 'STATUS_WORD' ? 4 : 2;
+  const means = bits.length === 0 ? '' : ` (${bits.map((bit) => bit.means).join(', ')})`;
+  return `${register} 0x${value.toString(16).padStart(digits, '0')}${means}`;
 }
 
 /** Writes each entry as a line with a JSON object; `atMs` counts from the first entry. */

@@ -1,5 +1,6 @@
-import { errorText } from '../../hw/errors.ts';
+import { errorText, HardwareError } from '../../hw/errors.ts';
 import type { PmbusPage } from '../../hw/pmbus/pmbus.ts';
+import { registersToldBy, STATUS_WORD, type StatusReading, statusReading } from '../../hw/pmbus/status.ts';
 import type { ChassisBoard } from '../board/schema.ts';
 
 /** What a PMBus device said after a fault. */
@@ -7,6 +8,8 @@ export interface Evidence {
   readonly device: string;
   readonly page: number;
   readonly statusWord: number | null;
+  /** STATUS_WORD with the names of its bits, and each register that it says has something to tell. */
+  readonly status: readonly StatusReading[];
   readonly voutVolts: number | null;
   /** Why a register could not be read, null when all were. */
   readonly error: string | null;
@@ -32,17 +35,30 @@ export async function readEvidence(
 
 async function readPage(device: string, page: number, open: () => Promise<PmbusPage>): Promise<Evidence> {
   const errors: string[] = [];
+  let hangs = false;
   // A register that cannot be read is itself evidence, and must not hide the others.
-  const tryRead = async (read: () => Promise<number>): Promise<number | null> => {
+  const tryRead = async (read: (from: PmbusPage) => Promise<number>): Promise<number | null> => {
+    // A device that hangs is waited for once.
+    if (hangs) return null;
     try {
-      return await read();
+      return await read(await open());
     } catch (error) {
       errors.push(errorText(error));
+      hangs = error instanceof HardwareError && error.code === 'I2C_TIMEOUT';
       return null;
     }
   };
-  const statusWord = await tryRead(async () => (await open()).statusWord());
-  // A device that does not even answer STATUS_WORD costs no second deadline.
-  const voutVolts = statusWord === null ? null : await tryRead(async () => (await open()).readVoutVolts());
-  return { device, page, statusWord, voutVolts, error: errors.length === 0 ? null : errors.join('; ') };
+  const end = (statusWord: number | null, status: readonly StatusReading[], voutVolts: number | null) => {
+    const error = errors.length === 0 ? null : errors.join('; ');
+    return { device, page, statusWord, status, voutVolts, error };
+  };
+  const statusWord = await tryRead((from) => from.statusWord());
+  // A device that does not even answer STATUS_WORD is asked for nothing else.
+  if (statusWord === null) return end(null, [], null);
+  const status = [statusReading(STATUS_WORD, statusWord)];
+  for (const register of registersToldBy(statusWord)) {
+    const value = await tryRead((from) => from.readStatus(register));
+    if (value !== null) status.push(statusReading(register, value));
+  }
+  return end(statusWord, status, await tryRead((from) => from.readVoutVolts()));
 }

@@ -298,10 +298,23 @@ describe('a PMBus device', () => {
     expect(vr.readWord(STATUS_WORD)).toBe(0);
   });
 
-  it('tells an undervoltage once the output should have risen', async () => {
-    const { clock, vr } = await raised({ faultTexts: ['rail B never good'] });
-    expect(vr.readWord(STATUS_WORD)).toBe(0x8800);
-    expect(vr.readByte(STATUS_VOUT)).toBe(0x10);
+  it.each(['rail B never good', 'rail B shorts 5ms after good', 'rail B droops for 20ms 5ms after good'])(
+    'keeps its undervoltage bit until it is switched on again: %s',
+    async (fault) => {
+      const { clock, vr } = await raised({ faultTexts: [fault] });
+      expect(vr.readWord(STATUS_WORD) & 0x8040).toBe(0x8000);
+      expect(vr.readByte(STATUS_VOUT)).toBe(0x10);
+      vr.writeByte(OPERATION, 0);
+      await clock.advance(100);
+      expect(vr.readWord(STATUS_WORD)).toBe(0x8840);
+      expect(vr.readByte(STATUS_VOUT)).toBe(0x10);
+      vr.writeByte(OPERATION, 0x80);
+      expect(vr.readByte(STATUS_VOUT)).toBe(0);
+    },
+  );
+
+  it('has no undervoltage where it was switched off while it was good', async () => {
+    const { clock, vr } = await raised();
     vr.writeByte(OPERATION, 0);
     await clock.advance(100);
     expect(vr.readWord(STATUS_WORD)).toBe(0x0840);

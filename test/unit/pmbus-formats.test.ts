@@ -135,6 +135,19 @@ describe('a numeric format', () => {
   });
 
   it.each([
+    // Between 1 (0x3c00) and 1 + 2^-10, and between that and 1 + 2^-9: the even one of the two.
+    [1 + 2 ** -11, 0x3c00],
+    [1 + 3 * 2 ** -11, 0x3c02],
+    // Half of the least number, and as little more.
+    [2 ** -25, 0x0000],
+    [2 ** -25 + 2 ** -40, 0x0001],
+    // Rounded up to the next power of two.
+    [4 - 2 ** -10, 0x4400],
+  ])('half precision rounds %d as IEEE 754 does', (value, raw) => {
+    expect(HALF_PRECISION.encode(value)).toBe(raw);
+  });
+
+  it.each([
     ['LINEAR11 above its highest', LINEAR11, 33_600_000],
     ['LINEAR11 below its lowest', LINEAR11, -33_600_000],
     ['linear without a sign', linear16(-9), -1],
