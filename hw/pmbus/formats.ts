@@ -5,6 +5,8 @@ export interface NumericFormat {
   /** As the specification calls it. */
   readonly name: string;
   readonly section: string;
+  /** Whether it can give a share of something, and not only volts. */
+  readonly hasShares: boolean;
   /** The number that the bits stand for; null where they stand for none. */
   decode(raw: number): number | null;
   /** The bits that stand for the nearest number; null where the format does not reach so far. */
@@ -22,6 +24,7 @@ export interface DirectCoefficients {
 export const LINEAR11: NumericFormat = {
   name: 'LINEAR11',
   section: '7.3',
+  hasShares: true,
   decode: (raw) => signed(raw & 0x7ff, 11) * 2 ** signed(raw >> 11, 5),
   encode(value) {
     // The smallest exponent with which the mantissa fits loses least.
@@ -38,6 +41,7 @@ export function linear16(exponent: number): NumericFormat {
   return {
     name: 'linear',
     section: '8.4.1',
+    hasShares: true,
     decode: (raw) => raw * 2 ** exponent,
     encode: (value) => within(Math.round(value / 2 ** exponent), 0, 0xffff),
   };
@@ -50,6 +54,7 @@ export function direct({ m, b = 0, r }: DirectCoefficients): NumericFormat {
   return {
     name: 'direct',
     section: '7.4, 8.4.3',
+    hasShares: false,
     decode: (raw) => (scaled(signed(raw, 16), -r) - b) / m,
     encode: (value) => {
       const raw = within(Math.round(scaled(m * value + b, r)), -0x8000, 0x7fff);
@@ -80,6 +85,7 @@ export function vid(table: VidTable): NumericFormat {
   return {
     name: `VID ${table}`,
     section: '8.4.2',
+    hasShares: false,
     decode(raw) {
       // A code is a byte; a word above it is none.
       if (raw > 0xff) return null;
@@ -96,6 +102,7 @@ export function vid(table: VidTable): NumericFormat {
 export const HALF_PRECISION: NumericFormat = {
   name: 'IEEE half precision',
   section: '8.4.4',
+  hasShares: true,
   decode(raw) {
     const exponent = (raw >> 10) & 0x1f;
     const fraction = (raw & 0x3ff) / 1024;

@@ -1,18 +1,22 @@
 import { HardwareError } from '../errors.ts';
 import type { I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
 import { type KnownFormats, type NumericFormat, voutFormatOf } from './formats.ts';
+import { NO_ANSWER, type VoutLimit } from './limits.ts';
 import { NOT_GOOD_BIT, STATUS_WORD, type StatusRegister } from './status.ts';
 
 /** Sections are those of the PMBus specification 1.3.1, part II. */
 const PAGE = 0x00; // 11.10
 const OPERATION = 0x01; // 12.1
 const VOUT_MODE = 0x20; // 8.3
+const VOUT_COMMAND = 0x21; // 13.2
 const READ_VOUT = 0x8b; // 18.4
 
 /** OPERATION: on, output at VOUT_COMMAND, margins off (12.1). */
 const OPERATION_ON = 0x80;
 /** OPERATION: off at once, without the turn-off delay and ramp (12.1): after a fault every ms counts. */
 const OPERATION_OFF = 0x00;
+/** VOUT_MODE bit 7: limits are shares of VOUT_COMMAND (8.5). */
+const RELATIVE_BIT = 0x80;
 /** OPERATION bit 7: the output is commanded on (12.1). */
 const OPERATION_ON_BIT = 0x80;
 
@@ -23,6 +27,11 @@ export interface PmbusPageOptions extends KnownFormats {
   readonly bus: I2cBus;
   readonly address: number;
   readonly page: number;
+}
+
+export interface PmbusOutput {
+  readonly powerGood: boolean;
+  readonly voutVolts: number;
 }
 
 /** One output of a PMBus device. Everything rejects like `I2cBus.transaction`. */
@@ -40,8 +49,13 @@ export interface PmbusPage {
   statusWord(): Promise<number>;
   /** One of `STATUS_REGISTERS`. */
   readStatus(register: StatusRegister): Promise<number>;
+  /**
+   * A limit of the output voltage, in volts; null where the device answers nothing that can be taken for one. Rejects
+   * `PMBUS_FORMAT` for a format that cannot be decoded.
+   */
+  readLimitVolts(limit: VoutLimit): Promise<number | null>;
   /** Power good and output voltage, read in one transaction. */
-  readOutput(): Promise<{ powerGood: boolean; voutVolts: number }>;
+  readOutput(): Promise<PmbusOutput>;
   /** Whether a status word says power good. */
   powerGood(statusWord: number): boolean;
 }
@@ -65,18 +79,7 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
       options,
     );
 
-  let voutFormat: NumericFormat | undefined;
-  const readVolts = async (device: I2cDevice): Promise<number> => {
-    voutFormat ??= formatOf(await device.readByte(VOUT_MODE), options, where, details);
-    const raw = await device.readWord(READ_VOUT);
-    const volts = voutFormat.decode(raw);
-    if (volts !== null) return volts;
-    throw new HardwareError(
-      'PMBUS_FORMAT',
-      `${where} reads READ_VOUT 0x${hex(raw)}, which is no number in ${voutFormat.name} format: check the device and its address`,
-      { ...details, raw, format: voutFormat.name },
-    );
-  };
+  const { readVolts, readLimit } = createVoltReaders(options, where, details);
 
   return {
     operation: (on) =>
@@ -104,6 +107,8 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
 
     readStatus: ({ command }) => onPage((device) => device.readByte(command), READING),
 
+    readLimitVolts: (limit) => onPage((device) => readLimit(device, limit)),
+
     readOutput: () =>
       onPage(
         async (device) => ({
@@ -115,6 +120,39 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
 
     powerGood,
   };
+}
+
+/** What of a page is volts, inside a transaction that has set the page. VOUT_MODE is read once. */
+function createVoltReaders(known: KnownFormats, where: string, details: Record<string, unknown>) {
+  let voutMode: number | undefined;
+  const formatNow = async (device: I2cDevice): Promise<NumericFormat> => {
+    voutMode ??= await device.readByte(VOUT_MODE);
+    return formatOf(voutMode, known, where, details);
+  };
+  const readVolts = async (device: I2cDevice): Promise<number> => {
+    const voutFormat = await formatNow(device);
+    const raw = await device.readWord(READ_VOUT);
+    const volts = voutFormat.decode(raw);
+    if (volts !== null) return volts;
+    throw new HardwareError(
+      'PMBUS_FORMAT',
+      `${where} reads READ_VOUT 0x${hex(raw)}, which is no number in ${voutFormat.name} format: check the device and its address`,
+      { ...details, raw, format: voutFormat.name },
+    );
+  };
+
+  const readLimit = async (device: I2cDevice, limit: VoutLimit): Promise<number | null> => {
+    const format = await formatNow(device);
+    const raw = await device.readWord(limit.command);
+    const value = raw === NO_ANSWER ? null : format.decode(raw);
+    if (value === null || ((voutMode ?? 0) & RELATIVE_BIT) === 0) return value;
+    // A share that this cannot be, or that the specification may not mean, is no limit to judge by.
+    if (!limit.mayBeRelative || !format.hasShares) return null;
+    const commanded = format.decode(await device.readWord(VOUT_COMMAND));
+    return commanded === null ? null : value * commanded;
+  };
+
+  return { readVolts, readLimit };
 }
 
 function powerGood(statusWord: number): boolean {

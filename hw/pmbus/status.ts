@@ -53,10 +53,10 @@ export const STATUS_WORD: StatusRegister = {
   },
 };
 
+/** The bit of STATUS_WORD that sums up STATUS_VOUT. */
+export const VOUT_BIT = 1 << 15;
 /** The bit of STATUS_WORD that is set while the output is not good. */
 export const NOT_GOOD_BIT = 1 << 11;
-/** The bit of STATUS_WORD that is set while the output is off, for whatever reason. */
-export const OFF_BIT = 1 << 6;
 
 const STATUS_VOUT: StatusRegister = {
   name: 'STATUS_VOUT',

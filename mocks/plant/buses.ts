@@ -107,6 +107,7 @@ function createOutput(
       if (rail.goodFaults.length === 0) return voltsAt(rail, clock.nowMs());
       return withFaults(rail.goodFaults, rail.good) ? rail.nominalVolts : 0;
     },
+    goodVolts: () => rails[0]?.goodVolts ?? 0,
     good,
     off: () => !rails.every(delivers),
     undervoltage: () =>

@@ -4,6 +4,8 @@ import { type TransferPlace, transferFailed } from '../../hw/i2c/errors.ts';
 const PAGE = 0x00;
 const OPERATION = 0x01;
 const VOUT_MODE = 0x20;
+const VOUT_UV_FAULT_LIMIT = 0x44;
+const POWER_GOOD_ON = 0x5e;
 const STATUS_BYTE = 0x78;
 const STATUS_WORD = 0x79;
 const STATUS_VOUT = 0x7a;
@@ -52,6 +54,8 @@ export interface PmbusOutput {
   operation(): number;
   writeOperation(value: number): void;
   volts(): number;
+  /** Where it begins to be good, and ends. */
+  goodVolts(): number;
   good(): boolean;
   /** The output does not deliver: it is off, or has no input. */
   off(): boolean;
@@ -114,6 +118,9 @@ export function createPmbusDevice(
       switch (command) {
         case STATUS_WORD:
           return statusWord();
+        case VOUT_UV_FAULT_LIMIT:
+        case POWER_GOOD_ON:
+          return registerOf(output(command).goodVolts(), formats);
         case READ_VOUT:
           return registerOf(output(command).volts(), formats);
         default:

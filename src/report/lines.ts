@@ -85,13 +85,26 @@ function railText(phase: string, good: boolean): string {
   }
 }
 
-function evidenceText({ device, page, status, voutVolts, error }: Evidence): string {
+function evidenceText({ device, page, status, voutVolts, voltsBefore, limits, error }: Evidence): string {
   const facts = [
     ...status.map(statusText),
-    ...(voutVolts === null ? [] : [`READ_VOUT ${voutVolts.toFixed(3)} V`]),
+    ...(voutVolts === null ? [] : [`READ_VOUT ${voltsText(voutVolts)}`]),
+    ...(voltsBefore === null ? [] : [`${voltsText(voltsBefore)} while it was on`]),
+    ...limitTexts(limits),
     ...(error === null ? [] : [error]),
   ];
   return `${device} page ${page}: ${facts.join(', ')}`;
+}
+
+/** The limits that were passed; all of them where none was, or where nobody knows. */
+function limitTexts(limits: Evidence['limits']): string[] {
+  const passed = limits.filter((limit) => limit.passed);
+  if (passed.length === 0) return limits.map(({ limit, volts }) => `${limit} ${voltsText(volts)}`);
+  return passed.map(({ limit, volts, wrong }) => `${wrong} ${limit} ${voltsText(volts)}`);
+}
+
+function voltsText(volts: number): string {
+  return `${volts.toFixed(3)} V`;
 }
 
 function statusText({ register, value, bits }: Evidence['status'][number]): string {

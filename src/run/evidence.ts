@@ -1,6 +1,14 @@
 import { errorText, HardwareError } from '../../hw/errors.ts';
+import { isPassed, VOUT_LIMITS, type VoutLimit } from '../../hw/pmbus/limits.ts';
 import type { PmbusPage } from '../../hw/pmbus/pmbus.ts';
-import { registersToldBy, STATUS_WORD, type StatusReading, statusReading } from '../../hw/pmbus/status.ts';
+import {
+  registersToldBy,
+  STATUS_WORD,
+  type StatusReading,
+  statusReading,
+  VOUT_BIT,
+} from '../../hw/pmbus/status.ts';
+import type { Clock } from '../../hw/ports.ts';
 import type { ChassisBoard } from '../board/schema.ts';
 
 /** What a PMBus device said after a fault. */
@@ -11,54 +19,146 @@ export interface Evidence {
   /** STATUS_WORD with the names of its bits, and each register that it says has something to tell. */
   readonly status: readonly StatusReading[];
   readonly voutVolts: number | null;
+  /** Of a page that is suspect: the voltage that its rail was last seen with while it was on. Else null. */
+  readonly voltsBefore: number | null;
+  /** Of a page that is suspect: its rail failed, or its STATUS_WORD speaks of its voltage. */
+  readonly limits: readonly LimitReading[];
   /** Why a register could not be read, null when all were. */
   readonly error: string | null;
 }
 
+/** A limit that the device has of its own. */
+export interface LimitReading {
+  readonly limit: string;
+  readonly volts: number;
+  /** On which side of it the voltage is wrong. */
+  readonly wrong: VoutLimit['wrong'];
+  /** Whether the voltage was on that side; null where nobody had looked at it while the rail was on. */
+  readonly passed: boolean | null;
+}
+
+/** Evidence that takes longer than this is given up: what fails next must not wait for a device that is sick. */
+export const EVIDENCE_LIMIT_MS = 5_000;
+
+/** What is known of the fault. */
+export interface FaultKnown {
+  /** That failed, null where none did. */
+  readonly rail: string | null;
+  /** By rail. */
+  readonly voltsBefore: ReadonlyMap<string, number | null>;
+}
+
+interface EvidencePage {
+  readonly device: string;
+  readonly page: number;
+  /** Rails that it switches or shows. */
+  readonly rails: Set<string>;
+}
+
 /** Every PMBus page of the chassis, and the first one of its evidence devices; never rejects. */
 export async function readEvidence(
-  { rails, evidence }: ChassisBoard,
+  chassis: ChassisBoard,
   openPage: (device: string, page: number) => Promise<PmbusPage>,
+  { rail, voltsBefore }: FaultKnown,
+  clock: Pick<Clock, 'nowMs'>,
 ): Promise<Evidence[]> {
-  const pages = new Map<string, [device: string, page: number]>();
-  const add = (device: string, page: number) => pages.set(`${device}/${page}`, [device, page]);
-  for (const { enable, good } of Object.values(rails)) {
-    for (const part of [enable, good]) if (part && 'pmbus' in part) add(part.pmbus, part.page);
-  }
-  for (const device of evidence) add(device, 0);
   const found: Evidence[] = [];
-  for (const [device, page] of pages.values()) {
-    found.push(await readPage(device, page, () => openPage(device, page)));
+  const deadlineMs = clock.nowMs() + EVIDENCE_LIMIT_MS;
+  const isLate = () => clock.nowMs() >= deadlineMs;
+  for (const { device, page, rails } of pagesOf(chassis)) {
+    const before = [...rails].map((each) => voltsBefore.get(each) ?? null).find((volts) => volts !== null);
+    const isBlamed = rail !== null && rails.has(rail);
+    const read = createReader(() => openPage(device, page), isLate);
+    found.push({ device, page, ...(await readPage(read, before ?? null, isBlamed)), error: read.error() });
   }
   return found;
 }
 
-async function readPage(device: string, page: number, open: () => Promise<PmbusPage>): Promise<Evidence> {
+function pagesOf({ rails, evidence }: ChassisBoard): Iterable<EvidencePage> {
+  const pages = new Map<string, EvidencePage>();
+  const add = (device: string, page: number): EvidencePage => {
+    const key = `${device}/${page}`;
+    const known = pages.get(key) ?? { device, page, rails: new Set() };
+    pages.set(key, known);
+    return known;
+  };
+  for (const [rail, { enable, good }] of Object.entries(rails)) {
+    for (const part of [enable, good])
+      if (part && 'pmbus' in part) add(part.pmbus, part.page).rails.add(rail);
+  }
+  for (const device of evidence) add(device, 0);
+  return pages.values();
+}
+
+async function readPage(
+  read: Reader,
+  lastVolts: number | null,
+  isBlamed: boolean,
+): Promise<Omit<Evidence, 'device' | 'page' | 'error'>> {
+  const statusWord = await read.need((page) => page.statusWord());
+  const isSuspect = isBlamed || ((statusWord ?? 0) & VOUT_BIT) !== 0;
+  const voltsBefore = isSuspect ? lastVolts : null;
+  // A device that does not even answer STATUS_WORD is asked for nothing else.
+  if (statusWord === null) return { statusWord, status: [], voutVolts: null, voltsBefore, limits: [] };
+  const status = [statusReading(STATUS_WORD, statusWord)];
+  for (const register of registersToldBy(statusWord)) {
+    const value = await read.need((page) => page.readStatus(register));
+    if (value !== null) status.push(statusReading(register, value));
+  }
+  const voutVolts = await read.need((page) => page.readVoutVolts());
+  const limits = isSuspect ? await readLimits(read, voltsBefore) : [];
+  return { statusWord, status, voutVolts, voltsBefore, limits };
+}
+
+/** @param voltsBefore what is read now, when every enable is off, says nothing of the time when the rail was on */
+async function readLimits(read: Reader, voltsBefore: number | null): Promise<LimitReading[]> {
+  const limits: LimitReading[] = [];
+  for (const limit of VOUT_LIMITS) {
+    const volts = await read.want((page) => page.readLimitVolts(limit));
+    if (volts === null) continue;
+    const passed = voltsBefore === null ? null : isPassed(limit, volts, voltsBefore);
+    limits.push({ limit: limit.name, volts, wrong: limit.wrong, passed });
+  }
+  return limits;
+}
+
+/** Reads registers of one page. Never rejects: a register that cannot be read must not hide the others. */
+interface Reader {
+  /** One that cannot be read is itself evidence. */
+  need(ask: (page: PmbusPage) => Promise<number>): Promise<number | null>;
+  /** One that devices may lack. */
+  want(ask: (page: PmbusPage) => Promise<number | null>): Promise<number | null>;
+  /** Why what was needed could not be read. */
+  error(): string | null;
+}
+
+function createReader(open: () => Promise<PmbusPage>, isLate: () => boolean): Reader {
   const errors: string[] = [];
   let hangs = false;
-  // A register that cannot be read is itself evidence, and must not hide the others.
-  const tryRead = async (read: (from: PmbusPage) => Promise<number>): Promise<number | null> => {
+  let isOver = false;
+  const tryRead = async (
+    ask: (page: PmbusPage) => Promise<number | null>,
+    failed: (error: unknown) => void,
+  ): Promise<number | null> => {
     // A device that hangs is waited for once.
-    if (hangs) return null;
+    if (hangs || isOver) return null;
+    isOver = isLate();
+    if (isOver) {
+      errors.push(`the rest was not asked for: the evidence took more than ${EVIDENCE_LIMIT_MS} ms`);
+      return null;
+    }
     try {
-      return await read(await open());
+      return await ask(await open());
     } catch (error) {
-      errors.push(errorText(error));
       hangs = error instanceof HardwareError && error.code === 'I2C_TIMEOUT';
+      failed(error);
       return null;
     }
   };
-  const end = (statusWord: number | null, status: readonly StatusReading[], voutVolts: number | null) => {
-    const error = errors.length === 0 ? null : errors.join('; ');
-    return { device, page, statusWord, status, voutVolts, error };
+  const note = (error: unknown) => void errors.push(errorText(error));
+  return {
+    need: (ask) => tryRead(ask, note),
+    want: (ask) => tryRead(ask, (error) => (hangs ? note(error) : undefined)),
+    error: () => (errors.length === 0 ? null : errors.join('; ')),
   };
-  const statusWord = await tryRead((from) => from.statusWord());
-  // A device that does not even answer STATUS_WORD is asked for nothing else.
-  if (statusWord === null) return end(null, [], null);
-  const status = [statusReading(STATUS_WORD, statusWord)];
-  for (const register of registersToldBy(statusWord)) {
-    const value = await tryRead((from) => from.readStatus(register));
-    if (value !== null) status.push(statusReading(register, value));
-  }
-  return end(statusWord, status, await tryRead((from) => from.readVoutVolts()));
 }

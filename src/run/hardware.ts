@@ -56,8 +56,11 @@ export interface ChassisHardware {
   watch(wake: (source: Source) => void, pace: Pace): () => void;
   /** The same for pgood alone, for somebody who shows it and acts on nothing. */
   watchPgood(wake: () => void): () => void;
-  /** STATUS_WORD and output voltage of every PMBus page and evidence device; never rejects. */
-  evidence(): Promise<Evidence[]>;
+  /**
+   * Status and output voltage of every PMBus page and evidence device; never rejects.
+   * @param rail that failed, null where none did
+   */
+  evidence(rail: string | null): Promise<Evidence[]>;
   /** Gives all lines and buses back; levels stand. */
   close(): Promise<void>;
 }
@@ -148,10 +151,29 @@ function hardwareOf(
     if (!found) throw new RangeError(`no rail ${rail}`);
     return found;
   };
+  /** Rails that were read to be enabled, or were told so since. */
+  const enabled = new Set<string>();
+  /** Of rails that were told to go off: the voltage that they were last seen with while they were on. */
+  const voltsBefore = new Map<string, number | null>();
   return {
     chassis: number,
-    observe: () => observeParts(parts, ofChassis),
-    driveEnable: (rail, asserted) => enableOf(rail).write(asserted),
+    async observe() {
+      const observed = await observeParts(parts, ofChassis);
+      enabled.clear();
+      for (const [rail, read] of Object.entries(observed.observation.rails)) {
+        const isAssumed = observed.unreadable.some((each) => each.signal === 'enable' && each.rail === rail);
+        if (read.enabled && !isAssumed) enabled.add(rail);
+      }
+      return observed;
+    },
+    driveEnable(rail, asserted) {
+      const enable = enableOf(rail);
+      if (asserted) {
+        enabled.add(rail);
+        voltsBefore.delete(rail);
+      } else if (enabled.delete(rail)) voltsBefore.set(rail, goods.get(rail)?.lastVolts?.() ?? null);
+      return enable.write(asserted);
+    },
     async driveReset(reset, asserted) {
       await resets.get(reset)?.write(asserted);
     },
@@ -178,7 +200,7 @@ function hardwareOf(
         for (const end of ends) end();
       };
     },
-    evidence: () => readEvidence(chassis, opener.openPage),
+    evidence: (rail) => readEvidence(chassis, opener.openPage, { rail, voltsBefore }, clock),
     close: () => opener.close(),
   };
 }

@@ -1,5 +1,5 @@
 import { HardwareError } from '../../hw/errors.ts';
-import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
+import { createPmbusPage, type PmbusOutput, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
 import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
 
@@ -31,6 +31,8 @@ export interface Signal {
   readonly bus: BusName;
   readonly role: string;
   read(): Promise<boolean>;
+  /** The voltage that it was read by last, where it is read by one; null before. */
+  readonly lastVolts?: () => number | null;
   watch(wake: () => void, paces: Paces, of: 'pgood' | 'good', checkMs?: number): () => void;
 }
 
@@ -128,10 +130,17 @@ export function createPartOpener(
     },
     async openVoutSignal(role, good) {
       const page = await inRole(role, () => openPage(good.pmbus, good.page));
+      let lastVolts: number | null = null;
       return {
         bus: busOf(good.pmbus),
         role,
-        read: () => inRole(role, () => isVoutGood(page, good)),
+        read: () =>
+          inRole(role, async () => {
+            const output = await page.readOutput();
+            lastVolts = output.voutVolts;
+            return isVoutGood(output, good);
+          }),
+        lastVolts: () => lastVolts,
         watch: (wake, { pmbus }) => repeat(ports.clock, pmbus, wake),
       };
     },
@@ -180,8 +189,7 @@ function createPageOpener(
   };
 }
 
-async function isVoutGood(page: PmbusPage, { minVolts, maxVolts }: VoutGood): Promise<boolean> {
-  const { powerGood, voutVolts } = await page.readOutput();
+function isVoutGood({ powerGood, voutVolts }: PmbusOutput, { minVolts, maxVolts }: VoutGood): boolean {
   return powerGood && voutVolts >= minVolts && voutVolts <= (maxVolts ?? Number.POSITIVE_INFINITY);
 }
 

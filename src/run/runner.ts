@@ -162,7 +162,8 @@ async function finish(run: Run, taken: Reconciled): Promise<RunResult> {
     );
   }
   if (sequence.fault !== null && taken.state !== 'failed') {
-    run.recording.record({ type: 'evidence', evidence: await hardware.evidence() });
+    const evidence = await hardware.evidence(sequence.fault.rail);
+    run.recording.record({ type: 'evidence', evidence });
   }
   const isFaultOfThisRun = sequence.fault !== null && sequence.fault !== taken.sequence.fault;
   return { state, sequence, answer, isFaultOfThisRun };

@@ -236,6 +236,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   const scenarios: Readonly<Record<string, Scenario>> = {
     // Power on
     'a rail that never comes good': failingStart('rail P1V8 never good'),
+    'a PMBus rail that never comes good': failingStart('rail PVDDQ never good'),
     'pgood that never comes': {
       ...failingStart('pgood never'),
       board: ({ pgood }) => change(pgood, { onTimeoutMs: 500 }),

@@ -1,9 +1,17 @@
 /** What a fault of a PMBus rail leaves in the record, and how it is told. */
 import { describe, expect, it } from 'vitest';
+import { transferFailed, transferTimeout } from '../../hw/i2c/errors.ts';
+import type { I2cBackend } from '../../hw/ports.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { parseFault } from '../../mocks/plant/faults.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
+import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { jsonReporter, lineOf } from '../../src/report/lines.ts';
+import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
-import { createBench } from './bench.ts';
+import { createBench, shippedBoard } from './bench.ts';
 
 type EvidenceEntry = Extract<Recorded, { type: 'evidence' }>;
 
@@ -36,7 +44,7 @@ describe('the evidence of a PMBus rail names the bits of its status registers', 
   it('in words in the line for people', async () => {
     const { text } = lineOf(await evidenceOf('rail PVDDQ never good'));
     expect(text).toMatch(
-      /^evidence: vr_ddr page 0: STATUS_WORD 0x8840 \(output voltage, power not good, off\), STATUS_VOUT 0x10 \(undervoltage fault\), READ_VOUT \d\.\d{3} V$/,
+      /^evidence: vr_ddr page 0: STATUS_WORD 0x8840 \(output voltage, power not good, off\), STATUS_VOUT 0x10 \(undervoltage fault\), READ_VOUT \d\.\d{3} V, /,
     );
   });
 
@@ -55,5 +63,177 @@ describe('the evidence of a PMBus rail names the bits of its status registers', 
     const { evidence } = await evidenceOf('rail P1V8 never good');
     expect(evidence[0]?.status.map(({ register }) => register)).toEqual(['STATUS_WORD']);
     expect(evidence[0]?.status[0]?.bits.map(({ name }) => name)).toEqual(['POWER_GOOD#', 'OFF']);
+  });
+});
+
+describe('the evidence of a rail that did not come good, or dropped', () => {
+  // hw/boards/reference.json: 1.2 V, good from 1.14 V; one that never comes good rises to half, and the plant takes its
+  // limits from where it is good. Linear with exponent -9: steps of 2 mV.
+  it('shows the voltage that it had while it was on against the limits of the device', async () => {
+    const { evidence } = await evidenceOf('rail PVDDQ never good');
+    expect(evidence[0]?.voltsBefore).toBeCloseTo(0.6, 2);
+    expect(evidence[0]?.limits).toEqual([
+      { limit: 'VOUT_UV_FAULT_LIMIT', volts: 584 / 512, wrong: 'below', passed: true },
+      { limit: 'POWER_GOOD_ON', volts: 584 / 512, wrong: 'below', passed: true },
+    ]);
+  });
+
+  it('says so in words', async () => {
+    expect(lineOf(await evidenceOf('rail PVDDQ never good')).text).toMatch(
+      /READ_VOUT \d\.\d{3} V, 0\.600 V while it was on, below VOUT_UV_FAULT_LIMIT 1\.141 V, below POWER_GOOD_ON 1\.141 V$/,
+    );
+  });
+
+  it('does not judge by what is read of an output that is off', async () => {
+    // Nobody reads the rail before it is found dead, and it is off when its device is asked.
+    const board = structuredClone(shippedBoard('reference'));
+    const { P1V8 } = board.chassis['0']?.rails ?? {};
+    if (P1V8 === undefined) throw new RangeError('another board');
+    P1V8.enable = { pmbus: 'vr_ddr', page: 1 };
+    const bench = createBench(board, { faults: ['rail P1V8 never good'] });
+    await bench.run(JOBS.on);
+    const [entry] = bench.recording.filter((each) => each.type === 'evidence');
+    const ofRail = entry?.evidence.find(({ page }) => page === 1);
+    expect(ofRail).toMatchObject({ voltsBefore: null });
+    expect(ofRail?.limits.map(({ limit, passed }) => [limit, passed])).toEqual([
+      ['VOUT_UV_FAULT_LIMIT', null],
+      ['POWER_GOOD_ON', null],
+    ]);
+    if (entry !== undefined) expect(lineOf(entry).text).not.toMatch(/below/);
+  });
+
+  it('knows no voltage of a rail that was not on, though it was looked at', async () => {
+    const { evidence } = await evidenceOf('i2c vr_ddr nack at 20ms');
+    expect(evidence[0]).toMatchObject({ statusWord: null, voltsBefore: null, limits: [] });
+    expect(evidence[0]?.error).toMatch(/nothing acknowledges/);
+  });
+
+  it('asks for no limits of an output that nothing is said against', async () => {
+    const { evidence } = await evidenceOf('rail P1V8 never good');
+    expect(evidence[0]).toMatchObject({ limits: [], voltsBefore: null });
+  });
+
+  it('keeps the voltage before the rail was told to go off, and forgets it when it is told to come on', async () => {
+    const board = shippedBoard('reference');
+    const clock = createVirtualClock();
+    const plant = createPlant({ board, clock, initially: 'on' });
+    const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+    const hardware = await clock.runUntil(openChassis(board, 0, ports));
+    const told = async () => (await clock.runUntil(hardware.evidence('PVDDQ')))[0]?.voltsBefore ?? null;
+    const look = () => clock.runUntil(hardware.readGood('PVDDQ'));
+    const turn = async (on: boolean) => {
+      await clock.runUntil(hardware.driveEnable('PVDDQ', on));
+      await clock.advance(500);
+      await look();
+    };
+    await clock.runUntil(hardware.observe());
+    await look();
+    await turn(false);
+    // A rail that is told so twice, after it fell.
+    await turn(false);
+    expect(await told()).toBeCloseTo(1.2, 2);
+    plant.addFault(parseFault('rail PVDDQ never good'));
+    await turn(true);
+    expect(await told()).toBeNull();
+    await turn(false);
+    expect(await told()).toBeCloseTo(0.6, 2);
+  });
+});
+
+describe('evidence of a device that is sick', () => {
+  /** The plant's I2C with something done before each read of a register, which may give the value instead. */
+  const before = (inner: I2cBackend, read: (command: number) => Promise<number | undefined>): I2cBackend => ({
+    openBus: async (bus) => {
+      const opened = await inner.openBus(bus);
+      return {
+        ...opened,
+        transaction: (address, steps, ...rest) =>
+          opened.transaction(
+            address,
+            (device) =>
+              steps({
+                writeByte: (command, value) => device.writeByte(command, value),
+                readByte: async (command) => (await read(command)) ?? device.readByte(command),
+                readWord: async (command) => (await read(command)) ?? device.readWord(command),
+              }),
+            ...rest,
+          ),
+      };
+    },
+  });
+
+  /** The evidence of a rail that shorted, and how long it took. */
+  async function sick(
+    read: (command: number, wait: (ms: number) => Promise<undefined>) => Promise<number | undefined>,
+  ) {
+    const board = shippedBoard('reference');
+    const clock = createVirtualClock();
+    const plant = createPlant({ board, clock, initially: 'on', faults: [parseFault('rail PVDDQ shorts')] });
+    const wait = (ms: number) =>
+      new Promise<undefined>((resolve) => void clock.after(ms, () => resolve(undefined)));
+    const hardware = await clock.runUntil(
+      openChassis(board, 0, {
+        gpio: async () => createMockGpio(plant),
+        i2c: async () => before(createMockI2c(plant), (command) => read(command, wait)),
+        clock,
+      }),
+    );
+    const fromMs = clock.nowMs();
+    const [only] = await clock.runUntil(hardware.evidence('PVDDQ'));
+    if (only === undefined) throw new Error('no evidence');
+    return { evidence: only, tookMs: clock.nowMs() - fromMs };
+  }
+
+  /** All that is asked for of this rail, in its order: PMBus specification 1.3.1 part II, table 31. */
+  const ASKED = [0x79, 0x7a, 0x20, 0x8b, 0x44, 0x43, 0x40, 0x42, 0x5e, 0x5f];
+
+  it('is asked for by these commands', async () => {
+    const asked: number[] = [];
+    const { evidence } = await sick(async (command) => {
+      asked.push(command);
+      return undefined;
+    });
+    expect(asked).toEqual(ASKED);
+    expect(evidence.error).toBeNull();
+  });
+
+  it.each(ASKED)(
+    'that hangs from command %i on is waited for once, and what was read before is kept',
+    async (from) => {
+      const { evidence, tookMs } = await sick(async (command, wait) => {
+        if (ASKED.indexOf(command) < ASKED.indexOf(from)) return undefined;
+        await wait(1_000);
+        throw transferTimeout({ bus: 3, address: 0x60, command }, 1_000, 'something holds the bus');
+      });
+      expect(tookMs).toBe(1_000);
+      expect(evidence.error).toMatch(
+        /^0x60 on I2C bus 3 \(command 0x[0-9a-f]{2}\) did not answer within 1000 ms: [^;]*$/,
+      );
+      expect(evidence.statusWord === null).toBe(from === 0x79);
+      expect(evidence.status).toHaveLength(Math.min(ASKED.indexOf(from), 2));
+    },
+  );
+
+  it('that takes its time for each register is given up after five seconds', async () => {
+    const { evidence, tookMs } = await sick((_, wait) => wait(900));
+    expect(tookMs).toBeGreaterThan(5_000);
+    expect(tookMs).toBeLessThan(5_000 + 900);
+    expect(evidence.voutVolts).not.toBeNull();
+    expect(evidence.error).toBe('the rest was not asked for: the evidence took more than 5000 ms');
+  });
+
+  it('that does not call its output off is not judged by what it reads after the enables are', async () => {
+    // Undervoltage and not good, but the bit OFF is clear, as of a device that only watches.
+    const { evidence } = await sick(async (command) => (command === 0x79 ? 0x8800 : undefined));
+    expect(evidence).toMatchObject({ statusWord: 0x8800, voutVolts: 0, voltsBefore: null });
+    expect(evidence.limits.map(({ passed }) => passed)).toEqual([null, null]);
+  });
+
+  it('that lacks the limits is no error', async () => {
+    const { evidence } = await sick(async (command) => {
+      if (ASKED.indexOf(command) < ASKED.indexOf(0x44)) return undefined;
+      throw transferFailed(new Error('refused'), { bus: 3, address: 0x60, command });
+    });
+    expect(evidence).toMatchObject({ limits: [], error: null });
   });
 });

@@ -296,7 +296,7 @@ describe('what a chassis is opened with', () => {
     const plant = createPlant({ board, clock, initially: 'on' });
     const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
     const hardware = await clock.runUntil(openChassis(board, 0, ports));
-    expect((await clock.runUntil(hardware.evidence())).map(({ page }) => page).sort()).toEqual([0, 1]);
+    expect((await clock.runUntil(hardware.evidence(null))).map(({ page }) => page).sort()).toEqual([0, 1]);
     await clock.runUntil(hardware.driveEnable('P1V8', false));
     const enabled = new Map(plant.rails().map((rail) => [rail.rail, rail.enabled]));
     expect([enabled.get('P1V8'), enabled.get('PVDDQ')]).toEqual([false, true]);
@@ -383,7 +383,7 @@ describe('what PMBus devices say after a fault', () => {
   it('is the status word and the voltage of every page that a rail uses, once', async () => {
     const given = stage('reference');
     const hardware = await given.openChassis();
-    const [only, ...others] = await given.run(hardware.evidence());
+    const [only, ...others] = await given.run(hardware.evidence(null));
     expect(others).toEqual([]);
     expect(only).toMatchObject({ device: 'vr_ddr', page: 0, error: null });
     // POWER_GOOD# (bit 11) and OFF (bit 6) of the PMBus specification 1.3.1 part II, 17.2.
@@ -396,7 +396,7 @@ describe('what PMBus devices say after a fault', () => {
   it('is also that of the devices that the board names for it', async () => {
     const given = stage('openpower', 'on');
     const hardware = await given.openChassis();
-    expect(await given.run(hardware.evidence())).toMatchObject([{ device: 'ucd90320', page: 0 }]);
+    expect(await given.run(hardware.evidence(null))).toMatchObject([{ device: 'ucd90320', page: 0 }]);
   });
 
   it('of one that does not answer is why, without a second wait for it', async () => {
@@ -404,7 +404,7 @@ describe('what PMBus devices say after a fault', () => {
     const hardware = await given.openChassis();
     given.breakIt('i2c vr_ddr hang');
     const fromMs = given.clock.nowMs();
-    const [only] = await given.run(hardware.evidence());
+    const [only] = await given.run(hardware.evidence(null));
     const onceMs = given.clock.nowMs() - fromMs;
     expect(only).toMatchObject({ device: 'vr_ddr', page: 0, statusWord: null, voutVolts: null });
     expect(only?.error).toMatch(/vr_ddr|0x60/);

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { VOUT_LIMITS } from '../../hw/pmbus/limits.ts';
 import { createPmbusPage, type PmbusPageOptions } from '../../hw/pmbus/pmbus.ts';
 import type { I2cBus } from '../../hw/ports.ts';
 
@@ -192,6 +193,67 @@ describe('READ_VOUT', () => {
     expect(modeReads()).toBe(2);
     await pageOne({ page: 0 }).readVoutVolts();
     expect(modeReads()).toBe(3);
+  });
+});
+
+describe('a limit of the output voltage', () => {
+  const limitOf = (name: string) => {
+    const found = VOUT_LIMITS.find((limit) => limit.name === name);
+    if (found === undefined) throw new RangeError(name);
+    return found;
+  };
+
+  // Commands by the PMBus specification 1.3.1, part II, table 31.
+  it.each([
+    ['VOUT_OV_FAULT_LIMIT', 0x40],
+    ['VOUT_OV_WARN_LIMIT', 0x42],
+    ['VOUT_UV_WARN_LIMIT', 0x43],
+    ['VOUT_UV_FAULT_LIMIT', 0x44],
+    ['POWER_GOOD_ON', 0x5e],
+    ['POWER_GOOD_OFF', 0x5f],
+  ])('%s is read in the format of the output voltage', async (name, command) => {
+    registers.set(`1/${VOUT_MODE}`, 0x17);
+    registers.set(`1/${command}`, 0x0266);
+    // 614 / 2^9.
+    expect(await pageOne().readLimitVolts(limitOf(name))).toBe(1.19921875);
+  });
+
+  it.each([
+    ['direct', 0x40, { vout: { m: 1, r: 3 } }, 1_080, 1.08],
+    ['VID', 0x21, { vid: 'vr13' }, 0x33, 1],
+    ['IEEE half precision', 0x60, {}, 0x4580, 5.5],
+  ] as const)('in %s format', async (_, mode, known, raw, volts) => {
+    registers.set(`1/${VOUT_MODE}`, mode);
+    registers.set('1/68', raw);
+    expect(await pageOne(known).readLimitVolts(limitOf('VOUT_UV_FAULT_LIMIT'))).toBeCloseTo(volts, 12);
+  });
+
+  it.each([
+    // 0x1cc is 460: 460 / 512 of VOUT_COMMAND, which is 1024 / 512 V.
+    ['linear', 0x97, 0x01cc, 0x0400, (460 / 512) * 2],
+    // 0x3b33 is 2^-1 * (1 + 819 / 1024), of 0x3c00, 1 V.
+    ['IEEE half precision', 0xe0, 0x3b33, 0x3c00, 0.5 * (1 + 819 / 1024)],
+  ] as const)(
+    'that is relative (8.5) is a share of VOUT_COMMAND: %s',
+    async (_, mode, raw, commanded, volts) => {
+      registers.set(`1/${VOUT_MODE}`, mode);
+      registers.set('1/68', raw);
+      registers.set('1/33', commanded);
+      expect(await pageOne().readLimitVolts(limitOf('VOUT_UV_FAULT_LIMIT'))).toBeCloseTo(volts, 12);
+      expect(transactionCount).toBe(1);
+    },
+  );
+
+  it.each([
+    ['that nobody drives the bus for', 0x17, {}, 0xffff, 'VOUT_UV_FAULT_LIMIT'],
+    ['that is no number', 0x60, {}, 0x7e00, 'VOUT_UV_FAULT_LIMIT'],
+    ['that is a share of nothing in VID format', 0xa1, { vid: 'vr13' }, 0x33, 'VOUT_UV_FAULT_LIMIT'],
+    ['that may be a share or not', 0x97, {}, 0x0266, 'POWER_GOOD_ON'],
+  ] as const)('%s is none', async (_, mode, known, raw, name) => {
+    registers.set(`1/${VOUT_MODE}`, mode);
+    for (const command of [68, 94]) registers.set(`1/${command}`, raw);
+    registers.set('1/33', 0x0266);
+    expect(await pageOne(known).readLimitVolts(limitOf(name))).toBeNull();
   });
 });
 
