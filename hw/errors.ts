@@ -37,6 +37,8 @@ export type HardwareErrorCode =
   /** A kernel driver owns the address. */
   | 'I2C_BUSY'
   | 'I2C_TIMEOUT'
+  /** What was read is not what the device sent, by its packet error check. */
+  | 'I2C_PEC'
   | 'I2C_FAILED'
   | 'PMBUS_FORMAT';
 

@@ -117,6 +117,11 @@ export interface TransactionOptions {
   readonly isUrgent?: boolean;
   /** It reads, and writes nothing but PAGE: what is urgent may go before it while it waits. */
   readonly isReading?: boolean;
+  /**
+   * The device has a packet error check (SMBus specification 3.1, section 6.4): transfers carry it, and a read whose check
+   * is wrong rejects `I2C_PEC`.
+   */
+  readonly pec?: boolean;
 }
 
 export interface I2cBus {
@@ -127,7 +132,7 @@ export interface I2cBus {
    * deadline.
    * Transfers reject `I2C_NO_DEVICE` (nothing acknowledges), `I2C_TIMEOUT` (no end within the
    * driver's deadline), `I2C_BUSY` (a kernel driver owns the address), `I2C_PERMISSION`,
-   * `I2C_NO_BUS` or `I2C_FAILED`; transient failures were retried before.
+   * `I2C_NO_BUS`, `I2C_PEC` or `I2C_FAILED`; transient failures were retried before.
    * @param address 7-bit, 0x03..0x77
    */
   transaction<T>(

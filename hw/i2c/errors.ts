@@ -45,6 +45,15 @@ export function transferTimeout(
   );
 }
 
+/** For what was read with a packet error check that is not that of the message. */
+export function wrongPec(place: TransferPlace, details: Record<string, unknown> = {}): HardwareError {
+  return new HardwareError(
+    'I2C_PEC',
+    `${describeTransfer(place)}: the packet error check is wrong: something disturbs the bus, or the device has none ("pec" in the board file)`,
+    { ...place, ...details },
+  );
+}
+
 /** For a transfer whose transaction has ended. */
 export function transactionOver(place: TransferPlace): HardwareError {
   return new HardwareError(

@@ -9,8 +9,10 @@ import {
   cannotOpenBus,
   noAddress,
   noBusName,
+  type TransferPlace,
   transactionOver,
 } from './errors.ts';
+import { CHECKED, PLAIN, type SmbusTransfers } from './smbus.ts';
 import { type Adapter, createTransfer, type I2cBusObject, type Transfer } from './transfers.ts';
 import { createBusTurns } from './turns.ts';
 
@@ -82,7 +84,12 @@ export function createI2c(options: I2cOptions): I2cBackend {
         }
         return adapter.turns.take(async () => {
           const letGo = await holdBus(holds, adapter.number, address, options.isUrgent ?? false);
-          const { device, release } = deviceAt(transfer, adapter, address);
+          const { device, release } = deviceAt(
+            transfer,
+            adapter,
+            address,
+            options.pec === true ? CHECKED : PLAIN,
+          );
           try {
             return await steps(device);
           } finally {
@@ -124,18 +131,22 @@ export function createI2c(options: I2cOptions): I2cBackend {
 }
 
 /** A device for the steps of one transaction. Transfers after `release` reject. */
-function deviceAt(transfer: Transfer, adapter: Adapter, address: number) {
+function deviceAt(transfer: Transfer, adapter: Adapter, address: number, smbus: SmbusTransfers) {
   let held = true;
-  const ask = async (command: number, run: (object: I2cBusObject) => Promise<number>) => {
-    if (held) return transfer(adapter, address, command, run);
-    throw transactionOver({ bus: adapter.number, address, command });
+  const ask = async (
+    command: number,
+    run: (object: I2cBusObject, place: TransferPlace) => Promise<number>,
+  ): Promise<number> => {
+    const place = { bus: adapter.number, address, command };
+    if (held) return transfer(adapter, address, command, (object) => run(object, place));
+    throw transactionOver(place);
   };
   const device: I2cDevice = {
-    readByte: (command) => ask(command, (object) => object.readByte(address, command)),
-    readWord: (command) => ask(command, (object) => object.readWord(address, command)),
+    readByte: (command) => ask(command, (object, place) => smbus.read(object, place, 1)),
+    readWord: (command) => ask(command, (object, place) => smbus.read(object, place, 2)),
     async writeByte(command, value) {
-      await ask(command, async (object) => {
-        await object.writeByte(address, command, value);
+      await ask(command, async (object, place) => {
+        await smbus.writeByte(object, place, value);
         return 0;
       });
     },

@@ -9,6 +9,14 @@ export interface I2cBusObject {
   readByte(address: number, command: number): Promise<number>;
   readWord(address: number, command: number): Promise<number>;
   writeByte(address: number, command: number, value: number): Promise<unknown>;
+  /** `length` bytes after a repeated start, into `buffer`. */
+  readI2cBlock(
+    address: number,
+    command: number,
+    length: number,
+    buffer: Buffer,
+  ): Promise<{ readonly bytesRead: number }>;
+  writeI2cBlock(address: number, command: number, length: number, buffer: Buffer): Promise<unknown>;
   close(): Promise<void>;
 }
 
@@ -43,9 +51,9 @@ const MAX_STUCK_TRANSFERS = 2;
  * EAGAIN: arbitration lost. ETIMEDOUT: the bus was stretched or stuck. ENXIO, and EREMOTEIO where the
  * adapter's driver says it so (bcm2835): no acknowledge, which a PMBus device also gives while it is
  * busy; nothing took the transfer, so repeating it is safe. The writes of this project (PAGE,
- * OPERATION) say the same when they arrive twice.
+ * OPERATION) say the same when they arrive twice. I2C_PEC: a disturbance, which may be over.
  */
-const TRANSIENT = new Set(['EAGAIN', 'ETIMEDOUT', 'ENXIO', 'EREMOTEIO']);
+const TRANSIENT = new Set(['EAGAIN', 'ETIMEDOUT', 'ENXIO', 'EREMOTEIO', 'I2C_PEC']);
 
 /** @param open makes the bus object of a bus number */
 export function createTransfer(clock: Clock, open: (busNumber: number) => Promise<I2cBusObject>): Transfer {

@@ -27,6 +27,8 @@ export interface PmbusPageOptions extends KnownFormats {
   readonly bus: I2cBus;
   readonly address: number;
   readonly page: number;
+  /** The device has a packet error check. */
+  readonly pec?: boolean;
 }
 
 export interface PmbusOutput {
@@ -62,13 +64,13 @@ export interface PmbusPage {
 
 /** PAGE is written before every command, in the same transaction: another program may have moved it. */
 export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
-  const { bus, address, page } = options;
+  const { bus, address, page, pec = false } = options;
   const details = { address, page };
   const where = `page ${page} of the PMBus device at 0x${hex(address)}`;
 
   const onPage = <T>(
     steps: (device: I2cDevice) => Promise<T>,
-    options: TransactionOptions = {},
+    transaction: TransactionOptions = {},
   ): Promise<T> =>
     bus.transaction(
       address,
@@ -76,7 +78,7 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
         await device.writeByte(PAGE, page);
         return steps(device);
       },
-      options,
+      { ...transaction, pec },
     );
 
   const { readVolts, readLimit } = createVoltReaders(options, where, details);
@@ -107,7 +109,7 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
 
     readStatus: ({ command }) => onPage((device) => device.readByte(command), READING),
 
-    readLimitVolts: (limit) => onPage((device) => readLimit(device, limit)),
+    readLimitVolts: (limit) => onPage((device) => readLimit(device, limit), READING),
 
     readOutput: () =>
       onPage(

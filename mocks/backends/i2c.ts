@@ -9,6 +9,7 @@ import {
   transactionOver,
   transferFailed,
   transferTimeout,
+  wrongPec,
 } from '../../hw/i2c/errors.ts';
 import { type BusTurns, createBusTurns } from '../../hw/i2c/turns.ts';
 import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
@@ -99,11 +100,11 @@ function openBus(plant: Plant, bus: PlantBus, holdsBus: boolean, turnsOf: Map<Pl
         throw misused(address, 'not a 7-bit address from 0x03 to 0x77', noAddress(bus.bus, address));
       }
       const run = async () => {
-        const { isUrgent = false } = options;
+        const { isUrgent = false, pec = false } = options;
         const limitMs = isUrgent ? URGENT_HOLD_LIMIT_MS : HOLD_LIMIT_MS;
         const release = await hold(limitMs);
         if (release === null && !isUrgent) throw busHeld(bus.bus, address, limitMs);
-        const device = openDevice(plant, bus.devices.get(address), { bus: bus.bus, address });
+        const device = openDevice(plant, bus.devices.get(address), { bus: bus.bus, address }, pec);
         try {
           return await steps(device.transfers);
         } finally {
@@ -126,6 +127,7 @@ function openDevice(
   plant: Plant,
   device: PlantI2cDevice | undefined,
   at: Omit<TransferPlace, 'command'>,
+  pec: boolean,
 ): { transfers: I2cDevice; end(): void } {
   const where = `I2C bus ${at.bus}, address ${at.address}`;
   let over = false;
@@ -134,7 +136,7 @@ function openDevice(
   const transfer = async <T>(
     what: string,
     command: number,
-    run: (device: PlantI2cDevice) => T,
+    run: (device: PlantI2cDevice, isNoisy: boolean) => T,
   ): Promise<T> => {
     const place = { ...at, command };
     if (over) {
@@ -154,7 +156,8 @@ function openDevice(
         throw transferTimeout(place, TRANSFER_DEADLINE_MS, 'something holds the bus');
       }
       if (device === undefined || answer === 'nack') throw transferFailed(systemError('ENXIO'), place);
-      return run(device);
+      if (device.pec && !pec) throw reportMisuse(plant, `${where}: ${what} without the check of the device`);
+      return run(device, answer === 'noise');
     } finally {
       busy = false;
     }
@@ -165,20 +168,34 @@ function openDevice(
     throw reportMisuse(plant, `${where}: ${name} ${JSON.stringify(value)} is not 0 to ${most}`);
   };
 
+  /** What arrives of what the device sent. One without a check sends none, and nobody drives the bus for it. */
+  const arriving = (sent: number, command: number, isNoisy: boolean, has: boolean): number => {
+    if (pec && (isNoisy || !has)) throw wrongPec({ ...at, command });
+    return isNoisy ? sent ^ 1 : sent;
+  };
+
   return {
     transfers: {
       async readByte(command) {
         check('command', command, 0xff);
-        return transfer('Read Byte', command, ({ registers }) => registers.readByte(command));
+        return transfer('Read Byte', command, ({ registers, pec: has }, isNoisy) =>
+          arriving(registers.readByte(command), command, isNoisy, has),
+        );
       },
       async readWord(command) {
         check('command', command, 0xff);
-        return transfer('Read Word', command, ({ registers }) => registers.readWord(command));
+        return transfer('Read Word', command, ({ registers, pec: has }, isNoisy) =>
+          arriving(registers.readWord(command), command, isNoisy, has),
+        );
       },
       async writeByte(command, value) {
         check('command', command, 0xff);
         check('value', value, 0xff);
-        return transfer('Write Byte', command, ({ registers }) => registers.writeByte(command, value));
+        return transfer('Write Byte', command, ({ registers, pec: has }) => {
+          // A device without a check refuses the byte that it did not ask for.
+          if (pec && !has) throw transferFailed(systemError('ENXIO'), { ...at, command });
+          registers.writeByte(command, value);
+        });
       },
     },
     end: () => {

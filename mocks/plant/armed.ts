@@ -5,7 +5,7 @@ import type { Fault, FaultEffect } from './faults.ts';
 import type { Timers } from './timers.ts';
 
 /** What becomes of a transfer that starts now. */
-export type TransferAnswer = 'answers' | 'nack' | 'hang' | 'busy';
+export type TransferAnswer = 'answers' | 'nack' | 'hang' | 'busy' | 'noise';
 
 /** The faults that were put in: they wait, strike, and end. */
 export interface ArmedFaults {

@@ -20,6 +20,8 @@ export interface PlantI2cDevice {
   readonly name: string;
   readonly address: number;
   readonly registers: PmbusDevice;
+  /** Has a packet error check. */
+  readonly pec: boolean;
   /** What happens to the transfer that starts now. Counts it. */
   nextTransfer(): TransferAnswer;
 }
@@ -43,7 +45,7 @@ export interface BusOptions {
 export function createBuses(options: BusOptions): Map<number | string, PlantBus> {
   const { board, circuit, faults } = options;
   const buses = new Map<number | string, PlantBus & { readonly devices: Map<number, PlantI2cDevice> }>();
-  for (const [name, { bus, address: text, vout, vid }] of Object.entries(board.devices)) {
+  for (const [name, { bus, address: text, pec, vout, vid }] of Object.entries(board.devices)) {
     const address = Number(text);
     const device = circuit.devices.get(name) ?? { name, failures: 0 };
     const known = buses.get(bus) ?? { bus, devices: new Map(), hold: createHold() };
@@ -51,6 +53,7 @@ export function createBuses(options: BusOptions): Map<number | string, PlantBus>
     known.devices.set(address, {
       name,
       address,
+      pec,
       registers: createPmbusDevice({ bus, address }, outputsOf(name, options), { vout, vid }),
       nextTransfer: () => faults.transferOf(device),
     });

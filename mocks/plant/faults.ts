@@ -23,7 +23,7 @@ export type FaultEffect =
   | {
       readonly on: 'i2c';
       readonly device: string;
-      readonly does: 'nack' | 'hang' | 'busy';
+      readonly does: 'nack' | 'hang' | 'busy' | 'noise';
       /** Transfers that it hits; null for all. */
       readonly times: number | null;
     }
@@ -71,6 +71,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   i2c vr_ddr nack 2 times           the next two transfers are not acknowledged
   i2c vr_ddr hang at 200ms          transfers run into the driver's deadline
   i2c vr_ddr busy                   a kernel driver owns the address
+  i2c vr_ddr noise                  the last bit of what is read is flipped, which "pec" tells
   line C3 busy                      another program has the line
   line rail P1V8 enable busy        the same by its part: rail R enable, rail R good, reset R, pgood, latch
   line pgood read error             reading the line fails
@@ -132,7 +133,7 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     }
     case 'i2c': {
       const device = words.name('a device');
-      const does = words.oneOf('nack', 'hang', 'busy');
+      const does = words.oneOf('nack', 'hang', 'busy', 'noise');
       let times: number | null = null;
       if (words.nextIsCount()) {
         times = words.count('a number of transfers');

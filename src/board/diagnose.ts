@@ -478,6 +478,7 @@ const MISMATCHES: Readonly<Record<Expectation['kind'], string>> = {
   integer: 'no number',
   level: 'neither "high" nor "low"',
   choice: 'none of the words for it',
+  truth: 'neither true nor false',
   line: 'no line of a chip',
   bus: 'no bus',
   address: 'no address',
@@ -507,6 +508,7 @@ function hintFor(
   const ifTaken = (corrected: unknown, hint: string) => (takes(corrected) ? hint : undefined);
   if (expected.kind === 'level') return levelHint(value);
   if (expected.kind === 'address') return addressHint(value, takes);
+  if (expected.kind === 'truth') return truthHint(value);
   if (expected.kind === 'choice' && typeof value === 'string') {
     const word = value.toLowerCase().replace(/[^a-z0-9.]/g, '');
     return ifTaken(word, `write "${word}"`);
@@ -531,6 +533,13 @@ function hintFor(
   if (typeof value === 'number' && (expected.kind === 'name' || expected.kind === 'text')) {
     return ifTaken(String(value), `write "${value}"`);
   }
+  return undefined;
+}
+
+function truthHint(value: unknown): string | undefined {
+  const word = String(value).trim().toLowerCase();
+  if (['true', 'yes', 'on', '1'].includes(word)) return 'write true without quotes';
+  if (['false', 'no', 'off', '0'].includes(word)) return 'write false without quotes';
   return undefined;
 }
 

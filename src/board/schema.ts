@@ -44,6 +44,7 @@ export type ValueKind =
   | 'integer'
   | 'level'
   | 'choice'
+  | 'truth'
   | 'line'
   | 'bus'
   | 'address'
@@ -335,6 +336,12 @@ const deviceEntries = v.strictObject({
       ),
     ),
     v.description('7-bit address'),
+  ),
+  pec: v.pipe(
+    v.optional(expects('truth', 'true or false', 'true', v.boolean()), false),
+    v.description(
+      'Whether the device has the packet error check of SMBus: transfers carry it, and a read that was disturbed is told',
+    ),
   ),
   vout: v.pipe(
     v.optional(

@@ -67,6 +67,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorC
   I2C_NO_DEVICE: EXIT.hardware,
   I2C_BUSY: EXIT.hardware,
   I2C_TIMEOUT: EXIT.hardware,
+  I2C_PEC: EXIT.hardware,
   I2C_FAILED: EXIT.hardware,
   PMBUS_FORMAT: EXIT.hardware,
   DBUS_UNAVAILABLE: EXIT.serviceMissing,

@@ -178,6 +178,7 @@ function createPageOpener(
         bus: await openBus(device.bus),
         address: Number(device.address),
         page,
+        pec: device.pec,
         ...(device.vout ? { vout: device.vout } : {}),
         ...(device.vid ? { vid: device.vid } : {}),
       });

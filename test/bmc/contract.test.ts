@@ -345,7 +345,11 @@ describeI2cBackend(
       },
     };
   },
-  { hang: 'no device of QEMU holds the clock down' },
+  {
+    hang: 'no device of QEMU holds the clock down',
+    checked: 'no PMBus device of QEMU has a packet error check',
+    unchecked: 'the ISL69260 of QEMU answers wrongly once after a read of a byte too many',
+  },
 );
 
 describe('PMBus with an ISL69260', () => {

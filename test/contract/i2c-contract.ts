@@ -13,6 +13,11 @@ export interface I2cWorld extends SettlingWorld {
     readonly command: number;
     readonly words: readonly [number, number];
   };
+  /** The same of one that has a packet error check, which `paged` has not. */
+  readonly checked?: I2cWorld['paged'];
+  /** Flips bits of what is read from `checked`, until `calm`. */
+  disturb?(): Promise<void>;
+  calm?(): Promise<void>;
   /** An address at which nothing answers. */
   readonly emptyAddress: number;
   /** An address that a kernel driver owns. */
@@ -31,7 +36,9 @@ export interface I2cSetup {
 }
 
 /** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
-export type I2cLacks = Partial<Record<'hang' | 'ownedAddress' | 'busOtherwise', string>>;
+export type I2cLacks = Partial<
+  Record<'hang' | 'ownedAddress' | 'busOtherwise' | 'checked' | 'unchecked', string>
+>;
 
 /** PAGE (PMBus 1.3.1 part II, 11.10). */
 const PAGE = 0x00;
@@ -262,6 +269,60 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
           );
         }
         expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
+      },
+    );
+
+    itUnless(lacks.checked, 'carries the packet error check, to and fro', async () => {
+      const { address, command, words } = world.checked ?? world.paged;
+      for (const page of [1, 0]) {
+        const read = bus.transaction(
+          address,
+          async (device) => {
+            await device.writeByte(PAGE, page);
+            return [await device.readByte(PAGE), await device.readWord(command)];
+          },
+          { pec: true },
+        );
+        expect(await finish(world, read)).toEqual([page, words[page]]);
+      }
+    });
+
+    itUnless(
+      lacks.checked,
+      'rejects I2C_PEC for a read that is disturbed, and works afterwards',
+      async () => {
+        const { address, command, words } = world.checked ?? world.paged;
+        const read = () =>
+          bus.transaction(
+            address,
+            async (device) => {
+              await device.writeByte(PAGE, 1);
+              return device.readWord(command);
+            },
+            { pec: true },
+          );
+        await world.disturb?.();
+        const wrong =
+          ': the packet error check is wrong: something disturbs the bus, or the device has none \\("pec" in the board file\\)';
+        await expectError(world, read(), 'I2C_PEC', told(wrong));
+        await world.calm?.();
+        expect(await finish(world, read())).toBe(words[1]);
+      },
+    );
+
+    itUnless(
+      lacks.unchecked,
+      'rejects I2C_PEC for a read from a device that has no packet error check',
+      async () => {
+        const { address, command } = world.paged;
+        const reads = [
+          (device: I2cDevice) => device.readByte(PAGE),
+          (device: I2cDevice) => device.readWord(command),
+        ];
+        for (const read of reads) {
+          await expectError(world, bus.transaction(address, read, { pec: true }), 'I2C_PEC', told(': .*'));
+        }
+        expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
       },
     );
 

@@ -21,7 +21,11 @@ const READ_VOUT = 0x8b;
 
 const board = v.parse(boardSchema, {
   name: 'contract',
-  devices: { vr: { bus: 3, address: '0x60' }, owned: { bus: 3, address: '0x62' } },
+  devices: {
+    vr: { bus: 3, address: '0x60' },
+    owned: { bus: 3, address: '0x62' },
+    checked: { bus: 3, address: '0x63', pec: true },
+  },
   chassis: {
     0: {
       rails: {
@@ -34,6 +38,16 @@ const board = v.parse(boardSchema, {
           nominalVolts: 2,
           enable: { pmbus: 'vr', page: 1 },
           good: { pmbus: 'vr', page: 1, minVolts: 1.8 },
+        },
+        CHECKED0: {
+          nominalVolts: 3,
+          enable: { pmbus: 'checked' },
+          good: { pmbus: 'checked', minVolts: 2.7 },
+        },
+        CHECKED1: {
+          nominalVolts: 4,
+          enable: { pmbus: 'checked', page: 1 },
+          good: { pmbus: 'checked', page: 1, minVolts: 3.6 },
         },
       },
       pgood: { chip: CHIP, line: 'B7' },
@@ -137,6 +151,10 @@ for (const [name, open] of [
         unknownBus: 4,
         // 1 V and 2 V in the linear format with exponent -9.
         paged: { address: 0x60, command: READ_VOUT, words: [0x200, 0x400] },
+        // 3 V and 4 V.
+        checked: { address: 0x63, command: READ_VOUT, words: [0x600, 0x800] },
+        disturb: async () => plant.addFault(parseFault('i2c checked noise')),
+        calm: async () => plant.clearFaults(),
         emptyAddress: 0x61,
         ownedAddress: 0x62,
         settle: (ms = 0) => clock.advance(ms),

@@ -22,6 +22,7 @@ interface ChassisDraw {
   readonly resets: readonly (LineDraw & { readonly releaseDelayMs: number })[];
   readonly latch: (LineDraw & { readonly pulseMs: number }) | null;
   readonly evidence: boolean;
+  readonly device: { readonly pec: boolean; readonly format: number };
   readonly minOffMs: number;
 }
 
@@ -42,6 +43,16 @@ interface LineDraw {
 const CHIP = 'gpiochip-generated';
 /** What nobody can see to be good must be so when it has settled; the plant lets it rise in half that time. */
 const LEAST_UNSEEN_SETTLE_MS = 6;
+
+/** How a device gives a rail of 1 V, as a board file names it. */
+const FORMATS = [
+  {},
+  {},
+  { vout: { m: 1, r: 3 } },
+  { vid: 'vr11' },
+  { vid: 'vr12' },
+  { vid: 'vr13' },
+] as const;
 
 /** Mostly false; shrinks to it. */
 const rarely = (percent: number) => fc.nat(99).map((number) => number >= 100 - percent);
@@ -70,6 +81,7 @@ const chassis = (mostRails: number): fc.Arbitrary<ChassisDraw> =>
     resets: fc.array(fc.record({ low, releaseDelayMs: fc.constantFrom(0, 0, 5, 40) }), { maxLength: 2 }),
     latch: fc.option(fc.record({ low, pulseMs: fc.nat(4) }), { freq: 2 }),
     evidence: rarely(30),
+    device: fc.record({ pec: rarely(40), format: fc.nat(FORMATS.length - 1) }),
     minOffMs: fc.constantFrom(0, 0, 100, 300),
   });
 
@@ -102,7 +114,8 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
   const described = draw.chassis.map((own, number) => {
     const device = draw.wiring === 'oneDevice' ? 'vr' : `vr${number}`;
     const bus = draw.wiring === 'apart' ? number + 1 : 1;
-    devices[device] ??= { bus, address: `0x${(0x40 + number).toString(16)}` };
+    const { pec, format } = own.device;
+    devices[device] ??= { bus, address: `0x${(0x40 + number).toString(16)}`, pec, ...FORMATS[format] };
     const names = own.rails.map((_, index) => `R${index}`);
     const rails = own.rails.map(({ enable, good, needs, ...times }, index) => {
       const page = { pmbus: device, page: firstPage + index };

@@ -28,6 +28,8 @@ export function diagnosisOf({ effect }: Fault, { rails, evidence }: ChassisBoard
         [enable, good].some((part) => part && 'pmbus' in part && part.pmbus === effect.device),
       );
       if (!used) return evidence.includes(effect.device) ? ['pgood'] : null;
+      // A device without a check answers anything then, and one with it tells.
+      if (effect.does === 'noise') return null;
       return [{ nack: 'I2C_NO_DEVICE', hang: 'I2C_TIMEOUT', busy: 'I2C_BUSY' }[effect.does]];
     }
     case 'line':

@@ -119,6 +119,8 @@ const FORMS = [
   ['i2c', 'hang'],
   ['i2c', 'hang 1 times'],
   ['i2c', 'busy'],
+  ['i2c', 'noise'],
+  ['i2c', 'noise 2 times'],
   ['line', 'busy'],
   ['line', 'read error'],
   ['gpio', 'read error'],

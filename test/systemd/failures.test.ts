@@ -10,7 +10,7 @@ import { createSystemClock } from '../../hw/clock.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant, type PlantLine } from '../../mocks/plant/plant.ts';
 import { type PlantServer, startPlantServer } from '../../mocks/plant-server.ts';
-import type { ChassisBoard } from '../../src/board/schema.ts';
+import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { checkBoard } from '../check-board.ts';
 import { type Chassis, putChassis } from './chassis.ts';
 import { asShipped, LEGACY, patternOf, type Row, rowsOf, type Source } from './failure-rows.ts';
@@ -60,7 +60,7 @@ function commandsOf(document: string): string[][] {
 /** How the failure of a row is brought about. */
 interface Scenario {
   /** Changes chassis 0 of the reference board. */
-  readonly board?: (board: ChassisBoard) => void;
+  readonly board?: (board: ChassisBoard, devices: Board['devices']) => void;
   readonly faults?: readonly string[];
   /** Device-tree names of lines. */
   readonly lineNames?: Readonly<Record<string, { readonly chip: string; readonly line: string }>>;
@@ -110,7 +110,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   const plug = async (scenario: Omit<Scenario, 'run'>) => {
     const { board: change, faults = [], initially = 'off', lineNames = {} } = scenario;
     const input = JSON.parse(REFERENCE_BOARD);
-    change?.(input.chassis['0']);
+    change?.(input.chassis['0'], input.devices);
     const text = `${JSON.stringify(input, null, 2)}\n`;
     await machine.writeFile(BOARD_PATH, text);
     const { board, problems } = checkBoard(input);
@@ -281,6 +281,10 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       },
     },
     'an I2C bus that hangs': failingStart('i2c vr_ddr hang 1 time'),
+    'an I2C bus that is disturbed': {
+      board: (_, devices) => change(devices.vr_ddr, { pec: true }),
+      ...failingStart('i2c vr_ddr noise'),
+    },
     'a line that another driver has': failingStart('line C3 busy'),
     'a value file that fails in the middle': {
       ...slow,

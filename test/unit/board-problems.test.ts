@@ -704,6 +704,20 @@ describe('values: what was found, what to write, an example', () => {
     ['a pin in small letters', '"line": "B7"', '"line": "gpiob7"', /no line of a chip/, /^write "B7"$/],
     ['an offset in quotes', '"line": "B7"', '"line": "15"', /no line of a chip/, /^write 15 without quotes$/],
     [
+      'a truth in quotes',
+      '"address": "0x60" }',
+      '"address": "0x60", "pec": "Yes" }',
+      '"Yes" is neither true nor false',
+      /^write true without quotes$/,
+    ],
+    [
+      'a truth by its number',
+      '"address": "0x60" }',
+      '"address": "0x60", "pec": 0 }',
+      '0 is neither true nor false',
+      /^write false without quotes$/,
+    ],
+    [
       'a table of voltage codes in capitals',
       '"address": "0x60" }',
       '"address": "0x60", "vid": "VR 13" }',

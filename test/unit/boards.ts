@@ -42,8 +42,9 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     resets: fc.array(fc.constantFrom(0, 5, 40), { maxLength: 2 }),
     latch: fc.boolean(),
     format: fc.constantFrom(...FORMATS),
+    pec: fc.boolean(),
   })
-  .map(({ rails, deglitchMs, resets, latch, format }) => {
+  .map(({ rails, deglitchMs, resets, latch, format, pec }) => {
     let line = 0;
     const nextLine = (activeLow = false) => ({
       chip: CHIP,
@@ -52,7 +53,7 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     });
     const { board, problems } = checkBoard({
       name: 'generated',
-      devices: { vr: { bus: 1, address: '0x40', ...format } },
+      devices: { vr: { bus: 1, address: '0x40', pec, ...format } },
       chassis: {
         0: {
           rails: Object.fromEntries(

@@ -51,6 +51,7 @@ const TOLD: Readonly<Record<HardwareErrorCode | SystemErrorCode | PowerErrorCode
   I2C_NO_DEVICE: { row: 'an I2C device that does not answer' },
   I2C_BUSY: { row: 'an I2C device that a kernel driver has' },
   I2C_TIMEOUT: { row: 'an I2C bus that hangs' },
+  I2C_PEC: { row: 'an I2C bus that is disturbed' },
   I2C_FAILED: { none: 'every other error of a transfer: it ends like a device that does not answer' },
   PMBUS_FORMAT: { none: 'a device that is no PMBus device: it ends like a device that does not answer' },
   DBUS_UNAVAILABLE: { row: 'a BMC start without D-Bus' },

@@ -1,17 +1,21 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createBusHolds } from '../../hw/i2c/bus-hold.ts';
 import { createI2c } from '../../hw/i2c/i2c-bus.ts';
+import { packetErrorCode, readMessage, writeMessage } from '../../hw/i2c/pec.ts';
 import type { I2cBusObject } from '../../hw/i2c/transfers.ts';
-import type { I2cBackend, I2cBus } from '../../hw/ports.ts';
+import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { describeI2cBackend } from '../contract/i2c-contract.ts';
 import { finish } from '../contract/support.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
 
 const VR = 0x60;
+/** Has a packet error check, and takes nothing without it. */
+const CHECKED = 0x61;
 const OWNED = 0x40;
 const EMPTY = 0x22;
 const PAGE = 0x00;
@@ -29,11 +33,25 @@ interface I2cLibrary {
   readonly wire: number[];
   /** Errors for the next transfers, in order: `EIO`, `600 ms EIO`; `hang` never settles until `release`. */
   readonly failures: string[];
+  /** Bits that are flipped in what is read next as a block: which one of each block, in order. */
+  readonly flips: number[];
   release(): void;
 }
 
 function libraryError(code: string, syscall: string): Error {
   return Object.assign(new Error(`${code}, ${syscall}`), { code, syscall });
+}
+
+/** Bit by bit as in the SMBus specification 3.1, section 6.4, so that the driver's table is not tried on itself. */
+function restOf(bytes: readonly number[]): number {
+  let rest = 0;
+  for (const byte of bytes) {
+    for (let bit = 7; bit >= 0; bit -= 1) {
+      const carry = (rest >> 7) ^ ((byte >> bit) & 1);
+      rest = ((rest << 1) & 0xff) ^ (carry === 1 ? 0x07 : 0);
+    }
+  }
+  return rest;
 }
 
 function createLibrary(time: ManualClock): I2cLibrary {
@@ -42,7 +60,25 @@ function createLibrary(time: ManualClock): I2cLibrary {
   const failures: string[] = [];
   const hanging = new Set<() => void>();
   const registers = new Map<number, number>();
-  let page = 0;
+  const pages = new Map([
+    [VR, 0],
+    [CHECKED, 0],
+  ]);
+  const flips: number[] = [];
+  const readings = (address: number, command: number, length: number): number[] => {
+    if (command === PAGE) return [pages.get(address) ?? 0];
+    const word = command === READ_VOUT ? ([900, 1200][pages.get(address) ?? 0] ?? 0) : 0xffff;
+    return length === 1 ? [registers.get(command) ?? 0xff] : [word & 0xff, word >> 8];
+  };
+  const write = (address: number, command: number, value: number): number => {
+    if (command === PAGE) pages.set(address, value);
+    else registers.set(command, value);
+    return 0;
+  };
+  /** A device with a check that is asked without it is no device that a correct driver meets. */
+  const plain = (address: number) => {
+    if (address === CHECKED) throw new Error('test: a transfer without its check');
+  };
 
   const untilReleased = () => new Promise<void>((resolve) => hanging.add(resolve));
 
@@ -75,7 +111,7 @@ function createLibrary(time: ManualClock): I2cLibrary {
         else if (failure !== undefined) throw libraryError(failure, syscall);
         const onWire = files.get(address) ?? 0;
         wire.push(onWire);
-        if (onWire !== VR) throw libraryError('ENXIO', syscall);
+        if (!pages.has(onWire)) throw libraryError('ENXIO', syscall);
         return run();
       } finally {
         object.running -= 1;
@@ -84,14 +120,42 @@ function createLibrary(time: ManualClock): I2cLibrary {
 
     return {
       readByte: (address, command) =>
-        transfer(address, 'readByte', () => (command === PAGE ? page : (registers.get(command) ?? 0xff))),
+        transfer(address, 'readByte', () => {
+          plain(address);
+          return readings(address, command, 1)[0] ?? 0;
+        }),
       readWord: (address, command) =>
-        transfer(address, 'readWord', () => (command === READ_VOUT ? ([900, 1200][page] ?? 0) : 0xffff)),
+        transfer(address, 'readWord', () => {
+          plain(address);
+          const [low = 0, high = 0] = readings(address, command, 2);
+          return low | (high << 8);
+        }),
       writeByte: (address, command, value) =>
         transfer(address, 'writeByte', () => {
-          if (command === PAGE) page = value;
-          else registers.set(command, value);
-          return 0;
+          plain(address);
+          return write(address, command, value);
+        }),
+      async readI2cBlock(address, command, length, buffer) {
+        const bytesRead = await transfer(address, 'readI2cBlock', () => {
+          const data = readings(address, command, length - 1);
+          // Nobody drives the bus for what a device without a check does not send.
+          const check =
+            address === CHECKED ? restOf([address << 1, command, (address << 1) | 1, ...data]) : 0xff;
+          const sent = [...data, check];
+          buffer.set(sent);
+          const bit = flips.shift();
+          if (bit !== undefined) buffer[bit >> 3] = (sent[bit >> 3] ?? 0) ^ (1 << (bit & 7));
+          return sent.length;
+        });
+        return { bytesRead };
+      },
+      writeI2cBlock: (address, command, length, buffer) =>
+        transfer(address, 'writeI2cBlock', () => {
+          const [value = 0, check] = buffer.subarray(0, length);
+          const isRight = check === restOf([address << 1, command, value]);
+          // It does not acknowledge the byte that is wrong, and one without a check not the byte too many.
+          if (length !== 2 || address !== CHECKED || !isRight) throw libraryError('ENXIO', 'writeI2cBlock');
+          return write(address, command, value);
         }),
       async close() {
         if (object.running > 0) throw new Error('test: closed while a transfer runs');
@@ -105,6 +169,7 @@ function createLibrary(time: ManualClock): I2cLibrary {
     objects,
     wire,
     failures,
+    flips,
     release() {
       for (const resolve of hanging) resolve();
       hanging.clear();
@@ -385,6 +450,52 @@ describe('opening', () => {
   });
 });
 
+describe('a packet error check', () => {
+  // The data sheet of the MLX90614 has both with their bytes: B4 07 B5 D2 3A, check 30; B4 22 07 C8, check 48.
+  it.each([
+    [readMessage(0x5a, 0x07, [0xd2, 0x3a]), 0x30],
+    [writeMessage(0x5a, 0x22, [0x07, 0xc8]), 0x48],
+    // Shifted out one bit at a time: 80, 07, 0e, 1c, 38, 70, e0, c7, 89, each with a high bit 1 divided by 107.
+    [[0x80], 0x89],
+    // The check value of this polynomial in catalogues of them.
+    [[...Buffer.from('123456789')], 0xf4],
+    [[], 0],
+  ])('of %j is %i', (bytes, check) => {
+    expect(packetErrorCode(bytes)).toBe(check);
+  });
+
+  it('is what the division bit by bit leaves', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 8 }), (bytes) => {
+        expect(packetErrorCode(bytes)).toBe(restOf([...bytes]));
+      }),
+    );
+  });
+
+  const checked = async <T>(steps: (device: I2cDevice) => Promise<T>): Promise<T> => {
+    const bus = await openBus();
+    return finish(world, bus.transaction(CHECKED, steps, { pec: true }));
+  };
+
+  it.each(Array.from({ length: 24 }, (_, bit) => bit))(
+    'tells that bit %i of what was read is another, after three attempts',
+    async (bit) => {
+      library.flips.push(bit, bit, bit);
+      expect(await failure(checked((device) => device.readWord(READ_VOUT)))).toMatchObject({
+        code: 'I2C_PEC',
+        details: { bus: 3, address: CHECKED, command: READ_VOUT },
+      });
+      expect(library.flips).toEqual([]);
+    },
+  );
+
+  it('that is wrong once is no error: the read is tried again', async () => {
+    library.flips.push(3, 17);
+    expect(await checked((device) => device.readWord(READ_VOUT))).toBe(900);
+    expect(library.flips).toEqual([]);
+  });
+});
+
 describeI2cBackend('i2c-bus in memory', async () => ({
   backend: i2c,
   another: async () => oneProcess(),
@@ -396,6 +507,9 @@ describeI2cBackend('i2c-bus in memory', async () => ({
     paged: { address: VR, command: READ_VOUT, words: [900, 1200] },
     emptyAddress: EMPTY,
     ownedAddress: OWNED,
+    checked: { address: CHECKED, command: READ_VOUT, words: [900, 1200] },
+    disturb: async () => void library.flips.push(...Array.from({ length: 9 }, (_, bit) => bit)),
+    calm: async () => void library.flips.splice(0),
     hang: async () => {
       library.failures.push('hang');
     },

@@ -15,7 +15,7 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(22);
+    expect(EXAMPLES).toHaveLength(23);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on the reference board', (example) => {
@@ -33,6 +33,7 @@ describe('parseFault', () => {
     ['pgood never', { on: 'pgood', does: 'stuckOff' }],
     ['i2c vr_ddr nack', { on: 'i2c', device: 'vr_ddr', does: 'nack', times: null }],
     ['i2c vr_ddr nack 1 time', { on: 'i2c', device: 'vr_ddr', does: 'nack', times: 1 }],
+    ['i2c vr_ddr noise 3 times', { on: 'i2c', device: 'vr_ddr', does: 'noise', times: 3 }],
     ['line C3 busy', { on: 'line', line: { of: 'board', text: 'C3' }, does: 'busy' }],
     ['line rail P1V8 good read error', { on: 'line', line: { of: 'good', rail: 'P1V8' }, does: 'readError' }],
     ['gpio read error', { on: 'gpio', does: 'readError' }],

@@ -1,7 +1,8 @@
 import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import openpower from '../../hw/boards/openpower.json' with { type: 'json' };
-import type { Level } from '../../hw/ports.ts';
+import type { HardwareError } from '../../hw/errors.ts';
+import type { I2cDevice, Level } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c, TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -450,6 +451,42 @@ describe('a fault', () => {
     const { level, rail } = await raised({ faultTexts: ['good A stuck off'] });
     expect(level('8')).toBe(0);
     expect(rail('A').good).toBe(true);
+  });
+
+  it.each([
+    ['without a check reads otherwise, and nobody tells', false, 0x401],
+    ['with a check is told', true, 'I2C_PEC'],
+  ])('"i2c … noise": a device %s', async (_, pec, found) => {
+    const { vr, ...others } = board.devices;
+    if (vr === undefined) throw new RangeError('another board');
+    const { clock, plant } = bench({
+      initially: 'on',
+      board: { ...board, devices: { ...others, vr: { ...vr, pec } } },
+      faultTexts: ['i2c vr noise'],
+    });
+    const read = createMockI2c(plant)
+      .openBus(3)
+      .then((bus) => bus.transaction(0x60, (device) => device.readWord(READ_VOUT), { pec }));
+    expect(await clock.runUntil(read.catch((error: HardwareError) => error.code))).toBe(found);
+    expect(plant.misuses).toEqual([]);
+  });
+
+  it('is told of as a misuse to who asks a device without the check that it has', async () => {
+    const { vr, ...others } = board.devices;
+    if (vr === undefined) throw new RangeError('another board');
+    const { clock, plant } = bench({ board: { ...board, devices: { ...others, vr: { ...vr, pec: true } } } });
+    for (const ask of [
+      (device: I2cDevice) => device.readByte(OPERATION),
+      (device: I2cDevice) => device.readWord(READ_VOUT),
+      (device: I2cDevice) => device.writeByte(OPERATION, 0x80),
+    ]) {
+      const asked = createMockI2c(plant)
+        .openBus(3)
+        .then((bus) => bus.transaction<unknown>(0x60, ask));
+      await expect(clock.runUntil(asked)).rejects.toThrow(/without the check/);
+    }
+    expect(plant.misuses).toHaveLength(3);
+    expect(plant.rails().find(({ rail }) => rail === 'B')?.enabled).toBe(false);
   });
 
   it('"good stuck" lies about a rail by its registers', async () => {
