@@ -128,8 +128,18 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
 function createVoltReaders(known: KnownFormats, where: string, details: Record<string, unknown>) {
   let voutMode: number | undefined;
   const formatNow = async (device: I2cDevice): Promise<NumericFormat> => {
-    voutMode ??= await device.readByte(VOUT_MODE);
+    voutMode ??= await readVoutMode(device);
     return formatOf(voutMode, known, where, details);
+  };
+  const readVoutMode = async (device: I2cDevice): Promise<number> => {
+    const mode = await device.readByte(VOUT_MODE);
+    // It would be IEEE half precision with a parameter, which that has not (8.3): nobody drove the bus.
+    if (mode !== (NO_ANSWER & 0xff)) return mode;
+    throw new HardwareError(
+      'PMBUS_FORMAT',
+      `${where} has no VOUT_MODE (it reads 0xff), so its voltage cannot be read: check the device and its address`,
+      { ...details, voutMode: mode },
+    );
   };
   const readVolts = async (device: I2cDevice): Promise<number> => {
     const voutFormat = await formatNow(device);

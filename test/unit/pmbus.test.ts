@@ -182,6 +182,19 @@ describe('READ_VOUT', () => {
     });
   });
 
+  it('rejects a device that leaves the bus alone for VOUT_MODE, and asks it again the next time', async () => {
+    registers.set(`1/${VOUT_MODE}`, 0xff);
+    registers.set(`1/${READ_VOUT}`, 0x4580);
+    const output = pageOne();
+    await expect(output.readVoutVolts()).rejects.toMatchObject({
+      code: 'PMBUS_FORMAT',
+      message: expect.stringContaining('has no VOUT_MODE'),
+      details: { address: 0x60, page: 1, voutMode: 0xff },
+    });
+    registers.set(`1/${VOUT_MODE}`, 0x60);
+    expect(await output.readVoutVolts()).toBe(5.5);
+  });
+
   it('reads VOUT_MODE once per page, and again after it could not be read', async () => {
     registers.set(`1/${VOUT_MODE}`, 0x14);
     const modeReads = () => transfers.filter((transfer) => transfer === `read byte ${VOUT_MODE}`).length;
