@@ -8,7 +8,8 @@ import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { openChassis } from '../../src/run/hardware.ts';
-import { shippedBoard } from './bench.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { createBench, shippedBoard } from './bench.ts';
 
 /** PMBus specification 1.3.1 part II, table 31. */
 const READ_VOUT = 0x8b;
@@ -377,6 +378,38 @@ describe('the latch', () => {
     expect(given.clock.nowMs()).toBe(fromMs);
     expect(latchChanges(given)).toEqual([]);
   });
+});
+
+it('a device with a packet error check is asked nothing without it: power on and off, a fault, the evidence', async () => {
+  const board = structuredClone(shippedBoard('reference'));
+  const { vr_ddr } = board.devices;
+  if (vr_ddr === undefined) throw new RangeError('another board');
+  vr_ddr.pec = true;
+  // The plant keeps each transfer without the check as a misuse, and refuses it.
+  const bench = createBench(board);
+  expect((await bench.run(JOBS.on)).state).toBe('pgood');
+  expect((await bench.run(JOBS.off)).state).toBe('off');
+  expect((await bench.run(JOBS.on)).state).toBe('pgood');
+  bench.plant.addFault(bench.fault('rail PVDDQ shorts for 1s'));
+  await bench.run(JOBS.watch);
+  expect(bench.recording.find(({ type }) => type === 'evidence')).toMatchObject({
+    evidence: [
+      { device: 'vr_ddr', error: null, status: [{ register: 'STATUS_WORD' }, { register: 'STATUS_VOUT' }] },
+    ],
+  });
+  expect(bench.enabled()).toEqual([]);
+  expect(bench.plant.misuses).toEqual([]);
+});
+
+it('a device whose answers are disturbed is told by its check before anything is driven', async () => {
+  const board = structuredClone(shippedBoard('reference'));
+  const { vr_ddr } = board.devices;
+  if (vr_ddr === undefined) throw new RangeError('another board');
+  vr_ddr.pec = true;
+  const bench = createBench(board, { faults: ['i2c vr_ddr noise'] });
+  await expect(bench.run(JOBS.on)).rejects.toMatchObject({ code: 'I2C_PEC' });
+  expect(bench.enabled()).toEqual([]);
+  expect(bench.plant.history.filter(({ type }) => type === 'drive')).toEqual([]);
 });
 
 describe('what PMBus devices say after a fault', () => {
