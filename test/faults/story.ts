@@ -227,7 +227,11 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
           .filter(({ fromMs, toMs }) => fromMs <= clock.nowMs() && toMs >= sinceMs)
           .flatMap(({ text }) => faults.get(text) ?? [])
           .filter((fault) => reaches(fault, board, chassis));
-      const sinceRepair = felt(repairedMs).filter((fault) => !isTooShort(fault, described.pgood.deglitchMs));
+      const feltSinceRepair = felt(repairedMs);
+      const tooShort = feltSinceRepair.filter((fault) => isTooShort(fault, described.pgood.deglitchMs));
+      // Several glitches, one after the other, keep pgood from standing for its de-glitch time.
+      const sinceRepair =
+        tooShort.length > 1 ? feltSinceRepair : feltSinceRepair.filter((fault) => !tooShort.includes(fault));
       const only = sinceRepair.length === 1 ? sinceRepair[0] : undefined;
       const isFirst =
         index === 0 &&
