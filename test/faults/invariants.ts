@@ -81,6 +81,8 @@ export interface Act {
   readonly undisturbed: boolean;
   /** When other processes drove the chassis meanwhile, or since the stage before this one. */
   readonly others: readonly { readonly fromMs: number; readonly toMs: number }[];
+  /** A watch, which may take the power away, was there when this process began. */
+  readonly besideWatch: boolean;
   /** Another process stood still meanwhile, for as long as a bus is waited for, on a bus that this chassis uses. */
   readonly busHeld: boolean;
   /** What a process saves, the next one finds. */
@@ -476,10 +478,11 @@ function isSettled({ hintBefore }: Act, state: 'pgood' | 'off'): boolean {
 }
 
 const noMove: Rule = (act, look) => {
-  const { verb, before, after } = act;
-  if (act.others.length > 0) return [];
+  const { verb, before, after, process } = act;
   // A watch that ended without a loss has looked, too.
   const looks = verb === 'status' || (verb === 'watch' && look.rest === 'pgood');
+  if (looks && process.moves.length > 0) return process.moves.map((what) => `a look wrote to ${what}`);
+  if (act.others.length > 0) return [];
   const wasSo =
     act.healthy &&
     // An enable that could not be read may be on, and is switched off with all that belongs to it.
@@ -487,6 +490,7 @@ const noMove: Rule = (act, look) => {
     ((look.wasOn && TO_ON.includes(verb) && isSettled(act, 'pgood')) ||
       (look.wasOff && TO_OFF.includes(verb) && isSettled(act, 'off')));
   if (looks) {
+    if (act.besideWatch && verb !== 'watch') return [];
     return look.happened.flatMap((event) =>
       event.type === 'drive' && event.chassis === act.chassis ? [`${event.line} was driven by a look`] : [],
     );

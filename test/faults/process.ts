@@ -113,7 +113,11 @@ export interface Process {
   /** From when to when it stood still. */
   readonly stalls: readonly { readonly fromMs: number; readonly toMs: number }[];
   readonly slowWrites: readonly SlowWrite[];
+  /** What it drove, or told a device to do: lines, and commands on a bus but PAGE, which only says which output is meant. */
+  readonly moves: readonly string[];
 }
+
+const PAGE = 0x00;
 
 const NEVER = new Promise<never>(() => undefined);
 
@@ -139,6 +143,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const struck: Disturbance[] = [];
   const stalls: { fromMs: number; toMs: number }[] = [];
   const slowWrites: SlowWrite[] = [];
+  const moves: string[] = [];
   const lifeEnd = new Promise<'killed' | 'hung'>((resolve) => {
     endLife = (kind) => {
       if (dead) return;
@@ -289,7 +294,10 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
         const close = owned(raw);
         return {
           read: () => read(() => raw.read()),
-          write: (level) => write(() => raw.write(level)),
+          write: (level) => {
+            moves.push(`line ${JSON.stringify(ref)}`);
+            return write(() => raw.write(level));
+          },
           close: () => read(close),
         };
       }),
@@ -338,7 +346,10 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const device = (raw: I2cDevice): I2cDevice => ({
     readByte: (command) => read(() => raw.readByte(command)),
     readWord: (command) => read(() => raw.readWord(command)),
-    writeByte: (command, value) => write(() => raw.writeByte(command, value)),
+    writeByte: (command, value) => {
+      if (command !== PAGE) moves.push(`command ${command} of a device`);
+      return write(() => raw.writeByte(command, value));
+    },
   });
   const i2c: I2cBackend = {
     openBus: (bus) =>
@@ -449,7 +460,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   for (const close of [...handles]) await close();
   unlock();
   const told = options.sabotage?.ending?.(ending) ?? ending;
-  return { ending: told, beganMs, disturbedAtMs, abandonedAtMs, struck, stalls, slowWrites };
+  return { ending: told, beganMs, disturbedAtMs, abandonedAtMs, struck, stalls, slowWrites, moves };
 }
 
 /** The record as lines on an output that nobody takes any more from some write on. */

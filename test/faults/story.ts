@@ -168,6 +168,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       let hazards = 0;
       let misuses = 0;
       let historyFrom = 0;
+      let besideWatch = false;
       let beganTurn = turn;
       let ownDriver: (typeof drivers)[number] | undefined;
       const ownStandstills: Standstill[] = [];
@@ -193,6 +194,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
           );
           if (takesLock) ownDriver = drivers.at(-1);
           beganTurn = turn;
+          besideWatch = watching !== null;
           for (const { text, write } of own) if (write === null) putIn(text);
           before = sceneOf(plant, chassis);
           ({ hint } = disk);
@@ -261,6 +263,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
           others: drivers.filter(
             (driver) => driver !== ownDriver && driver.toTurn > Math.min(beganTurn, sinceTurn),
           ),
+          besideWatch,
           busHeld: standstills.some(
             (standstill) =>
               !ownStandstills.includes(standstill) &&
