@@ -100,7 +100,8 @@ function noteUnread(context: Context, { signal, rail, askedMs }: EventOf<'READ_F
  */
 function noteDriven(before: Context, { rail: name, asserted, atMs }: EventOf<'DRIVEN'>): Context {
   const { plan, stageDeadlineMs } = before;
-  const ofRail = forgotten(before.readings, name, atMs);
+  const raising = before.readings.raising.filter((other) => other !== name);
+  const ofRail = forgotten({ ...before.readings, raising }, name, atMs);
   // Several enables go off at a time: pgood is asked after the last of them.
   const context = { ...before, readings: asserted ? ofRail : forgotten(ofRail, null, atMs) };
   const rail = plan.rails.find((each) => each.name === name);
@@ -161,6 +162,9 @@ function settledRail(rail: RailPlan, context: Context): Partial<RailState> | nul
   }
   const deadline = railDeadline(plan, rail, context);
   if (deadline === null || !isOver(deadline, nowMs, readings)) return null;
+  // Of enables that were decided on at one moment each waits for the drive of the one before, which may take longer than
+  // this rail to settle.
+  if (deadline.source === undefined && readings.raising.includes(rail.name)) return null;
   if (deadline.what === 'railSettles') return { phase: 'up', deadlineMs: null };
   if (deadline.what === 'railFalls') return { phase: 'stuck', deadlineMs: null };
   return null;
@@ -244,6 +248,7 @@ export function enableRail(context: Context): Reduced {
       readings: {
         ...forgotten(readings, rail.name, nowMs),
         check: null,
+        raising: [...readings.raising, rail.name],
         driven: readings.driven.filter((name) => name !== rail.name),
       },
       latchPending: plan.latched,

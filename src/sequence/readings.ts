@@ -38,6 +38,8 @@ export interface Readings {
   readonly rails: Readonly<Record<string, Reading>>;
   readonly pgood: Reading;
   readonly check: Check | null;
+  /** Rails whose enable was to be switched on, and of which it was not told since that it was. */
+  readonly raising: readonly string[];
   /** Rails whose enable this process has driven off, or tried to, since power was last raised. */
   readonly driven: readonly string[];
 }
@@ -55,6 +57,7 @@ export function noReadings(plan: Plan): Readings {
     rails: Object.fromEntries(plan.rails.map(({ name }) => [name, UNREAD])),
     pgood: UNREAD,
     check: null,
+    raising: [],
     driven: [],
   };
 }

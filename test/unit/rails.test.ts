@@ -87,9 +87,22 @@ describe('a rail that is enabled', () => {
     const machine = machineIn('off', []);
     machine.tell({ type: 'POWER_ON', atMs: 1_000 });
     expect(machine.rail('N')).toMatchObject({ phase: 'rising', good: true, goodUnread: true });
+    machine.tell({ type: 'DRIVEN', rail: 'N', asserted: true, atMs: 1_000 });
     machine.tell({ type: 'TICK', atMs: 1_029 });
     expect(machine.rail('N').phase).toBe('rising');
     machine.tell({ type: 'TICK', atMs: 1_030 });
+    expect(machine.rail('N')).toMatchObject({ phase: 'up', deadlineMs: null });
+  });
+
+  it('without a signal does not settle before it was driven, however long the drives before it take', () => {
+    const machine = machineIn('off', []);
+    expect(machine.tell({ type: 'POWER_ON', atMs: 1_000 })).toEqual(['S on', 'N on', 'Z on']);
+    machine.tell({ type: 'DRIVEN', rail: 'S', asserted: true, atMs: 1_040 });
+    expect(machine.rail('N').phase).toBe('rising');
+    machine.tell({ type: 'DRIVEN', rail: 'N', asserted: true, atMs: 1_041 });
+    machine.tell({ type: 'DRIVEN', rail: 'Z', asserted: true, atMs: 1_070 });
+    expect(machine.rail('N')).toMatchObject({ phase: 'rising', sinceMs: 1_041 });
+    machine.tell({ type: 'TICK', atMs: 1_071 });
     expect(machine.rail('N')).toMatchObject({ phase: 'up', deadlineMs: null });
   });
 
