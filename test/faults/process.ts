@@ -201,10 +201,10 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     stops.push(loop.clock.after(disturbance.everyMs, wake));
   };
 
-  /** What is to happen at this call or write, one of which is null. */
-  const atCall = (when: 'before' | 'after', write: number | null): void => {
+  /** What is to happen at the call of this number, and at the write where it is one. */
+  const atCall = (when: 'before' | 'after', call: number, write: number | null): void => {
     for (const disturbance of disturbances) {
-      if (disturbance.kind === 'stallAtCall' && disturbance.call === calls && disturbance.when === when) {
+      if (disturbance.kind === 'stallAtCall' && disturbance.call === call && disturbance.when === when) {
         stall(disturbance);
       }
       if (write === null) continue;
@@ -226,14 +226,16 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const ask = async <T>(isWrite: boolean, call: () => Promise<T>): Promise<T> => {
     burn();
     if (dead) return NEVER;
+    // Others come while this one is under way, those of its transaction among them.
+    const number = calls;
     const askedMs = clock.nowMs();
     const write = isWrite ? ++writes : null;
-    atCall('before', write);
+    atCall('before', number, write);
     if (write !== null) options.onWrite(write);
     if (dead) return NEVER;
     try {
       const value = await call();
-      atCall('after', write);
+      atCall('after', number, write);
       return dead ? NEVER : value;
     } catch (error) {
       if (dead) return NEVER;
