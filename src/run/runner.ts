@@ -43,7 +43,7 @@ export interface RunResult {
 export async function runSequence(job: Job, options: RunOptions): Promise<RunResult> {
   const { hardware, clock, signal, abandon } = options;
   const recording = createRecording(options.record, clock);
-  const { taken, unreadable } = await takeStock(job, options, recording);
+  const { taken, unreadable, hinted } = await takeStock(job, options, recording);
   const run = createRun(job, options, taken, recording);
   const unwatch = hardware.watch(
     (source) => {
@@ -57,7 +57,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   abandon?.addEventListener('abort', onAbort);
   try {
     await carryOutJob(run, taken, unreadable);
-    return await finish(run, taken);
+    return await finish(run, taken, hinted);
   } finally {
     recording.tell();
     unwatch();
@@ -75,15 +75,21 @@ async function takeStock(
   job: Job,
   { plan, hardware, clock, store }: RunOptions,
   { record }: Recording,
-): Promise<{ readonly taken: Reconciled; readonly unreadable: readonly Unreadable[] }> {
+): Promise<{
+  readonly taken: Reconciled;
+  readonly unreadable: readonly Unreadable[];
+  /** The state that another process left. */
+  readonly hinted: State | null;
+}> {
   const { hint, warning } = store.load();
   if (warning !== null) record({ type: 'warning', message: warning });
   const { observation, unreadable } = await observeFor(job, hardware, clock);
   // Power is not raised on what cannot be seen, but a power-off does what it can, and fails at the end.
   if (unreadable[0] !== undefined && job.request !== 'POWER_OFF') throw unreadable[0].error;
   const taken = takenUp(job, plan, reconcile(plan, observation, hint, clock.nowMs()));
-  record({ type: 'reconciled', state: taken.state, hint: hint?.state ?? null, ...observation });
-  return { taken, unreadable };
+  const hinted = hint?.state ?? null;
+  record({ type: 'reconciled', state: taken.state, hint: hinted, ...observation });
+  return { taken, unreadable, hinted };
 }
 
 /**
@@ -136,12 +142,14 @@ async function carryOutJob(run: Run, taken: Reconciled, unreadable: readonly Unr
   if (unreadable[0] !== undefined && stateNow() === 'failed' && atRest) throw unreadable[0].error;
 }
 
-async function finish(run: Run, taken: Reconciled): Promise<RunResult> {
+async function finish(run: Run, taken: Reconciled, hinted: State | null): Promise<RunResult> {
   const { job, options, answer, withdrewIn } = run;
   const { hardware, signal } = options;
   const { state, sequence } = run.now;
-  // A watch that ends without a loss leaves the state to the process that made it, and may have changed it since.
-  if (!(job.watches && state === 'pgood')) save(run);
+  const hadNothingToDo = job.request === null && !job.goesOnFrom.includes(taken.state);
+  // A watch that ends without a loss, and a stage that found nothing to wait for, leave the state to the process that made
+  // it: they say nothing new, and it may have been changed since.
+  if (!(job.watches && state === 'pgood') && !(hadNothingToDo && state === hinted)) save(run);
   // A power-off that was asked to end, and one that failed, have their own result to tell.
   if (withdrewIn !== null && state !== 'failed') {
     throw endedBy(run, 'INTERRUPTED', `${causeOfEnd(signal, withdrewIn)}: the power was taken down`, {

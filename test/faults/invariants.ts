@@ -87,6 +87,8 @@ export interface Act {
   readonly busHeld: boolean;
   /** What a process saves, the next one finds. */
   readonly stateKept: boolean;
+  /** It wrote the state file, or tried to. */
+  readonly hasSaved: boolean;
   /** The state file before and after. */
   readonly hintBefore: Hint | null;
   readonly hintAfter: Hint | null;
@@ -453,6 +455,9 @@ const honestOn: Rule = (act, look) => {
 const snapshotTrue: Rule = (act, look) => {
   const { hintAfter, verb } = act;
   if (!act.stateKept || hintAfter === null || LOOKING.includes(verb)) return [];
+  // Who was turned away and wrote nothing leaves the file to who did: what was lost since, nobody may have seen.
+  const isTurnedAway = look.failure instanceof PowerError && look.failure.code === 'REQUEST_REJECTED';
+  if (isTurnedAway && !act.hasSaved) return [];
   if (look.ending.kind === 'killed' || look.ending.kind === 'rejected') {
     // Somewhere on its way: at least it must not be forgotten that something is on.
     return hintAfter.state !== 'off'

@@ -172,13 +172,21 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       let beganTurn = turn;
       let ownDriver: (typeof drivers)[number] | undefined;
       const ownStandstills: Standstill[] = [];
+      const store = disk.open();
+      let hasSaved = false;
       const process = await runProcess({
         board,
         chassis,
         plan: chassisPlan,
         plant,
         clock,
-        store: disk.open(),
+        store: {
+          load: store.load,
+          save(state, sequence) {
+            hasSaved = true;
+            return store.save(state, sequence);
+          },
+        },
         verb,
         record: (entry) =>
           notes.push({ atMs: entry.atMs, text: () => `  ${chassis}  ${tellRecorded(entry)}` }),
@@ -271,6 +279,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
               busesOf(board, standstill.chassis).some((bus) => busesOf(board, chassis).includes(bus)),
           ),
           stateKept: plan.store === 'kept',
+          hasSaved,
           hintBefore: hint,
           hintAfter: disk.hint,
           only:

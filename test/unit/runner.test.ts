@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import type { ChassisHardware } from '../../src/run/hardware.ts';
 import type { Job } from '../../src/run/jobs.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
@@ -592,6 +593,35 @@ describe('waiting without a request', () => {
     const before = bench.changes();
     expect((await bench.run(JOBS.waitOff)).state).toBe('pgood');
     expect(bench.changes()).toEqual(before);
+  });
+
+  it.each(['waitOn', 'waitOff'] as const)(
+    '%s that finds nothing to wait for leaves the loss that a watch writes meanwhile',
+    async (name) => {
+      const bench = createBench('reference');
+      await bench.run(name === 'waitOff' ? JOBS.on : JOBS.off);
+      const hardware = (opened: ChassisHardware): ChassisHardware => ({
+        ...opened,
+        async observe() {
+          const observed = await opened.observe();
+          const { hint } = bench.store;
+          if (hint !== null) bench.store.hint = { ...hint, state: 'fault' };
+          return observed;
+        },
+      });
+      expect((await bench.run(JOBS[name], { hardware })).state).toBe(name === 'waitOff' ? 'pgood' : 'off');
+      expect(bench.store.hint?.state).toBe('fault');
+    },
+  );
+
+  it('writes what it finds where the state file says something else, or nothing', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    await bench.run(JOBS.waitOff);
+    expect(bench.store.hint?.state).toBe('pgood');
+    await bench.run(JOBS.stop);
+    await bench.clock.advance(10_000);
+    await bench.run(JOBS.waitOn);
+    expect(bench.store.hint?.state).toBe('off');
   });
 });
 
