@@ -221,8 +221,8 @@ function lookAt(act: Act) {
     described,
     ending,
     /** How often a rail was driven on. */
-    ups: (rail: string): number =>
-      happened.filter(
+    ups: (rail: string, among = happened): number =>
+      among.filter(
         (event) =>
           event.type === 'drive' &&
           event.role === 'enable' &&
@@ -329,13 +329,17 @@ const needsFirst = hazards('enabledTooEarly', ({ name, atMs }, act, { described 
   );
 });
 
-const noPulse = hazards('enableGlitch', ({ text, name }, { faults, process }, { described, ups }) => {
+const noPulse = hazards('enableGlitch', ({ atMs, text, name }, { faults, process }, look) => {
+  const { described, happened, ups } = look;
   // A rail that was just enabled when another one broke, or when the process was told to end, goes off at once, and a
   // rail that never came may be tried again at once where the board asks for no minOffMs: the short pulse is what
   // safety costs.
   if (text.includes('off and on')) return described.minOffMs === 0;
-  // Another process enabled it, and this one was asked for off.
-  return faults.length > 0 || process.disturbedAtMs !== null || ups(name) === 0;
+  // Another process enabled it, and this one was asked for off, or for off and on again.
+  const place = happened.findLastIndex(
+    (each) => each.type === 'hazard' && each.atMs === atMs && each.text === text,
+  );
+  return faults.length > 0 || process.disturbedAtMs !== null || ups(name, happened.slice(0, place)) === 0;
 });
 
 /** It came to rest with the power down, or as far down as it goes. */
