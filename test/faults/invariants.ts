@@ -329,12 +329,24 @@ const needsFirst = hazards('enabledTooEarly', ({ name, atMs }, act, { described 
   );
 });
 
-const noPulse = hazards('enableGlitch', ({ atMs, text, name }, { faults, process }, look) => {
+const noPulse = hazards('enableGlitch', ({ atMs, text, name }, act, look) => {
+  const { chassis, faults, process, stateKept } = act;
   const { described, happened, ups } = look;
   // A rail that was just enabled when another one broke, or when the process was told to end, goes off at once, and a
   // rail that never came may be tried again at once where the board asks for no minOffMs: the short pulse is what
   // safety costs.
-  if (text.includes('off and on')) return described.minOffMs === 0;
+  if (text.includes('off and on')) {
+    // So may one that another process switched off, where the state file that says when did not reach this process.
+    const wentOffHere = happened.some(
+      (event) =>
+        event.type === 'line' &&
+        event.role === 'enable' &&
+        event.chassis === chassis &&
+        event.rail === name &&
+        !event.asserted,
+    );
+    return described.minOffMs === 0 || (!stateKept && !wentOffHere);
+  }
   // Another process enabled it, and this one was asked for off, or for off and on again.
   const place = happened.findLastIndex(
     (each) => each.type === 'hazard' && each.atMs === atMs && each.text === text,
