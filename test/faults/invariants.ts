@@ -329,6 +329,12 @@ const needsFirst = hazards('enabledTooEarly', ({ name, atMs }, act, { described 
   );
 });
 
+/** After a loss a watch keeps the order for 50 ms only (src/run/drives.ts): what it does beside this process is not this one's. */
+const needsOutlive = hazards(
+  'needRemoved',
+  ({ atMs }, { besideWatch, process }) => besideWatch && !process.moves.some((move) => move.atMs <= atMs),
+);
+
 const noPulse = hazards('enableGlitch', ({ atMs, text, name }, act, look) => {
   const { chassis, faults, process, stateKept } = act;
   const { described, happened, ups } = look;
@@ -502,7 +508,7 @@ const noMove: Rule = (act, look) => {
   const { verb, before, after, process } = act;
   // A watch that ended without a loss has looked, too.
   const looks = verb === 'status' || (verb === 'watch' && look.rest === 'pgood');
-  if (looks && process.moves.length > 0) return process.moves.map((what) => `a look wrote to ${what}`);
+  if (looks && process.moves.length > 0) return process.moves.map(({ what }) => `a look wrote to ${what}`);
   if (act.others.length > 0) return [];
   const wasSo =
     act.healthy &&
@@ -686,7 +692,7 @@ const ownErrors: Rule = ({ process, faults }, { ending, heldUp }) => {
 /** All but `outputAside`, which is told from two plays of one case. */
 const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   needsFirst,
-  needsOutlive: hazards('needRemoved', () => false),
+  needsOutlive,
   noPulse,
   resetsHeld,
   drivenOff,

@@ -114,7 +114,12 @@ export interface Process {
   readonly stalls: readonly { readonly fromMs: number; readonly toMs: number }[];
   readonly slowWrites: readonly SlowWrite[];
   /** What it drove, or told a device to do: lines, and commands on a bus but PAGE, which only says which output is meant. */
-  readonly moves: readonly string[];
+  readonly moves: readonly Move[];
+}
+
+export interface Move {
+  readonly what: string;
+  readonly atMs: number;
 }
 
 const PAGE = 0x00;
@@ -143,7 +148,8 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const struck: Disturbance[] = [];
   const stalls: { fromMs: number; toMs: number }[] = [];
   const slowWrites: SlowWrite[] = [];
-  const moves: string[] = [];
+  const moves: Move[] = [];
+  const moved = (what: string) => moves.push({ what, atMs: clock.nowMs() });
   const lifeEnd = new Promise<'killed' | 'hung'>((resolve) => {
     endLife = (kind) => {
       if (dead) return;
@@ -297,7 +303,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
         return {
           read: () => read(() => raw.read()),
           write: (level) => {
-            moves.push(`line ${JSON.stringify(ref)}`);
+            moved(`line ${JSON.stringify(ref)}`);
             return write(() => raw.write(level));
           },
           close: () => read(close),
@@ -349,7 +355,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     readByte: (command) => read(() => raw.readByte(command)),
     readWord: (command) => read(() => raw.readWord(command)),
     writeByte: (command, value) => {
-      if (command !== PAGE) moves.push(`command ${command} of a device`);
+      if (command !== PAGE) moved(`command ${command} of a device`);
       return write(() => raw.writeByte(command, value));
     },
   });
