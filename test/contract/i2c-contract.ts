@@ -117,9 +117,19 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
 
     it('keeps them together for two processes that share a bus', async () => {
       const other = await finish(world, (await given.another()).openBus(world.bus));
+      // A machine with much else to do may take a second for the transactions of the other one: that is told, and no harm.
+      const readWhenFree = async (page: number, on: I2cBus): Promise<number> => {
+        for (;;) {
+          try {
+            return await readPage(page, on);
+          } catch (error) {
+            if ((error as { readonly code?: unknown }).code !== 'I2C_BUSY') throw error;
+          }
+        }
+      };
       const run = async (on: I2cBus, pages: readonly number[]) => {
         const words: number[] = [];
-        for (const page of pages) words.push(await readPage(page, on));
+        for (const page of pages) words.push(await readWhenFree(page, on));
         return words;
       };
       const ours = [0, 1, 0, 0, 1, 0, 1, 1, 0, 0, 1, 0];
