@@ -1,7 +1,6 @@
 /** What a fault of a PMBus rail leaves in the record, and how it is told. */
 import { describe, expect, it } from 'vitest';
 import { transferFailed, transferTimeout } from '../../hw/i2c/errors.ts';
-import type { I2cBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -12,6 +11,7 @@ import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import { createBench, shippedBoard } from './bench.ts';
+import { answering } from './i2c-answers.ts';
 
 type EvidenceEntry = Extract<Recorded, { type: 'evidence' }>;
 
@@ -141,27 +141,6 @@ describe('the evidence of a rail that did not come good, or dropped', () => {
 });
 
 describe('evidence of a device that is sick', () => {
-  /** The plant's I2C with something done before each read of a register, which may give the value instead. */
-  const before = (inner: I2cBackend, read: (command: number) => Promise<number | undefined>): I2cBackend => ({
-    openBus: async (bus) => {
-      const opened = await inner.openBus(bus);
-      return {
-        ...opened,
-        transaction: (address, steps, ...rest) =>
-          opened.transaction(
-            address,
-            (device) =>
-              steps({
-                writeByte: (command, value) => device.writeByte(command, value),
-                readByte: async (command) => (await read(command)) ?? device.readByte(command),
-                readWord: async (command) => (await read(command)) ?? device.readWord(command),
-              }),
-            ...rest,
-          ),
-      };
-    },
-  });
-
   /** The evidence of a rail that shorted, and how long it took. */
   async function sick(
     read: (command: number, wait: (ms: number) => Promise<undefined>) => Promise<number | undefined>,
@@ -174,7 +153,7 @@ describe('evidence of a device that is sick', () => {
     const hardware = await clock.runUntil(
       openChassis(board, 0, {
         gpio: async () => createMockGpio(plant),
-        i2c: async () => before(createMockI2c(plant), (command) => read(command, wait)),
+        i2c: async () => answering(createMockI2c(plant), (command) => read(command, wait)),
         clock,
       }),
     );

@@ -10,6 +10,7 @@ import type { Board } from '../../src/board/schema.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { createBench, shippedBoard } from './bench.ts';
+import { answering } from './i2c-answers.ts';
 
 /** PMBus specification 1.3.1 part II, table 31. */
 const READ_VOUT = 0x8b;
@@ -17,28 +18,10 @@ const READ_VOUT = 0x8b;
 const COUNTS_PER_VOLT = 1_000;
 
 /** The plant's I2C, with an output voltage of its own: only the reading of one register is another one. */
-function readingVolts(inner: I2cBackend, volts: () => number): I2cBackend {
-  return {
-    openBus: async (bus) => {
-      const opened = await inner.openBus(bus);
-      return {
-        ...opened,
-        transaction: (address, steps, ...rest) =>
-          opened.transaction(
-            address,
-            (device) =>
-              steps({
-                readByte: (command) => device.readByte(command),
-                writeByte: (command, value) => device.writeByte(command, value),
-                readWord: async (command) =>
-                  command === READ_VOUT ? Math.round(volts() * COUNTS_PER_VOLT) : device.readWord(command),
-              }),
-            ...rest,
-          ),
-      };
-    },
-  };
-}
+const readingVolts = (inner: I2cBackend, volts: () => number): I2cBackend =>
+  answering(inner, async (command) =>
+    command === READ_VOUT ? Math.round(volts() * COUNTS_PER_VOLT) : undefined,
+  );
 
 describe('a rail that is seen by its voltage', () => {
   // hw/boards/ast2600-evb.json: PVCORE is good from 0.85 V to 0.95 V.
