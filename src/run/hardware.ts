@@ -49,6 +49,8 @@ export interface ChassisHardware {
   pulseLatch(): Promise<void>;
   /** The good signal of a rail, or pgood for null. A rail without a signal is as good as its enable. */
   readGood(source: Source): Promise<boolean>;
+  /** Whether `readGood` asks a PMBus device, and so may take the deadline of a transfer. */
+  asksBus(source: Source): boolean;
   /**
    * Calls `wake` for every good signal once the watch stands, and when it may have changed; `pace` says how often those
    * are looked at that raise no interrupts. Returns the function that ends it.
@@ -151,6 +153,7 @@ function hardwareOf(
     if (!found) throw new RangeError(`no rail ${rail}`);
     return found;
   };
+  const signalOf = (source: Source) => (source === null ? pgood : (goods.get(source) ?? enableOf(source)));
   /** Rails that were read to be enabled, or were told so since. */
   const enabled = new Set<string>();
   /** Of rails that were told to go off: the voltage that they were last seen with while they were on. */
@@ -189,9 +192,9 @@ function hardwareOf(
       }
     },
     async readGood(source) {
-      if (source === null) return pgood.read();
-      return (goods.get(source) ?? enableOf(source)).read();
+      return signalOf(source).read();
     },
+    asksBus: (source) => signalOf(source).bus !== null,
     watchPgood: (wake) => pgood.watch(wake, { ...PACES.guarding, pgood: SHOWN_MS }, 'pgood', SHOWN_CHECK_MS),
     watch(wake, pace) {
       const ends = [pgood.watch(() => wake(null), PACES[pace], 'pgood')];

@@ -275,23 +275,35 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
     const isSettled = !run.drives.isUnderWay() && run.todo.length === 0;
     if (isSettled) {
       await tellLoss(run);
-      if (done()) return;
+      if (done() && !isAnswerAwaited(run)) return;
     }
     const level = run.levels.shift();
     if (level !== undefined) await handle(run, level);
-    else if (!(await waitForMore(run, isSettled))) return;
+    else if (!(await waitForMore(run, isSettled, isSettled && done()))) return;
   }
 }
 
-/** Reads what is due, and rests until there is something to handle. False when nothing can go on by itself any more. */
-async function waitForMore(run: Run, isSettled: boolean): Promise<boolean> {
+/**
+ * A run ends no sooner than its last answer comes, and on a bus that hangs this is a second. What it then says of a chassis
+ * that is on has to be true at that time, so it hears of a loss until then.
+ */
+function isAnswerAwaited({ now, readings, levels }: Run): boolean {
+  return now.state === 'pgood' && (readings.isUnderWay() || levels.length > 0);
+}
+
+/**
+ * Reads what is due, and rests until there is something to handle. False when nothing can go on by itself any more.
+ * @param isDone only an answer is awaited: nothing else is asked of a bus, or there would always be one to wait for
+ */
+async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promise<boolean> {
   const { job, options, now, drives } = run;
-  const { plan, clock, signal, abandon } = options;
+  const { plan, hardware, clock, signal, abandon } = options;
   const { state, sequence, readings } = now;
   // Before its enable is switched a signal tells nothing of what the switching does, and pgood is of all of them.
   const isSwitching = (source: Source) =>
     source === null ? hasTag(state, 'lowering') && !isSettled : drives.isSwitching(source);
-  run.readings.begin(readingsDue(plan, state, sequence, readings), isSwitching);
+  const mustWait = (source: Source) => isSwitching(source) || (isDone && hardware.asksBus(source));
+  run.readings.begin(readingsDue(plan, state, sequence, readings), mustWait);
   // What the machine wants next, time included, comes when what it wanted last is done.
   const deadlineMs = isSettled ? nextDeadlineMs(plan, state, sequence) : null;
   const nowMs = clock.nowMs();

@@ -107,6 +107,33 @@ describe('a PMBus device that hangs', { timeout: 60_000 }, () => {
     );
   });
 
+  it('hides no loss of pgood from a power-on that waits for it: what it says is true when it says so', async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        withBoth,
+        fc.integer({ min: 1, max: 100 }),
+        fc.integer({ min: 1, max: DEADLINE_MS }),
+        async (board, hangMs, lossMs) => {
+          const bench = createBench(board, { faults: [`i2c vr hang ${hangMs}ms after good`] });
+          let lostMs = Number.POSITIVE_INFINITY;
+          const { state } = await bench.run(JOBS.on, {
+            record: (entry) => {
+              if (entry.type !== 'state' || entry.to !== 'pgood') return;
+              bench.clock.after(lossMs, () => {
+                lostMs = bench.clock.nowMs();
+                bench.plant.addFault(bench.fault('pgood stuck off'));
+              });
+            },
+          });
+          const endedMs = bench.clock.nowMs();
+          const seenMs = lostMs + bench.plan.pgood.deglitchMs + OWN_MS;
+          if (endedMs >= seenMs) expect(state).toBe('failed');
+        },
+      ),
+      { numRuns: 200 },
+    );
+  });
+
   it('keeps another device on its bus on for the one reading that is under way, and not for those that wait', async () => {
     const line = (number: number) => ({ chip: 'gpiochip-test', line: number, active: 'high' });
     const times = { nominalVolts: 1, onTimeoutMs: 100, offTimeoutMs: 300 };
