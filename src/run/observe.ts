@@ -1,4 +1,4 @@
-import { HardwareError } from '../../hw/errors.ts';
+import { HardwareError, type HardwareErrorCode } from '../../hw/errors.ts';
 import type { Observation, SignalRef } from '../sequence/state.ts';
 import { located, type Signal, type Switch } from './parts.ts';
 
@@ -18,6 +18,20 @@ export interface Unreadable extends SignalRef {
   /** To be thrown: names the chassis as well. */
   readonly error: HardwareError;
 }
+
+/** What a device that stores its settings and a bus that another master has answer for a while. */
+const MAY_PASS: readonly HardwareErrorCode[] = [
+  'I2C_NO_DEVICE',
+  'I2C_TIMEOUT',
+  'I2C_BUSY',
+  'I2C_PEC',
+  'I2C_FAILED',
+];
+/** Whether it is worth reading again. */
+export const mayPass = ({ code }: HardwareError): boolean => MAY_PASS.includes(code);
+/** Of a chassis that may be on, before it counts as one that cannot be read: eight seconds are left for a BMC that starts. */
+export const READINGS = 5;
+export const READ_AGAIN_MS = 2_000;
 
 /** The parts of a chassis that are read, in the order of the board. */
 export interface ReadParts {

@@ -1,13 +1,11 @@
-import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import type { Answer } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../sequence/reconcile.ts';
 import { hasTag, type SequenceState, type State } from '../sequence/state.ts';
 import { ONCE_MORE_MS } from './drives.ts';
-import type { ChassisHardware } from './hardware.ts';
 import type { Job } from './jobs.ts';
-import type { Observed, Unreadable } from './observe.ts';
+import { mayPass, type Observed, READ_AGAIN_MS, READINGS, type Unreadable } from './observe.ts';
 import { createRecording, type Recording } from './recording.ts';
 import {
   causeOfEnd,
@@ -73,17 +71,19 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
 /** Reads the lines, and finds where the machine is to be taken up. */
 async function takeStock(
   job: Job,
-  { plan, hardware, clock, store }: RunOptions,
-  { record }: Recording,
+  options: RunOptions,
+  recording: Recording,
 ): Promise<{
   readonly taken: Reconciled;
   readonly unreadable: readonly Unreadable[];
   /** The state that another process left. */
   readonly hinted: State | null;
 }> {
+  const { plan, clock, store } = options;
+  const { record } = recording;
   const { hint, warning } = store.load();
   if (warning !== null) record({ type: 'warning', message: warning });
-  const { observation, unreadable } = await observeFor(job, hardware, clock);
+  const { observation, unreadable } = await observeFor(job, options, recording);
   // Power is not raised on what cannot be seen, but a power-off does what it can, and fails at the end.
   if (unreadable[0] !== undefined && job.request !== 'POWER_OFF') throw unreadable[0].error;
   const taken = takenUp(job, plan, reconcile(plan, observation, hint, clock.nowMs()));
@@ -92,17 +92,37 @@ async function takeStock(
   return { taken, unreadable, hinted };
 }
 
-/**
- * A PMBus device acknowledges nothing while it stores its settings. A power-off, which would go on and fail for it, reads
- * once more; whoever asks for anything else may ask again.
- */
-async function observeFor(job: Job, hardware: ChassisHardware, clock: Clock): Promise<Observed> {
-  const observed = await hardware.observe();
-  const { unreadable } = observed;
-  const isBusy = unreadable.length > 0 && unreadable.every(({ error }) => error.code === 'I2C_NO_DEVICE');
-  if (job.request !== 'POWER_OFF' || !isBusy) return observed;
+async function observeFor(job: Job, options: RunOptions, recording: Recording): Promise<Observed> {
+  const observed = await options.hardware.observe();
+  if (observed.unreadable.length === 0) return observed;
+  if (job.request === 'POWER_OFF') return observeOnceMore(observed, options);
+  return job.until.includes('pgood') ? observeAgain(observed, options, recording) : observed;
+}
+
+/** A PMBus device acknowledges nothing while it stores its settings, and a power-off would go on and fail for it. */
+async function observeOnceMore(observed: Observed, { hardware, clock }: RunOptions): Promise<Observed> {
+  if (!observed.unreadable.every(({ error }) => error.code === 'I2C_NO_DEVICE')) return observed;
   await pause(clock, ONCE_MORE_MS);
   return hardware.observe();
+}
+
+/** A stage that fails has the chassis powered off, so of one that is on a device that is only busy is waited for. */
+async function observeAgain(
+  first: Observed,
+  { hardware, clock, signal }: RunOptions,
+  { record }: Recording,
+): Promise<Observed> {
+  let observed = first;
+  for (let left = READINGS - 1; left > 0; left -= 1) {
+    const { observation, unreadable } = observed;
+    const [unread] = unreadable;
+    if (unread === undefined || !observation.pgood || !unreadable.every(({ error }) => mayPass(error))) break;
+    record({ type: 'warning', message: `${unread.reason}: pgood stands, reading again` });
+    await pause(clock, READ_AGAIN_MS, signal);
+    if (signal?.aborted) break;
+    observed = await hardware.observe();
+  }
+  return observed;
 }
 
 async function carryOutJob(run: Run, taken: Reconciled, unreadable: readonly Unreadable[]): Promise<void> {

@@ -360,6 +360,56 @@ describe('hardware out of reach before a power-on', () => {
   });
 });
 
+describe('a chassis that is on, and a device that cannot be read', () => {
+  const JOBS_OF_THE_TARGET = { start: JOBS.start, 'wait-on': JOBS.waitOn, on: JOBS.on };
+  const faultsOf = (forText: string) => [`i2c vr_ddr nack${forText}`, `i2c vr_ddr hang${forText}`];
+  const rows = Object.keys(JOBS_OF_THE_TARGET) as (keyof typeof JOBS_OF_THE_TARGET)[];
+
+  it.each(rows)('for a while: %s reads again and leaves the chassis on', async (verb) => {
+    for (const fault of faultsOf(' for 5s')) {
+      const bench = createBench('reference', { initially: 'on', faults: [fault] });
+      const before = bench.changes();
+      expect((await bench.run(JOBS_OF_THE_TARGET[verb])).state).toBe('pgood');
+      expect(bench.changes()).toEqual(before);
+      const warnings = bench.recording.filter(({ type }) => type === 'warning');
+      expect(warnings[0]).toMatchObject({
+        message: expect.stringMatching(/^enable of rail PVDDQ: 0x60 .*: pgood stands, reading again$/),
+      });
+    }
+  });
+
+  it.each(rows)('for ever: %s gives up in less than 20 s, and drives nothing', async (verb) => {
+    for (const fault of faultsOf('')) {
+      const bench = createBench('reference', { initially: 'on', faults: [fault] });
+      const before = bench.changes();
+      const startMs = bench.clock.nowMs();
+      await expect(bench.run(JOBS_OF_THE_TARGET[verb])).rejects.toMatchObject({
+        code: expect.stringMatching(/^I2C_(NO_DEVICE|TIMEOUT)$/),
+      });
+      expect(bench.clock.nowMs() - startMs).toBeLessThan(20_000);
+      expect(bench.changes()).toEqual(before);
+    }
+  });
+
+  it('is not read again once it is asked to end', async () => {
+    const bench = createBench('reference', { initially: 'on', faults: ['i2c vr_ddr nack'] });
+    const startMs = bench.clock.nowMs();
+    const ending = new AbortController();
+    bench.clock.after(100, () => ending.abort('SIGTERM'));
+    await expect(bench.run(JOBS.start, { signal: ending.signal })).rejects.toMatchObject({
+      code: 'I2C_NO_DEVICE',
+    });
+    expect(bench.clock.nowMs() - startMs).toBeLessThan(1_000);
+  });
+
+  it('is read once where pgood does not stand: there is no host to spare', async () => {
+    const bench = createBench('reference', { faults: ['i2c vr_ddr nack for 5s'] });
+    const startMs = bench.clock.nowMs();
+    await expect(bench.run(JOBS.start)).rejects.toMatchObject({ code: 'I2C_NO_DEVICE' });
+    expect(bench.clock.nowMs() - startMs).toBeLessThan(1_000);
+  });
+});
+
 describe('a fault while the chassis is on', () => {
   it.each([
     ['rail PVCORE shorts at 500ms', 'railLost'],

@@ -3,6 +3,7 @@ import { pause } from '../../../hw/waiting.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { openChassis } from '../../run/hardware.ts';
+import { mayPass, READ_AGAIN_MS, READINGS } from '../../run/observe.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../../sequence/reconcile.ts';
 import { type Observation, powerSeen } from '../../sequence/state.ts';
@@ -59,19 +60,14 @@ interface Found {
   readonly hasHint: boolean;
 }
 
-/** In the first moments of a BMC a device stores its settings, or another master has the bus. Nobody asks again for this. */
-const MAY_PASS = ['I2C_NO_DEVICE', 'I2C_TIMEOUT', 'I2C_BUSY', 'I2C_FAILED'];
-const READ_AGAIN_MS = 2_000;
-const READINGS = 5;
-
 /** Reads the chassis, and again where a bus or a device does not answer. Rejects as the last reading did. */
 async function readWhenReadable(invocation: Invocation, world: World): Promise<Found | 'under way'> {
   for (let left = READINGS - 1; ; left -= 1) {
     try {
       return await readChassis(invocation, world);
     } catch (error) {
-      const mayPass = error instanceof HardwareError && MAY_PASS.includes(error.code);
-      if (!mayPass || left === 0 || world.signal.aborted) throw error;
+      const isWorthIt = error instanceof HardwareError && mayPass(error);
+      if (!isWorthIt || left === 0 || world.signal.aborted) throw error;
       writeLine(world.stderr, WARNING, `${world.programName}: ${error.message}: reading again`);
     }
     // Unlocked: whoever drives the chassis meanwhile leaves nothing to adopt.
