@@ -99,7 +99,8 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
   },
   status: {
     text: [
-      'Reads the lines as they are now. Takes no lock and drives nothing, so it may run beside a power sequence.',
+      'Reads the lines and PMBus devices as they are now. Takes no lock and drives nothing, so it may run beside a power sequence.',
+      'What cannot be read is told among the rest. The exit code is that of a hardware I/O error then.',
     ],
     exits: ['hardware'],
     examples: ['status', 'status --json --chassis 1'],

@@ -85,7 +85,16 @@ function railText(phase: string, good: boolean): string {
   }
 }
 
-function evidenceText({ device, page, status, voutVolts, voltsBefore, limits, error }: Evidence): string {
+/** What a device says of one of its pages, for people. */
+export function evidenceText({
+  device,
+  page,
+  status,
+  voutVolts,
+  voltsBefore,
+  limits,
+  error,
+}: Evidence): string {
   const facts = [
     ...status.map(statusText),
     ...(voutVolts === null ? [] : [`READ_VOUT ${voltsText(voutVolts)}`]),

@@ -11,7 +11,7 @@ import {
 import type { Clock } from '../../hw/ports.ts';
 import type { ChassisBoard } from '../board/schema.ts';
 
-/** What a PMBus device said after a fault. */
+/** What a PMBus device says, after a fault or when somebody asks. */
 export interface Evidence {
   readonly device: string;
   readonly page: number;
@@ -21,7 +21,7 @@ export interface Evidence {
   readonly voutVolts: number | null;
   /** Of a page that is suspect: the voltage that its rail was last seen with while it was on. Else null. */
   readonly voltsBefore: number | null;
-  /** Of a page that is suspect: its rail failed, or its STATUS_WORD speaks of its voltage. */
+  /** Of a page that is suspect: its rail failed, or its STATUS_WORD speaks of its voltage. Of every page where none failed. */
   readonly limits: readonly LimitReading[];
   /** Why a register could not be read, null when all were. */
   readonly error: string | null;
@@ -55,19 +55,24 @@ interface EvidencePage {
   readonly rails: Set<string>;
 }
 
-/** Every PMBus page of the chassis, and the first one of its evidence devices; never rejects. */
+/**
+ * Every PMBus page of the chassis, and the first one of its evidence devices; never rejects.
+ * @param known null where nothing failed: every page is asked for its limits then
+ */
 export async function readEvidence(
   chassis: ChassisBoard,
   openPage: (device: string, page: number) => Promise<PmbusPage>,
-  { rail, voltsBefore }: FaultKnown,
+  known: FaultKnown | null,
   clock: Pick<Clock, 'nowMs'>,
 ): Promise<Evidence[]> {
   const found: Evidence[] = [];
   const deadlineMs = clock.nowMs() + EVIDENCE_LIMIT_MS;
   const isLate = () => clock.nowMs() >= deadlineMs;
   for (const { device, page, rails } of pagesOf(chassis)) {
-    const before = [...rails].map((each) => voltsBefore.get(each) ?? null).find((volts) => volts !== null);
-    const isBlamed = rail !== null && rails.has(rail);
+    const before = [...rails]
+      .map((rail) => known?.voltsBefore.get(rail) ?? null)
+      .find((volts) => volts !== null);
+    const isBlamed = known === null || (known.rail !== null && rails.has(known.rail));
     const read = createReader(() => openPage(device, page), isLate);
     found.push({ device, page, ...(await readPage(read, before ?? null, isBlamed)), error: read.error() });
   }

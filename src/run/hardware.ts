@@ -63,6 +63,8 @@ export interface ChassisHardware {
    * @param rail that failed, null where none did
    */
   evidence(rail: string | null): Promise<Evidence[]>;
+  /** The same with the limits of every page, of a chassis of which nothing failed; never rejects. */
+  telemetry(): Promise<Evidence[]>;
   /** Gives all lines and buses back; levels stand. */
   close(): Promise<void>;
 }
@@ -204,6 +206,7 @@ function hardwareOf(
       };
     },
     evidence: (rail) => readEvidence(chassis, opener.openPage, { rail, voltsBefore }, clock),
+    telemetry: () => readEvidence(chassis, opener.openPage, null, clock),
     close: () => opener.close(),
   };
 }

@@ -256,6 +256,24 @@ describe.skipIf(skipped)(`recovery${titleSuffix}`, () => {
       expect(await said('op-reset-chassis-on@0.service')).toMatch(/nothing acknowledges.*: reading again/);
     });
 
+    test('under a chassis that is on, whose device is busy when the stages ask: the host keeps its power', async () => {
+      await chassis.startPlant({ initially: 'on', faults: ['i2c vr_ddr nack 2 times'] });
+      await restarted();
+      const before = await chassis.lines();
+
+      expect(await start('obmc-power-chassis-on@0.target')).toMatchObject({ code: 0 });
+
+      expect(await states(machine)).toMatchObject({
+        'op-power-start': 'active',
+        'op-wait-power-on': 'active',
+        'obmc-quiesce-host': 'inactive',
+      });
+      expect(await said('op-power-start@0.service')).toMatch(
+        /nothing acknowledges.*: pgood stands, reading again/,
+      );
+      expect(await chassis.lines()).toEqual(before);
+    });
+
     test('under a chassis that is off: nothing is started', async () => {
       await chassis.startPlant();
       await restarted();

@@ -199,6 +199,21 @@ describe('an error says which chassis it hit', () => {
     expect(stderr).toContain(`chassis-power: ${error.message}`);
   });
 
+  it('one of a part that cannot be read comes after all the others, which status tells', async () => {
+    const { code, stdout, error } = await run(['status', '--chassis', '1', '--json'], {
+      faults: ['i2c vr nack'],
+      initially: 'on',
+    });
+    const [report] = stdout.split('\n');
+    expect(JSON.parse(report ?? '')).toMatchObject({
+      state: 'unknown',
+      pgood: true,
+      rails: { MAIN: { enabled: true, good: true }, CORE: { enabled: null, good: null, voutVolts: null } },
+      unread: [{ code: 'I2C_NO_DEVICE' }, { code: 'I2C_NO_DEVICE' }],
+    });
+    expect({ code, error }).toMatchObject({ code: 74, error: { code: 'I2C_NO_DEVICE' } });
+  });
+
   it.each([
     [[20], 'chassis 1: SIGINT in opPowerStart: the power was taken down'],
     [[700, 700.5], 'chassis 1: SIGINT in opPowerStop, again: the lines stay as they are; '],

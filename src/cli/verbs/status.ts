@@ -1,10 +1,14 @@
-import { CodedError } from '../../../hw/errors.ts';
+import { CodedError, type HardwareError } from '../../../hw/errors.ts';
+import { lineLabel } from '../../../hw/lines.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
-import { openChassis } from '../../run/hardware.ts';
-import { planOf } from '../../sequence/plan.ts';
+import type { ChassisBoard, RailBoard } from '../../board/schema.ts';
+import { type ChassisReport, chassisText, measured, type RailReport } from '../../report/chassis-text.ts';
+import type { Evidence } from '../../run/evidence.ts';
+import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
+import { type Plan, planOf } from '../../sequence/plan.ts';
 import { reconcile } from '../../sequence/reconcile.ts';
-import { powerSeen, railState } from '../../sequence/state.ts';
-import { createSnapshotFile } from '../../store/snapshot.ts';
+import { powerSeen, railState, type SignalRef } from '../../sequence/state.ts';
+import { createSnapshotFile, type SnapshotStore } from '../../store/snapshot.ts';
 import type { UnitState } from '../../system/ports.ts';
 import { CURRENT, LEGACY, unitsOf } from '../../units/names.ts';
 import { EXIT } from '../exit.ts';
@@ -26,7 +30,11 @@ function sequenceUnits(chassis: number): string[] {
     ]);
 }
 
-/** Prints what the lines show. Takes no lock and drives nothing, so it may run beside a sequence. */
+/**
+ * Prints all that can be seen of a chassis. Takes no lock and drives nothing, so it may run beside a sequence.
+ *
+ * A part that cannot be had or read is an entry like the others; the error of the first one is thrown when all is printed.
+ */
 export const status: Verb = {
   async run({ boardPath, chassis: number, runDir, json }, world) {
     const loaded = await loadBoard(boardPath);
@@ -38,60 +46,88 @@ export const status: Verb = {
       plan,
       clock: world.clock,
     });
-    const hardware = await openChassis(loaded.board, number, world);
+    const hardware = await openChassis(loaded.board, number, world, { whatCanBeHad: true });
     try {
-      const { hint, warning } = store.load();
-      const { observation, unreadable } = await hardware.observe();
-      if (unreadable[0]) throw unreadable[0].error;
-      const { state, sequence } = reconcile(plan, observation, hint, world.clock.nowMs());
-      const { states: units, unavailable } = await unitStates(number, world);
-      if (json) {
-        const rails = Object.fromEntries(
-          plan.rails.map(({ name }) => [
-            name,
-            { ...observation.rails[name], phase: railState(sequence, name).phase },
-          ]),
-        );
-        world.stdout.write(
-          `${JSON.stringify({
-            chassis: number,
-            state,
-            pgood: observation.pgood,
-            powerStillApplied: state === 'failed' && powerSeen(sequence),
-            fault: sequence.fault,
-            contradictions: sequence.contradictions,
-            rails,
-            resetsAsserted: observation.resetsAsserted,
-            units,
-            warning,
-          })}\n`,
-        );
-        return EXIT.ok;
-      }
-      const lines = [`chassis ${number}  ${state}  pgood ${observation.pgood ? 'asserted' : 'not asserted'}`];
-      if (sequence.fault) lines.push(`  fault: ${sequence.fault.reason}`);
-      if (state === 'failed' && powerSeen(sequence)) lines.push('  POWER IS STILL APPLIED');
-      for (const contradiction of sequence.contradictions) lines.push(`  contradiction: ${contradiction}`);
-      const width = Math.max(...plan.rails.map(({ name }) => name.length));
-      for (const { name, observable } of plan.rails) {
-        const seen = observation.rails[name];
-        const good = !observable ? 'no signal' : seen?.good ? 'good' : 'not good';
-        lines.push(`  rail ${name.padEnd(width)}  ${seen?.enabled ? 'enabled ' : 'disabled'}  ${good}`);
-      }
-      for (const [reset, asserted] of Object.entries(observation.resetsAsserted)) {
-        lines.push(`  reset ${reset}  ${asserted ? 'asserted' : 'released'}`);
-      }
-      for (const { unit, activeState, subState } of units ?? [])
-        lines.push(`  ${unit}  ${activeState} (${subState})`);
-      if (unavailable !== null) lines.push(`  units: ${unavailable}`);
-      if (warning !== null) lines.push(`  ${warning}`);
-      world.stdout.write(`${lines.join('\n')}\n`);
+      const seen = await look(number, chassis, plan, hardware, store, world);
+      world.stdout.write(json ? `${JSON.stringify(seen.report)}\n` : chassisText(seen.report));
+      if (seen.error !== null) throw seen.error;
       return EXIT.ok;
     } finally {
       await hardware.close();
     }
   },
 };
+
+async function look(
+  number: number,
+  chassis: ChassisBoard,
+  plan: Plan,
+  hardware: ChassisHardware,
+  store: SnapshotStore,
+  world: World,
+): Promise<{ readonly report: ChassisReport; readonly error: HardwareError | null }> {
+  const { hint, warning } = store.load();
+  const { observation, unreadable } = await hardware.observe();
+  const { state, sequence } = reconcile(plan, observation, hint, world.clock.nowMs());
+  const devices = await hardware.telemetry();
+  const { states: units, unavailable: noUnits } = await unitStates(number, world);
+  const orNull = (signal: SignalRef['signal'], rail: string | null, level: boolean | undefined) =>
+    unreadable.some((each) => each.signal === signal && each.rail === rail) ? null : (level ?? false);
+  const rails = Object.entries(chassis.rails).map(([name, rail]): [string, RailReport] => {
+    const read = observation.rails[name];
+    const enabled = orNull('enable', name, read?.enabled);
+    const isObservable = rail.good !== undefined;
+    return [
+      name,
+      {
+        enabled,
+        good: isObservable ? orNull('good', name, read?.good) : enabled,
+        phase: railState(sequence, name).phase,
+        isObservable,
+        enabledBy: nameOf(rail.enable),
+        shownBy: rail.good === undefined ? null : nameOf(rail.good),
+        ...voltageOf(rail, devices),
+      },
+    ];
+  });
+  const [first] = unreadable;
+  const isRead = first === undefined;
+  const resetsUnread = unreadable.map(({ signal, error }) => signal === 'reset' && error.details.role);
+  const resets = Object.entries(observation.resetsAsserted).map(([name, asserted]) => [
+    name,
+    resetsUnread.includes(`reset ${name}`) ? null : asserted,
+  ]);
+  const report: ChassisReport = {
+    chassis: number,
+    // What is assumed of a signal that could not be read is meant for a power-off, and must not be told for true.
+    state: isRead ? state : 'unknown',
+    stage: hint?.state ?? null,
+    pgood: orNull('pgood', null, observation.pgood),
+    powerStillApplied: state === 'failed' && powerSeen(sequence),
+    fault: (isRead ? sequence.fault : hint?.sequence.fault) ?? null,
+    contradictions: isRead ? sequence.contradictions : [],
+    rails: Object.fromEntries(rails),
+    resetsAsserted: Object.fromEntries(resets),
+    devices,
+    unread: unreadable.map(({ reason, error }) => ({ reason, code: error.code })),
+    units,
+    noUnits,
+    warning,
+  };
+  return { report, error: first?.error ?? null };
+}
+
+function nameOf(part: RailBoard['enable'] | NonNullable<RailBoard['good']>): string {
+  return 'pmbus' in part ? `${part.pmbus} page ${part.page}` : lineLabel(part);
+}
+
+/** Of the page that shows the rail, or else of the one that switches it. */
+function voltageOf({ good, enable }: RailBoard, devices: readonly Evidence[]) {
+  const shown = good && 'pmbus' in good ? good : null;
+  const page = shown ?? ('pmbus' in enable ? enable : null);
+  const said = devices.find((each) => each.device === page?.pmbus && each.page === page.page);
+  return measured(said, shown);
+}
 
 /** Without systemd the chassis can still be shown, so its absence is a line of the output and no error. */
 async function unitStates(

@@ -1,0 +1,130 @@
+import type { Recorded } from '../run/record.ts';
+import type { Fault, RailPhase, State } from '../sequence/state.ts';
+import type { UnitState } from '../system/ports.ts';
+import { evidenceText } from './lines.ts';
+
+type Evidence = Extract<Recorded, { type: 'evidence' }>['evidence'][number];
+
+/** All that there is to see of a chassis. What could not be read is null, with the reason in `unread`. */
+export interface ChassisReport {
+  readonly chassis: number;
+  /** `unknown` where something that decides it could not be read. */
+  readonly state: State;
+  /** What the last process that drove the chassis made of it; null where none of this boot did. */
+  readonly stage: State | null;
+  readonly pgood: boolean | null;
+  readonly powerStillApplied: boolean;
+  readonly fault: Fault | null;
+  readonly contradictions: readonly string[];
+  readonly rails: Readonly<Record<string, RailReport>>;
+  readonly resetsAsserted: Readonly<Record<string, boolean | null>>;
+  readonly devices: readonly Evidence[];
+  readonly unread: readonly { readonly reason: string; readonly code: string }[];
+  /** Of the units that systemd knows; null where it does not run here. */
+  readonly units: readonly UnitState[] | null;
+  readonly noUnits: string | null;
+  readonly warning: string | null;
+}
+
+export interface RailReport {
+  readonly enabled: boolean | null;
+  /** Of a rail without a signal: whether it is enabled. */
+  readonly good: boolean | null;
+  readonly phase: RailPhase;
+  readonly isObservable: boolean;
+  /** For people: the line or the PMBus page that switches it, and the one that shows it; null where none does. */
+  readonly enabledBy: string;
+  readonly shownBy: string | null;
+  /** Null where nothing measures it, or it could not be read. */
+  readonly voutVolts: number | null;
+  /** Those of the board file and of the device, the nearest first. */
+  readonly limits: readonly Margin[];
+}
+
+/** A limit, and how far the voltage is on the right side of it; negative on the wrong one. */
+export interface Margin {
+  readonly limit: string;
+  readonly volts: number;
+  readonly marginVolts: number;
+}
+
+/**
+ * What is measured of a rail, with the margins to its limits.
+ * @param said of its page, undefined where it has none
+ * @param ofBoard limits of the board file, null where it has none
+ */
+export function measured(
+  said: Evidence | undefined,
+  ofBoard: { readonly minVolts: number; readonly maxVolts?: number | undefined } | null,
+): Pick<RailReport, 'voutVolts' | 'limits'> {
+  const voutVolts = said?.voutVolts ?? null;
+  if (said === undefined || voutVolts === null) return { voutVolts, limits: [] };
+  const limits = said.limits.map(({ limit, volts, wrong }) => ({ limit, volts, wrong }));
+  if (ofBoard !== null) {
+    const { minVolts, maxVolts } = ofBoard;
+    limits.push({ limit: 'minVolts', volts: minVolts, wrong: 'below' });
+    if (maxVolts !== undefined) limits.push({ limit: 'maxVolts', volts: maxVolts, wrong: 'above' });
+  }
+  const margins = limits.map(({ limit, volts, wrong }): Margin => {
+    const marginVolts = wrong === 'below' ? voutVolts - volts : volts - voutVolts;
+    return { limit, volts, marginVolts };
+  });
+  return { voutVolts, limits: margins.sort((a, b) => a.marginVolts - b.marginVolts) };
+}
+
+const NOT_READ = 'not read';
+
+/** The report for people. */
+export function chassisText(report: ChassisReport): string {
+  const { chassis, state, stage, pgood, fault, rails, unread, units, noUnits, warning } = report;
+  const known = unread.length > 0 && stage !== null ? ` (last known: ${stage})` : '';
+  const lines = [`chassis ${chassis}  ${state}${known}  pgood ${either(pgood, 'asserted', 'not asserted')}`];
+  if (fault) lines.push(`  fault: ${fault.reason}`);
+  if (report.powerStillApplied) lines.push('  POWER IS STILL APPLIED');
+  for (const contradiction of report.contradictions) lines.push(`  contradiction: ${contradiction}`);
+  for (const { reason } of unread) lines.push(`  not read: ${reason}`);
+  const width = Math.max(...Object.keys(rails).map((name) => name.length));
+  for (const [name, rail] of Object.entries(rails)) {
+    const enabled = either(rail.enabled, 'enabled', 'disabled').padEnd(8);
+    const good = rail.isObservable ? either(rail.good, 'good', 'not good') : 'no signal';
+    const by = [
+      rail.enabledBy,
+      ...(rail.shownBy === null || rail.shownBy === rail.enabledBy ? [] : [rail.shownBy]),
+    ];
+    lines.push(
+      `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${by.join(', ')}${voltsText(rail)}`,
+    );
+  }
+  for (const [reset, asserted] of Object.entries(report.resetsAsserted)) {
+    lines.push(`  reset ${reset}  ${either(asserted, 'asserted', 'released')}`);
+  }
+  const isNews = ({ error }: Evidence) =>
+    !unread.some(({ reason }) => error !== null && reason.endsWith(error));
+  const troubled = report.devices.filter((device) => isTroubled(device) && isNews(device));
+  for (const device of troubled) lines.push(`  ${evidenceText(device)}`);
+  for (const { unit, activeState, subState } of units ?? [])
+    lines.push(`  ${unit}  ${activeState} (${subState})`);
+  if (noUnits !== null) lines.push(`  units: ${noUnits}`);
+  if (warning !== null) lines.push(`  ${warning}`);
+  return `${lines.join('\n')}\n`;
+}
+
+/** Not told of one that says nothing but that its output is off. */
+function isTroubled({ status, error }: Evidence): boolean {
+  return error !== null || status.some(({ register }) => register !== 'STATUS_WORD');
+}
+
+function either(is: boolean | null, yes: string, no: string): string {
+  if (is === null) return NOT_READ;
+  return is ? yes : no;
+}
+
+/** `: 1.203 V, 103 mV from minVolts 1.100 V`. A rail that is off is below its limits, which tells nothing. */
+function voltsText({ enabled, voutVolts, limits: [nearest] }: RailReport): string {
+  if (voutVolts === null) return '';
+  const volts = `: ${voutVolts.toFixed(3)} V`;
+  if (nearest === undefined || !enabled) return volts;
+  const { limit, marginVolts } = nearest;
+  const side = marginVolts < 0 ? 'beyond' : 'from';
+  return `${volts}, ${Math.abs(marginVolts * 1000).toFixed(0)} mV ${side} ${limit} ${nearest.volts.toFixed(3)} V`;
+}
