@@ -4,7 +4,7 @@ import type { Clock, Level, LineRef } from '../ports.ts';
 import { pause } from '../waiting.ts';
 import { cannotBe, DEBUG_LIST, isRefusal, lineHeld, notGivenOut } from './errors.ts';
 import type { ExportRecord } from './exports.ts';
-import { type ResolvedLine, resolveLine } from './resolve.ts';
+import { type Chips, type ResolvedLine, resolveLine } from './resolve.ts';
 import type { SysfsFiles } from './sysfs.ts';
 
 /** The kernel's GPIO folder, with what taking a line there needs. */
@@ -12,6 +12,7 @@ export interface Sysfs {
   /** `/sys/class/gpio` on a real machine. */
   readonly root: string;
   readonly files: SysfsFiles;
+  readonly chips: Chips;
   readonly clock: Clock;
   readonly exports: ExportRecord;
 }
@@ -28,7 +29,7 @@ export interface SysfsLine {
   readonly folder: string;
   /** Runs `run`. Its error becomes a HardwareError which says that the line cannot be `what`. */
   attempt<T>(what: string, run: () => T | Promise<T>): Promise<T>;
-  exists(): Promise<boolean>;
+  exists(): boolean;
   /** Content of one of its files, trimmed; undefined where the line has no such file. */
   readOptional(file: LineFile): Promise<string | undefined>;
   readValue(): Promise<Level>;
@@ -42,23 +43,27 @@ const ACCESS_RETRY_MS = 10;
 
 /** Prepares a line for onoff: it is exported, accessible and not inverted. */
 export async function claimLine(sysfs: Sysfs, ref: LineRef): Promise<SysfsLine> {
-  await checkInterface(sysfs);
-  const resolved = await resolveLine(sysfs.root, sysfs.files, ref).catch((error: unknown) => {
-    if (error instanceof HardwareError) throw error;
-    throw systemFailure(error, 'GPIO_FAILED', `GPIO ${lineLabel(ref)} cannot be looked up`, {
-      line: lineLabel(ref),
-    });
-  });
-  const line = lineAt(sysfs, ref, resolved);
-  if (!(await line.exists())) await exportLine(sysfs, line);
+  const line = lineAt(sysfs, ref, lookUp(sysfs, ref));
+  if (!line.exists()) await exportLine(sysfs, line);
   await waitForAccess(sysfs, line, 'value');
   await endInversion(sysfs, line);
   return line;
 }
 
-export async function checkInterface({ root, files }: Sysfs): Promise<void> {
+function lookUp(sysfs: Sysfs, ref: LineRef): ResolvedLine {
+  checkInterface(sysfs);
   try {
-    await files.list(root);
+    return resolveLine(sysfs.chips, ref);
+  } catch (error) {
+    if (error instanceof HardwareError) throw error;
+    const line = lineLabel(ref);
+    throw systemFailure(error, 'GPIO_FAILED', `GPIO ${line} cannot be looked up`, { line });
+  }
+}
+
+export function checkInterface({ root, files }: Sysfs): void {
+  try {
+    files.list(root);
   } catch (error) {
     throw systemFailure(
       error,
@@ -93,7 +98,7 @@ function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: 
   };
   const readOptional: SysfsLine['readOptional'] = async (file) => {
     try {
-      return (await files.read(`${folder}/${file}`)).trim();
+      return (await files.readAttribute(`${folder}/${file}`)).trim();
     } catch (error) {
       if (errnoCode(error) === 'ENOENT') return undefined;
       throw cannotBe(error, text, `read (${file})`, details);
@@ -108,9 +113,16 @@ function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: 
     folder,
     attempt,
     readOptional,
-    exists: async () => (await readOptional('value').catch(() => '')) !== undefined,
+    exists() {
+      try {
+        files.tryOpen(`${folder}/value`);
+        return true;
+      } catch (error) {
+        return errnoCode(error) !== 'ENOENT';
+      }
+    },
     async readValue() {
-      const value = await attempt('read', () => files.read(`${folder}/value`));
+      const value = await attempt('read', () => files.readAttribute(`${folder}/value`));
       return value.trim() === '1' ? 1 : 0;
     },
     async direction() {
@@ -123,17 +135,27 @@ function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: 
   };
 }
 
+/** Tells an export of a line from all others; empty where the line is not exported. */
+export function identityOf(files: SysfsFiles, folder: string): string {
+  try {
+    return files.identity(folder);
+  } catch {
+    // It was given back in between.
+    return '';
+  }
+}
+
 /** Exports the line without touching its direction. onoff would export it too, but then configures what it has exported. */
 async function exportLine({ root, files, exports }: Sysfs, line: SysfsLine): Promise<void> {
   const { number, text, details, folder } = line;
   try {
     await files.write(`${root}/export`, String(number));
-    await exports.add(number, await files.identity(folder).catch(() => ''));
+    exports.add(number, identityOf(files, folder));
   } catch (error) {
     const code = errnoCode(error);
     if (code === 'EBUSY') {
       // Another process of this program may have exported it in between.
-      if (await line.exists()) return;
+      if (line.exists()) return;
       throw lineHeld(error, text, await consumerOf(files, number), details);
     }
     // EINVAL: no such number. ENXIO: the firmware keeps the line for itself (gpio-reserved-ranges).
@@ -180,7 +202,7 @@ export async function waitForAccess(sysfs: Sysfs, line: SysfsLine, file: LineFil
   const deadlineMs = clock.nowMs() + ACCESS_DEADLINE_MS;
   for (;;) {
     try {
-      await files.tryOpen(path);
+      files.tryOpen(path);
       return;
     } catch (error) {
       const absent = errnoCode(error) === 'ENOENT';

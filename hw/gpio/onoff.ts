@@ -6,6 +6,7 @@ import { handleClass, loadOnoff, type OnoffGpioClass, type OnoffHandleClass } fr
 import type { Sysfs } from './line.ts';
 import { openOutput } from './output.ts';
 import { locateLines, releaseLines } from './places.ts';
+import { createChips } from './resolve.ts';
 import { type SysfsFiles, sysfsFiles } from './sysfs.ts';
 
 export interface OnoffGpioOptions {
@@ -37,7 +38,7 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
       `onoff itself works on ${ONOFF_ROOT} only: sysfsRoot needs a Gpio class that works there`,
     );
   }
-  const sysfs: Sysfs = { root, files, clock, exports };
+  const sysfs: Sysfs = { root, files, chips: createChips(root, files), clock, exports };
   const lines = createKeptLines(clock);
   let library: OnoffHandleClass | undefined;
   const gpioClass = async (): Promise<OnoffHandleClass> => {

@@ -140,7 +140,7 @@ async function drive(
     }
   }
   // Fails at once where the line is gone: the steps below would wait for its files.
-  await sysfs.files.read(`${line.folder}/value`);
+  await sysfs.files.readAttribute(`${line.folder}/value`);
   // A line that still watches for edges refuses to become an output (EIO).
   if (((await line.readOptional('edge')) ?? 'none') !== 'none') await line.writeFile('edge', 'none');
   await waitForAccess(sysfs, line, 'value');

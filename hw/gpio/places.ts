@@ -3,7 +3,7 @@ import { lineLabel } from '../lines.ts';
 import type { LinePlace, LineRef } from '../ports.ts';
 import { cannotBe, staysTaken, stillOpen } from './errors.ts';
 import type { KeptLines } from './kept.ts';
-import { checkInterface, type Sysfs } from './line.ts';
+import { checkInterface, identityOf, type Sysfs } from './line.ts';
 import { type ResolvedLine, resolveLines } from './resolve.ts';
 
 /** `GpioBackend.locate`. */
@@ -12,27 +12,25 @@ export async function locateLines(
   sysfs: Sysfs,
 ): Promise<(LinePlace | HardwareError)[]> {
   const { root, files, exports } = sysfs;
-  const found = await resolveAll(refs, sysfs);
-  const taken = await exportedLines(sysfs);
-  const takenBy = async (number: number): Promise<LinePlace['takenBy']> => {
+  const found = resolveAll(refs, sysfs);
+  const taken = exportedLines(sysfs);
+  const takenBy = (number: number): LinePlace['takenBy'] => {
     if (!taken.has(number)) return null;
-    const identity = await files.identity(`${root}/gpio${number}`).catch(() => '');
-    return (await exports.has(number, identity)) ? 'ours' : 'foreign';
+    const identity = identityOf(files, `${root}/gpio${number}`);
+    return exports.has(number, identity) ? 'ours' : 'foreign';
   };
-  return Promise.all(
-    found.map(async (place) => {
-      if (place instanceof HardwareError) return place;
-      const { number, chip, offset } = place;
-      return { chip, offset, key: String(number), takenBy: await takenBy(number) };
-    }),
-  );
+  return found.map((place) => {
+    if (place instanceof HardwareError) return place;
+    const { number, chip, offset } = place;
+    return { chip, offset, key: String(number), takenBy: takenBy(number) };
+  });
 }
 
 /** `GpioBackend.release`. */
 export async function releaseLines(refs: readonly LineRef[], sysfs: Sysfs, lines: KeptLines): Promise<void> {
   const { root, files, exports } = sysfs;
-  const found = await resolveAll(refs, sysfs);
-  const taken = await exportedLines(sysfs);
+  const found = resolveAll(refs, sysfs);
+  const taken = exportedLines(sysfs);
   const leaving: {
     readonly number: number;
     readonly text: string;
@@ -55,23 +53,23 @@ export async function releaseLines(refs: readonly LineRef[], sysfs: Sysfs, lines
       // EINVAL: somebody else has given it back since.
       if (errnoCode(error) !== 'EINVAL') throw cannotBe(error, text, 'given back', details);
     }
-    await exports.remove(number);
+    exports.remove(number);
   }
-  const left = await exportedLines(sysfs);
+  const left = exportedLines(sysfs);
   for (const { number, text, details } of leaving) if (left.has(number)) throw staysTaken(text, details);
 }
 
-async function resolveAll(refs: readonly LineRef[], sysfs: Sysfs): Promise<(ResolvedLine | HardwareError)[]> {
-  await checkInterface(sysfs);
-  return resolveLines(sysfs.root, sysfs.files, refs).catch((error: unknown) => {
-    throw error instanceof HardwareError
-      ? error
-      : systemFailure(error, 'GPIO_FAILED', 'the GPIO lines cannot be looked up', {});
-  });
+function resolveAll(refs: readonly LineRef[], sysfs: Sysfs): (ResolvedLine | HardwareError)[] {
+  checkInterface(sysfs);
+  try {
+    return resolveLines(sysfs.chips, refs);
+  } catch (error) {
+    throw systemFailure(error, 'GPIO_FAILED', 'the GPIO lines cannot be looked up', {});
+  }
 }
 
 /** Numbers of the lines that are exported now. */
-async function exportedLines({ root, files }: Sysfs): Promise<ReadonlySet<number>> {
-  const names = await files.list(root);
+function exportedLines({ root, files }: Sysfs): ReadonlySet<number> {
+  const names = files.list(root);
   return new Set(names.flatMap((name) => (/^gpio\d+$/.test(name) ? [Number(name.slice(4))] : [])));
 }

@@ -18,31 +18,31 @@ interface Chip {
   readonly label: string;
   readonly base: number;
   readonly lineCount: number;
+  /** Of its lines, in the order of their offsets. The kernel takes them when the chip comes, and no later. */
+  names(): readonly string[];
 }
+
+/** The chips of the machine, in the order of their bases. */
+export type Chips = () => readonly Chip[];
 
 type ChipLineRef = Extract<LineRef, { readonly chip: string }>;
 type NamedLineRef = Extract<LineRef, { readonly name: string }>;
 
 /**
- * Finds the sysfs number of a line. Rejects `GPIO_NO_CHIP` or `GPIO_NO_LINE`; the message lists the existing ones.
+ * Finds the sysfs number of a line.
+ * @throws HardwareError `GPIO_NO_CHIP` or `GPIO_NO_LINE`, whose message lists the existing ones; the error of the file system
  */
-export async function resolveLine(root: string, files: SysfsFiles, line: LineRef): Promise<ResolvedLine> {
-  const [found] = await resolveLines(root, files, [line]);
-  if (found === undefined || found instanceof HardwareError) throw found;
-  return found;
+export function resolveLine(chips: Chips, line: LineRef): ResolvedLine {
+  const present = chips();
+  return 'name' in line ? resolveByName(present, line) : resolveByOffset(present, line);
 }
 
-/** `resolveLine` for many lines, which reads the chips once. A line that does not exist has its error in its place. */
-export async function resolveLines(
-  root: string,
-  files: SysfsFiles,
-  lines: readonly LineRef[],
-): Promise<(ResolvedLine | HardwareError)[]> {
-  const chips = await readChips(root, files);
-  const named = lines.some((line) => 'name' in line) ? await readNames(root, files, chips) : [];
+/** `resolveLine` for many lines. A line that does not exist has its error in its place. */
+export function resolveLines(chips: Chips, lines: readonly LineRef[]): (ResolvedLine | HardwareError)[] {
+  const present = chips();
   return lines.map((line) => {
     try {
-      return 'name' in line ? resolveByName(named, line) : resolveByOffset(chips, line);
+      return resolveLine(() => present, line);
     } catch (error) {
       if (error instanceof HardwareError) return error;
       throw error;
@@ -50,23 +50,43 @@ export async function resolveLines(
   });
 }
 
-async function readChips(root: string, files: SysfsFiles): Promise<Chip[]> {
-  const folders = (await files.list(root)).filter((entry) => /^gpiochip\d+$/.test(entry));
-  const chips: Chip[] = [];
-  for (const folder of folders) {
-    try {
-      const [label, base, lineCount] = await Promise.all(
-        ['label', 'base', 'ngpio'].map(async (file) =>
-          (await files.read(`${root}/${folder}/${file}`)).trim(),
-        ),
-      );
-      chips.push({ folder, label: label ?? '', base: Number(base), lineCount: Number(lineCount) });
-    } catch (error) {
-      // The chip went away during the reading (an unbound driver, an unplugged adapter).
-      if (errnoCode(error) !== 'ENOENT' && errnoCode(error) !== 'ENODEV') throw error;
+/**
+ * The chips below `root`, which are looked for each time. What a chip tells of itself never changes, so it is read once,
+ * and again for another chip in its place.
+ */
+export function createChips(root: string, files: SysfsFiles): Chips {
+  let known = new Map<string, Chip>();
+  return () => {
+    const present = new Map<string, Chip>();
+    for (const folder of files.list(root)) {
+      if (!/^gpiochip\d+$/.test(folder)) continue;
+      try {
+        const identity = `${folder} ${files.identity(`${root}/${folder}`)}`;
+        present.set(identity, known.get(identity) ?? readChip(root, folder, files));
+      } catch (error) {
+        // The chip went away during the reading (an unbound driver, an unplugged adapter).
+        if (errnoCode(error) !== 'ENOENT' && errnoCode(error) !== 'ENODEV') throw error;
+      }
     }
-  }
-  return chips.sort((one, other) => one.base - other.base);
+    known = present;
+    return [...present.values()].sort((one, other) => one.base - other.base);
+  };
+}
+
+function readChip(root: string, folder: string, files: SysfsFiles): Chip {
+  const tell = (file: string): string => files.readKnown(`${root}/${folder}/${file}`).trim();
+  const lineCount = Number(tell('ngpio'));
+  let names: readonly string[] | undefined;
+  return {
+    folder,
+    label: tell('label'),
+    base: Number(tell('base')),
+    lineCount,
+    names() {
+      names ??= readLineNames(root, files, folder).slice(0, lineCount);
+      return names;
+    },
+  };
 }
 
 function listing(chips: readonly Chip[]): string {
@@ -112,18 +132,18 @@ interface NamedLine extends ResolvedLine {
 }
 
 /** All lines that have a name. */
-async function readNames(root: string, files: SysfsFiles, chips: readonly Chip[]): Promise<NamedLine[]> {
-  const named: NamedLine[] = [];
-  for (const chip of chips) {
-    const names = (await readLineNames(root, files, chip)).slice(0, chip.lineCount);
-    for (const [offset, name] of names.entries()) {
-      if (name !== '') named.push({ name, number: chip.base + offset, chip: chip.label, offset });
-    }
-  }
-  return named;
+function namedLines(chips: readonly Chip[]): NamedLine[] {
+  return chips.flatMap((chip) =>
+    chip
+      .names()
+      .flatMap((name, offset) =>
+        name === '' ? [] : [{ name, number: chip.base + offset, chip: chip.label, offset }],
+      ),
+  );
 }
 
-function resolveByName(named: readonly NamedLine[], line: NamedLineRef): ResolvedLine {
+function resolveByName(chips: readonly Chip[], line: NamedLineRef): ResolvedLine {
+  const named = namedLines(chips);
   const found = named.filter(({ name }) => name === line.name);
   const [only] = found;
   if (only === undefined) {
@@ -148,33 +168,33 @@ function resolveByName(named: readonly NamedLine[], line: NamedLineRef): Resolve
  * `gpio-line-names`, strings that each end with NUL; the kernel's
  * Documentation/devicetree/bindings/gpio/gpio.txt). Empty where there are none.
  */
-async function readLineNames(root: string, files: SysfsFiles, chip: Chip): Promise<string[]> {
-  const device = `${root}/${chip.folder}/device`;
-  const nodes = [`${device}/of_node`, `${root}/${chip.folder}/of_node`];
+function readLineNames(root: string, files: SysfsFiles, folder: string): string[] {
+  const device = `${root}/${folder}/device`;
+  const nodes = [`${device}/of_node`, `${root}/${folder}/of_node`];
   // Each bank of a device has a node of its own, below its own character device. Nothing here shows which bank the chip
   // is, so only a single bank is used.
-  const banks = (await listOrNothing(files, device)).filter((entry) => /^gpiochip\d+$/.test(entry));
+  const banks = listOrNothing(files, device).filter((entry) => /^gpiochip\d+$/.test(entry));
   if (banks.length === 1) nodes.push(`${device}/${banks[0]}/of_node`);
 
   for (const node of nodes) {
-    const text = await readOrNothing(files, `${node}/gpio-line-names`);
+    const text = readOrNothing(files, `${node}/gpio-line-names`);
     if (text !== undefined) return text.replace(/\0$/, '').split('\0');
   }
   return [];
 }
 
-async function listOrNothing(files: SysfsFiles, folder: string): Promise<string[]> {
+function listOrNothing(files: SysfsFiles, folder: string): string[] {
   try {
-    return await files.list(folder);
+    return files.list(folder);
   } catch (error) {
     if (isAbsent(error)) return [];
     throw error;
   }
 }
 
-async function readOrNothing(files: SysfsFiles, path: string): Promise<string | undefined> {
+function readOrNothing(files: SysfsFiles, path: string): string | undefined {
   try {
-    return await files.read(path);
+    return files.readKnown(path);
   } catch (error) {
     if (isAbsent(error)) return undefined;
     throw error;

@@ -1,41 +1,81 @@
-import { constants } from 'node:fs';
-import { open, readdir, readFile, stat } from 'node:fs/promises';
+import {
+  closeSync,
+  constants,
+  openSync,
+  read,
+  readdirSync,
+  readFile,
+  readFileSync,
+  statSync,
+  write,
+} from 'node:fs';
+import { promisify } from 'node:util';
 
-/** The file operations of the GPIO driver itself. onoff does others. */
+/**
+ * The file operations of the GPIO driver itself. onoff does others. What the kernel answers from its memory is answered at
+ * once. What it may have to ask a device for is promised: an expander behind a bus that hangs keeps whoever asks waiting.
+ */
 export interface SysfsFiles {
-  /** Whole content of a file. */
+  /** Content of a file that the kernel has in its memory: label, base and number of lines of a chip, names. */
+  readKnown(path: string): string;
+  /** Content of a file of a line, in one read of at most a page, as the kernel gives it. */
+  readAttribute(path: string): Promise<string>;
+  /** Whole content of a longer file that asks devices. */
   read(path: string): Promise<string>;
   /** Writes to an existing file; never creates one. */
   write(path: string, text: string): Promise<void>;
   /** Names in a folder. */
-  list(folder: string): Promise<string[]>;
+  list(folder: string): string[];
   /** Opens the file for reading and writing, as onoff will, and closes it. */
-  tryOpen(path: string): Promise<void>;
+  tryOpen(path: string): void;
   /** A text that another file or folder in the same place does not have. */
-  identity(path: string): Promise<string>;
+  identity(path: string): string;
 }
 
-/** The files of the machine. Rejections are Node's system errors. */
+/** PAGE_SIZE, the most that a sysfs file has (Documentation/filesystems/sysfs.rst). */
+const PAGE_BYTES = 4_096;
+
+/** The files of the machine. Errors are Node's system errors. */
 export const sysfsFiles: SysfsFiles = {
-  read: (path) => readFile(path, 'utf8'),
+  readKnown: (path) => readFileSync(path, 'utf8'),
 
-  async write(path, text) {
-    // Not `writeFile`: where there is no file it would create one, which sysfs refuses with EACCES, as if rights were
-    // missing.
-    const file = await open(path, constants.O_WRONLY);
-    try {
-      await file.write(text);
-    } finally {
-      await file.close();
-    }
+  readAttribute: (path) =>
+    withFile(path, constants.O_RDONLY, (fd, done) => {
+      const page = Buffer.allocUnsafe(PAGE_BYTES);
+      read(fd, page, 0, PAGE_BYTES, 0, (error, bytes) => done(error, page.toString('utf8', 0, bytes)));
+    }),
+
+  read: (path) => promisify(readFile)(path, 'utf8'),
+
+  // Not `writeFile`: where there is no file it would create one, which sysfs refuses with EACCES, as if rights were missing.
+  write: (path, text) =>
+    withFile(path, constants.O_WRONLY, (fd, done) => write(fd, text, (error) => done(error))),
+
+  list: (folder) => readdirSync(folder),
+
+  tryOpen(path) {
+    closeSync(openSync(path, constants.O_RDWR));
   },
 
-  list: (folder) => readdir(folder),
-
-  identity: async (path) => String((await stat(path)).ino),
-
-  async tryOpen(path) {
-    const file = await open(path, constants.O_RDWR);
-    await file.close();
-  },
+  identity: (path) => String(statSync(path).ino),
 };
+
+/** Opening and closing ask no device, so only what is done between them is done beside the event loop. */
+function withFile<Result = void>(
+  path: string,
+  flags: number,
+  use: (fd: number, done: (error: Error | null, result: Result) => void) => void,
+): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const fd = openSync(path, flags);
+    use(fd, (error, result) => {
+      try {
+        closeSync(fd);
+      } catch {
+        // Linux frees the number whatever close(2) says.
+      }
+      if (error) reject(error);
+      else resolve(result);
+    });
+  });
+}

@@ -196,7 +196,9 @@ describe('lines that are not there', () => {
     const { clock, kernel, gpio } = machine();
     const files = {
       ...kernel.files,
-      list: () => Promise.reject(Object.assign(new Error('no'), { code: 'ENOENT' })),
+      list: () => {
+        throw Object.assign(new Error('no'), { code: 'ENOENT' });
+      },
     };
     const without = createOnoffGpio({ clock, Gpio: kernel.Gpio, files });
     const ports = { gpio: async () => without, i2c: () => Promise.reject(new TypeError('no I2C')), clock };

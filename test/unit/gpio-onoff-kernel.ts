@@ -1,3 +1,4 @@
+import { DEBUG_LIST } from '../../hw/gpio/errors.ts';
 import type { ExportRecord } from '../../hw/gpio/exports.ts';
 import type { OnoffGpio, OnoffGpioClass } from '../../hw/gpio/library.ts';
 import type { SysfsFiles } from '../../hw/gpio/sysfs.ts';
@@ -23,6 +24,8 @@ export interface GpioKernel {
   readonly spinCount: number;
   /** Watches that would keep a process alive. */
   readonly watchCount: number;
+  /** What was read of the chips, below the root. */
+  readonly chipReads: readonly string[];
   /** Readings of `value` files, in the order of their beginnings. */
   readonly reads: readonly KernelRead[];
   line(number: number): KernelLine;
@@ -104,6 +107,8 @@ export function createGpioKernel(options: {
   const constructed: unknown[][] = [];
   const written: unknown[] = [];
   const reads: KernelRead[] = [];
+  const chipReads: string[] = [];
+  const inodes = new Map<KernelChip, number>();
   const exported = new Map<number, string>();
   const interrupts = new Set<(number: number) => void>();
   const uncaught: unknown[] = [];
@@ -157,11 +162,12 @@ export function createGpioKernel(options: {
   };
 
   const tryOpen = (path: string) => {
+    // Nothing is refused that is not there.
+    if (path !== `${root}/export` && path !== `${root}/unexport` && lineFile(path) === undefined)
+      throw systemError('ENOENT', `open '${path}'`);
     const denial = denials.get(path);
     if (denial !== undefined && clock.nowMs() < denial.untilMs)
       throw systemError(denial.code, `open '${path}'`);
-    if (path !== `${root}/export` && path !== `${root}/unexport` && lineFile(path) === undefined)
-      throw systemError('ENOENT', `open '${path}'`);
   };
 
   const read = (path: string): string => {
@@ -172,7 +178,7 @@ export function createGpioKernel(options: {
       if (path === `${folder}/ngpio`) return `${lineCount}\n`;
       if (path === `${folder}/${namesAt}/gpio-line-names` && names.length > 0) return `${names.join('\0')}\0`;
     }
-    if (path === '/sys/kernel/debug/gpio') {
+    if (path === DEBUG_LIST) {
       return [...lines]
         .filter(([, each]) => each.consumer !== undefined)
         .map(
@@ -410,10 +416,11 @@ export function createGpioKernel(options: {
       return watchCount;
     },
     exports: {
-      add: async (number, identity) => void exported.set(number, identity),
-      has: async (number, identity) => exported.get(number) === identity,
-      remove: async (number) => void exported.delete(number),
+      add: (number, identity) => void exported.set(number, identity),
+      has: (number, identity) => exported.get(number) === identity,
+      remove: (number) => void exported.delete(number),
     },
+    chipReads,
     reads,
     line,
     level,
@@ -435,18 +442,29 @@ export function createGpioKernel(options: {
       beforeConstructing = run;
     },
     files: {
-      read: async (path) => {
+      readKnown: (path) => {
+        if (path === DEBUG_LIST || lineFile(path) !== undefined)
+          throw new TypeError(`${path} may ask a device, which holds up all else`);
+        chipReads.push(path.slice(root.length + 1));
+        return read(path);
+      },
+      readAttribute: async (path) => {
         const found = path.endsWith('/value') ? lineFile(path) : undefined;
         return found === undefined ? read(path) : readValue(found[0]);
       },
+      read: async (path) => read(path),
       write: async (path, text) => write(path, text),
-      tryOpen: async (path) => tryOpen(path),
-      identity: async (path) => {
+      tryOpen,
+      identity: (path) => {
         const [number, each] = lineFile(`${path}/value`) ?? [];
-        if (each === undefined) throw systemError('ENOENT', `stat '${path}'`);
-        return `${number}.${each.generation}`;
+        if (each !== undefined) return `${number}.${each.generation}`;
+        const chip = chips.find(({ base }) => path === `${root}/gpiochip${base}`);
+        if (chip === undefined) throw systemError('ENOENT', `stat '${path}'`);
+        const inode = inodes.get(chip) ?? inodes.size;
+        inodes.set(chip, inode);
+        return `chip ${inode}`;
       },
-      async list(folder) {
+      list(folder) {
         if (folder === root) {
           const exported = [...lines].flatMap(([number, each]) =>
             each.exported ? [each.exportedAs ?? `gpio${number}`] : [],

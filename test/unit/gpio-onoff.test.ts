@@ -17,7 +17,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { createOnoffGpio } from '../../hw/gpio/onoff.ts';
-import { resolveLine } from '../../hw/gpio/resolve.ts';
+import { createChips, resolveLine } from '../../hw/gpio/resolve.ts';
 import { sysfsFiles } from '../../hw/gpio/sysfs.ts';
 import type { GpioBackend, Level, LineRef } from '../../hw/ports.ts';
 import { describeGpioBackend } from '../contract/gpio-contract.ts';
@@ -712,8 +712,91 @@ describe('a line without interrupts', () => {
   });
 });
 
+describe('what a oneshot reads to open its lines', () => {
+  const LINES = 16;
+  const openAll = async () => {
+    for (let line = 0; line < LINES; line += 1) {
+      const ref = { chip: '1e780000.gpio', line };
+      await passing<unknown>(line % 2 === 0 ? gpio.openOutput(ref) : gpio.openInput(ref));
+    }
+  };
+
+  it('is what the chips tell of themselves once, for all lines', async () => {
+    await gpio.locate([C0]);
+    await openAll();
+    expect([...kernel.chipReads].sort()).toEqual(
+      CHIPS.flatMap(({ base }) => ['base', 'label', 'ngpio'].map((file) => `gpiochip${base}/${file}`)).sort(),
+    );
+  });
+
+  it('is the names of a chip once, and of no chip for a board that names none', async () => {
+    await passing(gpio.openOutput(C0));
+    const named = () => kernel.chipReads.filter((path) => path.endsWith('gpio-line-names'));
+    expect(named()).toEqual([]);
+    for (let time = 0; time < 3; time += 1) await passing(gpio.openOutput({ name: 'power-chassis-control' }));
+    expect(new Set(named()).size).toBe(named().length);
+    expect(named()).not.toEqual([]);
+  });
+
+  it('is the level of each line once, which its device may take long to tell', async () => {
+    await openAll();
+    expect(kernel.reads.map(({ number }) => number)).toEqual(
+      Array.from({ length: LINES }, (_, line) => 816 + line),
+    );
+  });
+});
+
+describe('chips that come and go while the process runs', () => {
+  /** As they are in this machine now. */
+  let present: KernelChip[];
+  beforeEach(() => {
+    present = [...CHIPS];
+    start(present);
+  });
+
+  it('are found by label and by name, whatever was there before', async () => {
+    const labels = ['one', 'two', 'three'];
+    const chip = fc.record({
+      label: fc.constantFrom(...labels),
+      base: fc.constantFrom(0, 8, 16),
+      names: fc.constantFrom<string[][]>([], ['', 'POWER_EN'], ['PGOOD', '', 'POWER_EN']),
+    });
+    const machine = fc.uniqueArray(chip, { selector: ({ base }) => base, maxLength: 3 });
+    await fc.assert(
+      fc.asyncProperty(fc.array(machine, { minLength: 2, maxLength: 4 }), async (machines) => {
+        present.length = 0;
+        start(present);
+        for (const chips of machines) {
+          present.splice(0, present.length, ...chips.map((each) => ({ ...each, lineCount: 8 })));
+          const refs: LineRef[] = [
+            ...labels.map((label) => ({ chip: label, line: 1 })),
+            { name: 'POWER_EN' },
+            { name: 'PGOOD' },
+          ];
+          // Somebody who has just come knows nothing of before.
+          const fresh = createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files });
+          expect(await gpio.locate(refs)).toEqual(await fresh.locate(refs));
+        }
+      }),
+    );
+  });
+
+  it('have their lines opened where they are now, not where a chip before them had them', async () => {
+    const [large, small] = CHIPS as [KernelChip, KernelChip];
+    await passing(gpio.openOutput({ chip: small.label, line: 3 }));
+    present.splice(1, 1, { ...small, label: 'expander' });
+    expect(await rejection(gpio.openOutput({ chip: small.label, line: 4 }))).toMatchObject({
+      code: 'GPIO_NO_CHIP',
+    });
+    present.splice(0, 1, { ...large, base: 1024 });
+    await passing(gpio.openOutput(C0));
+    expect(kernel.line(1024 + 16).exported).toBe(true);
+    expect(kernel.line(C0_NUMBER).exported).toBe(false);
+  });
+});
+
 describe('finding a line', () => {
-  const resolve = (line: LineRef) => resolveLine(kernel.root, kernel.files, line);
+  const resolve = async (line: LineRef) => resolveLine(createChips(kernel.root, kernel.files), line);
 
   it('adds the offset to the base of the chip', async () => {
     expect(await resolve(C0)).toMatchObject({ number: C0_NUMBER, offset: 16 });
@@ -816,21 +899,21 @@ describe('the files of the machine', () => {
   afterEach(() => rmSync(root, { recursive: true }));
 
   it('resolve by label and by name', async () => {
-    expect(await resolveLine(root, sysfsFiles, { chip: '1e780800.gpio', line: 3 })).toMatchObject({
-      number: 783,
-    });
-    expect(await resolveLine(root, sysfsFiles, { name: 'power-chassis-good' })).toMatchObject({
-      number: 818,
-    });
+    const chips = createChips(root, sysfsFiles);
+    expect(resolveLine(chips, { chip: '1e780800.gpio', line: 3 })).toMatchObject({ number: 783 });
+    expect(resolveLine(chips, { name: 'power-chassis-good' })).toMatchObject({ number: 818 });
   });
 
   it('write to what is there and make nothing', async () => {
     const path = join(root, 'gpiochip816/label');
-    await sysfsFiles.tryOpen(path);
+    sysfsFiles.tryOpen(path);
     await sysfsFiles.write(path, 'written');
-    expect(await sysfsFiles.read(path)).toContain('written');
-    await expect(sysfsFiles.write(join(root, 'absent'), 'x')).rejects.toMatchObject({ code: 'ENOENT' });
-    await expect(sysfsFiles.tryOpen(join(root, 'absent'))).rejects.toMatchObject({ code: 'ENOENT' });
+    for (const read of [sysfsFiles.read, sysfsFiles.readAttribute, sysfsFiles.readKnown])
+      expect(await read(path)).toContain('written');
+    const absent = join(root, 'absent');
+    await expect(sysfsFiles.write(absent, 'x')).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(sysfsFiles.readAttribute(absent)).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(() => sysfsFiles.tryOpen(absent)).toThrow('ENOENT');
   });
 });
 
@@ -847,10 +930,12 @@ it('finds the class of the library in a bundle, where a CommonJS package has a d
           import { createOnoffGpio } from './hw/gpio/onoff.ts';
           const content = { label: 'chip', base: '1000000000', ngpio: '8', value: '0', direction: 'in' };
           const files = {
-            list: async () => ['gpiochip0'],
-            read: async (path) => content[basename(path)] ?? '',
+            list: () => ['gpiochip0'],
+            readKnown: (path) => content[basename(path)] ?? '',
+            readAttribute: async (path) => content[basename(path)] ?? '',
             write: async () => undefined,
-            tryOpen: async () => undefined,
+            tryOpen: () => undefined,
+            identity: () => '',
           };
           const gpio = createOnoffGpio({ clock: createSystemClock(), files });
           await gpio.openInput({ chip: 'chip', line: 0 }).catch((error) => console.log(error.message));`,

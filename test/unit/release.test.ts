@@ -228,24 +228,24 @@ describe('giving back', () => {
 });
 
 describe('the record of exports', () => {
-  it('knows an export again, and no other of the same line', async () => {
+  it('knows an export again, and no other of the same line', () => {
     const record = createExportRecord(join(runDir, 'exported'));
-    expect(await record.has(832, '17')).toBe(false);
-    await record.add(832, '17');
-    expect([await record.has(832, '17'), await record.has(832, '18'), await record.has(833, '17')]).toEqual([
+    expect(record.has(832, '17')).toBe(false);
+    record.add(832, '17');
+    expect([record.has(832, '17'), record.has(832, '18'), record.has(833, '17')]).toEqual([
       true,
       false,
       false,
     ]);
-    await createExportRecord(join(runDir, 'exported')).remove(832);
-    expect(await record.has(832, '17')).toBe(false);
+    createExportRecord(join(runDir, 'exported')).remove(832);
+    expect(record.has(832, '17')).toBe(false);
   });
 
-  it('without a place to be kept knows nothing, and holds nobody up', async () => {
+  it('without a place to be kept knows nothing, and holds nobody up', () => {
     writeFileSync(join(runDir, 'file'), '');
     const record = createExportRecord(join(runDir, 'file', 'exported'));
-    await record.add(832, '17');
-    expect(await record.has(832, '17')).toBe(false);
-    await record.remove(832);
+    record.add(832, '17');
+    expect(record.has(832, '17')).toBe(false);
+    record.remove(832);
   });
 });
