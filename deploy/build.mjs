@@ -3,7 +3,7 @@
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, transform } from 'esbuild';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const dist = join(root, 'dist');
@@ -27,7 +27,7 @@ const nativeAddons = {
   },
 };
 
-/** What CommonJS modules in the bundle take for granted. esbuild puts it into every file. */
+/** What CommonJS modules in a bundle of ES modules take for granted. esbuild puts it into every file. */
 const COMMON_JS = [
   "import { createRequire as __createRequire } from 'node:module';",
   "import { dirname as __pathDirname } from 'node:path';",
@@ -46,20 +46,63 @@ function dropBanner(path) {
   if (!/\b(?:require|__dirname)\b/.test(without)) writeFileSync(path, without);
 }
 
+/** The line after which esbuild's own functions end and those of the file begin. */
+const HELPERS_END = 'var stdin_exports = {};\n';
+const HELPERS = ['__export', '__toCommonJS', '__toESM'];
+
+/**
+ * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. The functions that it puts into each of
+ * them go into one file.
+ * @param {Record<string, { inputs: object }>} outputs of esbuild
+ */
+async function toCommonJs(outputs) {
+  let helpers = '';
+  let dir = '';
+  for (const [output, { inputs }] of Object.entries(outputs)) {
+    if (!output.endsWith('.cjs')) continue;
+    const path = join(root, output);
+    const { code } = await transform(readFileSync(path, 'utf8'), {
+      format: 'cjs',
+      platform: 'neutral',
+      target: 'node20',
+      supported: { 'dynamic-import': false },
+      define: { 'import.meta.url': '__fileUrl' },
+      // What is not ours is as long as all the rest.
+      minifyWhitespace: Object.keys(inputs).every((input) => /^(native-addons:|node_modules\/)/.test(input)),
+    });
+    const end = code.indexOf(HELPERS_END);
+    const own = code.slice(Math.max(end, 0));
+    const url = code.includes('__fileUrl')
+      ? 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;\n'
+      : '';
+    if (end > helpers.length) helpers = code.slice(0, end);
+    if (end >= 0) dir = dirname(path);
+    const uses = HELPERS.filter((name) => own.includes(`${name}(`)).join(', ');
+    const load = end < 0 ? '' : `var { ${uses} } = require("./helpers.cjs");\n`;
+    writeFileSync(
+      path,
+      own.replace(/^(?:#!.*\n)?/, (line) => `${line}${load}${url}`),
+    );
+  }
+  writeFileSync(join(dir, 'helpers.cjs'), `${helpers}module.exports = { ${HELPERS.join(', ')} };\n`);
+}
+
 /**
  * @param {string} entry source file, relative to the checkout
  * @param {string} outdir
  * @param {string} name of the bundle's file
+ * @param {{ isCommonJs?: boolean }} [options] CommonJS starts sooner: Node looks for and reads each ES module
+ * beside the event loop. It has no `await` outside of functions.
  * @returns the files that went into the bundle, relative to the checkout
  */
-export async function bundle(entry, outdir, name) {
+export async function bundle(entry, outdir, name, { isCommonJs = false } = {}) {
   // Built beside and put in place as a whole, so that who runs the last one meanwhile still finds all of it.
   const fresh = `${outdir}.${process.pid}`;
   const { metafile } = await build({
     absWorkingDir: root,
     entryPoints: { [name]: entry },
     outdir: fresh,
-    outExtension: { '.js': '.mjs' },
+    outExtension: { '.js': isCommonJs ? '.cjs' : '.mjs' },
     bundle: true,
     splitting: true,
     format: 'esm',
@@ -73,9 +116,10 @@ export async function bundle(entry, outdir, name) {
     // dbus-next asks for these only on paths that are not used: X11 look-up and passing file descriptors.
     external: ['x11', 'usocket'],
     plugins: [nativeAddons],
-    banner: { js: COMMON_JS },
+    ...(!isCommonJs && { banner: { js: COMMON_JS } }),
   });
-  for (const output of Object.keys(metafile.outputs)) dropBanner(join(root, output));
+  if (isCommonJs) await toCommonJs(metafile.outputs);
+  else for (const output of Object.keys(metafile.outputs)) dropBanner(join(root, output));
   cpSync(join(root, 'systemd'), join(fresh, 'systemd'), { recursive: true });
   const kind = `linux-${process.arch}-${process.versions.modules}`;
   const native = join(fresh, 'native', kind);
@@ -88,9 +132,11 @@ export async function bundle(entry, outdir, name) {
   return Object.keys(metafile.inputs);
 }
 
+const PROGRAM = { isCommonJs: true };
+
 export async function buildAll() {
-  const product = await bundle('src/main.ts', join(dist, 'chassis-power'), 'chassis-power');
-  const simulator = await bundle('mocks/sim.ts', join(dist, 'sim'), 'chassis-power-sim');
+  const product = await bundle('src/main.ts', join(dist, 'chassis-power'), 'chassis-power', PROGRAM);
+  const simulator = await bundle('mocks/sim.ts', join(dist, 'sim'), 'chassis-power-sim', PROGRAM);
   writeFileSync(join(dist, 'inputs.json'), `${JSON.stringify({ product, simulator }, null, 2)}\n`);
 }
 

@@ -36,6 +36,6 @@ const boards = join(tree, 'usr', 'share', 'chassis-power', 'boards');
 mkdirSync(boards, { recursive: true });
 cpSync(join(root, 'hw', 'boards'), boards, { recursive: true });
 mkdirSync(join(tree, 'usr', 'bin'), { recursive: true });
-symlinkSync('../lib/chassis-power/chassis-power.mjs', join(tree, 'usr', 'bin', 'chassis-power'));
+symlinkSync('../lib/chassis-power/chassis-power.cjs', join(tree, 'usr', 'bin', 'chassis-power'));
 run('tar', ['-czf', archive, '--owner=0', '--group=0', '-C', tree, 'usr'], { timeoutMs: 120_000 });
 process.stdout.write(`${archive}\n`);

@@ -10,7 +10,7 @@ const { buildAll } = await import('./build.mjs');
 await buildAll();
 mkdirSync(join(root, 'build'), { recursive: true });
 run(process.execPath, [
-  'dist/sim/chassis-power-sim.mjs',
+  'dist/sim/chassis-power-sim.cjs',
   'demo',
   '--board',
   'hw/boards/reference.json',

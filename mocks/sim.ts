@@ -388,4 +388,4 @@ function leavesWhenDone(args: readonly string[]): boolean {
   }
 }
 
-await runProcess({ name: 'chassis-power-sim', run: main, mayDrive: leavesWhenDone });
+void runProcess({ name: 'chassis-power-sim', run: main, mayDrive: leavesWhenDone });

@@ -2,4 +2,4 @@
 import { mayDrive, runCommandLine } from './cli/main.ts';
 import { runProcess } from './compose.ts';
 
-await runProcess({ name: 'chassis-power', run: runCommandLine, mayDrive });
+void runProcess({ name: 'chassis-power', run: runCommandLine, mayDrive });

@@ -20,7 +20,7 @@ import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
 
 const [root = '', pollerPath = '', hostilePath = '', trials = ''] = process.argv.slice(2);
-const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.cjs');
 const TRIALS = Number(trials);
 /** Each is three processes of their own. */
 const ONESHOT_TRIALS = Math.ceil(0.3 * TRIALS);

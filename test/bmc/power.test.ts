@@ -241,7 +241,7 @@ describe('through systemd', () => {
   });
 
   test('levels stand though no process of ours is left', async () => {
-    expect((await bmc.exec("pgrep -f '[c]hassis-power.mjs'")).code).toBe(1);
+    expect((await bmc.exec("pgrep -f '[c]hassis-power.cjs'")).code).toBe(1);
     expect(await asserted(P12V)).toBe(true);
     expect(await asserted(P3V3)).toBe(true);
   });

@@ -15,8 +15,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
 const root = join(import.meta.dirname, '..', '..');
-const PRODUCT = join(root, 'dist', 'chassis-power', 'chassis-power.mjs');
-const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+const PRODUCT = join(root, 'dist', 'chassis-power', 'chassis-power.cjs');
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.cjs');
 const REFERENCE = join(root, 'hw', 'boards', 'reference.json');
 
 let dir = '';
@@ -596,7 +596,7 @@ describe('the bundle', () => {
   it('holds no inspector of the service, whatever CHASSIS_POWER_INSPECT says', () => {
     const textOf = (name: string) =>
       readdirSync(join(root, 'dist', name), { recursive: true, encoding: 'utf8' })
-        .filter((file) => file.endsWith('.mjs'))
+        .filter((file) => file.endsWith('.cjs'))
         .map((file) => readFileSync(join(root, 'dist', name, file), 'utf8'))
         .join('\n');
     expect(textOf('chassis-power')).not.toContain('CHASSIS_POWER_INSPECT');
@@ -611,8 +611,8 @@ describe('the bundle', () => {
     const loaded = readdirSync(coverage)
       .flatMap((file) => JSON.parse(readFileSync(join(coverage, file), 'utf8')).result as { url: string }[])
       .map(({ url }) => url.slice(url.lastIndexOf('/') + 1))
-      .filter((file) => file.endsWith('.mjs'));
-    expect(loaded).toContain('chassis-power.mjs');
+      .filter((file) => file.endsWith('.cjs'));
+    expect(loaded).toContain('chassis-power.cjs');
     for (const name of ['dbus-next', 'serve-', 'schema-', 'units-', 'status-', 'live-', 'svg-', 'check-']) {
       expect(loaded.filter((file) => file.startsWith(name))).toEqual([]);
     }
@@ -621,8 +621,8 @@ describe('the bundle', () => {
   it('needs no node_modules', () => {
     const elsewhere = join(dir, 'elsewhere');
     spawnSync('cp', ['-r', join(root, 'dist', 'chassis-power'), elsewhere], { timeout: 20_000 });
-    expect(existsSync(join(elsewhere, 'chassis-power.mjs'))).toBe(true);
-    expect(run(join(elsewhere, 'chassis-power.mjs'), ['check', '--no-lines', REFERENCE]).code).toBe(0);
+    expect(existsSync(join(elsewhere, 'chassis-power.cjs'))).toBe(true);
+    expect(run(join(elsewhere, 'chassis-power.cjs'), ['check', '--no-lines', REFERENCE]).code).toBe(0);
     const script = `
       const { createRequire } = require('node:module');
       const { join } = require('node:path');

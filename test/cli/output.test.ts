@@ -11,7 +11,7 @@ import { checkBoard } from '../check-board.ts';
 import { type Ended, runInto, type SinkKind } from './sinks.ts';
 
 const root = join(import.meta.dirname, '..', '..');
-const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.cjs');
 const REFERENCE = join(root, 'hw', 'boards', 'reference.json');
 
 let dir = '';

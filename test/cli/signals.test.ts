@@ -14,7 +14,7 @@ import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
 
 const root = join(import.meta.dirname, '..', '..');
-const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.cjs');
 /** What the kernel ends a process for by default, and a program may catch (signal(7)). */
 const ENDING = [
   ...(['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGTERM'] as const),

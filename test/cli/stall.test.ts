@@ -15,7 +15,7 @@ import { until } from '../until.ts';
 /** The real program is stopped (SIGSTOP) while the chassis goes on. Times are those of the chassis. */
 
 const root = join(import.meta.dirname, '..', '..');
-const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.mjs');
+const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.cjs');
 const clock = createSystemClock();
 
 let dir = '';

@@ -185,7 +185,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   const shippedProgram = (stage: string, verb: string) =>
     dropIn(
       `${stage}@.service`,
-      `ExecStart=\nExecStart=${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/chassis-power/chassis-power.mjs ${verb} --chassis %i\n` +
+      `ExecStart=\nExecStart=${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/chassis-power/chassis-power.cjs ${verb} --chassis %i\n` +
         'TemporaryFileSystem=/sys/class:ro',
     );
   const stopBus = () => machine.run('systemctl stop dbus.socket dbus.service');
