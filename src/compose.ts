@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path';
 import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
+import { createExportRecord } from '../hw/gpio/exports.ts';
 import type { Clock } from '../hw/ports.ts';
 import type { World } from './cli/world.ts';
 import { sendTo, sendToJournal } from './system/output.ts';
@@ -93,6 +94,15 @@ function holdDirectory(): string {
   return join(XDG_RUNTIME_DIR, 'chassis-power');
 }
 
+/** The same driver for all of the process: it keeps what it knows of the chips, and what it has open of a line. */
+function madeOnce<Driver>(make: () => Promise<Driver>): () => Promise<Driver> {
+  let made: Promise<Driver> | undefined;
+  return () => {
+    made ??= make();
+    return made;
+  };
+}
+
 /** The real world: lines, buses, time. Drivers load when a verb first needs them. */
 function composeWorld(
   clock: Clock,
@@ -103,14 +113,11 @@ function composeWorld(
 ): World {
   return {
     clock,
-    gpio: async () => {
-      const [{ createOnoffGpio }, { createExportRecord }] = await Promise.all([
-        import('../hw/gpio/onoff.ts'),
-        import('../hw/gpio/exports.ts'),
-      ]);
+    gpio: madeOnce(async () => {
+      const { createOnoffGpio } = await import('../hw/gpio/onoff.ts');
       // Exports belong to the machine, so --run-dir does not move their record.
       return createOnoffGpio({ clock, exports: createExportRecord('/run/chassis-power/exported') });
-    },
+    }),
     i2c: async () => {
       const { createBusHolds } = await import('../hw/i2c/bus-hold.ts');
       const holds = createBusHolds({ clock, directory: holdDirectory() });
