@@ -26,28 +26,33 @@ export interface Step {
 }
 
 const ignore = () => undefined;
-/** Never started: the chart is told whose events it takes. */
-const nobody = createActor(chassisMachine, { input: {} as Context });
 /**
  * What the chart runs in, where nothing but its actions comes of it. `transition` of xstate makes one for each event, with
  * an actor that begins in the first state and is forgotten: a third of the time of a step.
  */
-const SCOPE = {
-  self: nobody,
-  system: nobody.system,
-  id: nobody.id,
-  sessionId: nobody.sessionId,
-  logger: ignore,
-  defer: ignore,
-  emit: ignore,
-  stopChild: ignore,
-};
+function createScope() {
+  // Never started: the chart is told whose events it takes.
+  const nobody = createActor(chassisMachine, { input: {} as Context });
+  return {
+    self: nobody,
+    system: nobody.system,
+    id: nobody.id,
+    sessionId: nobody.sessionId,
+    logger: ignore,
+    defer: ignore,
+    emit: ignore,
+    stopChild: ignore,
+  };
+}
+/** Made for the first step: a oneshot with nothing to do takes none. */
+let scope: ReturnType<typeof createScope> | undefined;
 
 /** One event through the chart. Pure. */
 export function step(snapshot: ChassisSnapshot, event: SequenceEvent): Step {
   const actions: ExecutableActionObject[] = [];
   const actionExecutor = (action: ExecutableActionObject) => actions.push(action);
-  const next = chassisMachine.transition(snapshot, event, { ...SCOPE, actionExecutor });
+  scope ??= createScope();
+  const next = chassisMachine.transition(snapshot, event, { ...scope, actionExecutor });
   return {
     snapshot: next,
     ...viewOf(next),
