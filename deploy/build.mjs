@@ -27,6 +27,27 @@ const nativeAddons = {
   },
 };
 
+/**
+ * dbus-next reads and writes the XML of introspection with xml2js, for proxies and objects of its own, which are not used:
+ * `src/system/introspection.ts` writes it. All of xml2js is two fifths of what a connection would load.
+ * @type {import('esbuild').Plugin}
+ */
+const withoutXml = {
+  name: 'without-xml',
+  setup(builder) {
+    builder.onResolve({ filter: /^xml2js$/ }, () => ({ path: 'xml2js', namespace: 'without-xml' }));
+    builder.onLoad({ filter: /.*/, namespace: 'without-xml' }, () => ({
+      loader: 'js',
+      contents: `
+        const leftOut = () => {
+          throw new Error('xml2js is not in this bundle');
+        };
+        exports.Builder = class { buildObject = leftOut; };
+        exports.Parser = class { parseString = leftOut; parseStringPromise = leftOut; };`,
+    }));
+  },
+};
+
 /** What CommonJS modules in a bundle of ES modules take for granted. esbuild puts it into every file. */
 const COMMON_JS = [
   "import { createRequire as __createRequire } from 'node:module';",
@@ -68,7 +89,9 @@ async function toCommonJs(outputs) {
       supported: { 'dynamic-import': false },
       define: { 'import.meta.url': '__fileUrl' },
       // What is not ours is as long as all the rest.
-      minifyWhitespace: Object.keys(inputs).every((input) => /^(native-addons:|node_modules\/)/.test(input)),
+      minifyWhitespace: Object.keys(inputs).every((input) =>
+        /^(native-addons:|without-xml:|node_modules\/)/.test(input),
+      ),
     });
     const end = code.indexOf(HELPERS_END);
     const own = code.slice(Math.max(end, 0));
@@ -115,7 +138,7 @@ export async function bundle(entry, outdir, name, { isCommonJs = false } = {}) {
     logLevel: 'warning',
     // dbus-next asks for these only on paths that are not used: X11 look-up and passing file descriptors.
     external: ['x11', 'usocket'],
-    plugins: [nativeAddons],
+    plugins: [nativeAddons, withoutXml],
     ...(!isCommonJs && { banner: { js: COMMON_JS } }),
   });
   if (isCommonJs) await toCommonJs(metafile.outputs);

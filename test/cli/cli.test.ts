@@ -593,6 +593,12 @@ describe('the bundle', () => {
     expect(simulator.some((file) => file.startsWith('mocks/'))).toBe(true);
   });
 
+  it('holds no reader and writer of XML, which dbus-next has for what is not used', () => {
+    const { product: files } = inputs() as { product: string[] };
+    expect(files.filter((file) => file.startsWith('node_modules/dbus-next/')).length).toBeGreaterThan(0);
+    expect(files.filter((file) => /^node_modules\/(?:xml2js|xmlbuilder|sax)\//.test(file))).toEqual([]);
+  });
+
   it('holds no inspector of the service, whatever CHASSIS_POWER_INSPECT says', () => {
     const textOf = (name: string) =>
       readdirSync(join(root, 'dist', name), { recursive: true, encoding: 'utf8' })
