@@ -85,13 +85,22 @@ function report(files) {
     const known = explained.filter((each) => each.file === file).flatMap(({ mutants }) => mutants);
     return survivors.filter((each) => !known.includes(each)).map((each) => `${file}: ${each}`);
   });
+  const outdated = explained.flatMap(({ file, mutants }) => {
+    const survivors = files.find((each) => each.file === file)?.survivors;
+    return mutants.filter((each) => survivors && !survivors.includes(each)).map((each) => `${file}: ${each}`);
+  });
   const share = Number(percent(sum.killed, sum.killed + sum.survived + sum.unreached));
   if (unexplained.length > 0) {
     console.log(`\n${unexplained.length} survived that test/mutants/survivors.json does not explain:`);
     for (const each of unexplained) console.log(each);
   }
+  if (outdated.length > 0) {
+    console.log(`\n${outdated.length} that test/mutants/survivors.json explains did not survive:`);
+    for (const each of outdated) console.log(each);
+  }
   if (share < LEAST_PERCENT) fail(`\n${share} % are noticed by a test, and ${LEAST_PERCENT} % should be`);
   if (unexplained.length > 0) fail('\nwrite a test for each, or say there why none can be');
+  if (outdated.length > 0) fail('\ntake out what is noticed by a test, or is of a line that is gone');
 }
 
 for (const room of chosen.length > 0 ? chosen : rooms) {

@@ -27,6 +27,13 @@ export interface Plan {
   readonly minOffMs: number;
 }
 
+/** The rail of that name. Whoever names one has the name from the same plan, so it is there. */
+export function railPlan(plan: Plan, name: string): RailPlan {
+  const rail = plan.rails.find((each) => each.name === name);
+  if (!rail) throw new RangeError(`rail ${name} is not in the plan`);
+  return rail;
+}
+
 /** The plan of a chassis whose `needs` passed the board's cross checks. */
 export function planOf(chassis: ChassisBoard): Plan {
   const ordered: string[] = [];

@@ -1,14 +1,15 @@
 import { holdUntilMs, isOver, pgoodDeadline, railDeadline, resetDue } from './deadlines.ts';
 import type { EventOf, SequenceAction, SequenceEvent } from './events.ts';
-import type { Plan, RailPlan } from './plan.ts';
+import { type Plan, type RailPlan, railPlan } from './plan.ts';
 import {
   afterStandstill,
   answered,
   BEGUN_ANEW,
-  type Check,
   type Context,
+  checkOf,
   forgotten,
   isFresh,
+  type Raise,
   type Readings,
   readingOf,
   type Source,
@@ -104,14 +105,14 @@ function noteDriven(before: Context, { rail: name, asserted, atMs }: EventOf<'DR
   const ofRail = forgotten({ ...before.readings, raising }, name, atMs);
   // Several enables go off at a time: pgood is asked after the last of them.
   const context = { ...before, readings: asserted ? ofRail : forgotten(ofRail, null, atMs) };
-  const rail = plan.rails.find((each) => each.name === name);
   const { phase, enabled } = railState(context, name);
-  if (rail === undefined || enabled !== asserted) return context;
+  if (enabled !== asserted) return context;
   const stageMs = asserted ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
   const staged = { ...context, stageDeadlineMs: stageDeadlineMs && atMs + stageMs };
   // A rail without a signal is up or down with its enable, and only the stage waits for it.
   if (phase !== (asserted ? 'rising' : 'falling')) return staged;
-  const deadlineMs = atMs + (asserted ? rail.onTimeoutMs : rail.offTimeoutMs);
+  const { onTimeoutMs, offTimeoutMs } = railPlan(plan, name);
+  const deadlineMs = atMs + (asserted ? onTimeoutMs : offTimeoutMs);
   return withRail(staged, name, { deadlineMs, sinceMs: atMs });
 }
 
@@ -182,8 +183,8 @@ export function beginAnew(context: Context): Partial<Context> {
     rails: Object.fromEntries(
       plan.rails.map((rail): [string, RailState] => {
         const state = railState(context, rail.name);
-        if (state.phase !== 'stuck') return [rail.name, state];
-        if (state.enabled) return [rail.name, { ...state, phase: 'up' }];
+        // One whose enable could not be switched off falls when that is tried again.
+        if (state.phase !== 'stuck' || state.enabled) return [rail.name, state];
         return [rail.name, { ...state, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs }];
       }),
     ),
@@ -191,7 +192,7 @@ export function beginAnew(context: Context): Partial<Context> {
 }
 
 /** The rail that may be enabled next: its needs are up and good, and power was off for long enough. */
-export function nextRail(context: Context): Check['raises'] | null {
+export function nextRail(context: Context): Raise | null {
   const { plan, nowMs } = context;
   if (holdUntilMs(plan, context) > nowMs) return null;
   const rail = plan.rails.find(
@@ -202,26 +203,23 @@ export function nextRail(context: Context): Check['raises'] | null {
         return phase === 'up' && good;
       }),
   );
-  return rail === undefined ? null : { rail: rail.name };
+  return rail === undefined ? null : { what: 'enable', name: rail.name };
 }
 
 /** The reset that may be released next: everything is good, and its time has come. */
-export function nextReset(context: Context): Check['raises'] | null {
+export function nextReset(context: Context): Raise | null {
   if (signalsAt(context, false).length > 0) return null;
   const reset = resetDue(context.plan, context);
-  return reset === null ? null : { reset };
+  return reset === null ? null : { what: 'reset', name: reset };
 }
 
 /** What may be raised next is being checked already, or nothing is. */
-export function isNextRaise({ readings }: Context, next: Check['raises'] | null): boolean {
+export function isNextRaise({ readings }: Context, next: Raise | null): boolean {
   return JSON.stringify(readings.check?.raises ?? null) === JSON.stringify(next);
 }
 
 /** Before anything is raised, what it rests on is read: begins that, or drops what was begun where nothing is raised. */
-export function beginCheck(
-  { plan, readings, nowMs }: Context,
-  raises: Check['raises'] | null,
-): Partial<Context> {
+export function beginCheck({ plan, readings, nowMs }: Context, raises: Raise | null): Partial<Context> {
   const check = raises && { raises, fromMs: nowMs, left: restsOn(plan, raises) };
   return { readings: { ...readings, check } };
 }
@@ -230,17 +228,15 @@ export function beginCheck(
  * What has to be good at the moment of the raise: what a rail needs, of which one without a signal is as good as its
  * enable reads; for a reset everything that has a signal.
  */
-function restsOn(plan: Plan, raises: Check['raises']): readonly Source[] {
-  if ('rail' in raises) return plan.rails.find(({ name }) => name === raises.rail)?.needs ?? [];
+function restsOn(plan: Plan, { what, name: raised }: Raise): readonly Source[] {
+  if (what === 'enable') return railPlan(plan, raised).needs;
   return [...plan.rails.flatMap(({ name, observable }) => (observable ? [name] : [])), null];
 }
 
 /** Enables the rail that was checked. The next one is checked anew: this one takes its time. */
 export function enableRail(context: Context): Reduced {
   const { plan, readings, nowMs } = context;
-  const raises = readings.check?.raises;
-  const rail = plan.rails.find(({ name }) => raises && 'rail' in raises && name === raises.rail);
-  if (rail === undefined) return {};
+  const rail = railPlan(plan, checkOf(readings).raises.name);
   return {
     asks: [{ type: 'driveEnable', rail: rail.name, asserted: true }],
     change: {
@@ -249,7 +245,6 @@ export function enableRail(context: Context): Reduced {
         ...forgotten(readings, rail.name, nowMs),
         check: null,
         raising: [...readings.raising, rail.name],
-        driven: readings.driven.filter((name) => name !== rail.name),
       },
       latchPending: plan.latched,
     },
@@ -258,9 +253,7 @@ export function enableRail(context: Context): Reduced {
 
 /** Releases the reset that was checked. */
 export function releaseReset({ readings, resetsAsserted }: Context): Reduced {
-  const raises = readings.check?.raises;
-  if (raises === undefined || !('reset' in raises)) return {};
-  const { reset } = raises;
+  const { name: reset } = checkOf(readings).raises;
   return {
     asks: [{ type: 'driveReset', reset, asserted: false }],
     change: {
@@ -285,10 +278,8 @@ export function disableRails(context: Context): Reduced {
   const rails = { ...context.rails };
   let readings: Readings = { ...context.readings, check: null };
   for (const rail of lowered) {
-    const before = railState(context, rail.name);
-    const after = disabledRail(rail, before, nowMs);
-    rails[rail.name] = after;
-    if (after !== before) readings = forgotten(readings, rail.name, nowMs);
+    rails[rail.name] = disabledRail(rail, railState(context, rail.name), nowMs);
+    readings = forgotten(readings, rail.name, nowMs);
   }
   const driven = [...readings.driven, ...lowered.map(({ name }) => name)];
   return {
@@ -389,7 +380,7 @@ function enabledRail(rail: RailPlan, nowMs: number): RailState {
 
 /** Down is what is seen to be down after its disable; only a rail without a signal is so at once. */
 function disabledRail(rail: RailPlan, state: RailState, nowMs: number): RailState {
-  if (!state.enabled && ['down', 'falling', 'stuck'].includes(state.phase)) return state;
+  if (!state.enabled) return state;
   if (rail.observable) {
     return { ...state, enabled: false, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs };
   }

@@ -25,9 +25,16 @@ export interface Reading {
   readonly standstills: number;
 }
 
+/** An enable that is to be switched on, or a reset that is to be released. */
+export interface Raise {
+  readonly what: 'enable' | 'reset';
+  /** Of the rail, or of the reset. */
+  readonly name: string;
+}
+
 /** Power is about to be raised: what that rests on is read first, after the decision. One thing at a time. */
 export interface Check {
-  readonly raises: { readonly rail: string } | { readonly reset: string };
+  readonly raises: Raise;
   readonly fromMs: number;
   /** Signals that were not read since. */
   readonly left: readonly Source[];
@@ -70,6 +77,12 @@ function withReading(readings: Readings, source: Source, change: Partial<Reading
   const changed = { ...readingOf(readings, source), ...change };
   if (source === null) return { ...readings, pgood: changed };
   return { ...readings, rails: { ...readings.rails, [source]: changed } };
+}
+
+/** What was begun to be checked. A guard has seen that there is a check before anything is raised. */
+export function checkOf({ check }: Readings): Check {
+  if (!check) throw new RangeError('nothing is being checked');
+  return check;
 }
 
 /** An answer came; `isNews`: with another level than the one before. */

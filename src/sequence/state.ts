@@ -154,11 +154,6 @@ export function railState(sequence: SequenceState, name: string): RailState {
   return state;
 }
 
-/** True when no rail is left that could still be disabled, now or later. */
-function loweringDone(sequence: SequenceState): boolean {
-  return Object.values(sequence.rails).every(({ enabled, phase }) => !enabled || phase === 'stuck');
-}
-
 export function allUp(sequence: SequenceState): boolean {
   return Object.values(sequence.rails).every(({ phase }) => phase === 'up');
 }
@@ -177,9 +172,9 @@ export function delivering(sequence: SequenceState): boolean {
   return sequence.pgood.level || Object.values(sequence.rails).some(({ good }) => good);
 }
 
-/** True when nothing is on its way down any more. */
+/** True when nothing is on its way down any more, where every enable was driven off. */
 export function fallen(sequence: SequenceState): boolean {
-  return loweringDone(sequence) && Object.values(sequence.rails).every(({ phase }) => phase !== 'falling');
+  return Object.values(sequence.rails).every(({ phase }) => phase !== 'falling');
 }
 
 /** Signals with the level `good`: rails by their names, and null for pgood. */

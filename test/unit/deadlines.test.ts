@@ -266,7 +266,7 @@ describe('what has to be read now', () => {
   });
 
   it('is what a rise rests on, while power rises', () => {
-    const check = { raises: { rail: 'B' }, fromMs: NOW_MS, left: ['A', null] };
+    const check = { raises: { what: 'enable', name: 'B' } as const, fromMs: NOW_MS, left: ['A', null] };
     expect(due('opPowerStart', {}, { ...none, check })).toEqual(['A', null]);
     expect(due('opWaitPowerOn', {}, { ...none, check })).toEqual(['A', null]);
     for (const state of ['pgood', 'opPowerStop', 'fault', 'off'] as const) {

@@ -239,6 +239,35 @@ describe('power off', () => {
     expect(machine.state).toBe('off');
   });
 
+  it('tells of what could not be switched off as stuck until that is tried again', () => {
+    const machine = poweredOn(diamondPlan());
+    machine.send({ type: 'POWER_OFF', atMs: 2000 });
+    const failed = (rail: string, atMs: number) => {
+      const drive = { what: 'enable', rail } as const;
+      const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'reads high', readBack: true } as const;
+      machine.send({ type: 'DRIVE_FAILED', drive, asserted: false, ...failure, atMs });
+    };
+    failed('D', 2001);
+    failed('B', 2002);
+    machine.good('C', 2010, false);
+    machine.good('A', 2020, false);
+    machine.pgood(false, 2020);
+    machine.send({ type: 'TICK', atMs: 3020 });
+    expect(machine.state).toBe('failed');
+    machine.take();
+    machine.send({ type: 'POWER_OFF', atMs: 3400 });
+    // D falls now; B is next.
+    expect(machine.take()).toEqual(['changed', 'D off', 'C off']);
+    expect(machine.sequence.rails).toMatchObject({
+      D: { phase: 'falling', enabled: false },
+      B: { phase: 'stuck', enabled: true },
+    });
+    machine.good('B', 3405, false);
+    expect(machine.sequence.rails.B?.phase).toBe('stuck');
+    machine.good('D', 3410, false);
+    expect(machine.take()).toEqual(['B off', 'A off']);
+  });
+
   it('times out when pgood stands though every rail is down', () => {
     const machine = poweredOn(diamondPlan());
     machine.send({ type: 'POWER_OFF', atMs: 2000 });
@@ -630,6 +659,22 @@ describe('what a process finds', () => {
       type: 'pulseLatch',
     });
   });
+
+  it('power off of what reads off pulses a latch that was not pulsed, after the enables', () => {
+    const plan = diamondPlan({ latched: true });
+    const { state, sequence } = reconcile(plan, observed(plan, []), null, 1000);
+    expect(state).toBe('off');
+    const asked = { type: 'POWER_OFF', atMs: 1000 } as const;
+    const { actions, snapshot } = step(
+      takeUp(plan, { state, sequence: { ...sequence, latchPending: true } }),
+      asked,
+    );
+    const off = [...ALL].reverse().map((rail) => ({ type: 'driveEnable', rail, asserted: false }));
+    const moves = actions.filter(({ type }) => type !== 'answer');
+    expect(moves).toEqual([...off, { type: 'pulseLatch' }]);
+    const latched = step(snapshot, { type: 'LATCHED', atMs: 1001 });
+    expect(step(latched.snapshot, asked).actions.filter(({ type }) => type !== 'answer')).toEqual(off);
+  });
 });
 
 describe('a loss', () => {
@@ -754,7 +799,7 @@ describe('a time that is over', () => {
     },
   );
 
-  it('is not over for a level that nobody watched: it begins anew after a standstill, at most twice', () => {
+  it('is not over for a level that nobody watched: it begins anew after a standstill, at most twice, though it cannot be read meanwhile', () => {
     const machine = poweredOn(
       diamondPlan({ pgood: { deglitchMs: 300, onTimeoutMs: 1000, offTimeoutMs: 1000 } }),
     );
@@ -772,6 +817,10 @@ describe('a time that is over', () => {
       [3600, 3500],
     ] as const) {
       machine.tell({ type: 'STALLED', ms: 100, atMs });
+      machine.tell({
+        ...{ type: 'READ_FAILED', signal: 'pgood', rail: null, askedMs: atMs, atMs },
+        ...{ code: 'GPIO_FAILED', reason: 'EIO' },
+      });
       machine.tell(late(null, false, atMs, atMs));
       expect(since()).toBe(sinceMs);
     }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { SequenceEvent } from '../../src/sequence/events.ts';
+import type { EventOf, SequenceEvent } from '../../src/sequence/events.ts';
 import { step, takeUp, viewOf } from '../../src/sequence/machine.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
@@ -17,8 +17,8 @@ const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' a
 const PLAN: Plan = planOf({
   rails: {
     S: { enable: line(0), good: line(10), needs: [], settleMs: 10, onTimeoutMs: 100, offTimeoutMs: 200 },
-    N: { enable: line(1), needs: [], settleMs: 30, onTimeoutMs: 100, offTimeoutMs: 200 },
-    Z: { enable: line(2), needs: [], settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 },
+    N: { enable: line(1), needs: [], settleMs: 30, onTimeoutMs: 150, offTimeoutMs: 250 },
+    Z: { enable: line(2), needs: [], settleMs: 0, onTimeoutMs: 170, offTimeoutMs: 270 },
   },
   pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_000, offTimeoutMs: 2_000 },
   resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
@@ -101,15 +101,18 @@ describe('a rail that is enabled', () => {
     expect(machine.rail('N').phase).toBe('rising');
     machine.tell({ type: 'DRIVEN', rail: 'N', asserted: true, atMs: 1_041 });
     machine.tell({ type: 'DRIVEN', rail: 'Z', asserted: true, atMs: 1_070 });
-    expect(machine.rail('N')).toMatchObject({ phase: 'rising', sinceMs: 1_041 });
+    expect(machine.rail('N')).toMatchObject({ phase: 'rising', sinceMs: 1_041, deadlineMs: 1_041 + 150 });
     machine.tell({ type: 'TICK', atMs: 1_071 });
     expect(machine.rail('N')).toMatchObject({ phase: 'up', deadlineMs: null });
   });
 
-  it('without a signal and a settle time is up at once', () => {
+  it('without a signal and a settle time is up at once, and has no time to come in', () => {
     const machine = machineIn('off', []);
     machine.tell({ type: 'POWER_ON', atMs: 1_000 });
-    expect(machine.rail('Z')).toMatchObject({ phase: 'up', good: true, goodUnread: true, deadlineMs: null });
+    const up = { phase: 'up', good: true, goodUnread: true, deadlineMs: null, sinceMs: 1_000 };
+    expect(machine.rail('Z')).toMatchObject(up);
+    machine.tell({ type: 'DRIVEN', rail: 'Z', asserted: true, atMs: 1_007 });
+    expect(machine.rail('Z')).toMatchObject(up);
   });
 
   it('is not timed by a drive that is of the past', () => {
@@ -121,6 +124,40 @@ describe('a rail that is enabled', () => {
     expect(machine.rail('S')).toEqual(before);
     machine.tell({ type: 'DRIVEN', rail: 'S', asserted: false, atMs: 1_060 });
     expect(machine.rail('S')).toMatchObject({ deadlineMs: 1_260, sinceMs: 1_060 });
+  });
+
+  it('and is to go off again gives the power-off neither more nor less time when its enable was switched', () => {
+    const machine = machineIn('off', []);
+    machine.tell({ type: 'POWER_ON', atMs: 1_000 });
+    machine.tell({ type: 'POWER_OFF', atMs: 1_001 });
+    expect(machine.state).toBe('opWaitPowerOff');
+    for (const rail of ['S', 'N', 'Z']) machine.tell({ type: 'DRIVEN', rail, asserted: true, atMs: 1_500 });
+    expect(machine.sequence.stageDeadlineMs).toBe(3_001);
+    machine.tell({ type: 'DRIVEN', rail: 'S', asserted: false, atMs: 1_501 });
+    expect(machine.sequence.stageDeadlineMs).toBe(3_501);
+  });
+});
+
+describe('a chassis that comes up is ready', () => {
+  const ALL = ['S', 'N', 'Z'];
+  const UP = Object.fromEntries(ALL.map((name) => [name, { phase: 'up', deadlineMs: null }] as const));
+  const standing = { pgood: { level: true, good: true, unread: false, sinceMs: 900 } };
+
+  it('only when every rail has settled', () => {
+    const settling = { ...UP, S: { phase: 'rising', sinceMs: 1_000, deadlineMs: 1_100 } } as const;
+    const machine = machineIn('opWaitPowerOn', ALL, settling, standing);
+    machine.look('S', true, 1_009);
+    expect(machine.sequence.readyMs).toBeNull();
+    machine.look('S', true, 1_010);
+    expect(machine.sequence.readyMs).toBe(1_010);
+  });
+
+  it.each(['S', null])('only when nothing is low, be it for a moment: %s', (source) => {
+    const machine = machineIn('opWaitPowerOn', ALL, UP, standing);
+    machine.look(source, false, 1_001);
+    expect(machine.sequence.readyMs).toBeNull();
+    machine.look(source, true, 1_002);
+    expect(machine.sequence.readyMs).toBe(1_002);
   });
 });
 
@@ -143,6 +180,9 @@ describe('a rail that is disabled', () => {
         ...{ phase: 'down', enabled: false, good: false, deadlineMs: null },
         sinceMs: 2_000,
       });
+      const down = machine.rail(name);
+      machine.tell({ type: 'DRIVEN', rail: name, asserted: false, atMs: 2_003 });
+      expect(machine.rail(name)).toEqual(down);
     }
     machine.look('S', false, 2_010);
     expect(machine.rail('S')).toMatchObject({ phase: 'down', deadlineMs: null });
@@ -160,8 +200,8 @@ describe('a rail that is disabled', () => {
   });
 
   it('and was off already stays what it is', () => {
-    for (const phase of ['down', 'falling'] as const) {
-      const was = { phase, good: phase === 'falling', deadlineMs: phase === 'falling' ? 1_070 : null };
+    for (const phase of ['down', 'falling', 'stuck'] as const) {
+      const was = { phase, good: phase !== 'down', deadlineMs: phase === 'falling' ? 1_070 : null };
       const machine = machineIn('opPowerStop', [], { S: was });
       expect(machine.tell({ type: 'TICK', atMs: 1_001 })).toEqual(['Z off', 'N off', 'S off']);
       expect(machine.rail('S')).toMatchObject(was);
@@ -187,6 +227,45 @@ describe('a rail that is disabled', () => {
         ...{ phase: 'stuck', enabled: true, enableDoubt: doubt, deadlineMs: null },
       });
       expect(machine.state).toBe('fault');
+    }
+  });
+
+  it.each(['off', 'opWaitPowerOff', 'failed'] as const)(
+    'once more in %s is driven once, and given up where that fails',
+    (state) => {
+      const machine = machineIn(state, []);
+      expect(machine.tell({ type: 'POWER_OFF', atMs: 1_001 })).toEqual(['Z off', 'N off', 'S off']);
+      const failed = machine.tell({
+        ...{ type: 'DRIVE_FAILED', drive: { what: 'enable', rail: 'S' }, asserted: false, readBack: true },
+        ...{ code: 'GPIO_NOT_FOLLOWED', reason: 'reads high', atMs: 1_002 },
+      });
+      expect(failed).toEqual([]);
+      expect(machine.state).toBe('fault');
+      expect(machine.rail('S')).toMatchObject({ phase: 'stuck', enabled: true });
+    },
+  );
+
+  it.each<[string, Pick<EventOf<'DRIVE_FAILED'>, 'drive' | 'asserted'>]>([
+    ['a reset that could not be asserted', { drive: { what: 'reset', reset: 'CPU' }, asserted: true }],
+    [
+      'a reset that could not be released before',
+      { drive: { what: 'reset', reset: 'CPU' }, asserted: false },
+    ],
+    ['the latch', { drive: { what: 'latch' }, asserted: true }],
+    [
+      'its enable, which could not be switched on before',
+      { drive: { what: 'enable', rail: 'S' }, asserted: true },
+    ],
+  ])('falls all the same when something else failed: %s', (_, failed) => {
+    const machine = machineIn('opPowerStop', ['S'], { S: { phase: 'up' } });
+    machine.tell({ type: 'TICK', atMs: 1_000 });
+    const falling = machine.rail('S');
+    expect(falling).toMatchObject({ phase: 'falling', enabled: false });
+    const failure = { code: 'GPIO_FAILED', reason: 'EIO', readBack: false } as const;
+    for (const atMs of [1_001, 1_002]) {
+      machine.tell({ type: 'DRIVE_FAILED', ...failed, ...failure, atMs });
+      expect(machine.state).toBe('fault');
+      expect(machine.rail('S')).toEqual(falling);
     }
   });
 });
@@ -279,5 +358,32 @@ describe('after a standstill', () => {
     expect(machine.rail('S').phase).toBe('rising');
     machine.look('S', true, 1_115);
     expect(machine.rail('S').phase).toBe('up');
+  });
+
+  it('a loss is watched anew, and what stands is left alone', () => {
+    const machine = machineIn(
+      'pgood',
+      ['S', 'N', 'Z'],
+      { S: { phase: 'up' }, N: { phase: 'up' }, Z: { phase: 'up' } },
+      { pgood: { level: true, good: true, unread: false, sinceMs: 500 } },
+    );
+    machine.look('S', false, 1_002);
+    machine.tell({ type: 'STALLED', ms: 50, atMs: 1_060 });
+    expect(machine.rail('S').sinceMs).toBe(1_060);
+    expect([machine.rail('N').sinceMs, machine.sequence.pgood.sinceMs]).toEqual([1_000, 500]);
+    machine.look('S', false, 1_064);
+    expect(machine.state).toBe('pgood');
+    machine.look('S', false, 1_065);
+    expect(machine.state).toBe('fault');
+  });
+
+  it('a rail without a signal has settled by the clock: nobody could have watched it', () => {
+    const machine = machineIn('off', []);
+    machine.tell({ type: 'POWER_ON', atMs: 1_000 });
+    for (const rail of ['S', 'N']) machine.tell({ type: 'DRIVEN', rail, asserted: true, atMs: 1_000 });
+    machine.tell({ type: 'STALLED', ms: 10, atMs: 1_015 });
+    expect(machine.rail('N')).toMatchObject({ phase: 'rising', sinceMs: 1_000 });
+    machine.tell({ type: 'TICK', atMs: 1_030 });
+    expect(machine.rail('N').phase).toBe('up');
   });
 });

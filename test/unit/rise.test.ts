@@ -31,10 +31,10 @@ function observed(on: readonly string[], good = on, pgood = false): Observation 
   return { rails: Object.fromEntries(rails), pgood, resetsAsserted: { CPU: true } };
 }
 
-function machineAt(observation: Observation, hint: State | null = null) {
-  const before = reconcile(PLAN, observation, null, 900);
+function machineAt(observation: Observation, hint: State | null = null, plan = PLAN) {
+  const before = reconcile(plan, observation, null, 900);
   const left: Hint | null = hint === null ? null : { state: hint, sequence: before.sequence };
-  let snapshot = takeUp(PLAN, reconcile(PLAN, observation, left, 1_000));
+  let snapshot = takeUp(plan, reconcile(plan, observation, left, 1_000));
   const view = () => viewOf(snapshot);
   return {
     /** The enables and resets that one event moves. */
@@ -55,7 +55,7 @@ function machineAt(observation: Observation, hint: State | null = null) {
     },
     due: () => {
       const { state, sequence, readings } = view();
-      return readingsDue(PLAN, state, sequence, readings);
+      return readingsDue(plan, state, sequence, readings);
     },
     get state() {
       return view().state;
@@ -108,6 +108,21 @@ describe('a rail is raised on what was read after the decision', () => {
     expect(machine.look('B', true, 1_113)).toEqual([]);
     expect(machine.look('A', true, 1_113)).toEqual(['C on']);
   });
+
+  it('and after the enable that it needs was switched, though that is up with it', () => {
+    const blind = { observable: false, settleMs: 0 };
+    const rails = PLAN.rails.map((rail) => {
+      if (rail.name === 'A') return { ...rail, ...blind };
+      return rail.name === 'C' ? { ...rail, needs: ['A'] } : rail;
+    });
+    const machine = machineAt(observed([]), null, { ...PLAN, rails });
+    expect(machine.tell({ type: 'POWER_ON', atMs: 1_000 })).toEqual(['A on', 'B on']);
+    expect(machine.due()).toEqual(['A']);
+    expect(machine.tell({ type: 'DRIVEN', rail: 'A', asserted: true, atMs: 1_040 })).toEqual([]);
+    expect(machine.look('A', true, 1_001, 1_041)).toEqual([]);
+    expect(machine.due()).toEqual(['A']);
+    expect(machine.look('A', true, 1_042)).toEqual(['C on']);
+  });
 });
 
 describe('the resets are released on what was read when their time has come', () => {
@@ -121,6 +136,21 @@ describe('the resets are released on what was read when their time has come', ()
     expect(machine.state).toBe('opWaitPowerOn');
     expect(machine.look('B', true, 1_032)).toEqual(['reset released']);
     expect(machine.state).toBe('pgood');
+  });
+
+  it.each(['B', null])('and not while one of them is low, be it for a moment: %s', (low) => {
+    const all = ['A', 'B', 'C'];
+    const machine = machineAt(observed(all, all, true), 'opWaitPowerOn');
+    machine.tell({ type: 'TICK', atMs: 1_010 });
+    for (const source of [...all, null]) machine.look(source, true, 1_010);
+    machine.tell({ type: 'TICK', atMs: 1_030 });
+    for (const source of [...all, null]) expect(machine.look(source, source !== low, 1_031)).toEqual([]);
+    expect(machine.state).toBe('opWaitPowerOn');
+    // All is read anew: a part was read before it was low.
+    expect(machine.look(low, true, 1_033)).toEqual([]);
+    expect([...machine.due()].sort()).toEqual([...all, null]);
+    for (const source of all) expect(machine.look(source, true, 1_034)).toEqual([]);
+    expect(machine.look(null, true, 1_034)).toEqual(['reset released']);
   });
 });
 
