@@ -109,7 +109,7 @@ export function chassisText(report: ChassisReport): string {
   return `${lines.join('\n')}\n`;
 }
 
-/** Not told of one that says nothing but that its output is off. */
+/** A device that only says that its output is off needs no row. */
 function isTroubled({ status, error }: Evidence): boolean {
   return error !== null || status.some(({ register }) => register !== 'STATUS_WORD');
 }

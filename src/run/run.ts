@@ -61,8 +61,8 @@ export interface Run {
   driveFailed: boolean;
   /** The state that was recorded last. */
   entered: State;
-  /** The request to end was taken. */
-  endHeard: boolean;
+  /** The run was asked to end (SIGTERM, Ctrl-C), and has begun to. */
+  isEnding: boolean;
   lossTold: boolean;
   saveWarned: boolean;
 }
@@ -72,10 +72,10 @@ export function isActive(state: State): boolean {
   return hasTag(state, 'rising') || hasTag(state, 'lowering');
 }
 
-/** Nobody is told of one of these while it is not known what came of a drive. */
+/** These states conclude a request, so they are recorded only when every drive is over. */
 const CONCLUSIONS: readonly State[] = ['opWaitPowerOff', 'off', 'failed'];
 
-/** What is switched without a hanging device is by then, and what happened may be told. */
+/** By then every line is switched that waits for no hanging device, and the record may be written out. */
 const SPEAK_MS = 50;
 
 /** @param taken where the machine is taken up; nothing is driven for it */
@@ -121,7 +121,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     switched: new Map(),
     driveFailed: false,
     entered: taken.state,
-    endHeard: false,
+    isEnding: false,
     lossTold: false,
     saveWarned: false,
   };
@@ -263,7 +263,7 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
     const isWatching = () => job.watches && run.now.state === 'pgood';
     if (isWatching() && (signal?.aborted || (await options.superseded?.()))) return;
     await noticeStandstill(run);
-    await hearEnd(run, done);
+    await beginToEnd(run, done);
     const over = run.lowered.shift();
     if (over !== undefined) {
       noteDriven(run, over.action, over.events);
@@ -320,7 +320,7 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
   const isDue =
     run.levels.length + run.lowered.length > 0 ||
     abandon?.aborted === true ||
-    (signal?.aborted === true && !run.endHeard);
+    (signal?.aborted === true && !run.isEnding);
   await run.turns.rest(deadlineMs, isWatchful, isDue);
   return true;
 }
@@ -330,12 +330,12 @@ async function noticeStandstill(run: Run): Promise<void> {
   if (ms !== null) await handle(run, { type: 'STALLED', ms, atMs: run.options.clock.nowMs() });
 }
 
-/** Takes the request to end: what is half up is taken down, for nobody may come to finish it. */
-async function hearEnd(run: Run, done: () => boolean): Promise<void> {
+/** Begins to end when the run is asked to: what is half up goes down, for nobody may come to finish it. */
+async function beginToEnd(run: Run, done: () => boolean): Promise<void> {
   const { signal, clock } = run.options;
   const { state } = run.now;
-  if (!signal?.aborted || run.endHeard) return;
-  run.endHeard = true;
+  if (!signal?.aborted || run.isEnding) return;
+  run.isEnding = true;
   const warn = (what: string) =>
     run.recording.record({ type: 'warning', message: `${causeOfEnd(signal, state)}: ${what}; ${AGAIN}` });
   if (hasTag(state, 'rising')) {

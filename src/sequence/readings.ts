@@ -45,7 +45,7 @@ export interface Readings {
   readonly rails: Readonly<Record<string, Reading>>;
   readonly pgood: Reading;
   readonly check: Check | null;
-  /** Rails whose enable was to be switched on, and of which it was not told since that it was. */
+  /** Rails whose enable is to be switched on, and of which no DRIVEN has come since. */
   readonly raising: readonly string[];
   /** Rails whose enable this process has driven off, or tried to, since power was last raised. */
   readonly driven: readonly string[];

@@ -82,8 +82,8 @@ export function trackPgood(
 }
 
 /**
- * Reads the level of pgood; null where it cannot be read, of which is told when it begins, and when it is over. `outdated`
- * where one that was begun later was answered before.
+ * Reads the level of pgood. Null where it cannot be read: `unread` is called when that begins, with the reason, and when it
+ * is over. `outdated` where a reading that was begun later was answered before.
  */
 function createPgoodReader(
   hardware: ChassisHardware,
