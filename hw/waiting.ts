@@ -70,3 +70,15 @@ export function createBackoff(firstMs: number, lastMs: number): Backoff {
     },
   };
 }
+
+/** Made when it is first asked for, and the same for everybody from then on. What could not be made is tried again. */
+export function madeOnce<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined;
+  return () => {
+    made ??= make().catch((error: unknown) => {
+      made = undefined;
+      throw error;
+    });
+    return made;
+  };
+}

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
 import { createExportRecord } from '../hw/gpio/exports.ts';
 import type { Clock } from '../hw/ports.ts';
+import { madeOnce } from '../hw/waiting.ts';
 import type { World } from './cli/world.ts';
 import { sendTo, sendToJournal } from './system/output.ts';
 import { createOutputQueue, type OutputQueue } from './system/output-queue.ts';
@@ -94,17 +95,8 @@ function holdDirectory(): string {
   return join(XDG_RUNTIME_DIR, 'chassis-power');
 }
 
-/** The same driver for all of the process: it keeps what it knows of the chips, and what it has open of a line. */
-function madeOnce<Driver>(make: () => Promise<Driver>): () => Promise<Driver> {
-  let made: Promise<Driver> | undefined;
-  return () => {
-    made ??= make();
-    return made;
-  };
-}
-
 /** The real world: lines, buses, time. Drivers load when a verb first needs them. */
-function composeWorld(
+export function composeWorld(
   clock: Clock,
   stdout: Output,
   stderr: Output,
@@ -113,16 +105,18 @@ function composeWorld(
 ): World {
   return {
     clock,
+    // It keeps what it knows of the chips, and has one round of polls for all lines.
     gpio: madeOnce(async () => {
       const { createOnoffGpio } = await import('../hw/gpio/onoff.ts');
       // Exports belong to the machine, so --run-dir does not move their record.
       return createOnoffGpio({ clock, exports: createExportRecord('/run/chassis-power/exported') });
     }),
-    i2c: async () => {
+    // It counts the threads that hang in transfers, so there is one for all chassis.
+    i2c: madeOnce(async () => {
       const { createBusHolds } = await import('../hw/i2c/bus-hold.ts');
       const holds = createBusHolds({ clock, directory: holdDirectory() });
       return (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock, holds });
-    },
+    }),
     units: async () => (await import('./system/units.ts')).createUnitManager({ clock }),
     objectBus: async (publication) =>
       (await import('./system/object-bus.ts')).createObjectBus({ ...publication, clock }),

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { endsWithin, pause } from '../../hw/waiting.ts';
+import { endsWithin, madeOnce, pause } from '../../hw/waiting.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 
@@ -29,5 +29,25 @@ describe('endsWithin', () => {
     ['comes after a standstill past the limit', 400, 300, false],
   ])('for an answer that %s', async (_when, workMs, stallMs, expected) => {
     expect(await isInTime(workMs, stallMs)).toBe(expected);
+  });
+});
+
+describe('what is made once', () => {
+  it('is the same for all who ask, also while it is being made', async () => {
+    let count = 0;
+    const made = madeOnce(async () => ({ number: ++count }));
+    expect(await Promise.all([made(), made()])).toEqual([{ number: 1 }, { number: 1 }]);
+    expect(await made()).toEqual({ number: 1 });
+  });
+
+  it('and could not be made is tried again by who asks next', async () => {
+    let tries = 0;
+    const made = madeOnce(async () => {
+      tries += 1;
+      if (tries === 1) throw new TypeError('not yet');
+      return tries;
+    });
+    await expect(made()).rejects.toThrow('not yet');
+    expect([await made(), await made()]).toEqual([2, 2]);
   });
 });
