@@ -1,7 +1,7 @@
 // Changes the rooms that decide about power in every way that Stryker knows, and tells which changes no test notices and
-// test/mutants/survivors.json does not explain. Half an hour for each room on two cores; what it found before is kept in
-// build/mutants and not tried again. `npm run test:mutants -- run store` tries these rooms alone; flags are Stryker's.
-import { existsSync, readFileSync } from 'node:fs';
+// test/mutants/survivors.json does not explain. Half an hour for each room on two cores; what a test noticed before is kept
+// in build/mutants and not tried again. `npm run test:mutants -- run store` tries these rooms alone; flags are Stryker's.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fail, prepare, root, run } from './setup.mjs';
 
@@ -103,8 +103,25 @@ function report(files) {
   if (outdated.length > 0) fail('\ntake out what is noticed by a test, or is of a line that is gone');
 }
 
+/**
+ * Stryker takes a survivor of an earlier run for one of this run, also where tests have come that notice it.
+ * @param {string} room
+ */
+function forgetSurvivors(room) {
+  const path = join(root, 'build', 'mutants', `${room}-incremental.json`);
+  if (!existsSync(path)) return;
+  const before = JSON.parse(readFileSync(path, 'utf8'));
+  /** @type {Record<string, { mutants: Mutant[] }>} */
+  const files = before.files;
+  for (const file of Object.values(files)) {
+    file.mutants = file.mutants.filter(({ status }) => status !== 'Survived' && status !== 'NoCoverage');
+  }
+  writeFileSync(path, JSON.stringify(before));
+}
+
 for (const room of chosen.length > 0 ? chosen : rooms) {
   console.log(`\nsrc/${room}`);
+  forgetSurvivors(room);
   run(
     join(root, 'node_modules', '.bin', 'stryker'),
     ['run', 'test/mutants/stryker.config.mjs', ...asked.filter((each) => each.startsWith('-'))],

@@ -1,0 +1,121 @@
+import { describe, expect, it } from 'vitest';
+import { HardwareError } from '../../hw/errors.ts';
+import { pause } from '../../hw/waiting.ts';
+import type { Board } from '../../src/board/schema.ts';
+import type { ChassisHardware } from '../../src/run/hardware.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { type Bench, createBench, shippedBoard } from './bench.ts';
+
+/**
+ * In which order things are driven, and what is told of it, where one drive takes long or fails while another is under
+ * way.
+ */
+
+/** The reference board with other rails. */
+function boardWith(change: (rails: Board['chassis'][string]['rails']) => void): Board {
+  const board = structuredClone(shippedBoard('reference'));
+  const chassis = board.chassis['0'];
+  if (chassis === undefined) throw new RangeError('no chassis 0');
+  change(chassis.rails);
+  return board;
+}
+
+const stuck = () => new HardwareError('GPIO_FAILED', 'the line cannot be written');
+
+/** What was switched and told, in its order. */
+function story(bench: Bench): string[] {
+  return bench.recording.flatMap((entry) => {
+    if (entry.type === 'enable') return [`${entry.rail} ${entry.asserted ? 'on' : 'off'}`];
+    if (entry.type === 'reset') return [`reset ${entry.asserted ? 'held' : 'released'}`];
+    if (entry.type === 'latch') return ['latch'];
+    if (entry.type === 'driveFailed') return [`failed: ${entry.what}`];
+    return entry.type === 'state' ? [entry.to] : [];
+  });
+}
+
+describe('power comes no further once a drive failed', () => {
+  it('not even by an enable that was decided on in the same moment', async () => {
+    const board = boardWith(({ P5V }) => {
+      if (P5V !== undefined) P5V.needs = [];
+    });
+    const bench = createBench(board);
+    const { state, sequence } = await bench.run(JOBS.on, {
+      hardware: (opened) => ({
+        ...opened,
+        async driveEnable(rail, asserted) {
+          if (rail === 'P12V' && asserted) throw stuck();
+          await opened.driveEnable(rail, asserted);
+        },
+      }),
+    });
+    expect({ state, rail: sequence.fault?.rail }).toEqual({ state: 'failed', rail: 'P12V' });
+    expect(story(bench).filter((each) => each.endsWith(' on'))).toEqual([]);
+    const raised = bench.plant.history.filter(
+      (event) => event.type === 'line' && event.role === 'enable' && event.asserted,
+    );
+    expect(raised).toEqual([]);
+  });
+});
+
+describe('power goes down', () => {
+  /** Each drive of the kind takes so long. */
+  const slow =
+    (bench: Bench, kind: 'driveReset' | 'driveEnable', ms: number) =>
+    (opened: ChassisHardware): ChassisHardware => ({
+      ...opened,
+      async [kind](name: string, asserted: boolean) {
+        await pause(bench.clock, ms);
+        await opened[kind](name, asserted);
+      },
+    });
+
+  it('only when every reset is held, however long that takes', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    expect((await bench.run(JOBS.off, { hardware: slow(bench, 'driveReset', 300) })).state).toBe('off');
+    const told = story(bench);
+    expect(told.indexOf('reset held')).toBeLessThan(told.findIndex((each) => each.endsWith(' off')));
+    expect(bench.plant.hazards).toEqual([]);
+  });
+
+  it('and the latch takes the enables over when all of them are off', async () => {
+    const bench = createBench('openpower', { initially: 'on' });
+    expect((await bench.run(JOBS.off, { hardware: slow(bench, 'driveEnable', 300) })).state).toBe('off');
+    const told = story(bench);
+    expect(told.filter((each) => each === 'latch')).toHaveLength(1);
+    expect(told.indexOf('latch')).toBeGreaterThan(told.indexOf('MAIN off'));
+    expect(bench.plant.hazards).toEqual([]);
+  });
+
+  it('and nobody is told "off" while an enable is still being switched, which then fails', async () => {
+    // Nothing but its enable tells of the rail, so that all reads off before its device has answered.
+    const board = boardWith(({ PVDDQ }) => {
+      if (PVDDQ !== undefined) delete PVDDQ.good;
+    });
+    const bench = createBench(board, { initially: 'on' });
+    const { state, sequence } = await bench.run(JOBS.off, {
+      hardware: (opened) => ({
+        ...opened,
+        async driveEnable(rail, asserted) {
+          if (rail !== 'PVDDQ') return opened.driveEnable(rail, asserted);
+          await pause(bench.clock, 1_100);
+          throw new HardwareError('I2C_TIMEOUT', 'the bus hangs');
+        },
+      }),
+    });
+    expect({ state, rail: sequence.fault?.rail }).toEqual({ state: 'failed', rail: 'PVDDQ' });
+    const told = story(bench);
+    expect(told).not.toContain('off');
+    expect(told.indexOf('failed: enable of rail PVDDQ')).toBeLessThan(told.indexOf('fault'));
+  });
+
+  it('after a failure of one reset the others are held, the enables go off, and the run says that it failed', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    const { state, sequence } = await bench.run(JOBS.off, {
+      hardware: (opened) => ({ ...opened, driveReset: () => Promise.reject(stuck()) }),
+    });
+    expect({ state, kind: sequence.fault?.kind, rail: sequence.fault?.rail }).toEqual({
+      ...{ state: 'failed', kind: 'hardware', rail: null },
+    });
+    expect(bench.enabled()).toEqual([]);
+  });
+});
