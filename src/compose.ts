@@ -121,6 +121,8 @@ export function composeWorld(
     objectBus: async (publication) =>
       (await import('./system/object-bus.ts')).createObjectBus({ ...publication, clock }),
     eventLog: async () => (await import('./system/event-log.ts')).createEventLog({ clock }),
+    journal: async () => (await import('./system/journal.ts')).createJournal({ clock }),
+    updateCatalogue: async () => (await import('./system/catalogue.ts')).updateCatalogue({ clock }),
     notifier: async () => (await import('./system/notify.ts')).createNotifier({ clock, env: process.env }),
     bootId: () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
     env: process.env,

@@ -1,8 +1,9 @@
 import { CodedError } from '../../hw/errors.ts';
 import { PowerError } from '../errors.ts';
-import { ERROR, writeLine } from '../system/severity.ts';
+import { ERROR } from '../system/severity.ts';
 import { type Asked, firstWord, readArguments } from './arguments.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
+import { type FieldsOf, tellEvent } from './tell-event.ts';
 import type { Invocation } from './verb.ts';
 import { DEFAULT_BOARD, VERBS } from './verbs.ts';
 import type { World } from './world.ts';
@@ -34,7 +35,7 @@ export async function runCommandLine(args: readonly string[], world: World): Pro
         return await runVerb(asked, json, world);
     }
   } catch (error) {
-    reportError(error, json, world);
+    await reportError(error, json, world, () => null);
     return exitCodeOf(error);
   }
 }
@@ -43,13 +44,24 @@ async function runVerb(asked: Asked & { kind: 'verb' }, json: boolean, world: Wo
   const verb = await VERBS[asked.verb]?.load();
   if (verb === undefined) throw new PowerError('INTERNAL', `the verb ${asked.verb} is not there`);
   const invocation = invocationOf(asked, world);
+  const beganMs = world.clock.nowMs();
   try {
     return await verb.run(invocation, world);
   } catch (error) {
-    reportError(error, json, world);
+    const elapsedMs = world.clock.nowMs() - beganMs;
+    // Beside what follows: neither waits for the other.
+    const told = reportError(error, json, world, ({ failureFields }) =>
+      error instanceof CodedError ? failureFields(error, { ...runOf(invocation), elapsedMs }) : null,
+    );
     await verb.afterError?.(error, invocation, world);
+    await told;
     return exitCodeOf(error);
   }
+}
+
+/** The service is for all chassis of the board: an error of its own is of none of them. */
+function runOf({ verb, chassis }: Invocation): { verb: string; chassis: number | null } {
+  return { verb, chassis: verb === 'serve' ? null : chassis };
 }
 
 function invocationOf({ verb, operands, values, flags }: Asked & { kind: 'verb' }, world: World): Invocation {
@@ -71,7 +83,7 @@ function chassisNumber(text: string): number {
   throw new PowerError('USAGE', `--chassis takes a number from 0 to 99, not "${text}"`);
 }
 
-function reportError(error: unknown, json: boolean, world: World): void {
+async function reportError(error: unknown, json: boolean, world: World, fieldsOf: FieldsOf): Promise<void> {
   if (!(error instanceof CodedError)) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     // A defect of the program: only such a message has the stack.
@@ -83,5 +95,6 @@ function reportError(error: unknown, json: boolean, world: World): void {
       `${JSON.stringify({ error: { code: error.code, message: error.message, ...error.details } })}\n`,
     );
   }
-  writeLine(world.stderr, ERROR, `${world.programName}: ${error.message.replaceAll('\n', ' ')}`);
+  const text = `${world.programName}: ${error.message.replaceAll('\n', ' ')}`;
+  await tellEvent(world.stderr, ERROR, text, world, fieldsOf);
 }

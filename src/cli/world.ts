@@ -2,6 +2,7 @@ import type { Clock, GpioBackend, I2cBackend } from '../../hw/ports.ts';
 import type { Inspector } from '../service/actors.ts';
 import type {
   EventLog,
+  Journal,
   ObjectBus,
   Output,
   Publication,
@@ -17,7 +18,10 @@ export interface World {
   readonly units: () => Promise<UnitManager>;
   readonly objectBus: (publication: Publication) => Promise<ObjectBus>;
   readonly eventLog: () => Promise<EventLog>;
+  readonly journal: () => Promise<Journal>;
   readonly notifier: () => Promise<ServiceNotifier>;
+  /** Makes `journalctl -x` know the catalogue that is installed. Rejects SYSTEMD_FAILED. */
+  readonly updateCatalogue: () => Promise<void>;
   /** Identifies the boot, so that the state of another boot is never believed. */
   readonly bootId: () => string;
   readonly env: Readonly<Record<string, string | undefined>>;

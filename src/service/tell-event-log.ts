@@ -55,6 +55,8 @@ export interface EventLogOptions {
   readonly clock: Clock;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   readonly log: (severity: number, text: string) => void;
+  /** The same for a power sequence that failed. */
+  readonly logFailure: (severity: number, error: CodedError) => void;
   /** Once it is aborted, no entry is written any more. */
   readonly signal: AbortSignal;
 }

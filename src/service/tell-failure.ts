@@ -20,7 +20,7 @@ export function createFailureTeller(options: EventLogOptions): FailureTeller {
       // The requester caused an interruption himself. Errors of other kinds are reported where they are caught.
       if (!(error instanceof CodedError) || error.code === 'INTERRUPTED') return;
       const applied = whatIsApplied(error);
-      options.log(applied === null ? 3 : 2, error.message);
+      options.logFailure(applied === null ? 3 : 2, error);
       if (wanted === 'off' && applied !== null && applied === known) return;
       known = applied;
       await tellEventLog(failureEntry(options.chassis, error, { wanted }), options).settled;

@@ -21,11 +21,12 @@ export interface LossOptions extends EventLogOptions {
  * are not waited for. Never rejects for an answer of a bus, a service or a job.
  */
 export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOptions): Promise<void> {
-  const { chassis, eventName, clock, log, signal, isStillOff } = options;
+  const { chassis, eventName, clock, log, logFailure, signal, isStillOff } = options;
   const powerStillApplied = powerSeen(sequence);
   const error = faultError(chassis, sequence);
 
-  if (powerStillApplied) log(2, error.message);
+  const isNews = powerStillApplied || !isOfBefore;
+  if (isNews) logFailure(powerStillApplied ? 2 : 3, error);
 
   const untilSystemdTakes = (use: (units: UnitManager) => Promise<void>): Promise<void> =>
     persist(
@@ -56,6 +57,7 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
       isKnown = !(await believedOn(units, chassis));
     });
     if (isKnown) return;
+    if (!isNews) logFailure(3, error);
   }
   const { tried, settled } = tellEventLog(
     failureEntry(chassis, error, { wanted: 'on', name: eventName }),

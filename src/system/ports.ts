@@ -58,6 +58,16 @@ export interface ServiceNotifier {
   alive(): Promise<void>;
 }
 
+/** The system journal, for entries with fields. */
+export interface Journal {
+  /**
+   * True when journald has taken an entry with these fields (systemd.journal-fields(7)), of the unit that runs this
+   * process; control characters in a value become spaces. False when it has not, within a second: there is none, or it
+   * takes nothing. Never rejects.
+   */
+  send(fields: Readonly<Record<string, string>>): Promise<boolean>;
+}
+
 /** An entry for OpenBMC's event log. */
 export interface EventLogEntry {
   /** Error name, for example `xyz.openbmc_project.Power.Error.Shutdown`. */

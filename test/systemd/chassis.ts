@@ -11,7 +11,7 @@ import { UNITS } from './machine.ts';
 import { type ExecResult, SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
 
 const SIM = `${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/sim/chassis-power-sim.cjs`;
-const PROGRAM = `${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/chassis-power/chassis-power.cjs`;
+export const PROGRAM = `${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/chassis-power/chassis-power.cjs`;
 const SOCKET = '/run/plant.sock';
 const BOARD = '/etc/chassis-power/board.json';
 const PLANT_TIMEOUT_MS = 10_000;

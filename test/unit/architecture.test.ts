@@ -54,7 +54,16 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ],
   [
     'src/report/',
-    ['src/report/', 'src/run/record.ts', 'src/sequence/', 'src/xml.ts', ...SYSTEM, 'picocolors'],
+    [
+      'src/report/',
+      'src/run/record.ts',
+      'src/sequence/',
+      'src/errors.ts',
+      'hw/errors.ts',
+      'src/xml.ts',
+      ...SYSTEM,
+      'picocolors',
+    ],
   ],
   ['src/units/', ['src/units/', 'src/errors.ts', ...SYSTEM, ...PORTS, 'node:']],
   [

@@ -43,6 +43,8 @@ async function ask(args: readonly string[], columns: number | null = null) {
     units: refuse('units'),
     objectBus: refuse('objectBus'),
     eventLog: refuse('eventLog'),
+    journal: refuse('journal'),
+    updateCatalogue: refuse('updateCatalogue'),
     notifier: refuse('notifier'),
     bootId: () => 'boot',
     env: { CHASSIS_POWER_BOARD: REFERENCE },

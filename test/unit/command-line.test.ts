@@ -2,7 +2,10 @@ import { getEventListeners } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Clock } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -10,6 +13,7 @@ import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import type { World } from '../../src/cli/world.ts';
+import { MESSAGE_IDS } from '../../src/report/events.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry } from '../../src/system/ports.ts';
@@ -46,6 +50,7 @@ beforeAll(async () => {
     import('../../src/cli/verbs/status.ts'),
     import('../../src/cli/verbs/adopt.ts'),
     import('../../src/cli/verbs/serve.ts'),
+    import('../../src/report/events.ts'),
   ]);
 });
 
@@ -67,6 +72,8 @@ interface Options {
   /** So long another process drives chassis 0 from the beginning on. */
   readonly heldForMs?: number;
   readonly objectBus?: World['objectBus'];
+  /** Output goes to a journal, which takes entries with fields, or does not. */
+  readonly journal?: (fields: Readonly<Record<string, string>>, clock: Clock) => Promise<boolean>;
   /** What else happens in the world: SIGHUP can be sent, and the board file changed. */
   readonly meanwhile?: (at: {
     readonly after: (ms: number, run: () => void) => void;
@@ -122,6 +129,10 @@ async function run(args: readonly string[], options: Options = {}) {
     units: options.units ?? unavailable,
     objectBus: options.objectBus ?? unavailable,
     eventLog: options.eventLog ?? unavailable,
+    journal: async () => ({
+      send: async (fields) => options.journal?.(fields, clock) ?? expect.fail('no output goes to a journal'),
+    }),
+    updateCatalogue: unavailable,
     notifier: async () => ({
       watchdogIntervalMs: null,
       ready: notify,
@@ -136,14 +147,14 @@ async function run(args: readonly string[], options: Options = {}) {
         stdout += text;
       },
       columns: null,
-      journal: false,
+      journal: options.journal !== undefined,
     },
     stderr: {
       write: (text) => {
         stderr += text;
       },
       columns: null,
-      journal: false,
+      journal: options.journal !== undefined,
     },
     signal: controllers[0].signal,
     abandon: controllers[1].signal,
@@ -170,6 +181,10 @@ async function run(args: readonly string[], options: Options = {}) {
     error: errors.length === 0 ? null : JSON.parse(errors[0] ?? '').error,
     /** Enables that were asserted in the course of it. */
     raised,
+    /** What was driven, and when. */
+    driven: plant.history
+      .filter((event) => event.type === 'line' && event.role === 'enable')
+      .map((event) => ({ ...event, atMs: event.atMs - startMs })),
     elapsedMs: clock.nowMs() - startMs,
     /** What still waits for the request to end. */
     waiting: getEventListeners(controllers[0].signal, 'abort').length,
@@ -321,6 +336,122 @@ describe('the event log hears of a request that failed', () => {
     expect(await told(['on'], { faults: ['line C0 busy'] })).toEqual({ code: 74, entries: [] });
     const simulated = await told(['on'], { faults: ['rail MAIN never good'], systemd: 'absent' });
     expect(simulated).toEqual({ code: 101, entries: [] });
+  });
+});
+
+/** Journals by what they do with an entry with fields. */
+const JOURNALS = {
+  takes: async () => true,
+  'is gone': async () => false,
+  breaks: async () => {
+    throw new TypeError('this journal breaks');
+  },
+} satisfies Record<string, () => Promise<boolean>>;
+
+describe('the journal is told', () => {
+  const told = async (args: readonly string[], options: Options = {}) => {
+    const entries: Readonly<Record<string, string>>[] = [];
+    const journal: Options['journal'] = async (fields) => entries.push(fields) > 0;
+    const ended = await run(args, { systemd: 'startedThis', journal, ...options });
+    return { ...ended, entries };
+  };
+
+  it('of a rail that failed in one entry with fields, and in no line of the same text', async () => {
+    const { code, entries, stderr } = await told(['on'], { faults: ['rail MAIN never good'] });
+    expect(code).toBe(101);
+    const text =
+      'chassis-power: chassis 0: rail MAIN was not good within 500 ms of its enable; the power was taken down';
+    expect(entries).toEqual([
+      {
+        MESSAGE: text,
+        PRIORITY: '3',
+        SYSLOG_IDENTIFIER: 'chassis-power',
+        MESSAGE_ID: MESSAGE_IDS.railTimeout,
+        CHASSIS: '0',
+        STAGE: 'op-wait-power-on',
+        RAIL: 'MAIN',
+        REASON: 'rail MAIN was not good within 500 ms of its enable',
+        ERROR_CODE: 'RAIL_FAULT',
+        POWER_STILL_APPLIED: 'false',
+        ELAPSED_MS: expect.stringMatching(/^5\d\d$/),
+      },
+    ]);
+    expect(stderr).not.toContain(text);
+  });
+
+  it('of the end of a sequence with its time, once and by the stage that reached it', async () => {
+    const { entries, stdout } = await told(['on']);
+    expect(entries).toEqual([
+      {
+        MESSAGE: expect.stringMatching(/^chassis 0 is on: on took \d+ ms$/),
+        PRIORITY: '6',
+        SYSLOG_IDENTIFIER: 'chassis-power',
+        MESSAGE_ID: MESSAGE_IDS.poweredOn,
+        CHASSIS: '0',
+        ELAPSED_MS: expect.stringMatching(/^\d+$/),
+      },
+    ]);
+    expect(stdout).not.toContain('took');
+    expect((await told(['on'], { initially: 'on' })).entries).toEqual([]);
+    expect((await told(['start'])).entries).toEqual([]);
+    expect((await told(['off'], { initially: 'on' })).entries).toMatchObject([
+      { MESSAGE_ID: MESSAGE_IDS.poweredOff },
+    ]);
+  });
+
+  it.each(['is gone', 'breaks'] as const)('in the same plain line where it %s', async (behaviour) => {
+    const { stdout, stderr } = await run(['off'], {
+      initially: 'on',
+      systemd: 'startedThis',
+      journal: JOURNALS[behaviour],
+    });
+    expect(stderr).toBe('');
+    expect(stdout).toMatch(/^<6>chassis 0 is off: off took \d+ ms$/m);
+    const failed = await run(['wait-on'], { systemd: 'startedThis', journal: JOURNALS[behaviour] });
+    expect(failed.stderr).toMatch(/^<3>chassis-power: chassis 0: wait-on has nothing to wait for/m);
+  });
+
+  it('and neither the lines, their times, the exit code nor a word depends on whether it listens', async () => {
+    const verbs = fc.constantFrom(
+      'start',
+      'wait-on',
+      'stop',
+      'wait-off',
+      'on',
+      'off',
+      'cycle',
+      'clear',
+      'adopt',
+    );
+    const faults = fc.subarray(
+      ['rail MAIN never good', 'pgood never', 'line C0 busy', 'line D0 read error', 'pgood stuck on'],
+      { maxLength: 2 },
+    );
+    const initially = fc.constantFrom('off' as const, 'on' as const);
+    const slowMs = fc.constantFrom(0, 1_000);
+    const behaviours = fc.constantFrom(...Object.values(JOURNALS));
+    const words = (...texts: string[]) => texts.join('').split('\n').sort();
+    await fc.assert(
+      fc.asyncProperty(verbs, faults, initially, slowMs, behaviours, async (verb, drawn, from, ms, send) => {
+        const options: Options = { faults: drawn, initially: from, systemd: 'startedThis' };
+        const taken: string[] = [];
+        const fresh = async (journal: NonNullable<Options['journal']>) => {
+          rmSync(join(dir, 'run'), { recursive: true, force: true });
+          return run([verb], { ...options, journal });
+        };
+        const plain = await fresh(async () => false);
+        const other = await fresh(async (fields, clock) => {
+          await pause(clock, ms);
+          const isTaken = await send();
+          if (isTaken) taken.push(`<${fields.PRIORITY}>${fields.MESSAGE}\n`);
+          return isTaken;
+        });
+        expect(other.code).toBe(plain.code);
+        expect(other.driven).toEqual(plain.driven);
+        expect(words(other.stdout, other.stderr, ...taken)).toEqual(words(plain.stdout, plain.stderr));
+      }),
+      { numRuns: 60 },
+    );
   });
 });
 

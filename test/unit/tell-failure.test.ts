@@ -33,6 +33,7 @@ function createStory() {
     clock,
     signal: ending.signal,
     log: (severity, text) => logged.push(`<${severity}>${text}`),
+    logFailure: (severity, { message }) => logged.push(`<${severity}>${message}`),
     eventLog: async () => ({
       async create(entry) {
         if (met === 'no bus') throw new SystemError('DBUS_UNAVAILABLE', 'there is no bus');

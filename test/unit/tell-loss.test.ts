@@ -36,6 +36,8 @@ describe('a loss is told', () => {
   let heard: string[];
   let entries: EventLogEntry[];
   let logged: string[];
+  /** Of these the loss itself. */
+  let failures: string[];
   let away: { systemd: boolean; eventLog: boolean };
   /** The event log can be asked for, and nobody has its name. */
   let nobodyLogs: boolean;
@@ -53,6 +55,7 @@ describe('a loss is told', () => {
     heard = [];
     entries = [];
     logged = [];
+    failures = [];
     away = { systemd: false, eventLog: false };
     nobodyLogs = false;
     notInstalled = null;
@@ -113,6 +116,7 @@ describe('a loss is told', () => {
         }),
         clock,
         log: (severity, text) => logged.push(`<${severity}>${text}`),
+        logFailure: (severity, { message }) => failures.push(`<${severity}>${message}`),
         signal: ending.signal,
         isStillOff: () => isStillOff,
       },
@@ -132,6 +136,7 @@ describe('a loss is told', () => {
         },
       },
     ]);
+    expect(failures).toEqual([`<3>chassis 0: ${FAULT.reason}; the power was taken down`]);
   });
 
   it('with power that could not be taken down leads to quiesce alone', async () => {
@@ -139,7 +144,8 @@ describe('a loss is told', () => {
     expect(heard).toEqual(['event log', 'obmc-quiesce-host@0.target']);
     expect(entries[0]?.data.POWER_STILL_APPLIED).toBe('true');
     expect(entries[0]?.data.REASON).toMatch(/; POWER IS STILL APPLIED \(rail P1V8 is good\): /);
-    expect(logged[0]).toMatch(/^<2>chassis 0: .*POWER IS STILL APPLIED \(rail P1V8 is good\): /);
+    expect(failures).toHaveLength(1);
+    expect(failures[0]).toMatch(/^<2>chassis 0: .*POWER IS STILL APPLIED \(rail P1V8 is good\): /);
   });
 
   it.each([false, true])(
@@ -241,10 +247,12 @@ describe('a loss is told', () => {
       'obmc-power-chassis-off@0.target',
       'obmc-quiesce-host@0.target',
     ]);
+    expect(failures).toHaveLength(1);
   });
 
   it('not once more when systemd knows', async () => {
     await clock.runUntil(tell({ isOfBefore: true }));
     expect(heard).toEqual(['asked']);
+    expect(failures).toEqual([]);
   });
 });

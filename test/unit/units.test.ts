@@ -88,7 +88,7 @@ function copyOfSource(): string {
 }
 
 describe('install', () => {
-  test('puts every unit file, the tmpfiles line and the links of each chassis in place', async () => {
+  test('puts every unit file, the tmpfiles line, the catalogue and the links of each chassis in place', async () => {
     const report = await install([0, 2]);
 
     for (const name of readdirSync(SOURCE).filter((name) => /\.(service|target)$/.test(name))) {
@@ -100,6 +100,9 @@ describe('install', () => {
       expect(report.written).toContain(`${UNIT_DIR}/${name}`);
     }
     expect(existsSync(join(root, 'usr/lib/tmpfiles.d/chassis-power.conf'))).toBe(true);
+    expect(readFileSync(join(root, 'usr/lib/systemd/catalog/chassis-power.catalog'))).toEqual(
+      readFileSync(join(SOURCE, 'chassis-power.catalog')),
+    );
     for (const number of [0, 2]) {
       for (const { target, kind, unit } of LINKS) {
         const folder = `${target.replace('@', `@${number}`)}.${kind}`;
@@ -134,6 +137,7 @@ describe('install', () => {
         `${UNIT_DIR}/phosphor-wait-power-off@.service`,
         `${UNIT_DIR}/phosphor-wait-power-on@.service`,
         'usr/lib/tmpfiles.d/chassis-power.conf',
+        'usr/lib/systemd/catalog/chassis-power.catalog',
         'usr/lib/systemd/system-preset/50-chassis-power.preset',
         'usr/share/dbus-1/system.d/chassis-power.conf',
         'usr/share/dbus-1/system-services/org.openbmc.control.Power.service',

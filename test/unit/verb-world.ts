@@ -21,6 +21,8 @@ export function createVerbWorld(
     objectBus: noBus,
     eventLog: noBus,
     notifier: noBus,
+    journal: noBus,
+    updateCatalogue: noBus,
     bootId: () => 'boot',
     env: {},
     stdout: outputTo('stdout'),

@@ -18,9 +18,10 @@ import { type ChassisLock, lockChassis } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
 import type { UnitManager } from '../../system/ports.ts';
-import { WARNING, writeLine } from '../../system/severity.ts';
+import { INFO, WARNING, writeLine } from '../../system/severity.ts';
 import { putRight, type Routed, routeFailure } from '../../units/route.ts';
 import { EXIT } from '../exit.ts';
+import { tellEvent } from '../tell-event.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
@@ -63,7 +64,9 @@ const WATCHED = ['on', 'off', 'cycle'];
 export const power: Verb = {
   async run(invocation, world) {
     const { chassis } = invocation;
-    const state = await drive(invocation, world);
+    const beganMs = world.clock.nowMs();
+    const { state, isNews } = await drive(invocation, world);
+    if (isNews) await tellEnd(state, beganMs, invocation, world);
     // A process that runs as a unit reports by its exit code.
     if (state === 'pgood' || state === 'off') {
       await tellSystemd(invocation, world, async (units) => {
@@ -84,8 +87,16 @@ export const power: Verb = {
   },
 };
 
-/** Runs the jobs of the verb, and returns the state in which the last of them ended. */
-async function drive(invocation: Invocation, world: World): Promise<State | null> {
+/** The end of a verb that did what it was asked for. */
+interface End {
+  /** State in which its last job ended. */
+  readonly state: State | null;
+  /** It is not what the last process knew. */
+  readonly isNews: boolean;
+}
+
+/** Runs the jobs of the verb. */
+async function drive(invocation: Invocation, world: World): Promise<End> {
   const { verb, chassis: number, runDir } = invocation;
   const loaded = await loadBoard(invocation.boardPath);
   const chassis = chassisOf(loaded, number);
@@ -116,7 +127,8 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
           signal: world.signal,
           abandon: world.abandon,
         };
-        return await runJobs(invocation, options, world);
+        const state = await runJobs(invocation, options, world);
+        return { state, isNews: recording.some((entry) => reaches(entry, state)) };
       } finally {
         await hardware.close();
       }
@@ -127,6 +139,12 @@ async function drive(invocation: Invocation, world: World): Promise<State | null
     // Written last, when the chassis is unlocked: a picture must not delay the next command.
     if (recording.length > 0) await writeSvg(invocation, plan, recording, world);
   }
+}
+
+/** Whether the chassis came to `state` with this: it was brought there, or found there and expected elsewhere. */
+function reaches(entry: Recorded, state: State | null): boolean {
+  if (entry.type === 'state') return entry.to === state;
+  return entry.type === 'reconciled' && entry.state === state && ![null, state].includes(entry.hint);
 }
 
 async function runJobs(
@@ -142,6 +160,24 @@ async function runJobs(
     ({ state } = result);
   }
   return state;
+}
+
+/** On a terminal, or with --json, the time is told with the states already. */
+async function tellEnd(
+  state: State | null,
+  beganMs: number,
+  { verb, chassis }: Invocation,
+  world: World,
+): Promise<void> {
+  if (!world.stdout.journal || WANTED[verb] === undefined || (state !== 'pgood' && state !== 'off')) return;
+  const elapsedMs = world.clock.nowMs() - beganMs;
+  await tellEvent(
+    world.stdout,
+    INFO,
+    `chassis ${chassis} is ${state === 'off' ? 'off' : 'on'}: ${verb} took ${Math.round(elapsedMs)} ms`,
+    world,
+    ({ endFields }) => endFields(state, { chassis, verb, elapsedMs }),
+  );
 }
 
 function lockFor({ verb, chassis, runDir }: Invocation, world: World): Promise<ChassisLock> {

@@ -1,7 +1,6 @@
 import { errorText } from '../../../hw/errors.ts';
 import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
-import { lineReporter } from '../../report/lines.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { faultError } from '../../run/outcome.ts';
 import { planOf } from '../../sequence/plan.ts';
@@ -29,6 +28,7 @@ import { writeLine } from '../../system/severity.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
+import { createResidentEvents, type ResidentEvents } from './serve-events.ts';
 import { createStates, type States, withAdvice } from './serve-state.ts';
 
 /** phosphor-power, phosphor-power-sequencer/src/chassis.cpp: a chassis that lost its power while it was on. */
@@ -160,6 +160,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   const plan = planOf(chassisOf(loaded, chassis));
   /** Name of the error that a loss is reported with; empty where no caller has set one. */
   const blame = { name: '' };
+  const events = createResidentEvents(chassis, world);
   const resident = await createResident({
     chassis,
     plan,
@@ -167,8 +168,8 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     clock: world.clock,
     runDir: invocation.runDir,
     identity: { bootId: world.bootId(), boardHash: loaded.hash },
-    record: lineReporter(world.stdout, chassis),
-    ...residentNews(chassis, start, parts, blame),
+    record: events.record,
+    ...residentNews(chassis, start, parts, blame, events),
     inspect: world.inspect,
   });
   parts.residents.set(chassis, resident);
@@ -195,12 +196,14 @@ function residentNews(
   { notifier, world }: Start,
   parts: Parts,
   blame: { readonly name: string },
+  events: ResidentEvents,
 ): Pick<ResidentOptions, 'onChange' | 'onLoss' | 'onRequestFailed'> {
   const options = {
     chassis,
     eventLog: world.eventLog,
     clock: world.clock,
     log: (severity: number, text: string) => log(world, severity, text),
+    logFailure: events.failed,
     signal: parts.ending.signal,
   };
   const teller = createFailureTeller(options);

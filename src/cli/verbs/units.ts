@@ -1,7 +1,9 @@
 import { CodedError } from '../../../hw/errors.ts';
 import { loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
+import { WARNING, writeLine } from '../../system/severity.ts';
 import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install/install.ts';
+import { CATALOGUE_PATH } from '../../units/install/items.ts';
 import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint/lint.ts';
 import { EXIT } from '../exit.ts';
 import type { Verb } from '../verb.ts';
@@ -54,7 +56,9 @@ export const units: Verb = {
           })
         : await uninstallUnits({ root });
     print(report, json, world);
-    if (root === '/' && report.written.length + report.removed.length > 0) await reload(world);
+    const changed = root === '/' ? [...report.written, ...report.removed] : [];
+    if (changed.includes(CATALOGUE_PATH)) await updateCatalogue(world);
+    if (changed.length > 0) await reload(world);
     if (action === 'uninstall' && root === '/') {
       await (await import('./release.ts')).releaseUninstalled(invocation, world);
     }
@@ -103,6 +107,17 @@ function print(report: UnitsReport, json: boolean, world: World): void {
     ...(report.unchanged.length > 0 ? [`unchanged  ${report.unchanged.length} files and links`] : []),
   ];
   world.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** Without it the units work all the same, and `journalctl` shows their messages without an explanation. */
+async function updateCatalogue(world: World): Promise<void> {
+  try {
+    await world.updateCatalogue();
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    const text = `journalctl -x does not explain the messages of the units yet: ${error.message}`;
+    writeLine(world.stderr, WARNING, `${world.programName}: ${text}`);
+  }
 }
 
 /** The files are in place either way; only the running systemd does not know of them yet. */

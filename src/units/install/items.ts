@@ -11,6 +11,9 @@ const TMPFILES_DIR = 'usr/lib/tmpfiles.d';
 const PRESET_DIR = 'usr/lib/systemd/system-preset';
 const DBUS_POLICY_DIR = 'usr/share/dbus-1/system.d';
 const DBUS_SERVICE_DIR = 'usr/share/dbus-1/system-services';
+/** What `journalctl -x` explains; systemd.catalog is in journalctl(1) and sd_journal_get_catalog(3). */
+const CATALOGUE = 'chassis-power.catalog';
+export const CATALOGUE_PATH = `usr/lib/systemd/catalog/${CATALOGUE}`;
 /** Where an administrator's `systemctl enable` and `disable` make and remove the links of [Install]. */
 export const ENABLED_DIR = 'etc/systemd/system';
 
@@ -139,6 +142,7 @@ export async function sourceItems({
       await put('.', UNIT_FILE, asUnit);
       if (stages === 'resident') await put('resident', CONF_FILE, asDropIn('resident.conf'));
     }
+    await put('.', { test: (name) => name === CATALOGUE }, () => CATALOGUE_PATH);
     await put('tmpfiles.d', CONF_FILE, (name) => posix.join(TMPFILES_DIR, name));
     await put('system-preset', PRESET_FILE, (name) => posix.join(PRESET_DIR, name));
     await put('dbus-1', CONF_FILE, (name) => posix.join(DBUS_POLICY_DIR, name));

@@ -1,0 +1,51 @@
+import type { CodedError } from '../../../hw/errors.ts';
+import { lineReporter } from '../../report/lines.ts';
+import type { Recorder } from '../../run/record.ts';
+import { INFO } from '../../system/severity.ts';
+import { type FieldsOf, tellEvent } from '../tell-event.ts';
+import type { World } from '../world.ts';
+
+/** Tells what happens to a chassis of the service: lines as it goes on, and an event for each end of a request. */
+export interface ResidentEvents {
+  readonly record: Recorder;
+  /** @param severity as syslog counts it (RFC 5424, table 2) */
+  failed(severity: number, error: CodedError): void;
+}
+
+export function createResidentEvents(chassis: number, world: World): ResidentEvents {
+  const { stdout, clock } = world;
+  const line = lineReporter(stdout, chassis);
+  /** When the request under way was taken; null where none is, as when power is lost. */
+  let beganMs: number | null = null;
+  const takeElapsedMs = (): number | null => {
+    const elapsedMs = beganMs === null ? null : clock.nowMs() - beganMs;
+    beganMs = null;
+    return elapsedMs;
+  };
+  // Nobody waits for it: it ends within a second, and what happens meanwhile has lines of its own.
+  const tell = (severity: number, text: string, fieldsOf: FieldsOf): void =>
+    void tellEvent(stdout, severity, text, world, fieldsOf);
+
+  return {
+    record(entry) {
+      line(entry);
+      if (entry.type === 'request' && entry.outcome !== 'unchanged') beganMs = entry.atMs;
+      if (entry.type !== 'state' || (entry.to !== 'pgood' && entry.to !== 'off')) return;
+      const state = entry.to;
+      const elapsedMs = takeElapsedMs();
+      if (!stdout.journal || elapsedMs === null) return;
+      const what = state === 'off' ? 'off' : 'on';
+      tell(
+        INFO,
+        `chassis ${chassis} is ${what}: power ${what} took ${Math.round(elapsedMs)} ms`,
+        ({ endFields }) => endFields(state, { chassis, verb: null, elapsedMs }),
+      );
+    },
+    failed(severity, error) {
+      const elapsedMs = takeElapsedMs();
+      tell(severity, error.message, ({ failureFields }) =>
+        failureFields(error, { chassis, verb: null, elapsedMs }),
+      );
+    },
+  };
+}
