@@ -95,12 +95,13 @@ function report(files) {
     for (const each of unexplained) console.log(each);
   }
   if (outdated.length > 0) {
-    console.log(`\n${outdated.length} that test/mutants/survivors.json explains did not survive:`);
+    console.log(
+      `\n${outdated.length} that test/mutants/survivors.json explains did not survive, take them out:`,
+    );
     for (const each of outdated) console.log(each);
   }
   if (share < LEAST_PERCENT) fail(`\n${share} % are noticed by a test, and ${LEAST_PERCENT} % should be`);
   if (unexplained.length > 0) fail('\nwrite a test for each, or say there why none can be');
-  if (outdated.length > 0) fail('\ntake out what is noticed by a test, or is of a line that is gone');
 }
 
 /**

@@ -77,6 +77,16 @@ describe('power goes down', () => {
     expect(bench.plant.hazards).toEqual([]);
   });
 
+  it('and no reset waits for another one', async () => {
+    const bench = createBench('openpower', { initially: 'on' });
+    await bench.run(JOBS.off, { hardware: slow(bench, 'driveReset', 300) });
+    const heldMs = bench.recording.flatMap((entry) =>
+      entry.type === 'reset' && entry.asserted ? [entry.atMs] : [],
+    );
+    expect(heldMs).toHaveLength(2);
+    expect(Math.max(...heldMs) - Math.min(...heldMs)).toBeLessThan(100);
+  });
+
   it('and the latch takes the enables over when all of them are off', async () => {
     const bench = createBench('openpower', { initially: 'on' });
     expect((await bench.run(JOBS.off, { hardware: slow(bench, 'driveEnable', 300) })).state).toBe('off');
@@ -108,6 +118,20 @@ describe('power goes down', () => {
     expect(told.indexOf('failed: enable of rail PVDDQ')).toBeLessThan(told.indexOf('fault'));
   });
 
+  it('no further where the run is told twice to end: what still waits for its turn is not switched', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    const abandon = new AbortController();
+    const run = bench.run(JOBS.off, {
+      abandon: abandon.signal,
+      hardware: slow(bench, 'driveReset', 300),
+      record: (entry) => {
+        if (entry.type === 'reconciled') bench.clock.after(100, () => abandon.abort('SIGINT'));
+      },
+    });
+    await expect(run).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    expect(bench.enabled()).toHaveLength(bench.plan.rails.length);
+  });
+
   it('after a failure of one reset the others are held, the enables go off, and the run says that it failed', async () => {
     const bench = createBench('reference', { initially: 'on' });
     const { state, sequence } = await bench.run(JOBS.off, {
@@ -117,5 +141,27 @@ describe('power goes down', () => {
       ...{ state: 'failed', kind: 'hardware', rail: null },
     });
     expect(bench.enabled()).toEqual([]);
+  });
+});
+
+describe('a run that watches a chassis', () => {
+  it('ends at once when it is told twice to, though nothing else happens, and leaves the host on', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    const abandon = new AbortController();
+    let endedMs = Number.NaN;
+    const run = bench
+      .run(JOBS.watch, {
+        abandon: abandon.signal,
+        record: (entry) => {
+          if (entry.type === 'reconciled') bench.clock.after(1_005, () => abandon.abort('SIGINT'));
+        },
+      })
+      .finally(() => {
+        endedMs = bench.clock.nowMs();
+      });
+    const fromMs = bench.clock.nowMs();
+    await expect(run).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    expect(endedMs - fromMs).toBeLessThan(1_050);
+    expect(bench.enabled()).toHaveLength(bench.plan.rails.length);
   });
 });
