@@ -1,7 +1,7 @@
 // Bundles the program into dist/chassis-power and, for CI and the bench, the simulator into dist/sim.
 // Neither needs node_modules afterwards: what is compiled lies in native/ beside the code.
 import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, transform } from 'esbuild';
 
@@ -70,15 +70,20 @@ function dropBanner(path) {
 /** The line after which esbuild's own functions end and those of the file begin. */
 const HELPERS_END = 'var stdin_exports = {};\n';
 const HELPERS = ['__export', '__toCommonJS', '__toESM'];
+/** What several verbs share is in files of a few kilobytes, of which each verb loads a dozen: those are one. */
+const SMALL_BYTES = 16 * 1024;
 
 /**
- * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. The functions that it puts into each of
- * them go into one file.
+ * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. Small files that others share, and the
+ * functions that esbuild puts into each of them, go into one file. It runs what was small when that is first asked for,
+ * as if it were a file still.
  * @param {Record<string, { inputs: object }>} outputs of esbuild
+ * @param {string} dir of the bundle
  */
-async function toCommonJs(outputs) {
+async function toCommonJs(outputs, dir) {
+  /** @type {Map<string, string>} */
+  const files = new Map();
   let helpers = '';
-  let dir = '';
   for (const [output, { inputs }] of Object.entries(outputs)) {
     if (!output.endsWith('.cjs')) continue;
     const path = join(root, output);
@@ -90,24 +95,57 @@ async function toCommonJs(outputs) {
       define: { 'import.meta.url': '__fileUrl' },
       // What is not ours is as long as all the rest.
       minifyWhitespace: Object.keys(inputs).every((input) =>
-        /^(native-addons:|without-xml:|node_modules\/)/.test(input),
+        /^(?:native-addons:|without-xml:|.*\bnode_modules\/)/.test(input),
       ),
     });
     const end = code.indexOf(HELPERS_END);
-    const own = code.slice(Math.max(end, 0));
-    const url = code.includes('__fileUrl')
-      ? 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;\n'
-      : '';
     if (end > helpers.length) helpers = code.slice(0, end);
-    if (end >= 0) dir = dirname(path);
-    const uses = HELPERS.filter((name) => own.includes(`${name}(`)).join(', ');
-    const load = end < 0 ? '' : `var { ${uses} } = require("./helpers.cjs");\n`;
-    writeFileSync(
-      path,
-      own.replace(/^(?:#!.*\n)?/, (line) => `${line}${load}${url}`),
-    );
+    files.set(basename(path), code.slice(Math.max(end, 0)));
+    rmSync(path);
   }
-  writeFileSync(join(dir, 'helpers.cjs'), `${helpers}module.exports = { ${HELPERS.join(', ')} };\n`);
+  const isSmall = (/** @type {string} */ name) =>
+    name.startsWith('chunk-') && (files.get(name)?.length ?? 0) < SMALL_BYTES;
+  const load = (/** @type {string} */ code) =>
+    code.replaceAll(/require\("\.\/(chunk-[^"]+)"\)/g, (whole, name) =>
+      isSmall(name) ? `__shared("${name}")` : whole,
+    );
+  const small = [];
+  for (const [name, code] of files) {
+    if (isSmall(name)) {
+      small.push(`${JSON.stringify(name)}(module, require) {\n${load(code)}}`);
+      continue;
+    }
+    const [shebang = ''] = /^#!.*\n/.exec(code) ?? [];
+    const own = load(code.slice(shebang.length));
+    const used = HELPERS.filter((helper) => code.startsWith(HELPERS_END) && own.includes(`${helper}(`));
+    const shared = `var __shared = require("./shared.cjs"), { ${used.join(', ')} } = __shared;\n`;
+    writeFileSync(join(dir, name), `${shebang}${STRICT}${fileUrlFor(own)}${shared}${own}`);
+  }
+  const text = `${helpers}${SHARED_HEAD}var files = {\n${small.join(',\n')}\n};\n`;
+  writeFileSync(
+    join(dir, 'shared.cjs'),
+    `${STRICT}${fileUrlFor(text)}${text}module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });\n`,
+  );
+}
+
+/** An ES module is strict without saying so. */
+const STRICT = '"use strict";\n';
+const SHARED_HEAD = `var loaded = {};
+function __shared(name) {
+  var module = loaded[name];
+  if (module === undefined) {
+    module = loaded[name] = { exports: {} };
+    files[name](module, require);
+  }
+  return module.exports;
+}
+`;
+
+/** @param {string} code */
+function fileUrlFor(code) {
+  return code.includes('__fileUrl')
+    ? 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;\n'
+    : '';
 }
 
 /**
@@ -141,7 +179,7 @@ export async function bundle(entry, outdir, name, { isCommonJs = false } = {}) {
     plugins: [nativeAddons, withoutXml],
     ...(!isCommonJs && { banner: { js: COMMON_JS } }),
   });
-  if (isCommonJs) await toCommonJs(metafile.outputs);
+  if (isCommonJs) await toCommonJs(metafile.outputs, fresh);
   else for (const output of Object.keys(metafile.outputs)) dropBanner(join(root, output));
   cpSync(join(root, 'systemd'), join(fresh, 'systemd'), { recursive: true });
   const kind = `linux-${process.arch}-${process.versions.modules}`;
