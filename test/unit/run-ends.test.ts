@@ -1,0 +1,99 @@
+import { describe, expect, it } from 'vitest';
+import { JOBS } from '../../src/run/jobs.ts';
+import type { Fault } from '../../src/sequence/state.ts';
+import { createBench } from './bench.ts';
+
+/** How a run ends is told truly: what it found broken, what it was kept from, and what is older than it. */
+
+const aborted = () => ({ signal: AbortSignal.abort('SIGTERM') });
+
+/** A power-on that failed, and the state file that it left. */
+async function failedOnce() {
+  const bench = createBench('reference', { faults: ['pgood stuck off'] });
+  const result = await bench.run(JOBS.on);
+  expect(result).toMatchObject({ state: 'failed', isFaultOfThisRun: true });
+  return bench.store.hint;
+}
+
+describe('a run that is asked to end before its request', () => {
+  it('and finished a fault that another process left has that failure to tell', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    await bench.run(JOBS.on);
+    const left = bench.store.hint;
+    if (left === null) throw new RangeError('no state file');
+    const fault: Fault = {
+      kind: 'pgoodLost',
+      rail: null,
+      state: 'pgood',
+      atMs: bench.clock.nowMs(),
+      reason: 'pgood was lost while the chassis was on',
+      errorCode: null,
+    };
+    bench.store.hint = { state: 'fault', sequence: { ...left.sequence, fault } };
+    const { state, sequence, answer } = await bench.run(JOBS.on, aborted());
+    expect({ state, kind: sequence.fault?.kind, answer }).toEqual({
+      ...{ state: 'failed', kind: 'pgoodLost', answer: null },
+    });
+    expect(bench.enabled()).toEqual([]);
+  });
+
+  it('over a failure that was there already says that nothing was begun', async () => {
+    const bench = createBench('reference');
+    bench.store.hint = await failedOnce();
+    await expect(bench.run(JOBS.on, aborted())).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+      message: expect.stringContaining('nothing was begun, the chassis is failed'),
+    });
+  });
+});
+
+describe('the fault that a result tells of', () => {
+  it('is none of a run that only finds it', async () => {
+    const bench = createBench('reference');
+    bench.store.hint = await failedOnce();
+    const { state, sequence, isFaultOfThisRun } = await bench.run(JOBS.waitOff);
+    expect({ state, kind: sequence.fault?.kind, isFaultOfThisRun }).toEqual({
+      ...{ state: 'failed', kind: 'pgoodTimeout', isFaultOfThisRun: false },
+    });
+  });
+
+  it('is none of a power-on that ends well after it', async () => {
+    const bench = createBench('reference');
+    bench.store.hint = await failedOnce();
+    const { state, sequence, isFaultOfThisRun } = await bench.run(JOBS.on);
+    expect({ state, fault: sequence.fault, isFaultOfThisRun }).toEqual({
+      ...{ state: 'pgood', fault: null, isFaultOfThisRun: false },
+    });
+  });
+});
+
+describe('a wait for power to go whose state file is lost', () => {
+  it('is over at once where nothing is on', async () => {
+    const bench = createBench('reference');
+    expect((await bench.run(JOBS.waitOff)).state).toBe('off');
+    expect(bench.recording.map(({ type }) => type)).toEqual(['reconciled']);
+    expect(bench.recording[0]).toMatchObject({ state: 'off', hint: null });
+  });
+
+  it('waits for the time that a power-off has, where pgood still stands', async () => {
+    const bench = createBench('reference', { faults: ['pgood stuck on'] });
+    const fromMs = bench.clock.nowMs();
+    const { state, sequence } = await bench.run(JOBS.waitOff);
+    expect({ state, kind: sequence.fault?.kind }).toEqual({ state: 'failed', kind: 'powerOffTimeout' });
+    const faultMs = bench.recording.find(({ type }) => type === 'fault')?.atMs ?? Number.NaN;
+    expect(faultMs - fromMs).toBeGreaterThanOrEqual(bench.plan.pgood.offTimeoutMs);
+    expect(bench.recording.find(({ type }) => type === 'reconciled')).toMatchObject({
+      state: 'opWaitPowerOff',
+    });
+  });
+
+  it('drives nothing where a part of the enables is on: that is no power-off that was left', async () => {
+    const bench = createBench('reference');
+    await bench.runKilled(JOBS.on, 3, 'after');
+    bench.store.hint = null;
+    const before = bench.enabled();
+    expect(before.length).toBeGreaterThan(0);
+    expect((await bench.run(JOBS.waitOff)).state).toBe('unknown');
+    expect(bench.enabled()).toEqual(before);
+  });
+});
