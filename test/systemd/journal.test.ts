@@ -68,6 +68,23 @@ describe.skipIf(skipped)(`the journal${titleSuffix}`, () => {
     expect(shown).not.toMatch(/@[A-Z_]+@/);
   });
 
+  test('-x names the command of this chassis where power does not go away', async () => {
+    await chassis.startPlant();
+    expect((await machine.systemctl('start', START)).code).toBe(0);
+    await chassis.addFault('pgood stuck on');
+    expect((await machine.systemctl('start', STOP)).code).not.toBe(0);
+    const shown = await since('-x', '-u', 'op-wait-power-off@0');
+    expect(shown).toContain('POWER IS STILL APPLIED (pgood stands)');
+    expect(shown).toContain('Subject: Power of chassis 0 did not go away');
+    expect(shown).toMatch(/systemctl start obmc-chassis-stop@0\.target$/m);
+    const [event] = await eventsOf(MESSAGE_IDS.powerOffTimeout);
+    expect(event).toMatchObject({
+      POWER_STILL_APPLIED: 'true',
+      STILL_ON: 'pgood',
+      STAGE: 'op-wait-power-off',
+    });
+  });
+
   test('-o json has the fields of a failure, each once', async () => {
     await chassis.startPlant({ faults: ['rail P1V8 never good'] });
     expect((await machine.systemctl('start', START)).code).not.toBe(0);
