@@ -295,7 +295,7 @@ async function demo(options: SimOptions, real: World): Promise<number> {
   const path = boardPathOf(options, real);
   const loaded = await loadBoard(path);
   const chassis = chassisOf(loaded, 0);
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, loaded.board.devices);
   const simulated = await plantOf(path, options, real.clock);
   const world = worldOn(async () => simulated, real.clock, '', real);
   const hardware = await openChassis(loaded.board, 0, world);

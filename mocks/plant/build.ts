@@ -42,12 +42,37 @@ export function buildCircuit(options: BuildOptions): Circuit {
     if (described === undefined) throw new RangeError(`the board has no chassis ${number}`);
     return buildChassis(number, described, parts, options);
   });
-  for (const name of Object.keys(options.board.devices)) parts.device(name);
+  for (const [name, { poweredBy }] of Object.entries(options.board.devices)) {
+    const device = parts.device(name);
+    if (poweredBy === undefined) continue;
+    const own = chassis.find((each) => uses(options.board.chassis[each.number], name));
+    device.poweredBy = own?.rails.find((rail) => rail.name === poweredBy);
+    if (device.poweredBy?.good === false) device.answersFromMs = Number.POSITIVE_INFINITY;
+  }
   const { nets, pages, devices, chips } = parts;
   return { nets, pages, devices, chips, chassis };
 }
 
+function uses(chassis: ChassisBoard | undefined, device: string): boolean {
+  if (chassis === undefined) return false;
+  const parts = Object.values(chassis.rails).flatMap(({ enable, good }) => [enable, good]);
+  return (
+    chassis.evidence.includes(device) ||
+    parts.some((part) => part !== undefined && 'pmbus' in part && part.pmbus === device)
+  );
+}
+
 type Parts = ReturnType<typeof createParts>;
+
+function deviceNamed(name: string): Device {
+  return {
+    name,
+    poweredBy: undefined,
+    answersFromMs: Number.NEGATIVE_INFINITY,
+    losses: 0,
+    failures: 0,
+  };
+}
 
 /** Each net, output and device once. */
 function createParts({ isOn, startMs, keyOf }: BuildOptions) {
@@ -57,7 +82,7 @@ function createParts({ isOn, startMs, keyOf }: BuildOptions) {
   const devices = new Map<string, Device>();
 
   const device = (name: string): Device => {
-    const known = devices.get(name) ?? { name, failures: 0 };
+    const known = devices.get(name) ?? deviceNamed(name);
     devices.set(name, known);
     return known;
   };

@@ -13,6 +13,7 @@ import {
   withFaults,
 } from './circuit.ts';
 import { createPmbusDevice, type PmbusDevice, type PmbusOutput } from './pmbus-device.ts';
+import type { DevicePower } from './power.ts';
 import type { Signals } from './signals.ts';
 
 /** A device at its bus, for the mock backend. */
@@ -39,23 +40,32 @@ export interface BusOptions {
   readonly clock: Pick<Clock, 'nowMs'>;
   readonly signals: Pick<Signals, 'writeOperation'>;
   readonly faults: Pick<ArmedFaults, 'transferOf'>;
+  readonly power: Pick<DevicePower, 'answers'>;
 }
 
 /** The devices of the board at their buses. */
 export function createBuses(options: BusOptions): Map<number | string, PlantBus> {
-  const { board, circuit, faults } = options;
+  const { board, circuit, faults, power } = options;
   const buses = new Map<number | string, PlantBus & { readonly devices: Map<number, PlantI2cDevice> }>();
   for (const [name, { bus, address: text, pec, vout, vid }] of Object.entries(board.devices)) {
     const address = Number(text);
-    const device = circuit.devices.get(name) ?? { name, failures: 0 };
+    const device = circuit.devices.get(name);
+    if (device === undefined) throw new RangeError(`the circuit has no device ${name}`);
     const known = buses.get(bus) ?? { bus, devices: new Map(), hold: createHold() };
     buses.set(bus, known);
+    const registers = createPmbusDevice({ bus, address }, outputsOf(name, options), { vout, vid });
+    let losses = 0;
     known.devices.set(address, {
       name,
       address,
       pec,
-      registers: createPmbusDevice({ bus, address }, outputsOf(name, options), { vout, vid }),
-      nextTransfer: () => faults.transferOf(device),
+      registers,
+      nextTransfer: () => {
+        if (device.losses !== losses) registers.reset();
+        losses = device.losses;
+        const answer = faults.transferOf(device);
+        return answer === 'answers' && !power.answers(device) ? 'nack' : answer;
+      },
     });
   }
   return buses;

@@ -76,6 +76,12 @@ export interface Page extends Signal {
 
 export interface Device {
   readonly name: string;
+  /** What it has its power from; undefined where it always has it. */
+  poweredBy: Rail | undefined;
+  /** From when on it answers; infinite while it has no power. */
+  answersFromMs: number;
+  /** How often it lost its power. */
+  losses: number;
   /** Transfers that a fault hit. */
   failures: number;
 }

@@ -45,6 +45,14 @@ export type PlantEvent =
       readonly good: boolean;
       readonly volts: number;
     }
+  /** A device was asked for something that the rail, which powers it, does not let it answer. */
+  | {
+      readonly type: 'unpowered';
+      readonly atMs: number;
+      readonly device: string;
+      readonly chassis: number;
+      readonly rail: string;
+    }
   | { readonly type: 'fault'; readonly atMs: number; readonly fault: string; readonly active: boolean }
   | ({ readonly type: 'hazard' } & Hazard);
 

@@ -9,6 +9,7 @@ import { createHistory, type Hazard, type History, type LineRole, type PlantEven
 import { chassisOf, checkFault, type Fault, faultLineKey } from './faults.ts';
 import { lineKey } from './line-key.ts';
 import { createPins, type LineNames, type PlantPin } from './pins.ts';
+import { createDevicePower, type DevicePower } from './power.ts';
 import { createRails, type Rails } from './rails.ts';
 import { createSignals, type Signals } from './signals.ts';
 import { createTimers, type Timers } from './timers.ts';
@@ -73,7 +74,8 @@ export interface PlantOptions {
  * The chassis below the program: lines, rails with voltages, and PMBus devices, as the board file has
  * them. It moves by the clock alone. A rail delivers while its enable is asserted and all that it needs is
  * good; its voltage then rises linearly, else it falls. It is good above 90 % of its voltage, or above the
- * board's `minVolts`. pgood follows all rails of the chassis, good signal or not.
+ * board's `minVolts`. pgood follows all rails of the chassis, good signal or not. A device that a rail powers answers
+ * from a quarter of that rail's settle time after it became good until it is lost, and comes back with its outputs off.
  */
 export interface Plant {
   readonly clock: Clock;
@@ -120,7 +122,7 @@ export function createPlant(options: PlantOptions): Plant {
     fallMs: timing.fallMs,
     keyOf,
   });
-  const { signals, rails, faults } = connectCircuit(circuit, { clock, timers, history, timing });
+  const { signals, rails, faults, power } = connectCircuit(circuit, { clock, timers, history, timing });
 
   const addFault = (fault: Fault): void => {
     checkFault(fault, board, numbers);
@@ -130,7 +132,7 @@ export function createPlant(options: PlantOptions): Plant {
     faults.add(fault, key === undefined ? undefined : physical(key));
   };
 
-  const buses = createBuses({ board, circuit, clock, signals, faults });
+  const buses = createBuses({ board, circuit, clock, signals, faults, power });
   const pins = createPins(circuit, signals, faults, lineNames);
   for (const fault of options.faults ?? []) addFault(fault);
 
@@ -190,7 +192,12 @@ function connectCircuit(
     readonly history: History;
     readonly timing: PlantTiming;
   },
-): { readonly signals: Signals; readonly rails: Rails; readonly faults: ArmedFaults } {
+): {
+  readonly signals: Signals;
+  readonly rails: Rails;
+  readonly faults: ArmedFaults;
+  readonly power: DevicePower;
+} {
   const { clock, timers, history, timing } = given;
   const rules = createDamageRules(clock, timing.reactionMs, (kind, chassis, name, text) =>
     history.hazard(kind, chassis.number, name, text),
@@ -208,8 +215,12 @@ function connectCircuit(
     history,
     pgoodDelayMs: timing.pgoodDelayMs,
     refresh: signals.refresh,
-    goodChanged: (...change) => faults.goodChanged(...change),
+    goodChanged: (chassis, rail, good) => {
+      if (rail !== undefined) power.goodChanged(rail, good);
+      faults.goodChanged(chassis, rail, good);
+    },
   });
+  const power = createDevicePower({ clock, circuit, history, signals });
   const faults = createArmedFaults({
     clock,
     timers,
@@ -218,7 +229,7 @@ function connectCircuit(
     refresh: signals.refresh,
     updateRail: rails.update,
   });
-  return { signals, rails, faults };
+  return { signals, rails, faults, power };
 }
 
 function linesOf({ nets, pages }: Circuit): PlantLine[] {

@@ -68,6 +68,8 @@ export interface PmbusDevice {
   readByte(command: number): number;
   readWord(command: number): number;
   writeByte(command: number, value: number): void;
+  /** What was written, but for what the outputs keep, is as after a power-on reset. */
+  reset(): void;
 }
 
 /**
@@ -141,6 +143,10 @@ export function createPmbusDevice(
         default:
           throw refuse('takes no Write Byte of it', command);
       }
+    },
+
+    reset() {
+      page = 0;
     },
   };
 }

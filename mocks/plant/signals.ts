@@ -22,6 +22,8 @@ export interface Signals {
   free(net: Net): void;
   /** The BMC writes OPERATION. */
   writeOperation(page: Page, value: number): void;
+  /** The device has lost its power: its output is off, and stays so when the power is back. */
+  losePower(page: Page): void;
 }
 
 export interface SignalOptions {
@@ -96,6 +98,16 @@ export function createSignals(options: SignalOptions): Signals {
       record.drive(page, wanted);
       page.operation = value;
       page.failuresSeen = page.device.failures;
+      refreshPage(page);
+    },
+
+    losePower(page) {
+      for (const rail of page.rails) {
+        if (!rail.wanted) continue;
+        rail.wanted = false;
+        rail.failedAtMs = clock.nowMs();
+      }
+      page.operation = 0;
       refreshPage(page);
     },
   };

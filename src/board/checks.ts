@@ -231,6 +231,103 @@ export const checkPagesUnique: Check = (board) => {
   return findings;
 };
 
+/** What a chassis asks of a device: a rail that it switches or shows, or null where the device is named as evidence. */
+function usesOf(device: string, chassis: ChassisPart): (string | null)[] {
+  const isIt = (part: PartOf<RailBoard['enable'] | GoodBoard> | undefined) =>
+    part !== undefined && 'pmbus' in part && part.pmbus === device;
+  return [
+    ...railsOf(chassis).flatMap(([rail, { enable, good }]) => (isIt(enable) || isIt(good) ? [rail] : [])),
+    ...(chassis.evidence?.includes(device) ? [null] : []),
+  ];
+}
+
+/** All that a rail needs, also through others. */
+function allNeedsOf(rail: string, chassis: ChassisPart): ReadonlySet<string> {
+  const found = new Set<string>();
+  const add = (name: string): void => {
+    for (const need of chassis.rails?.[name]?.needs ?? []) {
+      if (need === undefined || found.has(need)) continue;
+      found.add(need);
+      add(need);
+    }
+  };
+  add(rail);
+  return found;
+}
+
+/**
+ * The rail that powers a device is one of the chassis that the device is of, and is good before anything is asked of the
+ * device: whatever the device switches or shows needs it.
+ */
+export const checkPoweredBy: Check = (board) =>
+  Object.entries(board.devices ?? {}).flatMap(([device, { poweredBy } = {}]): Finding[] => {
+    if (poweredBy === undefined) return [];
+    const at = ['devices', device, 'poweredBy'];
+    const all = Object.entries(board.chassis ?? {}).flatMap(([number, chassis]) =>
+      chassis?.rails === undefined ? [] : [{ number, chassis, uses: usesOf(device, chassis) }],
+    );
+    const using = all.filter(({ uses }) => uses.length > 0);
+    const [only, ...others] = using;
+    if (only !== undefined && others.length > 0) {
+      const numbers = using.map(({ number }) => number).join(' and ');
+      return [
+        {
+          at,
+          message: `${device} serves chassis ${numbers}, and a rail powers devices of its own chassis only`,
+          suggestion: 'leave poweredBy out, or give each chassis a device of its own',
+        },
+      ];
+    }
+    const names = (only === undefined ? all : using).flatMap(({ chassis }) =>
+      Object.keys(chassis.rails ?? {}),
+    );
+    if (!names.includes(poweredBy)) {
+      return [
+        {
+          at,
+          message: `"${poweredBy}", which powers ${device}, is not a rail${only === undefined ? '' : ' of its chassis'}`,
+          suggestion: suggestName(poweredBy, names, 'rails'),
+          absent: true,
+        },
+      ];
+    }
+    return only === undefined ? [] : powerBehind(device, poweredBy, only.number, only.chassis, only.uses, at);
+  });
+
+/** Rails of a device that may be asked for while the device has no power. */
+function powerBehind(
+  device: string,
+  poweredBy: string,
+  number: string,
+  chassis: ChassisPart,
+  uses: readonly (string | null)[],
+  at: readonly string[],
+): Finding[] {
+  return uses.flatMap((rail): Finding[] => {
+    if (rail === null || allNeedsOf(rail, chassis).has(poweredBy)) return [];
+    const other = ['chassis', number, 'rails', rail];
+    if (rail === poweredBy) {
+      return [
+        {
+          at,
+          message: `${device} switches or shows rail ${rail}, which is to power it: neither could come first`,
+          suggestion: `name the rail that ${device} has its own power from, or leave poweredBy out`,
+          other,
+        },
+      ];
+    }
+    return [
+      {
+        at,
+        message: `rail ${rail} is of ${device}, which has its power from ${poweredBy}, and does not need ${poweredBy}`,
+        suggestion: `add "${poweredBy}" to the needs of ${rail}`,
+        other,
+        absent: true,
+      },
+    ];
+  });
+}
+
 /** A window of good voltages is not empty, and has the nominal voltage in it. */
 export const checkVoltageWindow: Check = (board) =>
   eachChassis(board, (chassis, path) =>
@@ -337,6 +434,7 @@ const CHECKS: readonly Check[] = [
   checkLinesUnique,
   checkDevicesExist,
   checkPagesUnique,
+  checkPoweredBy,
   checkVoltageWindow,
   checkTimeBudgets,
 ];

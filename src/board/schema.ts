@@ -337,6 +337,12 @@ const deviceEntries = v.strictObject({
     ),
     v.description('7-bit address'),
   ),
+  poweredBy: v.pipe(
+    v.optional(name),
+    v.description(
+      'Rail that the device has its power from: before that rail is good, and after it is gone, the device is neither asked nor blamed',
+    ),
+  ),
   pec: v.pipe(
     v.optional(expects('truth', 'true or false', 'true', v.boolean()), false),
     v.description(

@@ -47,6 +47,8 @@ export interface DrivesOptions {
   readonly hardware: ChassisHardware;
   readonly clock: Clock;
   readonly recording: Recording;
+  /** What is read of the rails that power what switches the rail. */
+  readonly newsOfPower: (rail: string) => Promise<readonly SequenceEvent[]>;
   /** A lowering is over. It records what came of it itself only where it failed. */
   readonly ended: (action: LoweringAction, events: readonly SequenceEvent[]) => void;
 }
@@ -62,13 +64,20 @@ const GRACE_TURN_MS = 5;
 /** A PMBus device acknowledges nothing while it stores its settings; most are done by then. */
 export const ONCE_MORE_MS = 100;
 
-export function createDrives({ plan, hardware, clock, recording, ended }: DrivesOptions): Drives {
+export function createDrives({
+  plan,
+  hardware,
+  clock,
+  recording,
+  newsOfPower,
+  ended,
+}: DrivesOptions): Drives {
   const enables = new Map<string, Promise<void>>();
   const resets = new Map<string, Promise<void>>();
   const abandoned = new AbortController();
 
   const carryOut = (action: DriveAction): Promise<SequenceEvent[]> =>
-    attempt(action, { hardware, clock, recording, abandoned: abandoned.signal });
+    attempt(action, { hardware, clock, recording, newsOfPower, abandoned: abandoned.signal });
 
   /** What has to be over before this is begun: what the order wants, and an earlier drive of the same. */
   const before = (action: LoweringAction, atOnce: boolean): (Promise<void> | undefined)[] => {
@@ -115,6 +124,7 @@ interface AttemptOptions {
   readonly hardware: ChassisHardware;
   readonly clock: Clock;
   readonly recording: Recording;
+  readonly newsOfPower: DrivesOptions['newsOfPower'];
   readonly abandoned: AbortSignal;
 }
 
@@ -125,7 +135,8 @@ async function attempt(action: DriveAction, options: AttemptOptions): Promise<Se
     case 'driveEnable': {
       const { rail, asserted } = action;
       const failed = await switchEnable(rail, asserted, options);
-      if (failed) return [failed];
+      // What went first is told first: a device that has just lost its power is not at fault.
+      if (failed) return [...(await options.newsOfPower(rail)), { ...failed, atMs: clock.nowMs() }];
       recording.record({ type: 'enable', rail, asserted });
       return [{ type: 'DRIVEN', rail, asserted, atMs: clock.nowMs() }];
     }

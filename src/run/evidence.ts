@@ -56,13 +56,16 @@ interface EvidencePage {
 }
 
 /**
- * Every PMBus page of the chassis, and the first one of its evidence devices; never rejects.
+ * Every PMBus page of the chassis, and the first one of its evidence devices; never rejects. A device without power is not
+ * asked: what it knew is lost.
  * @param known null where nothing failed: every page is asked for its limits then
+ * @param missingPowerOf the rail without which a device has no power now, null where it has
  */
 export async function readEvidence(
   chassis: ChassisBoard,
   openPage: (device: string, page: number) => Promise<PmbusPage>,
   known: FaultKnown | null,
+  missingPowerOf: (device: string) => Promise<string | null>,
   clock: Pick<Clock, 'nowMs'>,
 ): Promise<Evidence[]> {
   const found: Evidence[] = [];
@@ -73,10 +76,22 @@ export async function readEvidence(
       .map((rail) => known?.voltsBefore.get(rail) ?? null)
       .find((volts) => volts !== null);
     const isBlamed = known === null || (known.rail !== null && rails.has(known.rail));
+    const missing = isLate() ? null : await missingPowerOf(device);
+    if (missing !== null) {
+      const lastVolts = isBlamed ? (before ?? null) : null;
+      found.push({ device, page, ...NOTHING_READ, voltsBefore: lastVolts, error: noPower(missing) });
+      continue;
+    }
     const read = createReader(() => openPage(device, page), isLate);
     found.push({ device, page, ...(await readPage(read, before ?? null, isBlamed)), error: read.error() });
   }
   return found;
+}
+
+const NOTHING_READ = { statusWord: null, status: [], voutVolts: null, limits: [] } as const;
+
+function noPower(rail: string): string {
+  return `not asked: it has no power, rail ${rail} is not good`;
 }
 
 function pagesOf({ rails, evidence }: ChassisBoard): Iterable<EvidencePage> {
@@ -104,7 +119,7 @@ async function readPage(
   const isSuspect = isBlamed || ((statusWord ?? 0) & VOUT_BIT) !== 0;
   const voltsBefore = isSuspect ? lastVolts : null;
   // A device that does not even answer STATUS_WORD is asked for nothing else.
-  if (statusWord === null) return { statusWord, status: [], voutVolts: null, voltsBefore, limits: [] };
+  if (statusWord === null) return { ...NOTHING_READ, voltsBefore };
   const status = [statusReading(STATUS_WORD, statusWord)];
   for (const register of registersToldBy(statusWord)) {
     const value = await read.need((page) => page.readStatus(register));

@@ -1,4 +1,5 @@
 import { HardwareError } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { type BoardLine, linesOf } from '../board/lines.ts';
 import type { Board, ChassisBoard } from '../board/schema.ts';
@@ -12,6 +13,7 @@ import {
   located,
   type Paces,
   type PartOpener,
+  type Signal,
   type Switch,
 } from './parts.ts';
 
@@ -42,12 +44,18 @@ export interface ChassisHardware {
   readonly chassis: number;
   /** Reads everything, changes nothing. Never rejects: what cannot be read is among `unreadable`. */
   observe(): Promise<Observed>;
-  /** Switches a rail. Rejects with a HardwareError, with `readBack` in its details where the rail reads otherwise. */
+  /**
+   * Switches a rail. Rejects with a HardwareError, with `readBack` in its details where the rail reads otherwise. A device
+   * without power is off: it is not told so, and one that loses its power meanwhile is off as well.
+   */
   driveEnable(rail: string, asserted: boolean): Promise<void>;
   driveReset(reset: string, asserted: boolean): Promise<void>;
   /** Asserts the latch for the board's pulseMs. */
   pulseLatch(): Promise<void>;
-  /** The good signal of a rail, or pgood for null. A rail without a signal is as good as its enable. */
+  /**
+   * The good signal of a rail, or pgood for null. A rail without a signal is as good as its enable. What a device would
+   * show that has no power is not good, and the device is not asked.
+   */
   readGood(source: Source): Promise<boolean>;
   /** Whether `readGood` asks a PMBus device, and so may take the deadline of a transfer. */
   asksBus(source: Source): boolean;
@@ -59,7 +67,7 @@ export interface ChassisHardware {
   /** The same for pgood alone, for somebody who shows it and acts on nothing. */
   watchPgood(wake: () => void): () => void;
   /**
-   * Status and output voltage of every PMBus page and evidence device; never rejects.
+   * Status and output voltage of every PMBus page and evidence device that has power; never rejects.
    * @param rail that failed, null where none did
    */
   evidence(rail: string | null): Promise<Evidence[]>;
@@ -93,7 +101,7 @@ export async function openChassis(
     const { parts, missing } = await openParts(chassis, opener);
     const [refused] = missing;
     if (refused !== undefined && !whatCanBeHad) throw together(missing, refused);
-    return hardwareOf(number, chassis, parts, opener, ports, ofChassis);
+    return hardwareOf(number, { chassis, devices: board.devices }, parts, opener, ports, ofChassis);
   } catch (error) {
     await opener.close();
     throw error instanceof HardwareError ? ofChassis(error) : error;
@@ -143,7 +151,7 @@ async function openParts(
 
 function hardwareOf(
   number: number,
-  chassis: ChassisBoard,
+  { chassis, devices }: { readonly chassis: ChassisBoard; readonly devices: Board['devices'] },
   parts: Parts,
   opener: PartOpener,
   { clock }: HardwarePorts,
@@ -156,28 +164,39 @@ function hardwareOf(
     return found;
   };
   const signalOf = (source: Source) => (source === null ? pgood : (goods.get(source) ?? enableOf(source)));
+  const { hasPower, read } = powerOf(parts, enableOf, latch !== undefined);
+  const missingPowerOf = missingPowerIn(devices, hasPower);
   /** Rails that were read to be enabled, or were told so since. */
   const enabled = new Set<string>();
+  /** Rails whose enable could not be read. */
+  const doubtful = new Set<string>();
   /** Of rails that were told to go off: the voltage that they were last seen with while they were on. */
   const voltsBefore = new Map<string, number | null>();
   return {
     chassis: number,
     async observe() {
-      const observed = await observeParts(parts, ofChassis);
+      const observed = await observeStarted(chassis, parts, ofChassis, clock);
       enabled.clear();
-      for (const [rail, read] of Object.entries(observed.observation.rails)) {
-        const isAssumed = observed.unreadable.some((each) => each.signal === 'enable' && each.rail === rail);
-        if (read.enabled && !isAssumed) enabled.add(rail);
+      doubtful.clear();
+      for (const { signal, rail } of observed.unreadable) {
+        if (signal === 'enable' && rail !== null) doubtful.add(rail);
+      }
+      for (const [rail, seen] of Object.entries(observed.observation.rails)) {
+        if (seen.enabled && !doubtful.has(rail)) enabled.add(rail);
       }
       return observed;
     },
-    driveEnable(rail, asserted) {
+    async driveEnable(rail, asserted) {
       const enable = enableOf(rail);
       if (asserted) {
         enabled.add(rail);
         voltsBefore.delete(rail);
       } else if (enabled.delete(rail)) voltsBefore.set(rail, goods.get(rail)?.lastVolts?.() ?? null);
-      return enable.write(asserted);
+      const { poweredBy } = enable;
+      if (asserted || poweredBy === null) return enable.write(asserted);
+      // A rail that is enabled may only seem to be lost: what it powers is told to go off before it, if it hears it.
+      const mayHear = enabled.has(poweredBy) || doubtful.has(poweredBy) || (await hasPower(poweredBy));
+      if (mayHear) await driveOff(enable, () => hasPower(poweredBy));
     },
     async driveReset(reset, asserted) {
       await resets.get(reset)?.write(asserted);
@@ -194,7 +213,7 @@ function hardwareOf(
       }
     },
     async readGood(source) {
-      return signalOf(source).read();
+      return read(signalOf(source));
     },
     asksBus: (source) => signalOf(source).bus !== null,
     watchPgood: (wake) => pgood.watch(wake, { ...PACES.guarding, pgood: SHOWN_MS }, 'pgood', SHOWN_CHECK_MS),
@@ -205,10 +224,88 @@ function hardwareOf(
         for (const end of ends) end();
       };
     },
-    evidence: (rail) => readEvidence(chassis, opener.openPage, { rail, voltsBefore }, clock),
-    telemetry: () => readEvidence(chassis, opener.openPage, null, clock),
+    evidence: (rail) => readEvidence(chassis, opener.openPage, { rail, voltsBefore }, missingPowerOf, clock),
+    telemetry: () => readEvidence(chassis, opener.openPage, null, missingPowerOf, clock),
     close: () => opener.close(),
   };
+}
+
+/**
+ * Reads all parts, and once more where all that cannot be read is devices that acknowledge nothing while they start, before
+ * the rail that powers them has settled: somebody may have raised it just now.
+ */
+async function observeStarted(
+  { rails }: ChassisBoard,
+  parts: Parts,
+  ofChassis: (error: HardwareError) => HardwareError,
+  clock: Pick<Clock, 'after'>,
+): Promise<Observed> {
+  const observe = () => observeParts(parts, ofChassis, parts.latch !== undefined);
+  const observed = await observe();
+  const settles = observed.unreadable.map(({ signal, rail, error }) => {
+    const part = rail === null ? undefined : (signal === 'good' ? parts.goods : parts.enables).get(rail);
+    const power = part?.poweredBy ?? null;
+    return error.code === 'I2C_NO_DEVICE' && power !== null ? (rails[power]?.settleMs ?? 0) : 0;
+  });
+  if (settles.length === 0 || settles.includes(0)) return observed;
+  await pause(clock, Math.max(...settles));
+  return observe();
+}
+
+/** Who has power, of what rails power. */
+interface Power {
+  /** The rail is good. One that cannot be read is taken to be, and one without a signal is as good as its enable. */
+  hasPower(rail: string): Promise<boolean>;
+  /** Asserted or not; never asserted where the device has no power, or has lost it by the time that it does not answer. */
+  read(part: Switch | Signal): Promise<boolean>;
+}
+
+/** @param isLatched enables stand though their lines read otherwise: pgood then tells of rails without a signal */
+function powerOf({ goods, pgood }: Parts, enableOf: (rail: string) => Switch, isLatched: boolean): Power {
+  const isGood = async (rail: string): Promise<boolean> => {
+    const good = goods.get(rail);
+    if (good !== undefined) return read(good);
+    return (await read(enableOf(rail))) || (isLatched && (await pgood.read()));
+  };
+  const hasPower = (rail: string): Promise<boolean> =>
+    isGood(rail).catch((error: unknown) => {
+      if (error instanceof HardwareError) return true;
+      throw error;
+    });
+  const read = async (part: Switch | Signal): Promise<boolean> => {
+    const { poweredBy } = part;
+    if (poweredBy === null) return part.read();
+    if (!(await hasPower(poweredBy))) return false;
+    try {
+      return await part.read();
+    } catch (error) {
+      if (!isSilence(error) || (await hasPower(poweredBy))) throw error;
+      return false;
+    }
+  };
+  return { hasPower, read };
+}
+
+/** Of a device: the rail without which it has no power now; null where it has. */
+function missingPowerIn(devices: Board['devices'], hasPower: Power['hasPower']) {
+  return async (device: string): Promise<string | null> => {
+    const rail = devices[device]?.poweredBy;
+    return rail === undefined || (await hasPower(rail)) ? null : rail;
+  };
+}
+
+/** Switches off what may lose its power meanwhile, which comes to the same. */
+async function driveOff(enable: Switch, hasPower: () => Promise<boolean>): Promise<void> {
+  try {
+    await enable.write(false);
+  } catch (error) {
+    if (!isSilence(error) || (await hasPower())) throw error;
+  }
+}
+
+/** What becomes of a transfer with a device that has lost its power, or is losing it. One that answered had some. */
+function isSilence(error: unknown): boolean {
+  return error instanceof HardwareError && error.details.readBack !== true;
 }
 
 /**

@@ -1,5 +1,5 @@
 import { HardwareError, type HardwareErrorCode } from '../../hw/errors.ts';
-import type { Observation, SignalRef } from '../sequence/state.ts';
+import type { Observation, SignalRef, Unpowered } from '../sequence/state.ts';
 import { located, type Signal, type Switch } from './parts.ts';
 
 export interface Observed {
@@ -43,23 +43,31 @@ export interface ReadParts {
 
 /** One part to be read, and what it is taken for where it cannot be. */
 interface Question extends SignalRef {
-  readonly part: Pick<Switch, 'bus' | 'role' | 'read'>;
+  readonly part: Pick<Switch, 'bus' | 'role' | 'poweredBy' | 'read'>;
   readonly assumed: boolean;
 }
 interface Reply {
   readonly asserted: boolean;
   readonly error: HardwareError | null;
+  /** It was not asked for: the rail that powers the device is not good. */
+  readonly unpowered?: true;
 }
+type Replies = ReadonlyMap<Question['part'], Reply>;
 
 /**
  * Reads all parts: lines one after the other, beside them each bus, one of its parts after the other. A bus that does not
- * answer within the deadline of a transfer is asked for nothing more, so that all takes one such deadline at most.
+ * answer within the deadline of a transfer is asked for nothing more, so that all takes one such deadline at most. What
+ * has its power from a rail is read after that rail, and only where that rail is good or nobody can say: each rail of a
+ * chain of such may add the deadline of its own bus.
  * @param ofChassis the error with the chassis named
+ * @param isLatched enables that stand though their lines read otherwise: pgood then tells of rails without a signal
  */
 export async function observeParts(
-  { enables, goods, resets, pgood }: ReadParts,
+  parts: ReadParts,
   ofChassis: (error: HardwareError) => HardwareError,
+  isLatched: boolean,
 ): Promise<Observed> {
+  const { enables, goods, resets, pgood } = parts;
   const questions: Question[] = [...enables].flatMap(([rail, enable]): Question[] => {
     const good = goods.get(rail);
     return [
@@ -70,41 +78,81 @@ export async function observeParts(
   for (const part of resets.values()) questions.push({ signal: 'reset', rail: null, part, assumed: false });
   questions.push({ signal: 'pgood', rail: null, part: pgood, assumed: false });
 
-  const replies = new Map<Question['part'], Reply>();
-  const buses = new Set(questions.map(({ part }) => part.bus));
-  await Promise.all(
-    [...buses].map((bus) =>
-      askBus(
-        questions.filter(({ part }) => part.bus === bus),
-        replies,
-      ),
-    ),
-  );
+  const { replies, asked } = await askAll(questions, parts, isLatched);
 
-  const unreadable = questions.flatMap(({ signal, rail, part }): Unreadable[] => {
+  const unreadable = asked.flatMap(({ signal, rail, part }): Unreadable[] => {
     const error = replies.get(part)?.error ?? null;
     return error === null ? [] : [{ signal, rail, reason: error.message, error: ofChassis(error) }];
   });
+  const unpowered = asked.flatMap(({ signal, rail, part: { poweredBy }, part }): Unpowered[] =>
+    poweredBy !== null && replies.get(part)?.unpowered ? [{ signal, rail, poweredBy }] : [],
+  );
   const isAsserted = (part: Question['part']) => replies.get(part)?.asserted ?? false;
   const rails = [...enables].map(([rail, enable]) => {
     const good = goods.get(rail);
     const enabled = isAsserted(enable);
     return [rail, { enabled, good: good ? isAsserted(good) : enabled }] as const;
   });
+  const unread = unreadable.map(({ signal, rail }) => ({ signal, rail }));
   const observation = {
     rails: Object.fromEntries(rails),
     pgood: isAsserted(pgood),
     resetsAsserted: Object.fromEntries([...resets].map(([name, reset]) => [name, isAsserted(reset)])),
+    ...(unread.length > 0 && { unread }),
+    ...(unpowered.length > 0 && { unpowered }),
   };
-  if (unreadable.length === 0) return { observation, unreadable };
-  const unread = unreadable.map(({ signal, rail }) => ({ signal, rail }));
-  return { observation: { ...observation, unread }, unreadable };
+  return { observation, unreadable };
 }
 
-async function askBus(questions: readonly Question[], replies: Map<Question['part'], Reply>): Promise<void> {
-  let hung: HardwareError | null = null;
+/** @returns replies to all questions, and the questions in the order in which they were dealt with */
+async function askAll(
+  questions: readonly Question[],
+  parts: ReadParts,
+  isLatched: boolean,
+): Promise<{ readonly replies: Replies; readonly asked: readonly Question[] }> {
+  const replies = new Map<Question['part'], Reply>();
+  const hung = new Map<Question['part']['bus'], HardwareError>();
+  const asked: Question[] = [];
+  for (let left = questions; left.length > 0; left = left.filter(({ part }) => !replies.has(part))) {
+    const waiting = new Set(left.map(({ rail }) => rail));
+    const ready = left.filter(({ part: { poweredBy } }) => poweredBy === null || !waiting.has(poweredBy));
+    const next: Question[] = [];
+    for (const question of ready) {
+      const { poweredBy } = question.part;
+      if (poweredBy === null || mayBeGood(poweredBy, parts, isLatched, replies)) next.push(question);
+      else replies.set(question.part, { asserted: false, error: null, unpowered: true });
+    }
+    const buses = new Set(next.map(({ part }) => part.bus));
+    await Promise.all(
+      [...buses].map((bus) => {
+        const ofBus = next.filter(({ part }) => part.bus === bus);
+        return askBus(ofBus, replies, hung);
+      }),
+    );
+    asked.push(...ready);
+  }
+  return { replies, asked };
+}
+
+/** The rail was read to be good, or could not be read. One without a signal is as good as its enable. */
+function mayBeGood(rail: string, parts: ReadParts, isLatched: boolean, replies: Replies): boolean {
+  const isOrMayBe = (part: Question['part'] | undefined) => {
+    const reply = part && replies.get(part);
+    return reply === undefined || reply.asserted || reply.error !== null;
+  };
+  const good = parts.goods.get(rail);
+  if (good !== undefined) return isOrMayBe(good);
+  return isOrMayBe(parts.enables.get(rail)) || (isLatched && isOrMayBe(parts.pgood));
+}
+
+async function askBus(
+  questions: readonly Question[],
+  replies: Map<Question['part'], Reply>,
+  hungBuses: Map<Question['part']['bus'], HardwareError>,
+): Promise<void> {
   for (const { part, assumed } of questions) {
-    if (hung !== null && part.bus !== null) {
+    const hung = part.bus === null ? undefined : hungBuses.get(part.bus);
+    if (hung !== undefined) {
       replies.set(part, { asserted: assumed, error: located(hung, part.role, { role: part.role }) });
       continue;
     }
@@ -114,7 +162,9 @@ async function askBus(questions: readonly Question[], replies: Map<Question['par
       if (!(error instanceof HardwareError)) throw error;
       replies.set(part, { asserted: assumed, error });
       // Without the role that it hit.
-      if (error.code === 'I2C_TIMEOUT') hung = error.cause instanceof HardwareError ? error.cause : error;
+      if (error.code === 'I2C_TIMEOUT') {
+        hungBuses.set(part.bus, error.cause instanceof HardwareError ? error.cause : error);
+      }
     }
   }
 }

@@ -21,15 +21,19 @@ export interface Paces {
 /** What a part is behind: parts of one bus wait for each other, and hang together. Null for a GPIO line. */
 type BusName = string | null;
 
-export interface Switch {
+/** Of a chassis: a line, or a page of a PMBus device. */
+interface Part {
   readonly bus: BusName;
   readonly role: string;
+  /** The rail that its device has its power from; null where it always has it. */
+  readonly poweredBy: string | null;
+}
+
+export interface Switch extends Part {
   read(): Promise<boolean>;
   write(asserted: boolean): Promise<void>;
 }
-export interface Signal {
-  readonly bus: BusName;
-  readonly role: string;
+export interface Signal extends Part {
   read(): Promise<boolean>;
   /** The voltage that it was read by last, where it is read by one; null before. */
   readonly lastVolts?: () => number | null;
@@ -95,7 +99,10 @@ export function createPartOpener(
     if (trouble !== undefined) throw trouble;
     return ports.gpio();
   };
-  const busOf = (device: string): BusName => String(board.devices[device]?.bus);
+  const deviceOf = (name: string): Pick<Part, 'bus' | 'poweredBy'> => {
+    const device = board.devices[name];
+    return { bus: String(device?.bus), poweredBy: device?.poweredBy ?? null };
+  };
 
   return {
     async openSwitch(role, line) {
@@ -103,6 +110,7 @@ export function createPartOpener(
       closers.push(() => output.close());
       return {
         bus: null,
+        poweredBy: null,
         role,
         read: () => inRole(role, async () => assertedAt(line, await output.read())),
         write: (asserted) => inRole(role, () => output.write(levelFor(line, asserted))),
@@ -113,6 +121,7 @@ export function createPartOpener(
       closers.push(() => input.close());
       return {
         bus: null,
+        poweredBy: null,
         role,
         read: () => inRole(role, async () => assertedAt(line, await input.read())),
         watch: (wake, paces, of, checkMs) =>
@@ -122,7 +131,7 @@ export function createPartOpener(
     async openOperation(role, enable) {
       const page = await inRole(role, () => openPage(enable.pmbus, enable.page));
       return {
-        bus: busOf(enable.pmbus),
+        ...deviceOf(enable.pmbus),
         role,
         read: () => inRole(role, () => page.readEnabled()),
         write: (asserted) => inRole(role, () => page.operation(asserted)),
@@ -132,7 +141,7 @@ export function createPartOpener(
       const page = await inRole(role, () => openPage(good.pmbus, good.page));
       let lastVolts: number | null = null;
       return {
-        bus: busOf(good.pmbus),
+        ...deviceOf(good.pmbus),
         role,
         read: () =>
           inRole(role, async () => {
@@ -207,5 +216,5 @@ function repeat(clock: Clock, everyMs: number, run: () => void): () => void {
 /** A part that could not be had: whatever is asked of it rejects with the reason. */
 export function brokenPart(role: string, reason: HardwareError): Switch & Signal {
   const reject = () => Promise.reject(reason);
-  return { bus: null, role, read: reject, write: reject, watch: () => () => undefined };
+  return { bus: null, poweredBy: null, role, read: reject, write: reject, watch: () => () => undefined };
 }

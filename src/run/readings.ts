@@ -12,6 +12,8 @@ export interface Readings {
   mark(source: Source): void;
   /** Begins to read what was marked and what is `due`, pgood first; what `mustWait` says stays marked. */
   begin(due: Iterable<Source>, mustWait: (source: Source) => boolean): void;
+  /** Reads a rail for whoever has to know now; the events are the caller's. */
+  ask(rail: string): Promise<SequenceEvent[]>;
   isUnderWay(): boolean;
   /** Resolves when nothing is under way. */
   end(): Promise<void>;
@@ -23,7 +25,9 @@ export interface ReadingsOptions {
   readonly recording: Recording;
   /** A device that acknowledges nothing is asked once more before it counts: it may be storing its settings. */
   readonly isPatient: () => boolean;
-  readonly ended: (event: SequenceEvent) => void;
+  /** Rails that power what the rail is seen by. */
+  readonly poweredBy: (rail: string) => readonly string[];
+  readonly ended: (events: readonly SequenceEvent[]) => void;
 }
 
 export function createReadings({ ended, ...options }: ReadingsOptions): Readings {
@@ -32,9 +36,9 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
 
   const read = (source: Source): void => {
     marked.delete(source);
-    const reading = readLevel(source, options).then((event) => {
+    const reading = readLevels(source, options).then((events) => {
       underWay.delete(source);
-      ended(event);
+      ended(events);
     });
     underWay.set(source, reading);
   };
@@ -47,6 +51,7 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
         if (wanted.has(source) && !underWay.has(source) && !mustWait(source)) read(source);
       }
     },
+    ask: (rail) => readLevels(rail, options),
     isUnderWay: () => underWay.size > 0,
     async end() {
       await Promise.all(underWay.values());
@@ -54,10 +59,26 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
   };
 }
 
+type ReadOptions = Omit<ReadingsOptions, 'ended'>;
+
+/**
+ * The level of a good signal as an event. Where the signal of a device is bad news, what powers the device is read as well,
+ * and told first: what went first is at fault, and not the device that is silent behind it. Never rejects.
+ */
+async function readLevels(source: Source, options: ReadOptions): Promise<SequenceEvent[]> {
+  const event = await readLevel(source, options);
+  const poweredBy = source === null ? [] : options.poweredBy(source);
+  const isGoodNews = event.type === 'RAIL_LEVEL' && event.good;
+  if (poweredBy.length === 0 || isGoodNews) return [event];
+  const events: SequenceEvent[] = [];
+  for (const rail of poweredBy) events.push(...(await readLevels(rail, options)));
+  return [...events, { ...event, atMs: options.clock.nowMs() }];
+}
+
 /** The level of a good signal as an event. Never rejects. */
 async function readLevel(
   source: Source,
-  { hardware, clock, recording, isPatient }: Omit<ReadingsOptions, 'ended'>,
+  { hardware, clock, recording, isPatient }: ReadOptions,
 ): Promise<SequenceEvent> {
   const askedMs = clock.nowMs();
   try {

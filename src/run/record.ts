@@ -1,5 +1,5 @@
 import type { Outcome, Request } from '../sequence/events.ts';
-import type { Fault, RailPhase, SignalRef, State } from '../sequence/state.ts';
+import type { Fault, RailPhase, SignalRef, State, Unpowered } from '../sequence/state.ts';
 import type { Evidence } from './evidence.ts';
 
 /** One thing that happened in a run, without its time. */
@@ -14,6 +14,8 @@ export type Happening =
       readonly resetsAsserted: Readonly<Record<string, boolean>>;
       /** What of these could not be read, and is assumed. Absent where all was read. */
       readonly unread?: readonly SignalRef[];
+      /** What was not asked for, for want of power. Absent where all had it. */
+      readonly unpowered?: readonly Unpowered[];
     }
   | {
       readonly type: 'request';

@@ -90,8 +90,9 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     clock,
     recording,
     isPatient: () => hasTag(run.now.state, 'falling'),
-    ended(event) {
-      levels.push(event);
+    poweredBy: (rail) => poweredBy(plan, rail),
+    ended(events) {
+      levels.push(...events);
       turns.wake();
     },
   });
@@ -100,6 +101,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     hardware,
     clock,
     recording,
+    newsOfPower: async (rail) => (await Promise.all(poweredBy(plan, rail).map(readings.ask))).flat(),
     ended(action, events) {
       lowered.push({ action, events });
       turns.wake();
@@ -301,7 +303,11 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
   const { state, sequence, readings } = now;
   // Before its enable is switched a signal tells nothing of what the switching does, and pgood is of all of them.
   const isSwitching = (source: Source) =>
-    source === null ? hasTag(state, 'lowering') && !isSettled : drives.isSwitching(source);
+    source === null
+      ? hasTag(state, 'lowering') && !isSettled
+      : drives.isSwitching(source) ||
+        // On the way down a rail that has not settled never will, and what is behind it is waited for.
+        (hasTag(state, 'rising') && isStarting(plan, sequence, source));
   const mustWait = (source: Source) => isSwitching(source) || (isDone && hardware.asksBus(source));
   run.readings.begin(readingsDue(plan, state, sequence, readings), mustWait);
   // What the machine wants next, time included, comes when what it wanted last is done.
@@ -323,6 +329,17 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
     (signal?.aborted === true && !run.isEnding);
   await run.turns.rest(deadlineMs, isWatchful, isDue);
   return true;
+}
+
+function poweredBy(plan: Plan, rail: string): readonly string[] {
+  return plan.rails.find(({ name }) => name === rail)?.poweredBy ?? [];
+}
+
+/** What shows the rail may not have started yet: a rail that it has its power through has not settled. */
+function isStarting(plan: Plan, sequence: SequenceState, rail: string): boolean {
+  return poweredBy(plan, rail).some(
+    (power) => railState(sequence, power).phase === 'rising' || isStarting(plan, sequence, power),
+  );
 }
 
 async function noticeStandstill(run: Run): Promise<void> {

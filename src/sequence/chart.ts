@@ -113,10 +113,10 @@ const chart = setup({
 
     // Where a signal could not be read when a loss had to be judged, that is what there is to tell.
     recordFault: by((context, event, { fault, state }: { fault: FaultName; state: State }) =>
-      keepFirst(context, hardwareFault(event, state, context.nowMs) ?? faultOf(context, fault, state)),
+      keepFirst(context, hardwareFault(event, state, context) ?? faultOf(context, fault, state)),
     ),
     recordHardwareFault: by((context, event, { state }: { state: State }) =>
-      keepFirst(context, hardwareFault(event, state, context.nowMs)),
+      keepFirst(context, hardwareFault(event, state, context)),
     ),
     giveUpRail: assign(({ context, event }) => giveUpRail(context, event as EventOf<'DRIVE_FAILED'>)),
     forgetFault: assign({ fault: null }),

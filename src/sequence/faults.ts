@@ -137,10 +137,29 @@ export function faultOf(context: Context, name: FaultName, state: State): Fault 
   return found && { ...found, state, atMs: context.nowMs, errorCode: null };
 }
 
-/** What the event says of a line or a device that failed in `state`; null for an event that tells of none. */
-export function hardwareFault(event: SequenceEvent, state: State, atMs: number): Fault | null {
+/**
+ * What the event says of a line or a device that failed in `state`; null for an event that tells of none. A device whose
+ * power was seen to be lost is silent for that reason, and it is the loss that is told.
+ */
+export function hardwareFault(event: SequenceEvent, state: State, context: Context): Fault | null {
   if (event.type !== 'DRIVE_FAILED' && event.type !== 'READ_FAILED') return null;
   const driven = event.type === 'DRIVE_FAILED' && event.drive.what === 'enable' ? event.drive.rail : null;
   const rail = event.type === 'READ_FAILED' ? event.rail : driven;
+  const { nowMs: atMs } = context;
+  const power = lostPowerOf(rail, context);
+  if (power !== null) return { ...lost(power), state, atMs, errorCode: null };
   return { kind: 'hardware', rail, state, atMs, reason: event.reason, errorCode: event.code };
+}
+
+/** The first of the rails behind which a device stands that was lost while it was on; null where all have their power. */
+function lostPowerOf(name: string | null, context: Context): RailPlan | null {
+  const { rails } = context.plan;
+  const { poweredBy = [] } = rails.find((each) => each.name === name) ?? {};
+  for (const power of poweredBy) {
+    const before = lostPowerOf(power, context);
+    if (before !== null) return before;
+    const { phase, good } = railState(context, power);
+    if (phase === 'up' && !good) return rails.find((each) => each.name === power) ?? null;
+  }
+  return null;
 }

@@ -1,4 +1,4 @@
-import type { ChassisBoard } from '../board/schema.ts';
+import type { Board, ChassisBoard, RailBoard } from '../board/schema.ts';
 
 /** One rail as the sequence sees it: names and times, no lines. */
 export interface RailPlan {
@@ -6,6 +6,8 @@ export interface RailPlan {
   readonly needs: readonly string[];
   /** Rails that need this one; all of them go down before it. */
   readonly neededBy: readonly string[];
+  /** Rails without which nobody answers for this one: they power what it is switched or seen by. All of them are needed. */
+  readonly poweredBy: readonly string[];
   readonly settleMs: number;
   readonly onTimeoutMs: number;
   readonly offTimeoutMs: number;
@@ -34,8 +36,8 @@ export function railPlan(plan: Plan, name: string): RailPlan {
   return rail;
 }
 
-/** The plan of a chassis whose `needs` passed the board's cross checks. */
-export function planOf(chassis: ChassisBoard): Plan {
+/** The plan of a chassis whose `needs` passed the board's cross checks, with the devices of its board. */
+export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
   const ordered: string[] = [];
   const place = (name: string): void => {
     if (ordered.includes(name)) return;
@@ -51,6 +53,7 @@ export function planOf(chassis: ChassisBoard): Plan {
         name,
         needs: rail.needs,
         neededBy: ordered.filter((other) => chassis.rails[other]?.needs.includes(name)),
+        poweredBy: powerOf(rail, devices),
         settleMs: rail.settleMs,
         onTimeoutMs: rail.onTimeoutMs,
         offTimeoutMs: rail.offTimeoutMs,
@@ -66,4 +69,11 @@ export function planOf(chassis: ChassisBoard): Plan {
     latched: chassis.latch !== undefined,
     minOffMs: chassis.minOffMs,
   };
+}
+
+function powerOf({ enable, good }: RailBoard, devices: Board['devices']): readonly string[] {
+  const rails = [enable, good].flatMap((part) =>
+    part && 'pmbus' in part ? (devices[part.pmbus]?.poweredBy ?? []) : [],
+  );
+  return [...new Set(rails)];
 }

@@ -196,14 +196,19 @@ export function nextRail(context: Context): Raise | null {
   const { plan, nowMs } = context;
   if (holdUntilMs(plan, context) > nowMs) return null;
   const rail = plan.rails.find(
-    ({ name, needs }) =>
-      railState(context, name).phase === 'down' &&
-      needs.every((need) => {
+    (each) =>
+      railState(context, each.name).phase === 'down' &&
+      supplyOf(each).every((need) => {
         const { phase, good } = railState(context, need);
         return phase === 'up' && good;
       }),
   );
   return rail === undefined ? null : { what: 'enable', name: rail.name };
+}
+
+/** What has to be good for a rail to come: what it needs, and what powers that which switches or shows it. */
+function supplyOf({ needs, poweredBy }: RailPlan): readonly string[] {
+  return poweredBy.length === 0 ? needs : [...new Set([...needs, ...poweredBy])];
 }
 
 /** The reset that may be released next: everything is good, and its time has come. */
@@ -225,11 +230,11 @@ export function beginCheck({ plan, readings, nowMs }: Context, raises: Raise | n
 }
 
 /**
- * What has to be good at the moment of the raise: what a rail needs, of which one without a signal is as good as its
+ * What has to be good at the moment of the raise: the supply of a rail, of which one without a signal is as good as its
  * enable reads; for a reset everything that has a signal.
  */
 function restsOn(plan: Plan, { what, name: raised }: Raise): readonly Source[] {
-  if (what === 'enable') return railPlan(plan, raised).needs;
+  if (what === 'enable') return supplyOf(railPlan(plan, raised));
   return [...plan.rails.flatMap(({ name, observable }) => (observable ? [name] : [])), null];
 }
 

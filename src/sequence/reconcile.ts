@@ -10,6 +10,28 @@ export interface Reconciled {
   readonly sequence: SequenceState;
 }
 
+/**
+ * A device without power has its output off. One whose rail is enabled and has only dropped was on as long as it was left
+ * so, and is lost with that rail: what the hardware cannot tell is the hint's.
+ */
+function enabledIn(name: string, observation: Observation, hint: Hint | null): boolean {
+  const { rails, unpowered } = observation;
+  const without = unpowered?.find(({ signal, rail }) => signal === 'enable' && rail === name);
+  if (without === undefined) return rails[name]?.enabled ?? false;
+  const isDropped = enabledIn(without.poweredBy, observation, hint);
+  return isDropped && (hint?.sequence.rails[name]?.enabled ?? false);
+}
+
+/** The observation with what the hint tells of devices without power. */
+function supplemented(observation: Observation, hint: Hint | null): Observation {
+  if (observation.unpowered === undefined) return observation;
+  const rails = Object.entries(observation.rails).map(([name, { good }]) => [
+    name,
+    { enabled: enabledIn(name, observation, hint), good },
+  ]);
+  return { ...observation, rails: Object.fromEntries(rails) };
+}
+
 function contradictionsIn(plan: Plan, observation: Observation): string[] {
   return plan.rails.flatMap((rail) => {
     const seen = observation.rails[rail.name];
@@ -92,12 +114,8 @@ function classify(
 }
 
 /** Reads nothing and drives nothing: from an observation to the state the machine takes up. */
-export function reconcile(
-  plan: Plan,
-  observation: Observation,
-  hint: Hint | null,
-  nowMs: number,
-): Reconciled {
+export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, nowMs: number): Reconciled {
+  const observation = supplemented(observed, hint);
   const { state, contradictions } = classify(plan, observation, hint);
   const hinted = hint?.sequence;
   const settled = state === 'pgood';
@@ -111,8 +129,8 @@ export function reconcile(
         observation.unread?.some(({ signal, rail: name }) => signal === of && name === rail.name) ?? false;
       const enableDoubt = unread('enable') ? 'unread' : null;
       const goodUnread = !rail.observable || unread('good');
-      const observed = { enabled, enableDoubt, good, goodUnread } as const;
-      return [rail.name, railOf(observed, rail, hinted?.rails[rail.name], settled, nowMs)];
+      const known = { enabled, enableDoubt, good, goodUnread } as const;
+      return [rail.name, railOf(known, rail, hinted?.rails[rail.name], settled, nowMs)];
     }),
   );
   // One sample must neither end a running host nor release the resets of one that comes up: in pgood a low level, and in

@@ -133,6 +133,14 @@ export interface Observation {
   readonly resetsAsserted: Readonly<Record<string, boolean>>;
   /** What of it could not be read, and is assumed. Absent where all was read. */
   readonly unread?: readonly SignalRef[];
+  /** What of it was not asked for, because the device has no power, and counts as not asserted. Absent where all have. */
+  readonly unpowered?: readonly Unpowered[];
+}
+
+/** A signal of a device without power. */
+export interface Unpowered extends SignalRef {
+  /** The rail that powers the device, and is not good. */
+  readonly poweredBy: string;
 }
 
 /** A signal that is read: an enable or good signal of a rail; pgood or a reset, where `rail` is null. */

@@ -14,7 +14,7 @@ const hardware = await openChassis(loaded.board, Number(chassisText), {
   i2c: async () => i2c,
   clock: createSystemClock(),
 });
-const rails = planOf(chassis).rails.map(({ name }) => name);
+const rails = planOf(chassis, loaded.board.devices).rails.map(({ name }) => name);
 
 const poll = setInterval(async () => {
   if (await hardware.readGood(null)) return;

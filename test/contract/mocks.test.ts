@@ -180,6 +180,55 @@ it('two programs that do not hold the bus of a plant move each other the page, a
   plant.close();
 });
 
+it('a device of a plant acknowledges nothing without the rail that powers it, and comes back with its outputs off', async () => {
+  const clock = createVirtualClock();
+  const powered = v.parse(boardSchema, {
+    name: 'powered',
+    devices: { vr: { bus: 3, address: '0x60', poweredBy: 'P' } },
+    chassis: {
+      0: {
+        rails: {
+          P: {
+            enable: { chip: CHIP, line: 'C0' },
+            good: { chip: CHIP, line: 'B0' },
+            settleMs: 8,
+            onTimeoutMs: 40,
+          },
+          VDD: { enable: { pmbus: 'vr' }, needs: ['P'] },
+          VIO: { enable: { pmbus: 'vr', page: 1 }, needs: ['P'] },
+        },
+        pgood: { chip: CHIP, line: 'B7' },
+      },
+    },
+  });
+  const plant = createPlant({ board: powered, clock });
+  const bus = await createMockI2c(plant).openBus(3);
+  const read = (command: number) =>
+    clock.runUntil(bus.transaction(0x60, (device) => device.readByte(command)).catch((error) => error.code));
+  const write = (command: number, value: number) =>
+    clock.runUntil(bus.transaction(0x60, (device) => device.writeByte(command, value)));
+  const enable = pinOf(plant, { chip: CHIP, line: 'C0' });
+  const unanswered = () => plant.history.filter(({ type }) => type === 'unpowered').length;
+
+  expect(await read(0x00)).toBe('I2C_NO_DEVICE');
+  enable.drive(1);
+  // The rail rises in a tenth of the time that it may take, and the device starts in a quarter of its settle time.
+  await clock.advance(8);
+  await write(0x00, 1);
+  await write(0x01, 0x80);
+  expect([await read(0x00), await read(0x01)]).toEqual([1, 0x80]);
+  enable.drive(0);
+  await clock.advance(1_000);
+  expect(await read(0x01)).toBe('I2C_NO_DEVICE');
+  enable.drive(1);
+  await clock.advance(8);
+  expect(await read(0x00)).toBe(0);
+  await write(0x00, 1);
+  expect(await read(0x01)).toBe(0);
+  expect([unanswered(), plant.misuses]).toEqual([2, []]);
+  plant.close();
+});
+
 describeClock('virtual', async () => {
   const clock = createVirtualClock();
   return { clock, world: { settle: (ms = 0) => clock.advance(ms) } };

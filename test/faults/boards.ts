@@ -22,7 +22,8 @@ interface ChassisDraw {
   readonly resets: readonly (LineDraw & { readonly releaseDelayMs: number })[];
   readonly latch: (LineDraw & { readonly pulseMs: number }) | null;
   readonly evidence: boolean;
-  readonly device: { readonly pec: boolean; readonly format: number };
+  /** `behind`: the rail that powers the device, among those that can; null: it always has power. */
+  readonly device: { readonly pec: boolean; readonly format: number; readonly behind: number | null };
   readonly minOffMs: number;
 }
 
@@ -81,7 +82,11 @@ const chassis = (mostRails: number): fc.Arbitrary<ChassisDraw> =>
     resets: fc.array(fc.record({ low, releaseDelayMs: fc.constantFrom(0, 0, 5, 40) }), { maxLength: 2 }),
     latch: fc.option(fc.record({ low, pulseMs: fc.nat(4) }), { freq: 2 }),
     evidence: rarely(30),
-    device: fc.record({ pec: rarely(40), format: fc.nat(FORMATS.length - 1) }),
+    device: fc.record({
+      pec: rarely(40),
+      format: fc.nat(FORMATS.length - 1),
+      behind: fc.option(fc.nat(7), { freq: 3 }),
+    }),
     minOffMs: fc.constantFrom(0, 0, 100, 300),
   });
 
@@ -115,8 +120,16 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
     const device = draw.wiring === 'oneDevice' ? 'vr' : `vr${number}`;
     const bus = draw.wiring === 'apart' ? number + 1 : 1;
     const { pec, format } = own.device;
-    devices[device] ??= { bus, address: `0x${(0x40 + number).toString(16)}`, pec, ...FORMATS[format] };
     const names = own.rails.map((_, index) => `R${index}`);
+    // A device that two chassis share has its power from none of them.
+    const power = draw.wiring === 'oneDevice' ? undefined : powerOf(own);
+    devices[device] ??= {
+      bus,
+      address: `0x${(0x40 + number).toString(16)}`,
+      pec,
+      ...FORMATS[format],
+      ...(power === undefined ? {} : { poweredBy: names[power] }),
+    };
     const rails = own.rails.map(({ enable, good, needs, ...times }, index) => {
       const page = { pmbus: device, page: firstPage + index };
       return [
@@ -130,7 +143,11 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
           ...(good.by === 'none'
             ? { settleMs: LEAST_UNSEEN_SETTLE_MS + (times.settleMs % LEAST_UNSEEN_SETTLE_MS) }
             : {}),
-          needs: names.slice(0, index).filter((_, bit) => (needs & (1 << bit)) !== 0),
+          needs: names
+            .slice(0, index)
+            .filter(
+              (_, bit) => (needs & (1 << bit)) !== 0 || (isOfDevice(own.rails[index]) && bit === power),
+            ),
         },
       ] as const;
     });
@@ -155,7 +172,22 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
   return board;
 }
 
-export function boardNameOf(draw: BoardDraw): string {
+function isOfDevice(rail: RailDraw | undefined): boolean {
+  return rail !== undefined && (rail.enable.overPmbus || rail.good.by === 'pmbus');
+}
+
+/** The rail that powers the device of a chassis: one that comes before all rails of the device. */
+function powerOf({ rails, device: { behind } }: ChassisDraw): number | undefined {
+  if (behind === null) return undefined;
+  const first = rails.findIndex(isOfDevice);
+  const choices = first < 0 ? rails.length : first;
+  return choices === 0 ? undefined : behind % choices;
+}
+
+export function boardNameOf(draw: BoardDraw, board: Board): string {
   if ('shipped' in draw) return draw.shipped;
-  return draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;
+  const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;
+  return Object.values(board.devices).some(({ poweredBy }) => poweredBy !== undefined)
+    ? `${name} with a device behind a rail`
+    : name;
 }

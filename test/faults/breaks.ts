@@ -183,6 +183,10 @@ export const BREAKS: Readonly<Record<Invariant, Break>> = {
       read: (line, asserted) => asserted && !(verb === 'watch' && line === 'pgood'),
     })),
   },
+  powerFirst: {
+    says: 'every rail is believed to be good',
+    world: onLines(() => ({ read: (line, asserted) => asserted || line === 'good' })),
+  },
   lossActedOn: {
     says: 'a watch reads pgood as standing',
     world: onLines(({ verb }) => ({

@@ -1,8 +1,9 @@
 import type { Fault } from '../../mocks/plant/faults.ts';
-import type { ChassisBoard } from '../../src/board/schema.ts';
+import type { Board } from '../../src/board/schema.ts';
 
 /** What a power-on from off may say of a fault that was there before it; null where several answers are right. */
-export function diagnosisOf({ effect }: Fault, { rails, evidence }: ChassisBoard): readonly string[] | null {
+export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): readonly string[] | null {
+  const { rails = {}, evidence = [] } = board.chassis[chassis] ?? {};
   const seen = (rail: string) => rails[rail]?.good !== undefined;
   const inTime = (rail: string, extraMs: number) => {
     const limitMs = rails[rail]?.onTimeoutMs ?? 0;
@@ -24,12 +25,17 @@ export function diagnosisOf({ effect }: Fault, { rails, evidence }: ChassisBoard
       return effect.does === 'stuckOff' ? ['pgoodTimeout'] : null;
     case 'i2c': {
       if (effect.times !== null) return null;
-      const used = Object.values(rails).some(({ enable, good }) =>
-        [enable, good].some((part) => part && 'pmbus' in part && part.pmbus === effect.device),
+      const used = Object.keys(rails).filter((rail) =>
+        [rails[rail]?.enable, rails[rail]?.good].some(
+          (part) => part && 'pmbus' in part && part.pmbus === effect.device,
+        ),
       );
-      if (!used) return evidence.includes(effect.device) ? ['pgood'] : null;
+      if (used.length === 0) return evidence.includes(effect.device) ? ['pgood'] : null;
       // A device without a check answers anything then, and one with it tells.
       if (effect.does === 'noise') return null;
+      // One that has no power yet is not asked before its rails come.
+      if (board.devices[effect.device]?.poweredBy !== undefined)
+        return used.map((rail) => `hardware ${rail}`);
       return [{ nack: 'I2C_NO_DEVICE', hang: 'I2C_TIMEOUT', busy: 'I2C_BUSY' }[effect.does]];
     }
     case 'line':

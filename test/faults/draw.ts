@@ -339,7 +339,7 @@ export function caseOf(draw: CaseDraw, shipped: ShippedBoards): Case {
   return {
     ...draw,
     board,
-    boardName: boardNameOf(draw.board),
+    boardName: boardNameOf(draw.board, board),
     chassis,
     faults: draw.faults.flatMap((fault) => faultsOf(fault, board, chassis)),
   };

@@ -27,6 +27,7 @@ export const INVARIANTS = {
   snapshotTrue: 'The state file never says off, or on, of a chassis that is not.',
   noMove: 'Asking for what is so moves no line, and looking never does.',
   healthyStays: 'A chassis that is on and sound is not switched off unless somebody asks for it.',
+  powerFirst: 'A device is asked for nothing while the rail that powers it is off.',
   lossActedOn: 'A chassis that is watched and loses its power is switched off at once.',
   obeys: 'Where nothing is broken, what is asked for is done.',
   noLoop: 'No command switches a rail on twice, and no power-off switches one on.',
@@ -105,6 +106,8 @@ const SAME_MOMENT_MS = 0.01;
 const POLL_MS = 10;
 /** From a loss that is believed to the last enable, where no bus is slow. */
 const REACTION_MS = 5;
+/** How long what goes off after a loss waits for a device before it (src/run/drives.ts). */
+const GRACE_MS = 50;
 
 function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
   const found = board.chassis[chassis];
@@ -134,6 +137,9 @@ function longestChain(
   return Math.max(...Object.keys(rails).map(to));
 }
 
+/** A stage that finds pgood standing reads a device that does not answer five times, with two seconds between (src/run/observe.ts). */
+const LOOKED_AGAIN_MS = 4 * 2_000 + 5 * TRANSFER_DEADLINE_MS;
+
 /**
  * Latest end of a process, by the board's own times: a power-off that was left behind, the minimum off time,
  * a power-on that fails at its very end, the power-off after it; and each PMBus signal may run into the
@@ -146,8 +152,10 @@ export function worstCaseMs(board: Board, chassis: number): number {
   const upMs =
     longestChain(described, ({ onTimeoutMs, settleMs }) => onTimeoutMs + settleMs) + pgood.onTimeoutMs;
   const resetsMs = Math.max(0, ...Object.values(resets).map(({ releaseDelayMs }) => releaseDelayMs));
-  const transfersMs = TRANSFER_DEADLINE_MS * (1 + 8 * pmbusSignals(described));
+  const signals = pmbusSignals(described);
+  const transfersMs = TRANSFER_DEADLINE_MS * (1 + 8 * signals);
   return (
+    (signals === 0 ? 0 : LOOKED_AGAIN_MS) +
     3 * downMs +
     minOffMs +
     upMs +
@@ -551,6 +559,22 @@ const healthyStays: Rule = (act, look) => {
   );
 };
 
+const powerFirst: Rule = (act, look) => {
+  const { happened, described, enableFaulty, goodFaulty, pgoodFaulty } = look;
+  return happened.flatMap((event, index) => {
+    if (event.type !== 'unpowered' || event.chassis !== act.chassis) return [];
+    const { rail } = event;
+    const isSeen = described.rails[rail]?.good !== undefined;
+    // Who is lied to, or cannot read the rail, asks for what may be there.
+    if (enableFaulty(rail) || (isSeen && goodFaulty(rail)) || pgoodFaulty) return [];
+    const wasOff = act.before.rails.some((each) => each.rail === rail && !each.enabled && !each.good);
+    const raised = happened
+      .slice(0, index)
+      .some((each) => each.type === 'line' && each.role === 'enable' && each.rail === rail && each.asserted);
+    return wasOff && !raised ? [`${event.device} was asked, and ${rail}, which powers it, is off`] : [];
+  });
+};
+
 const lossActedOn: Rule = (act, look) => {
   const { described } = look;
   const { process, chassis } = act;
@@ -558,10 +582,15 @@ const lossActedOn: Rule = (act, look) => {
   const unseen = act.faults.some((fault) => look.hitsLine(fault, described.pgood));
   if (act.verb !== 'watch' || unseen || !look.wasOn || process.disturbedAtMs !== null) return [];
   const slow = act.faults.some(({ effect }) => effect.on === 'i2c');
-  const reactionMs = REACTION_MS + (slow ? TRANSFER_DEADLINE_MS * (2 + 3 * pmbusSignals(described)) : 0);
+  const slowMs = slow ? TRANSFER_DEADLINE_MS * (2 + 3 * pmbusSignals(described)) : 0;
+  // A device that is silent is waited for, where nothing shows that its power is gone: as long as a hanging one after a loss.
+  const isSilent = look.happened.some(
+    (event) => event.type === 'unpowered' && described.rails[event.rail]?.good === undefined,
+  );
   const pgood = look.happened.filter(
     (event) => event.type === 'line' && event.chassis === chassis && event.role === 'pgood',
   );
+  const reactionMs = REACTION_MS + slowMs + (isSilent ? GRACE_MS : 0);
   for (const [index, event] of pgood.entries()) {
     if (event.type !== 'line' || event.asserted) continue;
     const backMs = pgood[index + 1]?.atMs ?? Number.POSITIVE_INFINITY;
@@ -580,7 +609,18 @@ const lossActedOn: Rule = (act, look) => {
         (each) =>
           each.type === 'drive' && each.role === 'enable' && each.chassis === chassis && each.rail === rail,
       );
-      const off = drives.some((each) => each.type === 'drive' && !each.asserted && each.atMs <= dueMs);
+      // The output of a device that has lost its power is off without being told.
+      const went = look.happened.some(
+        (each) =>
+          each.type === 'line' &&
+          each.line.startsWith('pmbus:') &&
+          each.chassis === chassis &&
+          each.rail === rail &&
+          !each.asserted &&
+          each.atMs <= dueMs,
+      );
+      const off =
+        went || drives.some((each) => each.type === 'drive' && !each.asserted && each.atMs <= dueMs);
       return off || look.outOfReach(rail)
         ? []
         : [
@@ -649,9 +689,9 @@ const latched: Rule = (act, look) => {
   ];
 };
 
-const named: Rule = ({ only, verb, process }, { described, ending }) => {
+const named: Rule = ({ only, verb, process, board, chassis }, { ending }) => {
   if (only === null || verb !== 'on' || process.disturbedAtMs !== null) return [];
-  const expected = diagnosisOf(only, described);
+  const expected = diagnosisOf(only, board, chassis);
   if (expected === null) return [];
   const found =
     ending.kind === 'ended'
@@ -702,6 +742,7 @@ const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   snapshotTrue,
   noMove,
   healthyStays,
+  powerFirst,
   lossActedOn,
   obeys,
   noLoop,

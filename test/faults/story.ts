@@ -115,7 +115,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
   const createChassis = (chassis: number, isUnderTest: boolean) => {
     const described = board.chassis[chassis];
     if (!described) throw new RangeError(`no chassis ${chassis}`);
-    const chassisPlan = planOf(described);
+    const chassisPlan = planOf(described, board.devices);
     const limitMs = worstCaseMs(board, chassis);
     const disk = createDisk(plan.store, 1 + roll(11));
     const drivers: { readonly fromMs: number; toMs: number; toTurn: number }[] = [];

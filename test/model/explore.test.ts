@@ -22,21 +22,43 @@ const rail = (enable: number, needs: string[]) => ({
   offTimeoutMs: 2,
 });
 
-const CHAIN = planOf({
-  rails: { A: rail(0, []), B: rail(1, ['A']) },
-  pgood: { ...line(20), deglitchMs: 1, onTimeoutMs: 3, offTimeoutMs: 2 },
-  resets: { CPU: { ...line(21), releaseDelayMs: 1 } },
-  evidence: [],
-  minOffMs: 0,
-});
-const FORK = planOf({
-  rails: { A: rail(0, []), B: rail(1, ['A']), C: rail(2, ['A']) },
-  pgood: { ...line(20), deglitchMs: 0, onTimeoutMs: 2, offTimeoutMs: 2 },
-  resets: {},
-  evidence: [],
-  minOffMs: 0,
-});
+const CHAIN = planOf(
+  {
+    rails: { A: rail(0, []), B: rail(1, ['A']) },
+    pgood: { ...line(20), deglitchMs: 1, onTimeoutMs: 3, offTimeoutMs: 2 },
+    resets: { CPU: { ...line(21), releaseDelayMs: 1 } },
+    evidence: [],
+    minOffMs: 0,
+  },
+  {},
+);
+const FORK = planOf(
+  {
+    rails: { A: rail(0, []), B: rail(1, ['A']), C: rail(2, ['A']) },
+    pgood: { ...line(20), deglitchMs: 0, onTimeoutMs: 2, offTimeoutMs: 2 },
+    resets: {},
+    evidence: [],
+    minOffMs: 0,
+  },
+  {},
+);
 const LATCHED: Plan = { ...CHAIN, latched: true };
+/** What switches and shows C is powered by A, which it needs only through B. */
+const BEHIND: Plan = planOf(
+  {
+    rails: {
+      A: rail(0, []),
+      B: rail(1, ['A']),
+      C: { ...rail(2, ['B']), enable: { pmbus: 'vr', page: 0 } },
+    },
+    // A loss that is not believed yet must not be built upon.
+    pgood: { ...line(20), deglitchMs: 1, onTimeoutMs: 2, offTimeoutMs: 2 },
+    resets: {},
+    evidence: [],
+    minOffMs: 0,
+  },
+  { vr: { bus: 1, address: '0x40', pec: false, poweredBy: 'A' } },
+);
 
 /** What the pins carry in this history: the machine may believe otherwise after a failed drive. */
 interface Pins {
@@ -225,7 +247,7 @@ function follow(
         const own = plan.rails.find(({ name }) => name === action.rail);
         if (action.asserted) {
           if (!RISING.includes(state)) say(`${action.rail} enabled in ${state}`);
-          for (const need of own?.needs ?? []) {
+          for (const need of [...(own?.needs ?? []), ...(own?.poweredBy ?? [])]) {
             if (!enabled[need]) say(`${action.rail} enabled while ${need} is not`);
             if (!railState(sequence, need).good) say(`${action.rail} enabled while ${need} is not good`);
           }
@@ -270,6 +292,7 @@ describe('in every state that hardware can bring about', () => {
     ['a chain with a reset', CHAIN],
     ['a fork', FORK],
     ['a latching board', LATCHED],
+    ['a rail of a device that another rail powers', BEHIND],
   ])(
     'the invariants hold: %s',
     (_, plan) => {
@@ -288,6 +311,7 @@ describe('left alone, every state comes to rest', () => {
   it.each([
     ['a chain with a reset', CHAIN],
     ['a fork', FORK],
+    ['a rail of a device that another rail powers', BEHIND],
   ])('%s', (_, plan) => {
     for (const good of [[], ['A'], plan.rails.map(({ name }) => name)]) {
       for (const request of ['POWER_ON', 'POWER_OFF'] as const) {

@@ -86,7 +86,7 @@ export function createBench(
   const board = typeof of === 'string' ? shippedBoard(of) : of;
   const chassis = board.chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, board.devices);
   const clock = createVirtualClock();
   const plant = createPlant({
     board,

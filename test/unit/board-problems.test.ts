@@ -517,7 +517,7 @@ describe('names', () => {
         const chassis = board.chassis['0'];
         if (chassis === undefined) throw new RangeError('no chassis 0');
         const sorted = [...names].sort();
-        const plan = planOf(chassis);
+        const plan = planOf(chassis, board.devices);
         expect(plan.rails.map(({ name }) => name).sort()).toEqual(sorted);
         const clock = createVirtualClock();
         const plant = createPlant({ board, clock, faults: [], initially: 'off' });

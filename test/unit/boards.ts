@@ -32,8 +32,8 @@ const FORMATS = [
 ];
 
 /**
- * Boards with one chassis: any graph of needs, every kind of enable and good signal, every format of voltages, resets, a
- * latch.
+ * Boards with one chassis: any graph of needs, every kind of enable and good signal, every format of voltages, a device
+ * that a rail powers, resets, a latch.
  */
 export const generatedBoard: fc.Arbitrary<Board> = fc
   .record({
@@ -43,34 +43,44 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     latch: fc.boolean(),
     format: fc.constantFrom(...FORMATS),
     pec: fc.boolean(),
+    behind: fc.boolean(),
   })
-  .map(({ rails, deglitchMs, resets, latch, format, pec }) => {
+  .map(({ rails, deglitchMs, resets, latch, format, pec, behind }) => {
     let line = 0;
     const nextLine = (activeLow = false) => ({
       chip: CHIP,
       line: line++,
       active: activeLow ? 'low' : 'high',
     });
+    const isOfDevice = ({ overPmbus, good }: Drawn) => overPmbus || good === 'pmbus';
+    // The first rail powers the device, where it is not of the device itself.
+    const isBehind = behind && rails[0] !== undefined && !isOfDevice(rails[0]);
     const { board, problems } = checkBoard({
       name: 'generated',
-      devices: { vr: { bus: 1, address: '0x40', pec, ...format } },
+      devices: { vr: { bus: 1, address: '0x40', pec, ...format, ...(isBehind && { poweredBy: 'R0' }) } },
       chassis: {
         0: {
           rails: Object.fromEntries(
-            rails.map(({ needs, overPmbus, good, activeLow, settleMs, onTimeoutMs }, index) => [
-              `R${index}`,
-              {
-                nominalVolts: 1,
-                enable: overPmbus ? { pmbus: 'vr', page: index } : nextLine(activeLow),
-                ...(good === 'line' ? { good: nextLine(activeLow) } : {}),
-                ...(good === 'pmbus' ? { good: { pmbus: 'vr', page: index, minVolts: 0.9 } } : {}),
-                needs: needs.flatMap((needed, other) => (needed && other < index ? [`R${other}`] : [])),
-                // What nobody can see to be good must be so when it has settled.
-                settleMs: good === 'none' ? 6 + settleMs : settleMs,
-                onTimeoutMs,
-                offTimeoutMs: 300,
-              },
-            ]),
+            rails.map((drawn, index) => {
+              const { needs, overPmbus, good, activeLow, settleMs, onTimeoutMs } = drawn;
+              const isPowered = (other: number) => isBehind && other === 0 && isOfDevice(drawn);
+              return [
+                `R${index}`,
+                {
+                  nominalVolts: 1,
+                  enable: overPmbus ? { pmbus: 'vr', page: index } : nextLine(activeLow),
+                  ...(good === 'line' ? { good: nextLine(activeLow) } : {}),
+                  ...(good === 'pmbus' ? { good: { pmbus: 'vr', page: index, minVolts: 0.9 } } : {}),
+                  needs: needs.flatMap((needed, other) =>
+                    (needed || isPowered(other)) && other < index ? [`R${other}`] : [],
+                  ),
+                  // What nobody can see to be good must be so when it has settled.
+                  settleMs: good === 'none' ? 6 + settleMs : settleMs,
+                  onTimeoutMs,
+                  offTimeoutMs: 300,
+                },
+              ];
+            }),
           ),
           pgood: { ...nextLine(), deglitchMs, onTimeoutMs: 800, offTimeoutMs: 800 },
           resets: Object.fromEntries(

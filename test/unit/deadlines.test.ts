@@ -23,16 +23,19 @@ const NOW_MS = 10_000;
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 
 /** A with a signal feeds B without one. Every time is another one. */
-const PLAN: Plan = planOf({
-  rails: {
-    A: { enable: line(0), good: line(10), needs: [], settleMs: 11, onTimeoutMs: 101, offTimeoutMs: 201 },
-    B: { enable: line(1), needs: ['A'], settleMs: 13, onTimeoutMs: 103, offTimeoutMs: 203 },
+const PLAN: Plan = planOf(
+  {
+    rails: {
+      A: { enable: line(0), good: line(10), needs: [], settleMs: 11, onTimeoutMs: 101, offTimeoutMs: 201 },
+      B: { enable: line(1), needs: ['A'], settleMs: 13, onTimeoutMs: 103, offTimeoutMs: 203 },
+    },
+    pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_001, offTimeoutMs: 2_001 },
+    resets: { R: { ...line(21), releaseDelayMs: 17 }, S: { ...line(22), releaseDelayMs: 19 } },
+    evidence: [],
+    minOffMs: 301,
   },
-  pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_001, offTimeoutMs: 2_001 },
-  resets: { R: { ...line(21), releaseDelayMs: 17 }, S: { ...line(22), releaseDelayMs: 19 } },
-  evidence: [],
-  minOffMs: 301,
-});
+  {},
+);
 
 interface Change extends Partial<Omit<SequenceState, 'rails'>> {
   readonly A?: Partial<RailState>;

@@ -49,7 +49,7 @@ const RAIL_KINDS: readonly FaultKind[] = ['railTimeout', 'railLost', 'railStray'
 
 class Thrown extends CodedError {}
 
-const plan = planOf(shippedBoard('reference').chassis['0'] ?? expect.fail('no chassis 0'));
+const plan = planOf(shippedBoard('reference').chassis['0'] ?? expect.fail('no chassis 0'), {});
 const rails = plan.rails.map(({ name }) => name);
 
 /** A fault as the sequence raises it: those of a rail name it. */

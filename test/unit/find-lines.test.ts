@@ -141,7 +141,7 @@ describe('two roles on one physical line', () => {
       (async () => {
         const hardware = await openChassis(good, 0, ports, { whatCanBeHad: true });
         return runSequence(JOBS.off, {
-          plan: planOf(chassis),
+          plan: planOf(chassis, good.devices),
           hardware,
           clock,
           store: { load: () => ({ hint: null, warning: null }), save: () => null },

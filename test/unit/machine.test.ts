@@ -24,18 +24,21 @@ const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 };
 /** A feeds B and C; B and C feed D. One reset, released 20 ms after pgood. */
 function diamondPlan(overrides: Partial<Plan> = {}): Plan {
   return {
-    ...planOf({
-      rails: {
-        D: { enable: line(3), good: line(13), needs: ['B', 'C'], ...times },
-        A: { enable: line(0), good: line(10), needs: [], ...times, settleMs: 10 },
-        B: { enable: line(1), good: line(11), needs: ['A'], ...times },
-        C: { enable: line(2), good: line(12), needs: ['A'], ...times },
+    ...planOf(
+      {
+        rails: {
+          D: { enable: line(3), good: line(13), needs: ['B', 'C'], ...times },
+          A: { enable: line(0), good: line(10), needs: [], ...times, settleMs: 10 },
+          B: { enable: line(1), good: line(11), needs: ['A'], ...times },
+          C: { enable: line(2), good: line(12), needs: ['A'], ...times },
+        },
+        pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1000, offTimeoutMs: 1000 },
+        resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
+        evidence: [],
+        minOffMs: 0,
       },
-      pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1000, offTimeoutMs: 1000 },
-      resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
-      evidence: [],
-      minOffMs: 0,
-    }),
+      {},
+    ),
     ...overrides,
   };
 }

@@ -73,7 +73,7 @@ async function createCare(driver: 'onoff' | 'mock') {
       ? createMockGpio(plant)
       : createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files });
   const losses: Loss[] = [];
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, board.devices);
   const made = await clock.runUntil(
     (async () =>
       createResident({

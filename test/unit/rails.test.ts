@@ -14,17 +14,20 @@ import {
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 
 /** S has a signal; N has none and a settle time; Z has neither. */
-const PLAN: Plan = planOf({
-  rails: {
-    S: { enable: line(0), good: line(10), needs: [], settleMs: 10, onTimeoutMs: 100, offTimeoutMs: 200 },
-    N: { enable: line(1), needs: [], settleMs: 30, onTimeoutMs: 150, offTimeoutMs: 250 },
-    Z: { enable: line(2), needs: [], settleMs: 0, onTimeoutMs: 170, offTimeoutMs: 270 },
+const PLAN: Plan = planOf(
+  {
+    rails: {
+      S: { enable: line(0), good: line(10), needs: [], settleMs: 10, onTimeoutMs: 100, offTimeoutMs: 200 },
+      N: { enable: line(1), needs: [], settleMs: 30, onTimeoutMs: 150, offTimeoutMs: 250 },
+      Z: { enable: line(2), needs: [], settleMs: 0, onTimeoutMs: 170, offTimeoutMs: 270 },
+    },
+    pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_000, offTimeoutMs: 2_000 },
+    resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
+    evidence: [],
+    minOffMs: 0,
   },
-  pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_000, offTimeoutMs: 2_000 },
-  resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
-  evidence: [],
-  minOffMs: 0,
-});
+  {},
+);
 
 /** The machine in a state, with these rails enabled and good, and this of their states besides. */
 function machineIn(

@@ -18,7 +18,7 @@ const NOW_MS = 10_700;
 function referencePlan(): Plan {
   const chassis = shippedBoard('reference').chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
-  return planOf(chassis);
+  return planOf(chassis, {});
 }
 
 /** The lines with these rails enabled and these good. */
@@ -443,17 +443,20 @@ describe('each time and each doubt is of its own', () => {
   const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
   const times = { settleMs: 1, onTimeoutMs: 101, offTimeoutMs: 201 };
   /** C needs A and B. */
-  const plan = planOf({
-    rails: {
-      A: { enable: line(0), good: line(10), needs: [], ...times },
-      B: { enable: line(1), good: line(11), needs: [], ...times },
-      C: { enable: line(2), good: line(12), needs: ['A', 'B'], ...times },
+  const plan = planOf(
+    {
+      rails: {
+        A: { enable: line(0), good: line(10), needs: [], ...times },
+        B: { enable: line(1), good: line(11), needs: [], ...times },
+        C: { enable: line(2), good: line(12), needs: ['A', 'B'], ...times },
+      },
+      pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_001, offTimeoutMs: 2_001 },
+      resets: { R: { ...line(21), releaseDelayMs: 0 } },
+      evidence: [],
+      minOffMs: 0,
     },
-    pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_001, offTimeoutMs: 2_001 },
-    resets: { R: { ...line(21), releaseDelayMs: 0 } },
-    evidence: [],
-    minOffMs: 0,
-  });
+    {},
+  );
   const ALL = ['A', 'B', 'C'];
 
   it('a stage that nobody began before has the time of its own direction', () => {

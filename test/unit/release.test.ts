@@ -31,7 +31,7 @@ afterEach(() => rmSync(runDir, { recursive: true }));
 function stage(initially: 'off' | 'on' = 'off') {
   const chassis = board.chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, board.devices);
   const clock = createVirtualClock();
   const plant = createPlant({ board, clock, initially });
   // Each command is a process of its own.
@@ -197,7 +197,7 @@ describe('giving back', () => {
     // Another board file for the same machine: of chassis 0 it has pgood alone, and chassis 1 has all the others.
     other.chassis['1'] = { ...chassis, pgood: { ...chassis.pgood, chip: '1e780000.gpio', line: 'Z7' } };
     other.chassis['0'] = { ...chassis, rails: {}, resets: {}, evidence: [] };
-    const own = planOf(other.chassis['0']);
+    const own = planOf(other.chassis['0'], other.devices);
     const count = given.taken();
     const { released } = await given.clock.runUntil(
       releaseChassis({ ...given.options(), board: other, plan: own }),

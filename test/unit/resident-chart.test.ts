@@ -23,7 +23,7 @@ import { shippedBoard } from './bench.ts';
 const sequence = (fault: SequenceState['fault'] = null): SequenceState => {
   const chassis = shippedBoard('reference').chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, {});
   const rails = Object.fromEntries(plan.rails.map(({ name }) => [name, { enabled: false, good: false }]));
   const resetsAsserted = Object.fromEntries(plan.resets.map(({ name }) => [name, true]));
   return { ...reconcile(plan, { rails, pgood: false, resetsAsserted }, null, 0).sequence, fault };

@@ -51,7 +51,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
   const board = shippedBoard('reference');
   const chassis = board.chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, board.devices);
   const clock = createVirtualClock();
   /** Timers that the resident set and that neither ran nor were cancelled. */
   const timers = new Set<symbol>();

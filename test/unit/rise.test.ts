@@ -11,17 +11,20 @@ const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' a
 const times = { settleMs: 10, onTimeoutMs: 100, offTimeoutMs: 200 };
 
 /** C needs A and B. */
-const PLAN: Plan = planOf({
-  rails: {
-    A: { enable: line(0), good: line(10), needs: [], ...times },
-    B: { enable: line(1), good: line(11), needs: [], ...times },
-    C: { enable: line(2), good: line(12), needs: ['A', 'B'], ...times },
+const PLAN: Plan = planOf(
+  {
+    rails: {
+      A: { enable: line(0), good: line(10), needs: [], ...times },
+      B: { enable: line(1), good: line(11), needs: [], ...times },
+      C: { enable: line(2), good: line(12), needs: ['A', 'B'], ...times },
+    },
+    pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_000, offTimeoutMs: 1_000 },
+    resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
+    evidence: [],
+    minOffMs: 0,
   },
-  pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 1_000, offTimeoutMs: 1_000 },
-  resets: { CPU: { ...line(21), releaseDelayMs: 20 } },
-  evidence: [],
-  minOffMs: 0,
-});
+  {},
+);
 
 function observed(on: readonly string[], good = on, pgood = false): Observation {
   const rails = PLAN.rails.map(({ name }) => [
@@ -218,14 +221,14 @@ describe('the plan of a board', () => {
   ] as const)('%s latches its enables: %s', (name, latched) => {
     const chassis = shippedBoard(name).chassis['0'];
     if (chassis === undefined) throw new RangeError('no chassis 0');
-    expect(planOf(chassis).latched).toBe(latched);
+    expect(planOf(chassis, {}).latched).toBe(latched);
   });
 
   it('knows which rails tell that they are good', () => {
     const chassis = structuredClone(shippedBoard('reference').chassis['0']);
     if (chassis?.rails.P12V === undefined) throw new RangeError('no P12V');
     delete chassis.rails.P12V.good;
-    const blind = planOf(chassis).rails.flatMap(({ name, observable }) => (observable ? [] : [name]));
+    const blind = planOf(chassis, {}).rails.flatMap(({ name, observable }) => (observable ? [] : [name]));
     expect(blind).toEqual(['P12V']);
   });
 });

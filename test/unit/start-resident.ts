@@ -8,7 +8,8 @@ import { planOf } from '../../src/sequence/plan.ts';
 import { createResident, type ResidentOptions } from '../../src/service/resident.ts';
 import { shippedBoard } from './bench.ts';
 
-export interface ResidentSetUp extends Partial<Pick<ResidentOptions, 'identity' | 'onChange' | 'inspect'>> {
+export interface ResidentSetUp
+  extends Partial<Pick<ResidentOptions, 'identity' | 'onChange' | 'onLoss' | 'inspect'>> {
   readonly runDir: string;
   readonly clock?: VirtualClock;
   readonly initially?: 'off' | 'on';
@@ -38,7 +39,7 @@ export async function startResident(setUp: ResidentSetUp) {
     (async () =>
       createResident({
         chassis: 0,
-        plan: planOf(chassis),
+        plan: planOf(chassis, board.devices),
         hardware: await openChassis(board, 0, ports),
         clock,
         identity: { bootId: 'boot', boardHash: 'hash' },

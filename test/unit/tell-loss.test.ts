@@ -22,7 +22,7 @@ const TEN_MINUTES_MS = 600_000;
 function lostSequence({ stuck = false } = {}): SequenceState {
   const chassis = shippedBoard('reference').chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, {});
   const rails = Object.fromEntries(
     plan.rails.map(({ name }) => [name, { enabled: false, good: stuck && name === 'P1V8' }]),
   );

@@ -81,7 +81,7 @@ async function readChassis(
 ): Promise<Found | 'under way'> {
   const loaded = await loadBoard(boardPath);
   const chassis = chassisOf(loaded, number);
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, loaded.board.devices);
   const lock = await lockChassis(runDir, number, 'adopt', {
     clock: world.clock,
     waitMs: LOCK_WAIT_MS,

@@ -100,7 +100,7 @@ async function drive(invocation: Invocation, world: World): Promise<End> {
   const { verb, chassis: number, runDir } = invocation;
   const loaded = await loadBoard(invocation.boardPath);
   const chassis = chassisOf(loaded, number);
-  const plan = planOf(chassis);
+  const plan = planOf(chassis, loaded.board.devices);
   const recording: Recorded[] = [];
   try {
     const lock = await lockFor(invocation, world);

@@ -72,7 +72,7 @@ function releaseLines(
   world: World,
   all: boolean,
 ): Promise<ReleaseReport> {
-  const plan = planOf(chassisOf(loaded, number));
+  const plan = planOf(chassisOf(loaded, number), loaded.board.devices);
   const identity = { bootId: world.bootId(), boardHash: loaded.hash, plan, clock: world.clock };
   return releaseChassis({
     board: loaded.board,

@@ -157,7 +157,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   );
   const hardware = await openChassis(loaded.board, chassis, world);
   parts.opened.push(hardware);
-  const plan = planOf(chassisOf(loaded, chassis));
+  const plan = planOf(chassisOf(loaded, chassis), loaded.board.devices);
   /** Name of the error that a loss is reported with; empty where no caller has set one. */
   const blame = { name: '' };
   const events = createResidentEvents(chassis, world);

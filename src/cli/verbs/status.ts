@@ -39,7 +39,7 @@ export const status: Verb = {
   async run({ boardPath, chassis: number, runDir, json }, world) {
     const loaded = await loadBoard(boardPath);
     const chassis = chassisOf(loaded, number);
-    const plan = planOf(chassis);
+    const plan = planOf(chassis, loaded.board.devices);
     const store = createSnapshotFile(runDir, number, {
       bootId: world.bootId(),
       boardHash: loaded.hash,
