@@ -118,6 +118,18 @@ describe('power goes down', () => {
     expect(told.indexOf('failed: enable of rail PVDDQ')).toBeLessThan(told.indexOf('fault'));
   });
 
+  it('and nobody is told that only its end is waited for before the last enable was switched', async () => {
+    // Nothing but its enable tells of the last rail: it counts as down as soon as that is wanted off.
+    const board = boardWith(({ P12V }) => {
+      if (P12V !== undefined) delete P12V.good;
+    });
+    const bench = createBench(board, { initially: 'on' });
+    const { state } = await bench.run(JOBS.off, { hardware: slow(bench, 'driveEnable', 300) });
+    const told = story(bench);
+    expect(told.slice(told.indexOf('P12V off'))).toEqual(['P12V off', 'opWaitPowerOff', 'off']);
+    expect(state).toBe('off');
+  });
+
   it('no further where the run is told twice to end: what still waits for its turn is not switched', async () => {
     const bench = createBench('reference', { initially: 'on' });
     const abandon = new AbortController();
