@@ -97,3 +97,25 @@ describe('a wait for power to go whose state file is lost', () => {
     expect(bench.enabled()).toEqual(before);
   });
 });
+
+describe('a wait for power that finds the chassis on', () => {
+  it.each(['good P5V stuck off', 'pgood stuck off'])(
+    'waits until a level that is low was judged: %s',
+    async (fault) => {
+      const bench = createBench('reference', { initially: 'on' });
+      await bench.run(JOBS.on);
+      bench.plant.addFault(bench.fault(fault));
+      const { state, isFaultOfThisRun } = await bench.run(JOBS.waitOn);
+      expect({ state, isFaultOfThisRun }).toEqual({ state: 'failed', isFaultOfThisRun: true });
+    },
+  );
+
+  it('and is asked to end tells the failure that it finds all the same', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    await bench.run(JOBS.on);
+    bench.plant.addFault(bench.fault('good P5V stuck off'));
+    const { state, sequence } = await bench.run(JOBS.waitOn, aborted());
+    expect({ state, rail: sequence.fault?.rail }).toEqual({ state: 'failed', rail: 'P5V' });
+    expect(bench.enabled()).toEqual([]);
+  });
+});
