@@ -119,12 +119,13 @@ async function toCommonJs(outputs, dir) {
     const own = load(code.slice(shebang.length));
     const used = HELPERS.filter((helper) => code.startsWith(HELPERS_END) && own.includes(`${helper}(`));
     const shared = `var __shared = require("./shared.cjs"), { ${used.join(', ')} } = __shared;\n`;
-    writeFileSync(join(dir, name), `${shebang}${STRICT}${fileUrlFor(own)}${shared}${own}`);
+    const text = `${shebang}${STRICT}${fileUrlFor(own)}${shared}${own}`;
+    writeFileSync(join(dir, name), text, { mode: shebang === '' ? 0o644 : 0o755 });
   }
-  const text = `${helpers}${SHARED_HEAD}var files = {\n${small.join(',\n')}\n};\n`;
+  const sharedText = `${helpers}${SHARED_HEAD}var files = {\n${small.join(',\n')}\n};\n`;
   writeFileSync(
     join(dir, 'shared.cjs'),
-    `${STRICT}${fileUrlFor(text)}${text}module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });\n`,
+    `${STRICT}${fileUrlFor(sharedText)}${sharedText}module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });\n`,
   );
 }
 

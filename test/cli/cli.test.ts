@@ -593,6 +593,12 @@ describe('the bundle', () => {
     expect(simulator.some((file) => file.startsWith('mocks/'))).toBe(true);
   });
 
+  it('can be run as it is, as a package has it', () => {
+    const program = join(root, 'dist', 'chassis-power', 'chassis-power.cjs');
+    const { status, stdout } = spawnSync(program, ['--version'], { encoding: 'utf8', timeout: 20_000 });
+    expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringMatching(/^chassis-power \S+\n$/) });
+  });
+
   it('is strict in every file, as the sources are that it was made of', () => {
     const folder = join(root, 'dist', 'chassis-power');
     const files = readdirSync(folder).filter((file) => file.endsWith('.cjs'));
