@@ -535,7 +535,8 @@ const noMove: Rule = (act, look) => {
     if (role === 'good' || role === 'pgood') return [];
     // A process that was killed on its way to the enables owes the pulse for what it may have driven (decision 15).
     const isOwed = !act.undisturbed && act.hintBefore?.sequence.latchPending === true;
-    if (role === 'latch' && TO_OFF.includes(verb) && isOwed) return [];
+    // Who finds pgood asserted for a moment finds power that has to go, and latches that it is off.
+    if (role === 'latch' && TO_OFF.includes(verb) && (isOwed || look.pgoodFaulty)) return [];
     const old = before.lines.find((each) => each.line === key);
     // Power off drives every enable, also one that is off.
     const isDriven = TO_ON.includes(verb) && old?.direction !== direction;
