@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmodSync, closeSync, linkSync, lstatSync, unlinkSync } from 'node:fs';
+import { type BigIntStats, chmodSync, closeSync, linkSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, connect as openConnection, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { errnoCode } from '../errors.ts';
@@ -127,7 +127,9 @@ function waitForHolder(name: string, clock: Clock, limitMs: number): Promise<'de
     socket.on('close', () => end('alive'));
     socket.on('error', (error) => {
       const errno = errnoCode(error);
-      if (errno === 'ECONNREFUSED' || (errno === 'ENOENT' && isThere(name))) end('dead');
+      // A name that is not there now was released, and may be another holder's in the next moment; but a link to nothing is
+      // no holder's.
+      if (errno === 'ECONNREFUSED' || (errno === 'ENOENT' && seen(name)?.isSymbolicLink())) end('dead');
       // The bus was released meanwhile, the holder hung up, or too many wait for it.
       else if (errno === 'ENOENT' || errno === 'ECONNRESET' || errno === 'EPIPE' || errno === 'EAGAIN')
         end('alive');
@@ -140,16 +142,21 @@ function waitForHolder(name: string, clock: Clock, limitMs: number): Promise<'de
   });
 }
 
-function isThere(path: string): boolean {
-  return lstatSync(path, { throwIfNoEntry: false }) !== undefined;
+function seen(path: string): BigIntStats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false, bigint: true });
 }
 
-/** Takes away what a dead holder left. Only one process does so at a time, and it checks the holder again first. */
+/**
+ * Takes away what a dead holder left. Only one process does so at a time, and it checks the holder again first: the one
+ * that did not answer may have ended well, and the name be another's by now.
+ */
 async function clearAway(name: string, directory: string, clock: Clock, limitMs: number): Promise<void> {
   const fd = openPrivateDirectory(join(directory, 'i2c.dead'));
   try {
     if (!(await lock(fd, clock, limitMs))) return;
-    if (isThere(name) && (await waitForHolder(name, clock, HOLDER_CHECK_MS)) === 'dead') unlinkSync(name);
+    const left = seen(name)?.ino;
+    if (left === undefined || (await waitForHolder(name, clock, HOLDER_CHECK_MS)) === 'alive') return;
+    if (seen(name)?.ino === left) unlinkSync(name);
   } finally {
     closeSync(fd);
   }

@@ -11,14 +11,14 @@ import { createBusHolds } from '../../hw/i2c/bus-hold.ts';
 /**
  * A process that holds bus 3 again and again. In a hold it writes its name to the page and reads it back after a
  * turn: another name means that two had the bus. A round is told by a line, and so is a mistake. With `keep` it holds
- * the bus once, until it is ended.
+ * the bus once, until it is ended; with `anew` every round is that of a process which begins and ends.
  */
 const WORKER = `
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createSystemClock } from './hw/clock.ts';
 import { createBusHolds } from './hw/i2c/bus-hold.ts';
-const [directory, page, rounds] = process.argv.slice(2);
-const holds = createBusHolds({ clock: createSystemClock(), directory });
+const [directory, page, rounds, anew] = process.argv.slice(2);
+let holds = createBusHolds({ clock: createSystemClock(), directory });
 for (let round = 0; rounds === 'keep' || round < Number(rounds); round += 1) {
   const release = await holds.hold(3, 30_000);
   if (release === null) { console.log('never'); continue; }
@@ -30,6 +30,10 @@ for (let round = 0; rounds === 'keep' || round < Number(rounds); round += 1) {
   release();
   if (rounds === 'keep') break;
   console.log('round');
+  if (anew) {
+    await holds.close();
+    holds = createBusHolds({ clock: createSystemClock(), directory });
+  }
 }
 await holds.close();
 `;
@@ -58,10 +62,10 @@ afterEach(() => {
   rmSync(dir, { recursive: true });
 });
 
-function startWorker(rounds: number | 'keep') {
+function startWorker(rounds: number | 'keep', anew = false) {
   const child = spawn(
     process.execPath,
-    [join(bundle, 'worker.mjs'), directory, join(dir, 'page'), `${rounds}`],
+    [join(bundle, 'worker.mjs'), directory, join(dir, 'page'), `${rounds}`, ...(anew ? ['anew'] : [])],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
     },
@@ -86,10 +90,10 @@ const ourHolds = () => createBusHolds({ clock: createSystemClock(), directory })
 
 describe('the hold of a bus', { timeout: 60_000 }, () => {
   it('is had by one process at a time', async () => {
-    const workers = [startWorker(150), startWorker(150), startWorker(150)];
+    const workers = [startWorker(400), startWorker(400), startWorker(400, true), startWorker(400, true)];
     await Promise.all(workers.map(({ exited }) => exited));
-    expect(workers.map(({ lines }) => lines.filter((line) => line !== 'round'))).toEqual([[], [], []]);
-    expect(workers.map(({ lines }) => lines.length)).toEqual([150, 150, 150]);
+    expect(workers.map(({ lines }) => lines.filter((line) => line !== 'round'))).toEqual([[], [], [], []]);
+    expect(workers.map(({ lines }) => lines.length)).toEqual([400, 400, 400, 400]);
     // Nothing is left behind.
     expect(readdirSync(directory).filter((name) => name !== 'i2c.dead')).toEqual([]);
   });
