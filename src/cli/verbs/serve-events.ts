@@ -10,6 +10,8 @@ export interface ResidentEvents {
   readonly record: Recorder;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   failed(severity: number, error: CodedError): void;
+  /** Resolves when every event is told that there was until now. Each takes a second at most. */
+  settled(): Promise<void>;
 }
 
 export function createResidentEvents(chassis: number, world: World): ResidentEvents {
@@ -22,9 +24,12 @@ export function createResidentEvents(chassis: number, world: World): ResidentEve
     beganMs = null;
     return elapsedMs;
   };
-  // Nobody waits for it: it ends within a second, and what happens meanwhile has lines of its own.
-  const tell = (severity: number, text: string, fieldsOf: FieldsOf): void =>
-    void tellEvent(stdout, severity, text, world, fieldsOf);
+  const pending = new Set<Promise<void>>();
+  // Only the end of the service waits for it: what happens meanwhile has lines of its own.
+  const tell = (severity: number, text: string, fieldsOf: FieldsOf): void => {
+    const telling = tellEvent(stdout, severity, text, world, fieldsOf).finally(() => pending.delete(telling));
+    pending.add(telling);
+  };
 
   return {
     record(entry) {
@@ -46,6 +51,9 @@ export function createResidentEvents(chassis: number, world: World): ResidentEve
       tell(severity, error.message, ({ failureFields }) =>
         failureFields(error, { chassis, verb: null, elapsedMs }),
       );
+    },
+    async settled() {
+      await Promise.all(pending);
     },
   };
 }

@@ -87,6 +87,7 @@ interface Parts {
   readonly watches: ChassisLock[];
   readonly opened: ChassisHardware[];
   readonly residents: Map<number, Resident>;
+  readonly events: ResidentEvents[];
   /** The power interface of each chassis. */
   readonly objects: ServedObject[];
   /** Aborted once nothing is reported any more. */
@@ -106,6 +107,7 @@ async function startService(
     watches: [],
     opened: [],
     residents: new Map(),
+    events: [],
     objects: [],
     ending: new AbortController(),
     states: null,
@@ -141,6 +143,7 @@ async function stopService(parts: Parts, reason: string): Promise<void> {
   await parts.bus?.close();
   for (const hardware of parts.opened) await hardware.close();
   for (const watch of parts.watches) watch.release();
+  await Promise.all(parts.events.map((events) => events.settled()));
 }
 
 /** Starts the service for one chassis. Its object is published with the others. */
@@ -161,6 +164,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   /** Name of the error that a loss is reported with; empty where no caller has set one. */
   const blame = { name: '' };
   const events = createResidentEvents(chassis, world);
+  parts.events.push(events);
   const resident = await createResident({
     chassis,
     plan,

@@ -1,0 +1,43 @@
+import { describe, expect, it } from 'vitest';
+import { createResidentEvents } from '../../src/cli/verbs/serve-events.ts';
+import type { World } from '../../src/cli/world.ts';
+import { PowerError } from '../../src/errors.ts';
+import { createManualClock } from './manual-clock.ts';
+
+/** A world whose journal answers when the returned function is called. */
+function slowJournal() {
+  const output = { write: () => undefined, columns: null, journal: true };
+  const sent: string[] = [];
+  let answer: (isTaken: boolean) => void = () => undefined;
+  const journal = async () => ({
+    send: (fields: Readonly<Record<string, string>>) => {
+      sent.push(fields.MESSAGE ?? '');
+      return new Promise<boolean>((resolve) => {
+        answer = resolve;
+      });
+    },
+  });
+  const world = { clock: createManualClock(), stdout: output, stderr: output, journal } as unknown as World;
+  return { world, sent, answer: (isTaken: boolean) => answer(isTaken) };
+}
+
+describe('the service, when it ends,', () => {
+  it('waits until the journal has answered for what failed last', async () => {
+    const { world, sent, answer } = slowJournal();
+    const events = createResidentEvents(0, world);
+    events.failed(3, new PowerError('PGOOD_LOST', 'chassis 0: pgood was lost', { chassis: 0 }));
+    let isSettled = false;
+    const settled = events.settled().then(() => {
+      isSettled = true;
+    });
+    await expect.poll(() => sent).toEqual(['chassis 0: pgood was lost']);
+    expect(isSettled).toBe(false);
+    answer(true);
+    await settled;
+    expect(isSettled).toBe(true);
+  });
+
+  it('waits for nothing where nothing is told', async () => {
+    await createResidentEvents(0, slowJournal().world).settled();
+  });
+});
