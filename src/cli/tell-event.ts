@@ -1,6 +1,6 @@
-import type { Fields } from '../report/events.ts';
+import type { EventSource, Fields } from '../report/events.ts';
 import type { Output } from '../system/ports.ts';
-import { writeLine } from '../system/severity.ts';
+import { INFO, writeLine } from '../system/severity.ts';
 import type { World } from './world.ts';
 
 /** Identifier of all that the units say (`SyslogIdentifier=`). */
@@ -24,6 +24,19 @@ export async function tellEvent(
 ): Promise<void> {
   if (out.journal && (await isTaken(severity, text, world, fieldsOf))) return;
   writeLine(out, severity, text);
+}
+
+/** Tells that a power sequence reached what was asked for, and how long it took. */
+export function tellEnd(
+  state: 'pgood' | 'off',
+  { chassis, verb, elapsedMs }: EventSource & { readonly elapsedMs: number },
+  world: Pick<World, 'stdout' | 'journal'>,
+): Promise<void> {
+  const power = state === 'off' ? 'off' : 'on';
+  const text = `chassis ${chassis} is ${power}: ${verb ?? `power ${power}`} took ${Math.round(elapsedMs)} ms`;
+  return tellEvent(world.stdout, INFO, text, world, ({ endFields }) =>
+    endFields(state, { chassis, verb, elapsedMs }),
+  );
 }
 
 async function isTaken(

@@ -1,7 +1,7 @@
 import type { Recorded } from '../run/record.ts';
 import type { Fault, RailPhase, State } from '../sequence/state.ts';
 import type { UnitState } from '../system/ports.ts';
-import { evidenceText } from './lines.ts';
+import { evidenceText, voltsText } from './lines.ts';
 
 type Evidence = Extract<Recorded, { type: 'evidence' }>['evidence'][number];
 
@@ -92,7 +92,7 @@ export function chassisText(report: ChassisReport): string {
       ...(rail.shownBy === null || rail.shownBy === rail.enabledBy ? [] : [rail.shownBy]),
     ];
     lines.push(
-      `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${by.join(', ')}${voltsText(rail)}`,
+      `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${by.join(', ')}${voltageText(rail)}`,
     );
   }
   for (const [reset, asserted] of Object.entries(report.resetsAsserted)) {
@@ -120,11 +120,11 @@ function either(is: boolean | null, yes: string, no: string): string {
 }
 
 /** `: 1.203 V, 103 mV from minVolts 1.100 V`. A rail that is off is below its limits, which tells nothing. */
-function voltsText({ enabled, voutVolts, limits: [nearest] }: RailReport): string {
+function voltageText({ enabled, voutVolts, limits: [nearest] }: RailReport): string {
   if (voutVolts === null) return '';
-  const volts = `: ${voutVolts.toFixed(3)} V`;
+  const volts = `: ${voltsText(voutVolts)}`;
   if (nearest === undefined || !enabled) return volts;
   const { limit, marginVolts } = nearest;
   const side = marginVolts < 0 ? 'beyond' : 'from';
-  return `${volts}, ${Math.abs(marginVolts * 1000).toFixed(0)} mV ${side} ${limit} ${nearest.volts.toFixed(3)} V`;
+  return `${volts}, ${Math.abs(marginVolts * 1000).toFixed(0)} mV ${side} ${limit} ${voltsText(nearest.volts)}`;
 }

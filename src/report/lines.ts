@@ -112,7 +112,7 @@ function limitTexts(limits: Evidence['limits']): string[] {
   return passed.map(({ limit, volts, wrong }) => `${wrong} ${limit} ${voltsText(volts)}`);
 }
 
-function voltsText(volts: number): string {
+export function voltsText(volts: number): string {
   return `${volts.toFixed(3)} V`;
 }
 

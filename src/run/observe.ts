@@ -28,7 +28,9 @@ const MAY_PASS: readonly HardwareErrorCode[] = [
   'I2C_FAILED',
 ];
 /** Whether it is worth reading again. */
-export const mayPass = ({ code }: HardwareError): boolean => MAY_PASS.includes(code);
+export function mayPass(error: unknown): error is HardwareError {
+  return error instanceof HardwareError && MAY_PASS.includes(error.code);
+}
 /** Of a chassis that may be on, before it counts as one that cannot be read: eight seconds are left for a BMC that starts. */
 export const READINGS = 5;
 export const READ_AGAIN_MS = 2_000;

@@ -275,13 +275,12 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
     // A device that hangs does not keep the news for long.
     if (run.recording.heldForMs() >= SPEAK_MS) run.recording.tell();
     const isSettled = !run.drives.isUnderWay() && run.todo.length === 0;
-    if (isSettled) {
-      await tellLoss(run);
-      if (done() && !isAnswerAwaited(run)) return;
-    }
+    if (isSettled) await tellLoss(run);
+    const isDone = isSettled && done();
+    if (isDone && !isAnswerAwaited(run)) return;
     const level = run.levels.shift();
     if (level !== undefined) await handle(run, level);
-    else if (!(await waitForMore(run, isSettled, isSettled && done()))) return;
+    else if (!(await waitForMore(run, isSettled, isDone))) return;
   }
 }
 

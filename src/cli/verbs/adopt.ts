@@ -1,4 +1,4 @@
-import { errorText, HardwareError } from '../../../hw/errors.ts';
+import { errorText } from '../../../hw/errors.ts';
 import { pause } from '../../../hw/waiting.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
@@ -66,8 +66,7 @@ async function readWhenReadable(invocation: Invocation, world: World): Promise<F
     try {
       return await readChassis(invocation, world);
     } catch (error) {
-      const isWorthIt = error instanceof HardwareError && mayPass(error);
-      if (!isWorthIt || left === 0 || world.signal.aborted) throw error;
+      if (!mayPass(error) || left === 0 || world.signal.aborted) throw error;
       writeLine(world.stderr, WARNING, `${world.programName}: ${error.message}: reading again`);
     }
     // Unlocked: whoever drives the chassis meanwhile leaves nothing to adopt.

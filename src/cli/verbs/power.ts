@@ -18,10 +18,10 @@ import { type ChassisLock, lockChassis } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
 import type { UnitManager } from '../../system/ports.ts';
-import { INFO, WARNING, writeLine } from '../../system/severity.ts';
+import { WARNING, writeLine } from '../../system/severity.ts';
 import { putRight, type Routed, routeFailure } from '../../units/route.ts';
 import { EXIT } from '../exit.ts';
-import { tellEvent } from '../tell-event.ts';
+import { tellEnd } from '../tell-event.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
@@ -63,12 +63,15 @@ const WATCHED = ['on', 'off', 'cycle'];
 /** All verbs that may drive a line: they lock the chassis, open its lines, run their jobs and report the result. */
 export const power: Verb = {
   async run(invocation, world) {
-    const { chassis } = invocation;
+    const { verb, chassis } = invocation;
     const beganMs = world.clock.nowMs();
     const { state, isNews } = await drive(invocation, world);
-    if (isNews) await tellEnd(state, beganMs, invocation, world);
-    // A process that runs as a unit reports by its exit code.
     if (state === 'pgood' || state === 'off') {
+      // On a terminal, or with --json, the time is told with the states already.
+      if (isNews && world.stdout.journal && WANTED[verb] !== undefined) {
+        await tellEnd(state, { chassis, verb, elapsedMs: world.clock.nowMs() - beganMs }, world);
+      }
+      // A process that runs as a unit reports by its exit code.
       await tellSystemd(invocation, world, async (units) => {
         const routed = await putRight(units, chassis, state === 'pgood');
         return routed === null ? [] : [routed];
@@ -160,24 +163,6 @@ async function runJobs(
     ({ state } = result);
   }
   return state;
-}
-
-/** On a terminal, or with --json, the time is told with the states already. */
-async function tellEnd(
-  state: State | null,
-  beganMs: number,
-  { verb, chassis }: Invocation,
-  world: World,
-): Promise<void> {
-  if (!world.stdout.journal || WANTED[verb] === undefined || (state !== 'pgood' && state !== 'off')) return;
-  const elapsedMs = world.clock.nowMs() - beganMs;
-  await tellEvent(
-    world.stdout,
-    INFO,
-    `chassis ${chassis} is ${state === 'off' ? 'off' : 'on'}: ${verb} took ${Math.round(elapsedMs)} ms`,
-    world,
-    ({ endFields }) => endFields(state, { chassis, verb, elapsedMs }),
-  );
 }
 
 function lockFor({ verb, chassis, runDir }: Invocation, world: World): Promise<ChassisLock> {

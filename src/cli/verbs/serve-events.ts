@@ -1,8 +1,7 @@
 import type { CodedError } from '../../../hw/errors.ts';
 import { lineReporter } from '../../report/lines.ts';
 import type { Recorder } from '../../run/record.ts';
-import { INFO } from '../../system/severity.ts';
-import { type FieldsOf, tellEvent } from '../tell-event.ts';
+import { tellEnd, tellEvent } from '../tell-event.ts';
 import type { World } from '../world.ts';
 
 /** Tells what happens to a chassis of the service: lines as it goes on, and an event for each end of a request. */
@@ -26,9 +25,9 @@ export function createResidentEvents(chassis: number, world: World): ResidentEve
   };
   const pending = new Set<Promise<void>>();
   // Only the end of the service waits for it: what happens meanwhile has lines of its own.
-  const tell = (severity: number, text: string, fieldsOf: FieldsOf): void => {
-    const telling = tellEvent(stdout, severity, text, world, fieldsOf).finally(() => pending.delete(telling));
-    pending.add(telling);
+  const keep = (telling: Promise<void>): void => {
+    const kept = telling.finally(() => pending.delete(kept));
+    pending.add(kept);
   };
 
   return {
@@ -36,20 +35,16 @@ export function createResidentEvents(chassis: number, world: World): ResidentEve
       line(entry);
       if (entry.type === 'request' && entry.outcome !== 'unchanged') beganMs = entry.atMs;
       if (entry.type !== 'state' || (entry.to !== 'pgood' && entry.to !== 'off')) return;
-      const state = entry.to;
       const elapsedMs = takeElapsedMs();
       if (!stdout.journal || elapsedMs === null) return;
-      const what = state === 'off' ? 'off' : 'on';
-      tell(
-        INFO,
-        `chassis ${chassis} is ${what}: power ${what} took ${Math.round(elapsedMs)} ms`,
-        ({ endFields }) => endFields(state, { chassis, verb: null, elapsedMs }),
-      );
+      keep(tellEnd(entry.to, { chassis, verb: null, elapsedMs }, world));
     },
     failed(severity, error) {
       const elapsedMs = takeElapsedMs();
-      tell(severity, error.message, ({ failureFields }) =>
-        failureFields(error, { chassis, verb: null, elapsedMs }),
+      keep(
+        tellEvent(stdout, severity, error.message, world, ({ failureFields }) =>
+          failureFields(error, { chassis, verb: null, elapsedMs }),
+        ),
       );
     },
     async settled() {

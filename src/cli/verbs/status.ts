@@ -48,7 +48,7 @@ export const status: Verb = {
     });
     const hardware = await openChassis(loaded.board, number, world, { whatCanBeHad: true });
     try {
-      const seen = await look(number, chassis, plan, hardware, store, world);
+      const seen = await readReport(number, chassis, plan, hardware, store, world);
       world.stdout.write(json ? `${JSON.stringify(seen.report)}\n` : chassisText(seen.report));
       if (seen.error !== null) throw seen.error;
       return EXIT.ok;
@@ -58,7 +58,7 @@ export const status: Verb = {
   },
 };
 
-async function look(
+async function readReport(
   number: number,
   chassis: ChassisBoard,
   plan: Plan,
