@@ -11,10 +11,26 @@ export interface VoutLimit {
   readonly mayBeRelative: boolean;
 }
 
+/** Below it the device takes its output for undervolted, and above the other for overvolted. */
+export const VOUT_UV_FAULT_LIMIT: VoutLimit = {
+  name: 'VOUT_UV_FAULT_LIMIT',
+  command: 0x44,
+  section: '15.6',
+  wrong: 'below',
+  mayBeRelative: true,
+};
+export const VOUT_OV_FAULT_LIMIT: VoutLimit = {
+  name: 'VOUT_OV_FAULT_LIMIT',
+  command: 0x40,
+  section: '15.2',
+  wrong: 'above',
+  mayBeRelative: true,
+};
+
 export const VOUT_LIMITS: readonly VoutLimit[] = [
-  { name: 'VOUT_UV_FAULT_LIMIT', command: 0x44, section: '15.6', wrong: 'below', mayBeRelative: true },
+  VOUT_UV_FAULT_LIMIT,
   { name: 'VOUT_UV_WARN_LIMIT', command: 0x43, section: '15.5', wrong: 'below', mayBeRelative: true },
-  { name: 'VOUT_OV_FAULT_LIMIT', command: 0x40, section: '15.2', wrong: 'above', mayBeRelative: true },
+  VOUT_OV_FAULT_LIMIT,
   { name: 'VOUT_OV_WARN_LIMIT', command: 0x42, section: '15.4', wrong: 'above', mayBeRelative: true },
   { name: 'POWER_GOOD_ON', command: 0x5e, section: '15.32', wrong: 'below', mayBeRelative: false },
   { name: 'POWER_GOOD_OFF', command: 0x5f, section: '15.32', wrong: 'below', mayBeRelative: false },

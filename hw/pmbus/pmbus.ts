@@ -1,7 +1,8 @@
 import { HardwareError } from '../errors.ts';
 import type { I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
-import { type KnownFormats, type NumericFormat, voutFormatOf } from './formats.ts';
-import { NO_ANSWER, type VoutLimit } from './limits.ts';
+import { type KnownFormats, LINEAR11, type NumericFormat, voutFormatOf } from './formats.ts';
+import { NO_ANSWER, VOUT_OV_FAULT_LIMIT, VOUT_UV_FAULT_LIMIT, type VoutLimit } from './limits.ts';
+import type { Sensor } from './sensors.ts';
 import { NOT_GOOD_BIT, STATUS_WORD, type StatusRegister } from './status.ts';
 
 /** Sections are those of the PMBus specification 1.3.1, part II. */
@@ -36,6 +37,14 @@ export interface PmbusOutput {
   readonly voutVolts: number;
 }
 
+/** What a device itself takes for a good output voltage. */
+export interface VoutWindow {
+  /** VOUT_UV_FAULT_LIMIT; null where the device has none that can be taken for one. 0 V is one that nothing passes. */
+  readonly minVolts: number | null;
+  /** VOUT_OV_FAULT_LIMIT, likewise. */
+  readonly maxVolts: number | null;
+}
+
 /** One output of a PMBus device. Everything rejects like `I2cBus.transaction`. */
 export interface PmbusPage {
   /**
@@ -56,6 +65,13 @@ export interface PmbusPage {
    * `PMBUS_FORMAT` for a format that cannot be decoded.
    */
   readLimitVolts(limit: VoutLimit): Promise<number | null>;
+  /** The fault limits of the output voltage, read in one transaction; like `readLimitVolts`. */
+  readVoutWindow(): Promise<VoutWindow>;
+  /**
+   * What the device measures, in the sensor's unit; null where it answers nothing that can be taken for it. It is LINEAR11,
+   * as these are where a data sheet does not say otherwise (7.3).
+   */
+  readSensor(sensor: Sensor): Promise<number | null>;
   /** Power good and output voltage, read in one transaction. */
   readOutput(): Promise<PmbusOutput>;
   /** Whether a status word says power good. */
@@ -110,6 +126,21 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
     readStatus: ({ command }) => onPage((device) => device.readByte(command), READING),
 
     readLimitVolts: (limit) => onPage((device) => readLimit(device, limit), READING),
+
+    readVoutWindow: () =>
+      onPage(
+        async (device) => ({
+          minVolts: await readLimit(device, VOUT_UV_FAULT_LIMIT),
+          maxVolts: await readLimit(device, VOUT_OV_FAULT_LIMIT),
+        }),
+        READING,
+      ),
+
+    readSensor: ({ command }) =>
+      onPage(async (device) => {
+        const raw = await device.readWord(command);
+        return raw === NO_ANSWER ? null : LINEAR11.decode(raw);
+      }, READING),
 
     readOutput: () =>
       onPage(

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { VOUT_LIMITS } from '../../hw/pmbus/limits.ts';
 import { createPmbusPage, type PmbusPageOptions } from '../../hw/pmbus/pmbus.ts';
+import { READ_IOUT, READ_TEMPERATURE_1, READ_VIN, SENSORS } from '../../hw/pmbus/sensors.ts';
 import type { I2cBus } from '../../hw/ports.ts';
 
 const PAGE = 0x00;
@@ -267,6 +268,49 @@ describe('a limit of the output voltage', () => {
     for (const command of [68, 94]) registers.set(`1/${command}`, raw);
     registers.set('1/33', 0x0266);
     expect(await pageOne(known).readLimitVolts(limitOf(name))).toBeNull();
+  });
+});
+
+describe('the window that a device itself takes for good', () => {
+  it('is its fault limits, read in one transaction in the format of the output voltage', async () => {
+    registers.set(`1/${VOUT_MODE}`, 0x17);
+    // 0x44 and 0x40: 570 / 512 and 660 / 512 V.
+    registers.set('1/68', 570);
+    registers.set('1/64', 660);
+    expect(await pageOne().readVoutWindow()).toEqual({ minVolts: 570 / 512, maxVolts: 660 / 512 });
+    expect(transactionCount).toBe(1);
+  });
+
+  it('is relative to VOUT_COMMAND where VOUT_MODE says so, and open where nobody drives the bus', async () => {
+    registers.set(`1/${VOUT_MODE}`, 0x97);
+    registers.set('1/33', 1024);
+    registers.set('1/68', 460);
+    registers.set('1/64', 0xffff);
+    expect(await pageOne().readVoutWindow()).toEqual({ minVolts: (460 / 512) * 2, maxVolts: null });
+  });
+});
+
+describe('a sensor', () => {
+  // Section 7.3: mantissa in bits 10:0, exponent in bits 15:11, both two's complement.
+  it.each([
+    // 2^-4 * 196.
+    [READ_VIN, 0x88, '18.1', 0xe0c4, 12.25],
+    // 2^-6 * 0x3c0.
+    [READ_IOUT, 0x8c, '18.5', 0xd3c0, 15],
+    // 2^-3 * -40.
+    [READ_TEMPERATURE_1, 0x8d, '18.6', 0xefd8, -5],
+  ])('$name is LINEAR11', async (sensor, command, section, raw, value) => {
+    expect(sensor).toMatchObject({ command, section });
+    registers.set(`1/${command}`, raw);
+    expect(await pageOne().readSensor(sensor)).toBe(value);
+    expect(transfers).toEqual(['write 0 1', `read word ${command}`]);
+  });
+
+  it('that nobody drives the bus for measures nothing', async () => {
+    for (const sensor of SENSORS) {
+      registers.set(`1/${sensor.command}`, 0xffff);
+      expect(await pageOne().readSensor(sensor)).toBeNull();
+    }
   });
 });
 
