@@ -4,6 +4,7 @@ import { didYouMean, nearest, suggestName } from '../near.ts';
 import { type BoardPart, crossCheck, type Finding } from './checks.ts';
 import { type Node, placeIn, readJson, type Span, shorten } from './json-text.ts';
 import type { Place, Problem } from './problem.ts';
+import { sentenceOf } from './reference.ts';
 import { alternativesOf, boardSchema, type Expectation, expectationOf } from './schema.ts';
 
 /** Longest part of a line that a problem shows. */
@@ -63,7 +64,8 @@ function conflictsIn(
     // A part of the file that is unread may have what seems to be missing.
     if (incomplete && absent) return [];
     const where = other ? { other: walk.spanOf(other) } : {};
-    return [{ kind: 'conflict', keys: at, ...walk.spanOf(at), ...said, ...where }];
+    const explanation = walk.explanationOf(at);
+    return [{ kind: 'conflict', keys: at, ...walk.spanOf(at), explanation, ...said, ...where }];
   });
 }
 
@@ -89,11 +91,12 @@ interface Found extends Span {
   readonly message: string;
   readonly suggestion: string;
   readonly example?: string | null;
+  readonly explanation?: string | null;
   readonly other?: Span;
 }
 
 function problemOf(found: Found, text: string): Problem {
-  const { kind, keys, start, end, message, suggestion, example = null, other } = found;
+  const { kind, keys, start, end, message, suggestion, example = null, explanation = null, other } = found;
   const place = placeOf(text, start);
   const lineStart = start - lengthOfColumns(text, start);
   const lineEnd = /[\r\n]|$/g;
@@ -108,6 +111,7 @@ function problemOf(found: Found, text: string): Problem {
     message,
     suggestion,
     example,
+    explanation,
     other: other ? placeOf(text, other.start) : null,
     excerpt: {
       text: line.slice(from, from + EXCERPT_LENGTH),
@@ -148,6 +152,8 @@ class Walk {
   readonly #incomplete: boolean;
   readonly #keepsLast: boolean;
   readonly #spans = new Map<string, Span>();
+  /** The words of the schema by their places in the file, where they may be misspelt. */
+  readonly #words = new Map<string, { readonly word: string; readonly sentence: string | null }>();
 
   /** @param keeps the value of which of two equal keys is kept */
   constructor(text: string, incomplete: boolean, keeps: 'first' | 'last') {
@@ -163,6 +169,24 @@ class Walk {
       if (span !== undefined) return span;
     }
     return { start: 0, end: 0 };
+  }
+
+  /** The word around or at `keys` with what it means; null where there is none. */
+  explanationOf(keys: readonly string[]): string | null {
+    for (let length = keys.length; length > 0; length -= 1) {
+      const found = this.#words.get(JSON.stringify(keys.slice(0, length)));
+      if (found !== undefined) return found.sentence === null ? null : `${found.word}: ${found.sentence}`;
+    }
+    return null;
+  }
+
+  #learn(at: readonly string[], word: string, schema: unknown): void {
+    this.#words.set(JSON.stringify(at), { word, sentence: sentenceOf(schema) });
+  }
+
+  /** An example with its key, spelt as it should be. */
+  #exampleAt(keys: readonly string[], example: string | null): string | null {
+    return exampleOf(this.#words.get(JSON.stringify(keys))?.word ?? keys.at(-1), example);
   }
 
   /** Reports every duplicate key of the tree. */
@@ -210,17 +234,22 @@ class Walk {
     this.found.push(found);
   }
 
+  /** Reports what does not fit a word, with what the word means. */
+  #reportMisfit(found: Found): void {
+    this.#report({ explanation: this.explanationOf(found.keys), ...found });
+  }
+
   #reportWrongKind(schema: Schema, node: Node, keys: readonly string[]): undefined {
     const expected = expectationOf(schema);
     const { wanted = 'another value', example = null, kind } = expected ?? {};
     const belongs = kind === 'object' ? 'an object' : kind === 'list' ? 'a list' : wanted;
-    this.#report({
+    this.#reportMisfit({
       kind: 'value',
       keys,
       ...headOf(node),
       message: `${this.#show(node)} where ${belongs} belongs`,
       suggestion: node.kind === 'null' ? 'leave the key out, or write what belongs there' : `write ${wanted}`,
-      example: exampleOf(keys.at(-1), example),
+      example: this.#exampleAt(keys, example),
     });
     return undefined;
   }
@@ -252,7 +281,7 @@ class Walk {
     const strange = node.members
       .filter(({ key }) => !Object.hasOwn(entries, key))
       .map(({ key }) => `"${key}"`);
-    this.#report({
+    this.#reportMisfit({
       kind: 'value',
       keys,
       ...headOf(node),
@@ -261,12 +290,14 @@ class Walk {
           ? `names no line${wanted.includes('pmbus') ? ' and no PMBus page' : ''}`
           : `names no line: nothing is named by ${strange.join(', ')}`,
       suggestion: `name ${wanted}`,
-      example: exampleOf(keys.at(-1), example),
+      example: this.#exampleAt(keys, example),
     });
     for (const { key, keySpan, value } of node.members) {
       // A `line` without its `chip` names no line, but its value can be checked.
-      if (Object.hasOwn(entries, key)) this.value(entries[key], value, [...keys, key]);
-      else this.#spans.set(JSON.stringify([...keys, key]), keySpan);
+      if (Object.hasOwn(entries, key)) {
+        this.#learn([...keys, key], key, entries[key]);
+        this.value(entries[key], value, [...keys, key]);
+      } else this.#spans.set(JSON.stringify([...keys, key]), keySpan);
     }
     return undefined;
   }
@@ -284,12 +315,10 @@ class Walk {
     const absent = new Set(Object.keys(entries).filter((key) => !given.has(key)));
     for (const { key, keySpan, value } of node.members) {
       const at = [...keys, key];
-      let meant: string | undefined = key;
-      if (!Object.hasOwn(entries, key)) {
-        const alias = Object.hasOwn(OTHER_NAMES, key) ? OTHER_NAMES[key] : undefined;
-        const near = alias !== undefined && absent.has(alias) ? [alias] : nearest(key, [...absent]);
-        // Two names that are equally near leave open which one was meant.
-        meant = near.length === 1 ? near[0] : undefined;
+      const isKnown = Object.hasOwn(entries, key);
+      const meant = isKnown ? key : meantBy(key, absent);
+      if (meant !== undefined) this.#learn(at, meant, entries[meant]);
+      if (!isKnown) {
         const beside = chosen?.others.includes(key);
         this.#report({
           kind: 'unknownKey',
@@ -299,6 +328,10 @@ class Walk {
           suggestion: beside
             ? 'remove one of the two: a line is named in one way'
             : this.#suggestionFor(key, meant, absent, given),
+          ...(meant !== undefined && {
+            example: exampleOf(meant, expectationOf(withoutOptional(entries[meant]))?.example ?? null),
+            explanation: this.explanationOf(at),
+          }),
         });
       }
       if (meant === undefined) continue;
@@ -331,7 +364,8 @@ class Walk {
 
   #reportMissing(key: string, schema: unknown, node: Node, keys: readonly string[]): void {
     const { wanted = 'it', example = null } = expectationOf(schema) ?? {};
-    this.#report({
+    this.#learn([...keys, key], key, schema);
+    this.#reportMisfit({
       kind: 'missingKey',
       keys: [...keys, key],
       start: node.start,
@@ -350,7 +384,7 @@ class Walk {
       const named = v.safeParse(schema.key as Schema, key);
       if (!named.success) {
         const { wanted = 'another name', example = null, kind = 'name' } = expectationOf(schema.key) ?? {};
-        this.#report({
+        this.#reportMisfit({
           kind: 'value',
           keys: at,
           ...keySpan,
@@ -376,13 +410,13 @@ class Walk {
     const issue = v.safeParse(schema, {}).issues?.[0];
     if (issue === undefined) return;
     const { wanted = 'an entry', example = null } = expectationOf(schema) ?? {};
-    this.#report({
+    this.#reportMisfit({
       kind: 'value',
       keys,
       ...headOf(node),
       message: issue.message,
       suggestion: `write ${wanted}`,
-      example: exampleOf(keys.at(-1), example),
+      example: this.#exampleAt(keys, example),
     });
   }
 
@@ -401,14 +435,14 @@ class Walk {
     }
     const issue = result.issues?.[0];
     const hint = hintFor(expected, value, (corrected) => v.safeParse(schema, corrected).success);
-    this.#report({
+    this.#reportMisfit({
       kind: 'value',
       keys,
       start: node.start,
       end: node.end,
       message: `${this.#show(node)} ${reasonOf(issue, mismatchOf(expected, node))}`,
       suggestion: hint ?? `write ${expected.wanted}`,
-      example: hint === undefined ? exampleOf(keys.at(-1), expected.example) : null,
+      example: hint === undefined ? this.#exampleAt(keys, expected.example) : null,
     });
     return undefined;
   }
@@ -433,6 +467,14 @@ const OTHER_NAMES: Readonly<Record<string, string>> = {
   delayMs: 'settleMs',
   timeoutMs: 'onTimeoutMs',
 };
+
+/** The key that is absent and was meant by an unknown one; undefined where none was, or either of two that are equally near. */
+function meantBy(key: string, absent: ReadonlySet<string>): string | undefined {
+  const alias = Object.hasOwn(OTHER_NAMES, key) ? OTHER_NAMES[key] : undefined;
+  if (alias !== undefined && absent.has(alias)) return alias;
+  const near = nearest(key, [...absent]);
+  return near.length === 1 ? near[0] : undefined;
+}
 
 /** The place to show for a value: the first character of an object or a list. */
 function headOf(node: Node): Span {

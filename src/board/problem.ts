@@ -32,6 +32,8 @@ export interface Problem extends Place {
   readonly suggestion: string;
   /** An example for the file; null where the suggestion says it all. */
   readonly example: string | null;
+  /** The word of the file that it is about, and what that means; null where it is about none. */
+  readonly explanation: string | null;
   /** The place of the other part, where two contradict each other. */
   readonly other: Place | null;
   /** The part of its line that is shown, which begins at column `from`. */

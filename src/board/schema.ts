@@ -178,20 +178,34 @@ const line = lineWith({}, CHIP_LINE);
 
 const pmbusPage = {
   pmbus: v.pipe(deviceName, v.description('Name of a device in "devices"')),
-  page: v.optional(
-    expects(
-      'integer',
-      'a page of the device, a whole number from 0 to 31',
-      '0',
-      v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(31)),
+  page: v.pipe(
+    v.optional(
+      expects(
+        'integer',
+        'a page of the device, a whole number from 0 to 31',
+        '0',
+        v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(31)),
+      ),
+      0,
     ),
-    0,
+    v.description('Page of a device with several outputs'),
+  ),
+};
+
+const voltageWindow = {
+  minVolts: v.pipe(volts, v.description('Least voltage of a rail that is good')),
+  maxVolts: v.pipe(
+    v.optional(volts),
+    v.description('Greatest voltage of a rail that is good; without it there is none'),
   ),
 };
 
 const RAIL = `{ "enable": ${CHIP_LINE}, "good": { "chip": "1e780000.gpio", "line": "B0" } }`;
 const railEntries = v.strictObject({
-  nominalVolts: v.optional(volts),
+  nominalVolts: v.pipe(
+    v.optional(volts),
+    v.description('Voltage of the rail, for people who read the file and for the simulated chassis'),
+  ),
   enable: v.pipe(
     expects(
       'object',
@@ -214,7 +228,7 @@ const railEntries = v.strictObject({
         choose(
           ['chip', v.strictObject(chipLine)],
           ['name', v.strictObject(namedLine)],
-          ['pmbus', v.strictObject({ ...pmbusPage, minVolts: volts, maxVolts: v.optional(volts) })],
+          ['pmbus', v.strictObject({ ...pmbusPage, ...voltageWindow })],
         ),
       ),
     ),
@@ -269,14 +283,17 @@ const latchTimes = {
 const LOW_LINE = '{ "chip": "1e780000.gpio", "line": "D0", "active": "low" }';
 const CHASSIS = `{ "rails": { "P12V": ${RAIL} }, "pgood": { "chip": "1e780000.gpio", "line": "B7" } }`;
 const chassisEntries = v.strictObject({
-  rails: expects(
-    'object',
-    'the rails by name, at least one',
-    `{ "P12V": ${RAIL} }`,
-    v.pipe(
-      v.record(name, rail),
-      v.check((rails) => Object.keys(rails).length > 0, 'names no rail'),
+  rails: v.pipe(
+    expects(
+      'object',
+      'the rails by name, at least one',
+      `{ "P12V": ${RAIL} }`,
+      v.pipe(
+        v.record(name, rail),
+        v.check((rails) => Object.keys(rails).length > 0, 'names no rail'),
+      ),
     ),
+    v.description('The supplies that are switched, by name'),
   ),
   pgood: v.pipe(
     lineWith(pgoodTimes, '{ "chip": "1e780000.gpio", "line": "B7" }'),
@@ -359,9 +376,10 @@ const deviceEntries = v.strictObject({
           m: v.pipe(
             coefficient('m', 16, '1'),
             v.check((m) => m !== 0, 'would divide by zero'),
+            v.description('Coefficient m, the slope'),
           ),
-          b: v.optional(coefficient('b', 16, '0'), 0),
-          r: coefficient('R', 8, '3'),
+          b: v.pipe(v.optional(coefficient('b', 16, '0'), 0), v.description('Coefficient b, the offset')),
+          r: v.pipe(coefficient('R', 8, '3'), v.description('Coefficient R, the power of ten')),
         }),
       ),
     ),
@@ -398,9 +416,15 @@ const chassisNumber = expects(
 );
 
 const boardEntries = v.strictObject({
-  $schema: v.optional(expects('text', 'the address of a JSON Schema', '"./board.schema.json"', v.string())),
-  name: nameLike('"my-board"'),
-  description: v.optional(expects('text', 'a text', '"what this board is"', v.string())),
+  $schema: v.pipe(
+    v.optional(expects('text', 'the address of a JSON Schema', '"./board.schema.json"', v.string())),
+    v.description('Where an editor finds the JSON Schema of board files; the program reads nothing there'),
+  ),
+  name: v.pipe(nameLike('"my-board"'), v.description('Name of the board, for messages')),
+  description: v.pipe(
+    v.optional(expects('text', 'a text', '"what this board is"', v.string())),
+    v.description('What people should know of the board; the program does not read it'),
+  ),
   devices: v.pipe(
     v.optional(
       expects('object', 'the PMBus devices by name', `{ "vr_ddr": ${DEVICE} }`, v.record(deviceName, device)),

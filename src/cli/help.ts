@@ -142,9 +142,11 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
     examples: ['release --chassis 0', 'release --all'],
   },
   schema: {
-    text: ['Prints the JSON Schema of the board file, for an editor that completes it.'],
+    text: [
+      'Prints the JSON Schema of the board file, for an editor that completes it. With --reference, a page with a sentence and an example for each word of the board file.',
+    ],
     exits: [],
-    examples: ['schema > board.schema.json'],
+    examples: ['schema > board.schema.json', 'schema --reference > board.md'],
   },
   units: {
     text: [

@@ -5,10 +5,10 @@ const NUMBER_WIDTH = 6;
 
 /**
  * The text for a problem of a board file: its place, what was found, the line of the file with a mark below it, and what
- * to write instead. The place is `file:line:column`, which editors and terminals understand.
+ * to write instead, with an example and what the word means. The place is `file:line:column`, which editors and terminals understand.
  */
 export function problemText(file: string, problem: Problem): string {
-  const { path, line, column, length, message, suggestion, example, excerpt } = problem;
+  const { path, line, column, length, message, suggestion, example, explanation, excerpt } = problem;
   const shown = excerpt.text.replaceAll(/\p{Cc}/gu, ' ');
   const offset = column - excerpt.from;
   const marks = '^'.repeat(Math.max(1, Math.min(length, [...shown].length - offset)));
@@ -22,6 +22,7 @@ export function problemText(file: string, problem: Problem): string {
         ]),
     `    ${suggestion}`,
     ...(example === null ? [] : [`    for example: ${example}`]),
+    ...(explanation === null ? [] : [`    ${explanation}`]),
     '',
   ].join('\n');
 }

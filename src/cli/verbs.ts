@@ -100,10 +100,12 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     load: async () => (await import('./verbs/release.ts')).release,
   },
   schema: {
-    summary: 'print the JSON Schema of the board file',
+    summary: 'print the JSON Schema of the board file, or its reference',
     takes: '',
     operands: [0, 0],
-    options: {},
+    options: {
+      reference: { help: 'print a page with each word of the board file, in Markdown, instead' },
+    },
     load: async () => (await import('./verbs/schema.ts')).schema,
   },
   units: {
