@@ -1,7 +1,16 @@
 import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
-import type { Board, ChassisBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
+import {
+  type BoardPart,
+  type ChassisPart,
+  type Check,
+  eachChassis,
+  type Finding,
+  type PartOf,
+  railsOf,
+} from './findings.ts';
+import type { GoodBoard, LineBoard, RailBoard } from './schema.ts';
 
 /**
  * Longest time of a stage. Its unit has TimeoutStartSec= of 240 s: 60 s of it are for the lock of another process, and 30 s
@@ -10,43 +19,7 @@ import type { Board, ChassisBoard, GoodBoard, LineBoard, RailBoard } from './sch
  */
 export const STAGE_BUDGET_MS = 150_000;
 
-/** The parts of a board file that fit the schema. */
-type PartOf<T> = T extends readonly (infer Item)[]
-  ? readonly (PartOf<Item> | undefined)[]
-  : T extends object
-    ? { readonly [Key in keyof T]?: PartOf<T[Key]> | undefined }
-    : T;
-export type BoardPart = PartOf<Board>;
-type ChassisPart = PartOf<ChassisBoard>;
 type LinePart = PartOf<LineBoard | RailBoard['enable'] | GoodBoard>;
-
-/** What a cross check found. */
-export interface Finding {
-  /** The keys that lead there. */
-  readonly at: readonly string[];
-  readonly message: string;
-  readonly suggestion: string;
-  /** The other part that it contradicts. */
-  readonly other?: readonly string[];
-  /** Something is missing. It may stand in a part of the file that could not be read. */
-  readonly absent?: true;
-}
-
-/** Checks skip missing parts, which the schema reports. */
-type Check = (board: BoardPart) => Finding[];
-
-function eachChassis(
-  { chassis: all = {} }: BoardPart,
-  visit: (chassis: ChassisPart, at: readonly string[]) => Finding[],
-): Finding[] {
-  return Object.entries(all).flatMap(([number, chassis]) =>
-    chassis === undefined ? [] : visit(chassis, ['chassis', number]),
-  );
-}
-
-function railsOf({ rails = {} }: ChassisPart): [name: string, rail: PartOf<RailBoard>][] {
-  return Object.entries(rails).map(([name, rail]) => [name, rail ?? {}]);
-}
 
 /** Every name in `needs` is a rail of the same chassis, and not the rail itself. */
 export const checkNeedsExist: Check = (board) =>

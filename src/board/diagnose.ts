@@ -1,11 +1,13 @@
 import { isUtf8 } from 'node:buffer';
 import * as v from 'valibot';
 import { didYouMean, nearest, suggestName } from '../near.ts';
-import { type BoardPart, crossCheck, type Finding } from './checks.ts';
+import { crossCheck } from './checks.ts';
+import type { BoardPart, Finding } from './findings.ts';
 import { type Node, placeIn, readJson, type Span, shorten } from './json-text.ts';
 import type { Place, Problem } from './problem.ts';
 import { sentenceOf } from './reference.ts';
-import { alternativesOf, boardSchema, type Expectation, expectationOf } from './schema.ts';
+import { boardSchema } from './schema.ts';
+import { alternativesOf, type Expectation, expectationOf } from './values.ts';
 
 /** Longest part of a line that a problem shows. */
 const EXCERPT_LENGTH = 100;

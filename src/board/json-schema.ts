@@ -1,6 +1,7 @@
 import { toJsonSchema } from '@valibot/to-json-schema';
 import type { GenericSchema } from 'valibot';
-import { alternativesOf, boardSchema } from './schema.ts';
+import { boardSchema } from './schema.ts';
+import { alternativesOf } from './values.ts';
 
 /** The board file as JSON Schema (draft 7), for the completion of editors. */
 export function boardJsonSchema(): Record<string, unknown> {

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
-import { alternativesOf, boardSchema, expectationOf } from './schema.ts';
+import { boardSchema } from './schema.ts';
+import { alternativesOf, expectationOf } from './values.ts';
 
 /** A key of the board file that the schema describes. */
 export interface Word {

@@ -1,204 +1,29 @@
 import * as v from 'valibot';
+import {
+  BY_LINE_OR_PAGE,
+  CHIP_LINE,
+  chipLine,
+  choose,
+  coefficient,
+  deviceName,
+  durationMs,
+  expects,
+  type line,
+  lineWith,
+  milliseconds,
+  name,
+  namedLine,
+  nameLike,
+  pmbusPage,
+  timeoutMs,
+  voltageWindow,
+  volts,
+} from './values.ts';
 
 /**
  * The board file. This one schema gives the types, the defaults, the problems that `check` reports and
  * the JSON Schema that `schema` prints. Objects are strict: a key that is not described here is a problem.
  */
-
-const ALTERNATIVES = Symbol('alternatives');
-
-type Alternatives = readonly (readonly [key: string, schema: v.GenericSchema])[];
-
-/** The alternatives of a schema made with `choose`, each with the key that picks it. */
-export function alternativesOf(schema: unknown): Alternatives | undefined {
-  return (schema as { [ALTERNATIVES]?: Alternatives })[ALTERNATIVES];
-}
-
-/**
- * A union of objects that each have a key of their own. That key picks the alternative, so that problems are reported
- * against what the author meant and not against every alternative. Without such a key the first alternative is taken.
- */
-function choose<const Schemas extends readonly v.GenericSchema[]>(
-  ...alternatives: { [Index in keyof Schemas]: readonly [key: string, schema: Schemas[Index]] }
-) {
-  const first = alternatives[0]?.[1] as v.GenericSchema;
-  const schema = v.lazy((input) => {
-    if (typeof input !== 'object' || input === null) return first;
-    return alternatives.find(([key]) => Object.hasOwn(input, key))?.[1] ?? first;
-  });
-  return Object.assign(schema, { [ALTERNATIVES]: alternatives }) as unknown as v.GenericSchema<
-    v.InferInput<Schemas[number]>,
-    v.InferOutput<Schemas[number]>
-  >;
-}
-
-const EXPECTATION = Symbol('expectation');
-
-/** The kind of value that a place takes; suggestions depend on it. */
-export type ValueKind =
-  | 'name'
-  | 'chassis'
-  | 'text'
-  | 'ms'
-  | 'volts'
-  | 'integer'
-  | 'level'
-  | 'choice'
-  | 'truth'
-  | 'line'
-  | 'bus'
-  | 'address'
-  | 'object'
-  | 'list';
-
-/** What a place of the board file takes, in words for people. */
-export interface Expectation {
-  readonly kind: ValueKind;
-  /** What is to be written there: "a whole number of milliseconds from 0 to 600000". */
-  readonly wanted: string;
-  /** As it could stand in a file. */
-  readonly example: string;
-}
-
-/** Gives a schema the words for what it takes. */
-function expects<Schema extends v.GenericSchema>(
-  kind: ValueKind,
-  wanted: string,
-  example: string,
-  schema: Schema,
-): Schema {
-  return Object.assign(schema, { [EXPECTATION]: { kind, wanted, example } satisfies Expectation });
-}
-
-/** The expectation that was given to a schema, or to the one that `v.pipe` made this one of. */
-export function expectationOf(schema: unknown): Expectation | undefined {
-  return (schema as { [EXPECTATION]?: Expectation })[EXPECTATION];
-}
-
-/**
- * Names that every JavaScript object has. A rail, device or reset with such a name could get lost in a table by name, so
- * none is accepted.
- */
-const TAKEN_NAMES: ReadonlySet<string> = new Set([
-  ...Object.getOwnPropertyNames(Object.prototype),
-  'prototype',
-]);
-
-const nameLike = (example: string) =>
-  expects(
-    'name',
-    'a name of letters, digits and _ . + - that begins with a letter or a digit',
-    example,
-    v.pipe(
-      v.string(),
-      v.regex(/^[A-Za-z0-9][A-Za-z0-9_.+-]*$/),
-      v.check((text) => !TAKEN_NAMES.has(text), 'is a name that JavaScript has for itself'),
-    ),
-  );
-const name = nameLike('"P3V3"');
-const deviceName = nameLike('"vr_ddr"');
-const text = (wanted: string, example: string) =>
-  expects('text', wanted, example, v.pipe(v.string(), v.minLength(1)));
-
-/** Ten minutes. `checkTimeBudgets` limits the sum of the times of a chassis. */
-const LONGEST_MS = 600_000;
-/** A lost power good is acted on only when it has stood for the de-glitch time. */
-const LONGEST_DEGLITCH_MS = 10_000;
-/** Nothing else happens during the pulse of the latch: a rail that fails waits for its end. */
-const LONGEST_PULSE_MS = 1_000;
-
-const milliseconds = (least: number, most: number, example: string) =>
-  expects(
-    'ms',
-    `a whole number of milliseconds from ${least} to ${most}`,
-    example,
-    v.pipe(v.number(), v.integer(), v.minValue(least), v.maxValue(most)),
-  );
-const durationMs = milliseconds(0, LONGEST_MS, '10');
-const timeoutMs = milliseconds(1, LONGEST_MS, '500');
-const volts = expects(
-  'volts',
-  'a number of volts from 0 to 100',
-  '3.3',
-  v.pipe(v.number(), v.minValue(0), v.maxValue(100)),
-);
-const active = v.optional(expects('level', '"high" or "low"', '"low"', v.picklist(['high', 'low'])), 'high');
-/** A coefficient of the direct format, a signed number of so many bits (PMBus 1.3 part II, 7.4). */
-const coefficient = (letter: string, bits: number, example: string) => {
-  const limit = 2 ** (bits - 1);
-  return expects(
-    'integer',
-    `the coefficient ${letter}, a whole number from ${-limit} to ${limit - 1}`,
-    example,
-    v.pipe(v.number(), v.integer(), v.minValue(-limit), v.maxValue(limit - 1)),
-  );
-};
-
-const chipLine = {
-  chip: v.pipe(
-    text('the label of a GPIO chip', '"1e780000.gpio"'),
-    v.description('Label of the GPIO chip, as in /sys/class/gpio/gpiochip*/label'),
-  ),
-  line: v.pipe(
-    expects(
-      'line',
-      'an offset in the chip such as 16, or an ASPEED port name such as "C0" (letters and a bit from 0 to 7)',
-      '"C0"',
-      v.union([
-        v.pipe(v.number(), v.integer(), v.minValue(0)),
-        v.pipe(v.string(), v.regex(/^[A-Z]{1,2}[0-7]$/)),
-      ]),
-    ),
-    v.description('Offset in the chip, or ASPEED port name: port letter and bit 0 to 7'),
-  ),
-  active: v.pipe(active, v.description('The level that means asserted')),
-};
-const namedLine = {
-  name: v.pipe(
-    text('the name of a line', '"power-chassis-control"'),
-    v.description('Name of the line in the device tree (gpio-line-names)'),
-  ),
-  active: v.pipe(active, v.description('The level that means asserted')),
-};
-const CHIP_LINE = '{ "chip": "1e780000.gpio", "line": "C0" }';
-const BY_LINE = 'a line, by "chip" and "line" or by "name"';
-const BY_LINE_OR_PAGE = `${BY_LINE}, or a PMBus page, by "pmbus" and "page"`;
-/** A line of the board with what belongs to its role. */
-const lineWith = <const Entries extends v.ObjectEntries>(entries: Entries, example: string) =>
-  expects(
-    'object',
-    BY_LINE,
-    example,
-    choose(
-      ['chip', v.strictObject({ ...chipLine, ...entries })],
-      ['name', v.strictObject({ ...namedLine, ...entries })],
-    ),
-  );
-const line = lineWith({}, CHIP_LINE);
-
-const pmbusPage = {
-  pmbus: v.pipe(deviceName, v.description('Name of a device in "devices"')),
-  page: v.pipe(
-    v.optional(
-      expects(
-        'integer',
-        'a page of the device, a whole number from 0 to 31',
-        '0',
-        v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(31)),
-      ),
-      0,
-    ),
-    v.description('Page of a device with several outputs'),
-  ),
-};
-
-const voltageWindow = {
-  minVolts: v.pipe(volts, v.description('Least voltage of a rail that is good')),
-  maxVolts: v.pipe(
-    v.optional(volts),
-    v.description('Greatest voltage of a rail that is good; without it there is none'),
-  ),
-};
 
 const RAIL = `{ "enable": ${CHIP_LINE}, "good": { "chip": "1e780000.gpio", "line": "B0" } }`;
 const railEntries = v.strictObject({
@@ -253,6 +78,9 @@ const railEntries = v.strictObject({
 });
 const rail = expects('object', 'a rail, with at least "enable"', RAIL, railEntries);
 
+/** A lost power good is acted on only when it has stood for the de-glitch time. */
+const LONGEST_DEGLITCH_MS = 10_000;
+
 const pgoodTimes = {
   deglitchMs: v.pipe(
     v.optional(milliseconds(0, LONGEST_DEGLITCH_MS, '5'), 0),
@@ -273,6 +101,9 @@ const resetTimes = {
     v.description('Time after pgood at which the reset is released'),
   ),
 };
+/** Nothing else happens during the pulse of the latch: a rail that fails waits for its end. */
+const LONGEST_PULSE_MS = 1_000;
+
 const latchTimes = {
   pulseMs: v.pipe(
     v.optional(milliseconds(0, LONGEST_PULSE_MS, '1'), 1),

@@ -5,7 +5,8 @@ import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import { parseBoard } from '../../src/board/parse.ts';
 import { boardReference, placesOf, type Word } from '../../src/board/reference.ts';
-import { boardSchema, expectationOf } from '../../src/board/schema.ts';
+import { boardSchema } from '../../src/board/schema.ts';
+import { expectationOf } from '../../src/board/values.ts';
 import { checkBoard } from '../check-board.ts';
 
 const root = join(import.meta.dirname, '..', '..');
