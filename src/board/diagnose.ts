@@ -4,9 +4,10 @@ import { didYouMean, nearest, suggestName } from '../near.ts';
 import { crossCheck } from './checks.ts';
 import type { BoardPart, Finding } from './findings.ts';
 import { type Node, placeIn, readJson, type Span, shorten } from './json-text.ts';
-import type { Place, Problem } from './problem.ts';
+import type { Found, Place, Problem } from './problem.ts';
 import { sentenceOf } from './reference.ts';
 import { boardSchema } from './schema.ts';
+import { type Expansion, expandTemplates } from './templates.ts';
 import { alternativesOf, type Expectation, expectationOf } from './values.ts';
 
 /** Longest part of a line that a problem shows. */
@@ -36,27 +37,63 @@ export function diagnose(bytes: Uint8Array, outside: readonly OutsideFinding[] =
     const start = notUtf8 - (hasMark ? 1 : 0);
     found.push({ ...NOT_UTF8, kind: 'syntax', keys: [], start, end: start + 1 });
   }
-  if (root !== null) {
-    const walk = new Walk(text, incomplete, 'first');
-    walk.duplicates(root, []);
-    const conflicts = conflictsIn(walk, root, incomplete, outside);
-    found.push(...walk.found);
-    // Either of two equal keys may be the one that the author keeps.
-    if (walk.found.some(({ kind }) => kind === 'duplicateKey')) {
-      const known = new Set(conflicts.map(({ message }) => message));
-      const others = conflictsIn(new Walk(text, incomplete, 'last'), root, incomplete);
-      conflicts.push(...others.filter(({ message }) => !known.has(message)));
-    }
-    found.push(...conflicts);
-  }
+  if (root !== null) found.push(...problemsIn(root, text, incomplete, outside));
   found.sort((one, two) => one.start - two.start);
   return found.map((each) => problemOf(each, text));
+}
+
+/** The problems of a board that could be read, at the places of the file. */
+function problemsIn(
+  root: Node,
+  text: string,
+  incomplete: boolean,
+  outside: readonly OutsideFinding[],
+): Found[] {
+  const inFile = new Walk(text, incomplete, 'first');
+  inFile.duplicates(root, []);
+  const expansion = expandTemplates(root, incomplete);
+  const walk = new Walk(text, incomplete, 'first');
+  const conflicts = conflictsIn(walk, expansion, incomplete, outside);
+  // Either of two equal keys may be the one that the author keeps.
+  if (inFile.found.length > 0) {
+    const known = new Set(conflicts.map(({ message }) => message));
+    const others = conflictsIn(new Walk(text, incomplete, 'last'), expansion, incomplete);
+    conflicts.push(...others.filter(({ message }) => !known.has(message)));
+  }
+  const inTemplates = new Set<string>();
+  const onceEach = expansion.findings.filter(({ keys, message }) => isFirst(inTemplates, [keys, message]));
+  return [...inFile.found, ...onceEach, ...inSource([...walk.found, ...conflicts], expansion)];
+}
+
+/**
+ * Problems of the board at the keys of the file. What is wrong in a template is found in each chassis that is made of it,
+ * and said of the first; but a line or bus that is not there is of one chassis alone.
+ */
+function inSource(found: readonly Found[], { sourceOf }: Expansion): Found[] {
+  const firstOf = new Map<string, string>();
+  return found.flatMap((each): Found[] => {
+    const keys = sourceOf(each.keys);
+    if (keys === each.keys) return [each];
+    const isOfOne = each.kind === 'line' || each.kind === 'bus';
+    const place = JSON.stringify([each.kind, keys, isOfOne ? each.message : null]);
+    const owner = each.keys.slice(0, 2).join('.');
+    const first = firstOf.get(place) ?? owner;
+    firstOf.set(place, first);
+    return first === owner ? [{ ...each, keys }] : [];
+  });
+}
+
+function isFirst(seen: Set<string>, what: unknown): boolean {
+  const key = JSON.stringify(what);
+  const isNew = !seen.has(key);
+  seen.add(key);
+  return isNew;
 }
 
 /** The findings of the cross checks, about the parts that `walk` could read. */
 function conflictsIn(
   walk: Walk,
-  root: Node,
+  { root, sourceOf }: Expansion,
   incomplete: boolean,
   outside: readonly OutsideFinding[] = [],
 ): Found[] {
@@ -67,7 +104,12 @@ function conflictsIn(
     if (incomplete && absent) return [];
     const where = other ? { other: walk.spanOf(other) } : {};
     const explanation = walk.explanationOf(at);
-    return [{ kind: 'conflict', keys: at, ...walk.spanOf(at), explanation, ...said, ...where }];
+    // Two chassis of a template have the same here.
+    const isSame = other !== undefined && sourceOf(at).join('.') === sourceOf(other).join('.');
+    const suggestion = isSame
+      ? `put {n} into it: the template gives each chassis the same (here ${other[1]} and ${at[1]})`
+      : said.suggestion;
+    return [{ kind: 'conflict', keys: at, ...walk.spanOf(at), explanation, ...said, suggestion, ...where }];
   });
 }
 
@@ -84,17 +126,6 @@ function firstNotUtf8(bytes: Uint8Array, text: string): number | null {
   const again = Buffer.from(text);
   const index = bytes.findIndex((byte, at) => byte !== again[at]);
   return Buffer.from(bytes.subarray(0, index)).toString('utf8').length;
-}
-
-/** A problem with offsets instead of lines and columns. */
-interface Found extends Span {
-  readonly kind: Problem['kind'];
-  readonly keys: readonly string[];
-  readonly message: string;
-  readonly suggestion: string;
-  readonly example?: string | null;
-  readonly explanation?: string | null;
-  readonly other?: Span;
 }
 
 function problemOf(found: Found, text: string): Problem {

@@ -43,9 +43,15 @@ export async function loadBoard(path: string): Promise<LoadedBoard> {
       { cause: error },
     );
   }
-  const board = isUtf8(bytes) ? parseBoard(bytes.toString('utf8')) : undefined;
+  const board = isUtf8(bytes) ? await readBoard(bytes.toString('utf8')) : undefined;
   if (!board) throw invalid(path, (await import('./diagnose.ts')).diagnose(bytes));
   return { board, bytes, path, hash: createHash('sha256').update(bytes).digest('hex') };
+}
+
+/** A board without templates does not wait for their code. JSON may write any letter as an escape. */
+async function readBoard(text: string): Promise<Board | undefined> {
+  if (!/templates|\\u/.test(text)) return parseBoard(text);
+  return parseBoard(text, (await import('./templates.ts')).expandedValue);
 }
 
 function invalid(path: string, problems: readonly Problem[]): PowerError {

@@ -5,8 +5,9 @@ import { type Board, boardSchema } from './schema.ts';
 /**
  * The board that a text describes; undefined for a text with any problem. Every oneshot takes this short way: `diagnose`
  * finds the problems where there are some.
+ * @param expand makes a board without templates of one that has some (`expandedValue`); undefined where it has problems
  */
-export function parseBoard(text: string): Board | undefined {
+export function parseBoard(text: string, expand?: (input: unknown) => unknown): Board | undefined {
   let input: unknown;
   try {
     input = JSON.parse(text);
@@ -15,6 +16,7 @@ export function parseBoard(text: string): Board | undefined {
     return undefined;
   }
   if (hasDuplicateKey(text)) return undefined;
+  if (expand) input = expand(input);
   const { success, output } = v.safeParse(boardSchema, input, { abortEarly: true });
   if (!success || !keptWhole(input, output)) return undefined;
   return crossCheck(output).length === 0 ? output : undefined;

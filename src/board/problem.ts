@@ -1,3 +1,5 @@
+import type { Span } from './json-text.ts';
+
 /** A place in a board file. Lines and columns count from 1, a column is a character. */
 export interface Place {
   readonly line: number;
@@ -18,6 +20,17 @@ export type ProblemKind =
   | 'line'
   /** This machine has no such I2C bus. */
   | 'bus';
+
+/** A problem with offsets instead of lines and columns. */
+export interface Found extends Span {
+  readonly kind: ProblemKind;
+  readonly keys: readonly string[];
+  readonly message: string;
+  readonly suggestion: string;
+  readonly example?: string | null;
+  readonly explanation?: string | null;
+  readonly other?: Span;
+}
 
 /** One thing wrong with a board file. `check --json` prints these fields under these names. */
 export interface Problem extends Place {

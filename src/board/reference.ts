@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { boardSchema } from './schema.ts';
+import { fileSchema } from './file-schema.ts';
 import { alternativesOf, expectationOf } from './values.ts';
 
 /** A key of the board file that the schema describes. */
@@ -36,7 +36,7 @@ function withoutOptional(schema: unknown): Node {
 }
 
 /** All objects that a schema describes, each before those inside it. */
-export function placesOf(schema: v.GenericSchema = boardSchema, path = ''): Place[] {
+export function placesOf(schema: v.GenericSchema = fileSchema, path = ''): Place[] {
   const node = withoutOptional(schema);
   const below = (part: string) => (path === '' ? part : `${path}.${part}`);
   if (node.type === 'record') {
@@ -93,10 +93,13 @@ it. This page has each of its words with what it takes and an example. \`npm run
 the program.
 `;
 
-/** The reference of the board file, in Markdown. What stands in several places is described at the first of them. */
-export function boardReference(schema: v.GenericSchema = boardSchema): string {
+/**
+ * The reference of the board file, in Markdown. What stands in several places is described at the first of them, and a place
+ * of which nothing new is to be said is left out.
+ */
+export function boardReference(schema: v.GenericSchema = fileSchema): string {
   const first = new Map<string, string>();
-  return `${[HEAD, ...placesOf(schema).map((place) => placeText(place, first))].join('\n')}`;
+  return [HEAD, ...placesOf(schema).flatMap((place) => placeText(place, first))].join('\n');
 }
 
 function titleOf(path: string): string {
@@ -112,12 +115,13 @@ function anchorOf(path: string): string {
 }
 
 /** @param first the place where each text of a word stands first */
-function placeText({ path, kinds }: Place, first: Map<string, string>): string {
+function placeText({ path, kinds }: Place, first: Map<string, string>): readonly string[] {
   const texts = kinds.map(({ words }) => new Map(words.map((word) => [wordText(word), word.key])));
   const [one = new Map<string, string>(), ...others] = texts;
   const common = new Map([...one].filter(([text]) => others.every((other) => other.has(text))));
+  if (texts.every((words) => [...words.keys()].every((text) => first.has(text)))) return [];
   const keys = kinds.map(({ by }) => `\`${by}\``);
-  return [
+  const text = [
     `## ${titleOf(path)}\n`,
     ...(others.length > 0
       ? [`An object with one of ${keys.slice(0, -1).join(', ')} and ${keys.at(-1)}.\n`]
@@ -130,6 +134,7 @@ function placeText({ path, kinds }: Place, first: Map<string, string>): string {
         })
       : []),
   ].join('\n');
+  return [text];
 }
 
 /** A list of words, given by their texts; a word that stands at another place already is only named. */

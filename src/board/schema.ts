@@ -112,8 +112,8 @@ const latchTimes = {
 };
 
 const LOW_LINE = '{ "chip": "1e780000.gpio", "line": "D0", "active": "low" }';
-const CHASSIS = `{ "rails": { "P12V": ${RAIL} }, "pgood": { "chip": "1e780000.gpio", "line": "B7" } }`;
-const chassisEntries = v.strictObject({
+export const CHASSIS = `{ "rails": { "P12V": ${RAIL} }, "pgood": { "chip": "1e780000.gpio", "line": "B7" } }`;
+export const chassisEntries = v.strictObject({
   rails: v.pipe(
     expects(
       'object',
@@ -156,7 +156,7 @@ const chassisEntries = v.strictObject({
   ),
 });
 
-const chassis = expects('object', 'a chassis, with "rails" and "pgood"', CHASSIS, chassisEntries);
+export const chassis = expects('object', 'a chassis, with "rails" and "pgood"', CHASSIS, chassisEntries);
 
 const deviceEntries = v.strictObject({
   bus: v.pipe(
@@ -246,7 +246,7 @@ const chassisNumber = expects(
   v.pipe(v.string(), v.regex(/^(0|[1-9][0-9]?)$/)),
 );
 
-const boardEntries = v.strictObject({
+export const boardEntries = v.strictObject({
   $schema: v.pipe(
     v.optional(expects('text', 'the address of a JSON Schema', '"./board.schema.json"', v.string())),
     v.description('Where an editor finds the JSON Schema of board files; the program reads nothing there'),

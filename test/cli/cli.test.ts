@@ -193,7 +193,7 @@ describe('check', () => {
   });
 
   it('finds nothing wrong with the boards that ship', () => {
-    for (const name of ['reference', 'openpower', 'ast2600-evb']) {
+    for (const name of ['reference', 'openpower', 'ast2600-evb', 'two-chassis']) {
       const path = join(root, 'hw', 'boards', `${name}.json`);
       expect(product('check', '--no-lines', path)).toMatchObject({
         code: 0,

@@ -11,6 +11,7 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { diagnose } from '../../src/board/diagnose.ts';
 import { hasDuplicateKey, parseBoard } from '../../src/board/parse.ts';
 import type { Problem } from '../../src/board/problem.ts';
+import { expandedValue } from '../../src/board/templates.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { runSequence } from '../../src/run/runner.ts';
@@ -22,7 +23,7 @@ import { checkBoard } from '../check-board.ts';
 vi.setConfig({ testTimeout: 60_000 });
 
 const boards = join(import.meta.dirname, '..', '..', 'hw', 'boards');
-const NAMES = ['reference', 'openpower', 'ast2600-evb'] as const;
+const NAMES = ['reference', 'openpower', 'ast2600-evb', 'two-chassis'] as const;
 const textOf = (name: string) => readFileSync(join(boards, `${name}.json`), 'utf8');
 const REFERENCE = textOf('reference');
 
@@ -119,7 +120,7 @@ const MISTAKES = {
   unknownKey: {
     // In a table by name no key is unknown.
     fits: (value, path) =>
-      isObject(value) && !['rails', 'resets', 'devices', 'chassis'].includes(keyOf(path)),
+      isObject(value) && !['rails', 'resets', 'devices', 'chassis', 'templates'].includes(keyOf(path)),
     kind: 'unknownKey',
     write: (value, mark, print) =>
       `{ ${[...printed(members(value), print), `${mark}"zzzzzzzzzzzz": 1`].join(', ')} }`,
@@ -267,7 +268,7 @@ describe('every problem at once', () => {
         const problems = problemsOf(text);
         for (const wanted of expected) expect(problems).toContainEqual(expect.objectContaining(wanted));
         expect(problems.map(({ message }) => message)).toHaveLength(expected.length);
-        expect(parseBoard(text)).toBeUndefined();
+        expect(parseBoard(text, expandedValue)).toBeUndefined();
       }),
       { numRuns: 200 },
     );
@@ -322,7 +323,7 @@ describe('a board that does not validate never reaches a pin', () => {
   it('the short look of a oneshot refuses exactly the files of which check has something to tell', () => {
     fc.assert(
       fc.property(mutated, (text) => {
-        expect(parseBoard(text) === undefined).toBe(problemsOf(text).length > 0);
+        expect(parseBoard(text, expandedValue) === undefined).toBe(problemsOf(text).length > 0);
       }),
       { numRuns: 200 },
     );

@@ -24,7 +24,7 @@ function problemsOf(edit: (board: Loose) => void) {
 }
 
 describe('the boards that ship', () => {
-  it.each(['reference', 'openpower', 'ast2600-evb'])('%s has no problems', async (name) => {
+  it.each(['reference', 'openpower', 'ast2600-evb', 'two-chassis'])('%s has no problems', async (name) => {
     expect((await loadBoard(join(boards, `${name}.json`))).board.name).toBe(name);
   });
 
