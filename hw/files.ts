@@ -147,12 +147,22 @@ export function removeIfPossible(path: string): void {
  * @throws StrangeFile where others could remove its files, or the error of the file system
  */
 export function ensureDirectory(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o755 });
-  const link = lstatSync(path);
+  mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE });
+  expectSafeDirectory(path, lstatSync(path), statSync(path));
+}
+
+/** All may read what is in it, and only its owner may write. */
+export const DIRECTORY_MODE = 0o755;
+
+/**
+ * @param link the directory itself, or the link in its place
+ * @param found what the link leads to
+ * @throws StrangeFile where others could remove its files
+ */
+export function expectSafeDirectory(path: string, link: Stats, found: Stats): void {
   if (link.isSymbolicLink() && !isTrusted(link.uid)) {
     throw new StrangeFile('FILE_STRANGE', `it is a symbolic link of user ${link.uid}`, { path });
   }
-  const found = statSync(path);
   // The sticky bit, as of /tmp, lets others add files but not remove ours.
   if (isWritableByOthers(found) && (found.mode & STICKY) === 0) {
     throw new StrangeFile('FILE_STRANGE', 'others may write there', { path });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CodedError, errorText } from '../hw/errors.ts';
 import type { Clock } from '../hw/ports.ts';
+import { madeOnce } from '../hw/waiting.ts';
 import { chassisOf, loadBoard } from '../src/board/load.ts';
 import { asksForHelp, firstWord } from '../src/cli/arguments.ts';
 import { EXIT, exitCodeOf } from '../src/cli/exit.ts';
@@ -22,6 +23,7 @@ import { planOf } from '../src/sequence/plan.ts';
 import { SystemError } from '../src/system/errors.ts';
 import { createMockGpio } from './backends/gpio.ts';
 import { createMockI2c } from './backends/i2c.ts';
+import { createMemoryDisk } from './disk.ts';
 import { createInspector } from './inspect.ts';
 import { FAULT_GRAMMAR, type Fault, FaultSyntaxError, parseFault } from './plant/faults.ts';
 import { createPlant, type Plant, type PlantOptions } from './plant/plant.ts';
@@ -109,7 +111,15 @@ function takeOptions(args: readonly string[]): SimOptions {
     }
   }
   const { plant, socket, time, initially, systemd } = values;
-  return { plant, socket, time, initially, systemd, faults, lineNames, rest, verb: firstWord(rest) };
+  return { plant, socket, time, initially, systemd, faults, lineNames, rest, verb: verbOf(rest) };
+}
+
+/** `fault show` and `fault list` are of chassis-power; any other `fault` breaks the simulated chassis. */
+function verbOf(rest: readonly string[]): string | undefined {
+  const verb = firstWord(rest);
+  if (verb !== 'fault') return verb;
+  const after = rest[rest.indexOf(verb) + 1];
+  return after === 'show' || after === 'list' ? `${verb} ${after}` : verb;
 }
 
 /** `PGOOD=1e780000.gpio/B7`. */
@@ -197,6 +207,8 @@ function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real
     systemd: 'absent',
     defaultRunDir: runDir,
     stateDir: runDir,
+    // Answers in virtual time, and nothing of such a chassis outlives its process.
+    disk: madeOnce(async () => createMemoryDisk()),
     openbmcRunDir: runDir,
   };
 }

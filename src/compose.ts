@@ -7,6 +7,7 @@ import { createExportRecord } from '../hw/gpio/exports.ts';
 import type { Clock } from '../hw/ports.ts';
 import { madeOnce } from '../hw/waiting.ts';
 import type { World } from './cli/world.ts';
+import { callerOf } from './system/caller.ts';
 import { sendTo, sendToJournal } from './system/output.ts';
 import { createOutputQueue, type OutputQueue } from './system/output-queue.ts';
 import type { Output } from './system/ports.ts';
@@ -14,6 +15,7 @@ import { severityMark, WARNING, writeLine } from './system/severity.ts';
 import { catchSignals, type EndRequests } from './system/signals.ts';
 
 const RUN_DIR = '/run/chassis-power';
+const STATE_DIR = '/var/lib/chassis-power';
 
 /** EX_SOFTWARE of sysexits.h, as in `cli/exit.ts`. */
 const INTERNAL_EXIT = 70;
@@ -95,6 +97,13 @@ function holdDirectory(): string {
   return join(XDG_RUNTIME_DIR, 'chassis-power');
 }
 
+/** Folder for what outlives a boot: that of the units, or of a user who has none of the machine's. */
+function stateDirectory(): string {
+  const { XDG_STATE_HOME, HOME } = process.env;
+  const own = XDG_STATE_HOME || (HOME && join(HOME, '.local', 'state'));
+  return process.geteuid?.() === 0 || !own ? STATE_DIR : join(own, 'chassis-power');
+}
+
 /** The real world: lines, buses, time. Drivers load when a verb first needs them. */
 export function composeWorld(
   clock: Clock,
@@ -102,6 +111,7 @@ export function composeWorld(
   stderr: Output,
   { signal, abandon, onHangup }: EndRequests,
   programName: string,
+  background: World['background'],
 ): World {
   return {
     clock,
@@ -133,7 +143,10 @@ export function composeWorld(
     onHangup,
     systemd: systemdAround(),
     defaultRunDir: RUN_DIR,
-    stateDir: '/var/lib/chassis-power',
+    stateDir: stateDirectory(),
+    disk: madeOnce(async () => (await import('../hw/disk.ts')).createDisk()),
+    caller: () => callerOf(process.env),
+    background,
     openbmcRunDir: '/run/openbmc',
     // In the bundle, the unit files lie beside the program.
     unitSourceDir: join(dirname(fileURLToPath(import.meta.url)), 'systemd'),
@@ -185,10 +198,16 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
     cancelLeaving = clock.after(ABANDON_MS, () => process.exit(INTERNAL_EXIT));
   });
 
-  const code = await run(args, composeWorld(clock, stdout, stderr, ends, name));
+  const pending = new Set<Promise<void>>();
+  const world = composeWorld(clock, stdout, stderr, ends, name, (work) => {
+    pending.add(work);
+    void work.finally(() => pending.delete(work));
+  });
+  const code = await run(args, world);
   const leaving = mayDrive(args) || ends.signal.aborted ? LEAVING_MS : READING_MS;
   cancelLeaving();
   ends.signal.addEventListener('abort', () => process.exit(code));
+  await Promise.all(pending);
   await stdout.queue.drain(leaving);
   const { unreported } = stdout.queue;
   // A reader that left, as head does, wanted no more.

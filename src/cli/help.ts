@@ -105,6 +105,21 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
     exits: ['hardware'],
     examples: ['status', 'status --json --chassis 1'],
   },
+  fault: {
+    text: [
+      'show tells all that is known of a power sequence that failed, the last one or the one with that number: who asked, how it ended, the times of each rail and what the devices said. list has a line for each one that is kept, 8 of a chassis at most.',
+      'They outlive a start of the BMC. Nothing is asked of the hardware, and no board file is needed.',
+    ],
+    exits: [],
+    examples: ['fault show', 'fault show 17 --json', 'fault list --chassis 1'],
+  },
+  trace: {
+    text: [
+      'Tells what happened in a run, the last one or the one with that number, and draws its timing diagram with --svg. The last 8 runs and the last 8 failures of a chassis are kept; they outlive a start of the BMC.',
+    ],
+    exits: ['cannotCreate'],
+    examples: ['trace', 'trace 17 --svg run.svg'],
+  },
   clear: {
     text: ['Forgets a failure that the chassis came to rest with. A power-on does so by itself.'],
     exits: POWER_EXITS,

@@ -59,6 +59,20 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     options: {},
     load: async () => (await import('./verbs/status.ts')).status,
   },
+  fault: {
+    summary: 'what is kept of power sequences that failed, also of earlier boots',
+    takes: 'show|list [N]',
+    operands: [1, 2],
+    options: {},
+    load: async () => (await import('./verbs/fault.ts')).fault,
+  },
+  trace: {
+    summary: 'what happened in a run that is kept, the last one or number N',
+    takes: '[N]',
+    operands: [0, 1],
+    options: SVG,
+    load: async () => (await import('./verbs/trace.ts')).trace,
+  },
   clear: { ...POWER, summary: 'forget a latched failure' },
   adopt: {
     summary: 'after a start of the BMC: make systemd agree with a chassis that is on; drives nothing',

@@ -1,3 +1,4 @@
+import type { Disk } from '../../hw/disk.ts';
 import type { Clock, GpioBackend, I2cBackend } from '../../hw/ports.ts';
 import type { Inspector } from '../service/actors.ts';
 import type {
@@ -44,6 +45,11 @@ export interface World {
   readonly defaultRunDir: string;
   /** Folder of the files that outlive a boot of the BMC. */
   readonly stateDir: string;
+  readonly disk: () => Promise<Disk>;
+  /** For people: the unit or the user that runs this process. */
+  readonly caller: () => string;
+  /** The process does not end before `work` is settled. It must not reject. */
+  readonly background: (work: Promise<void>) => void;
   /** Folder of the marker files of OpenBMC images. */
   readonly openbmcRunDir: string;
   /** Folder with the unit files that ship. */

@@ -1,5 +1,4 @@
 import type { Recorded } from '../run/record.ts';
-import type { Plan } from '../sequence/plan.ts';
 import type { State } from '../sequence/state.ts';
 import { escapeXml } from '../xml.ts';
 import { STATE_WORDS } from './words.ts';
@@ -26,6 +25,12 @@ const STAGE_FILL: Readonly<Record<State, string>> = {
   fault: '#d64545',
   failed: '#a32828',
 };
+
+/** What has a lane. */
+export interface DiagramPlan {
+  readonly rails: readonly { readonly name: string; readonly observable: boolean }[];
+  readonly resets: readonly { readonly name: string }[];
+}
 
 interface Change {
   readonly atMs: number;
@@ -73,7 +78,7 @@ function tickStepMs(spanMs: number): number {
  * enable (upper wave) and its good signal (lower wave), resets and pgood below, times in milliseconds
  * since the run began.
  */
-export function renderSvg(entries: readonly Recorded[], plan: Plan, title: string): string {
+export function renderSvg(entries: readonly Recorded[], plan: DiagramPlan, title: string): string {
   const startMs = entries[0]?.atMs ?? 0;
   const spanMs = Math.max(1, ((entries.at(-1)?.atMs ?? startMs) - startMs) * 1.03);
   const axis: Axis = {
@@ -161,7 +166,7 @@ interface Lane {
   readonly waves: readonly { readonly wave: Wave; readonly kind: string; readonly what: string }[];
 }
 
-function lanesOf(entries: readonly Recorded[], plan: Plan): Lane[] {
+function lanesOf(entries: readonly Recorded[], plan: DiagramPlan): Lane[] {
   const rails = plan.rails.map(({ name, observable }): Lane => {
     const enable = wave(
       entries,

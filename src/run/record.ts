@@ -2,6 +2,8 @@ import type { Outcome, Request } from '../sequence/events.ts';
 import type { Fault, RailPhase, SignalRef, State, Unpowered } from '../sequence/state.ts';
 import type { Evidence } from './evidence.ts';
 
+export type { KeptRun, RunRecord } from '../store/black-box.ts';
+
 /** One thing that happened in a run, without its time. */
 export type Happening =
   /** The lines were read and the state taken up; `hint` is what a process before had left. */
@@ -40,3 +42,17 @@ export type Recorded = Happening & { readonly atMs: number };
 
 /** Takes what happens, in order. A run never fails because of its record: one that throws misses what it threw at. */
 export type Recorder = (entry: Recorded) => void;
+
+const NO_NEWS: readonly Recorded['type'][] = ['reconciled', 'request', 'evidence', 'warning'];
+
+/** Whether something changed, or was found to be wrong. A run without such an entry had nothing to do. */
+export function isNews({ type }: Recorded): boolean {
+  return !NO_NEWS.includes(type);
+}
+
+/** The state that the chassis was seen in last; null where nothing was read. */
+export function lastState(entries: readonly Recorded[]): State | null {
+  const last = entries.findLast(({ type }) => type === 'state' || type === 'reconciled');
+  if (last?.type === 'state') return last.to;
+  return last?.type === 'reconciled' ? last.state : null;
+}

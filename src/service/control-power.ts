@@ -2,8 +2,8 @@ import { CodedError, errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { endsWithin } from '../../hw/waiting.ts';
 import { DbusReplyError } from '../system/errors.ts';
-import type { ServedInterface, ServedObject } from '../system/ports.ts';
-import type { ChassisView, Operation, Resident } from './resident.ts';
+import type { ServedInterface, ServedMethod, ServedObject } from '../system/ports.ts';
+import type { ChassisView, Operation, Resident, Wanted } from './resident.ts';
 
 /** phosphor-power, phosphor-power-sequencer/src/power_interface.cpp; skeleton, libopenbmc_intf/openbmc_intf.xml. */
 export const CONTROL_POWER = 'org.openbmc.control.Power';
@@ -63,14 +63,14 @@ function controlPower({
       setPowerState: {
         in: [{ name: 'state', signature: 'i' }],
         out: [],
-        async call([state]) {
+        async call([state], caller) {
           if (state !== 0 && state !== 1)
             throw new DbusReplyError(FAILED, 'Invalid power state: 0 is off, 1 is on');
           const wanted = state === 1 ? 'on' : 'off';
           const { view, current } = resident;
           if (current === null && view.state === (wanted === 'on' ? 'pgood' : 'off')) return [];
           if (wanted === 'on') blameSupply('');
-          const operation = resident.request(wanted);
+          const operation = resident.request(wanted, clientOf(caller));
           const isOver = await asReply(endsWithin(clock, REPLY_LIMIT_MS, operation.done));
           if (!isOver) expectCarriedOut(wanted, operation);
           return [];
@@ -110,35 +110,41 @@ function controlPower({
   };
 }
 
+type Caller = Parameters<ServedMethod['call']>[1];
+
+function clientOf({ sender }: Caller): string {
+  return `client ${sender} of the bus`;
+}
+
 /** The four verbs of the oneshots as methods: each returns when its stage is done, or fails with the reason. */
 function sequence({ chassis, resident }: ControlPowerOptions): ServedInterface {
-  const stage = (work: () => Promise<void>) => ({
+  const stage = (work: (by: string) => Promise<void>) => ({
     in: [],
     out: [],
-    async call() {
-      await asReply(work());
+    async call(_: readonly unknown[], caller: Caller) {
+      await asReply(work(clientOf(caller)));
       return [];
     },
   });
-  const waitFor = (wanted: 'on' | 'off') => async () => {
+  const waitFor = (wanted: 'on' | 'off') => async (by: string) => {
     const { current, view } = resident;
     if (current?.wanted === wanted) return current.operation.done;
     // After a failure the lines show whether the power is gone; the oneshot reads them too.
     if (wanted === 'off' && (view.state === 'failed' || view.state === 'fault'))
-      return resident.request('off').done;
+      return resident.request('off', by).done;
     if (view.state === (wanted === 'on' ? 'pgood' : 'off')) return;
     throw new DbusReplyError(
       FAILED,
       `chassis ${chassis} is ${view.state}${view.fault === null ? '' : ` (${view.fault})`}: nothing to wait for`,
     );
   };
-  const begin = (work: () => Operation) => stage(() => work().switched);
+  const begin = (wanted: Wanted) => stage((by) => resident.request(wanted, by).switched);
   return {
     name: SEQUENCE,
     methods: {
-      Start: begin(() => resident.request('on')),
+      Start: begin('on'),
       WaitOn: stage(waitFor('on')),
-      Stop: begin(() => resident.request('off')),
+      Stop: begin('off'),
       WaitOff: stage(waitFor('off')),
     },
     properties: {

@@ -19,6 +19,8 @@ export interface Operation {
 /** An operation in the chart of the resident. */
 export interface PowerRequest {
   readonly wanted: Wanted;
+  /** Who asked first, for people. */
+  readonly by: string;
   readonly job: Job;
   readonly operation: Operation;
   /** Aborted when the operation has to end early. */
@@ -32,6 +34,7 @@ export interface PowerRequest {
 /** @param viewOf the part of an operation that only the chart knows */
 export function createPowerRequest(
   wanted: Wanted,
+  by: string,
   job: Job,
   viewOf: (request: PowerRequest) => Pick<Operation, 'progress' | 'withdraw'>,
 ): PowerRequest {
@@ -43,6 +46,7 @@ export function createPowerRequest(
   done.promise.catch(() => undefined);
   const request: PowerRequest = {
     wanted,
+    by,
     job,
     operation: {
       switched: switched.promise,

@@ -4,10 +4,12 @@ import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
 import { JOBS } from '../run/jobs.ts';
-import { expectDone } from '../run/outcome.ts';
-import type { Recorded, Recorder } from '../run/record.ts';
+import { expectDone, faultError } from '../run/outcome.ts';
+import { lastState, type Recorded, type Recorder } from '../run/record.ts';
 import type { RunOptions } from '../run/run.ts';
+import type { RunEnd } from '../run/run-record.ts';
 import { type RunResult, runSequence } from '../run/runner.ts';
+import { createTrace, type Trace } from '../run/trace.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
 import { hasTag, type State } from '../sequence/state.ts';
@@ -46,7 +48,16 @@ export interface ResidentOptions {
   readonly onLoss: (loss: Loss) => Promise<void>;
   /** Reports a power sequence that was requested, has failed and is over. Its requester gets the same error. Must not reject. */
   readonly onRequestFailed: (wanted: Wanted, error: unknown) => Promise<void>;
+  /** A run is over, and its chassis still locked where it was. Must not throw, and waits for nothing. */
+  readonly onRunOver: (run: ResidentRun) => void;
   readonly inspect?: Inspector | undefined;
+}
+
+/** A run of the service, for whoever keeps it. */
+export interface ResidentRun extends RunEnd {
+  /** `power on`, `power off`, or `watch` of a chassis that lost its power. */
+  readonly asked: string;
+  readonly by: string;
 }
 
 /** The service for one chassis. */
@@ -57,8 +68,11 @@ export interface Resident {
    * power-off goes on, a power-on is taken down, and a loss is reported.
    */
   begin(): void;
-  /** Requests power on or off. A request for what is under way already gets the same operation. */
-  request(wanted: Wanted): Operation;
+  /**
+   * Requests power on or off. A request for what is under way already gets the same operation.
+   * @param by who asks, for people
+   */
+  request(wanted: Wanted, by?: string): Operation;
   /** The operation that was requested last; null when none is under way. */
   readonly current: { readonly wanted: Wanted; readonly operation: Operation } | null;
   /** Longest time for pgood, for the sequences of this process. */
@@ -69,6 +83,8 @@ export interface Resident {
 
 /** Name of this process in the lock. */
 const HOLDER = 'serve';
+/** Who asks for what nobody has asked for. */
+const THE_SERVICE = 'the service itself';
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
 const LOCK_WAIT_MS = 60_000;
 /** States in which the switching of an operation is over. */
@@ -121,11 +137,11 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       return actor.getSnapshot().context.requests.at(-1) ?? null;
     },
     begin: () => actor.send({ type: 'BEGIN' }),
-    request(wanted) {
+    request(wanted, by = THE_SERVICE) {
       const snapshot = actor.getSnapshot();
       const last = snapshot.context.requests.at(-1);
       if (last?.wanted === wanted && !snapshot.hasTag('closed')) return last.operation;
-      const request = createPowerRequest(wanted, JOBS[wanted], operationViewOf(actor));
+      const request = createPowerRequest(wanted, by, JOBS[wanted], operationViewOf(actor));
       if (snapshot.hasTag('closed')) request.settle(isStopping(chassis));
       else actor.send({ type: 'REQUESTED', request });
       return request.operation;
@@ -251,10 +267,12 @@ async function findState({ plan, hardware, clock, openStore, warnOf }: Resources
 /** Watches a chassis that is on until its power is lost, another process drives it, or `signal` ends the watch. */
 async function watchPower(resources: Resources, signal: AbortSignal, send: Send): Promise<void> {
   const locks: ChassisLock[] = [];
+  const trace = createTrace();
+  const beganMs = resources.clock.nowMs();
   let result: RunResult | null = null;
   try {
     result = await runSequence(JOBS.watch, {
-      ...runOptions(resources, signal, send),
+      ...runOptions(resources, signal, send, trace),
       superseded: () => isDrivenByAnother(resources),
       async onLost() {
         // All enables are off by now, so a process that has the lock finds the chassis off.
@@ -272,6 +290,12 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
     if (trouble !== resources.watchTrouble) resources.warn(`the watch ended: ${trouble}`);
     resources.watchTrouble = trouble;
   }
+  if (result?.state === 'failed') {
+    const { chassis, onRunOver } = resources;
+    const error = faultError(chassis, result.sequence);
+    const { entries, left } = trace;
+    onRunOver({ asked: 'watch', by: THE_SERVICE, entries, left, beganMs, ended: result.state, error });
+  }
   for (const lock of locks) lock.release();
   // Reported when the watch is over and the lock is free: the units that are started for a loss need both.
   if (result?.state === 'failed') {
@@ -286,14 +310,18 @@ async function isDrivenByAnother({ runDir, chassis, clock, openStore }: Resource
 }
 
 async function carryOut(resources: Resources, request: PowerRequest, send: Send): Promise<void> {
-  const { wanted, job, signal } = request;
+  const { wanted, by, job, signal } = request;
+  const asked = `power ${wanted}`;
   let failure: unknown = null;
   try {
     const lock = await resources.lock(signal, wanted);
     send({ type: 'LOCK_TAKEN' });
+    const trace = createTrace();
+    const beganMs = resources.clock.nowMs();
+    let error: unknown = null;
     try {
       const isSwitched = (entry: Recorded) => entry.type === 'state' && SWITCHED[wanted].includes(entry.to);
-      const { record, ...options } = runOptions(resources, signal, send);
+      const { record, ...options } = runOptions(resources, signal, send, trace);
       const result = await runSequence(job, {
         ...options,
         record(entry) {
@@ -302,8 +330,13 @@ async function carryOut(resources: Resources, request: PowerRequest, send: Send)
         },
       });
       send({ type: 'STATE_ENTERED', state: result.state });
-      expectDone(resources.chassis, `power ${wanted}`, job, result);
+      expectDone(resources.chassis, asked, job, result);
+    } catch (thrown) {
+      error = thrown;
+      throw thrown;
     } finally {
+      const { entries, left } = trace;
+      resources.onRunOver({ asked, by, entries, left, beganMs, ended: lastState(entries), error });
       lock.release();
     }
   } catch (error) {
@@ -313,7 +346,7 @@ async function carryOut(resources: Resources, request: PowerRequest, send: Send)
   send({ type: 'OPERATION_ENDED', error: failure });
 }
 
-function runOptions(resources: Resources, signal: AbortSignal, send: Send): RunOptions {
+function runOptions(resources: Resources, signal: AbortSignal, send: Send, trace: Trace): RunOptions {
   const { plan, hardware, clock, openStore } = resources;
   return {
     plan,
@@ -322,6 +355,7 @@ function runOptions(resources: Resources, signal: AbortSignal, send: Send): RunO
     store: openStore(),
     signal,
     record(entry) {
+      trace.add(entry);
       resources.record(entry);
       if (entry.type === 'fault') send({ type: 'FAULT_RECORDED', reason: entry.fault.reason });
       if (entry.type === 'state') send({ type: 'STATE_ENTERED', state: entry.to });
@@ -352,7 +386,7 @@ async function finishLeftBehind(
   const isRising = hasTag(state, 'rising');
   const what = isRising ? 'taking down what it raised' : 'finishing the power off';
   resources.warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
-  const request = createPowerRequest('off', isRising ? JOBS.off : JOBS.waitOff, operationView);
+  const request = createPowerRequest('off', THE_SERVICE, isRising ? JOBS.off : JOBS.waitOff, operationView);
   send({ type: 'REQUESTED', request });
   await request.operation.done.catch(resources.warnOf);
   // The file that the dead service left is older than what was finished here.
@@ -368,7 +402,7 @@ async function tellNews({ onLoss, onRequestFailed, warnOf }: Resources, news: Ne
   }
 }
 
-type OperationView = Parameters<typeof createPowerRequest>[2];
+type OperationView = Parameters<typeof createPowerRequest>[3];
 
 function operationViewOf(actor: ResidentActor): OperationView {
   return (request) => ({

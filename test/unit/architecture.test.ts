@@ -31,7 +31,15 @@ function importsOf({ file, text }: Source): string[] {
   );
 }
 
-const PORTS = ['hw/ports.ts', 'hw/errors.ts', 'hw/files.ts', 'hw/flock.ts', 'hw/lines.ts', 'hw/waiting.ts'];
+const PORTS = [
+  'hw/ports.ts',
+  'hw/errors.ts',
+  'hw/disk.ts',
+  'hw/files.ts',
+  'hw/flock.ts',
+  'hw/lines.ts',
+  'hw/waiting.ts',
+];
 const SYSTEM = ['src/system/ports.ts', 'src/system/errors.ts', 'src/system/severity.ts'];
 
 /** Folder or file → what its imports may begin with. The first that fits a file counts. */
@@ -280,7 +288,8 @@ describe('a concept stands in one place', () => {
     ],
     ['the severity that the journal reads', /['"`]<(?:\$\{severity|[0-7]>)/, 'src/system/severity.ts'],
     ['escapes of XML', /&amp;/, 'src/xml.ts'],
-    ['putting a file in place', /\brename(?:Sync)?\((?:temporary|fresh)/, 'hw/files.ts'],
+    ['putting a file in place at once', /\brenameSync\((?:temporary|fresh)/, 'hw/files.ts'],
+    ['the same beside the event loop', /\brename\((?:temporary|fresh)/, 'hw/disk.ts'],
     ['waits that double', /Math\.min\((?:2 \* \w+|\w+ \* 2),/, 'hw/waiting.ts'],
     ['a wait that is nothing else', /(?<!= )clock\.after\(\w+, resolve\)/, 'none'],
     ['a promise that is settled from outside', /^ +resolve = (?:done|settle|resolve\w*);$/m, 'hw/waiting.ts'],

@@ -68,6 +68,9 @@ async function ask(args: readonly string[], columns: number | null = null) {
     systemd: 'absent',
     defaultRunDir: runDir,
     stateDir: dir,
+    disk: refuse('disk'),
+    caller: () => 'somebody',
+    background: () => void touched.push('background'),
     openbmcRunDir: dir,
     // Where units would be put from: not there, so that nothing is.
     unitSourceDir: join(dir, 'none'),

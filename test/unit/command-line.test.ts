@@ -8,6 +8,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMemoryDisk, type MemoryDisk } from '../../mocks/disk.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
@@ -51,6 +52,10 @@ beforeAll(async () => {
     import('../../src/cli/verbs/adopt.ts'),
     import('../../src/cli/verbs/serve.ts'),
     import('../../src/report/events.ts'),
+    import('../../src/run/run-record.ts'),
+    import('../../src/store/black-box.ts'),
+    import('../../src/cli/verbs/fault.ts'),
+    import('../../src/cli/verbs/trace.ts'),
   ]);
 });
 
@@ -72,6 +77,7 @@ interface Options {
   /** So long another process drives chassis 0 from the beginning on. */
   readonly heldForMs?: number;
   readonly objectBus?: World['objectBus'];
+  readonly disk?: MemoryDisk;
   /** Output goes to a journal, which takes entries with fields, or does not. */
   readonly journal?: (fields: Readonly<Record<string, string>>, clock: Clock) => Promise<boolean>;
   /** What else happens in the world: SIGHUP can be sent, and the board file changed. */
@@ -122,6 +128,7 @@ async function run(args: readonly string[], options: Options = {}) {
     throw new SystemError('DBUS_UNAVAILABLE', 'there is no bus');
   };
   const notify = async () => undefined;
+  const pending: Promise<void>[] = [];
   const world: World = {
     clock,
     gpio: async () => createMockGpio(plant),
@@ -165,11 +172,15 @@ async function run(args: readonly string[], options: Options = {}) {
     systemd: options.systemd ?? 'present',
     defaultRunDir: join(dir, 'run'),
     stateDir: dir,
+    disk: async () => options.disk ?? createMemoryDisk(),
+    caller: () => 'somebody',
+    background: (work) => void pending.push(work),
     openbmcRunDir: dir,
     unitSourceDir: dir,
     programName: 'chassis-power',
   };
   const code = await clock.runUntil(runCommandLine([...args, '--board', boardPath], world));
+  await clock.runUntil(Promise.all(pending));
   const errors = stdout.split('\n').filter((line) => line.startsWith('{"error"'));
   const raised = plant.history.filter(
     (event) => event.type === 'line' && event.role === 'enable' && event.asserted,

@@ -12,7 +12,7 @@ describe('the real world', () => {
       onHangup: () => () => undefined,
       end: () => undefined,
     };
-    const world = composeWorld(createManualClock(), output, output, ends, 'test');
+    const world = composeWorld(createManualClock(), output, output, ends, 'test', () => undefined);
     expect(await world.gpio()).toBe(await world.gpio());
     expect(await world.i2c()).toBe(await world.i2c());
   });

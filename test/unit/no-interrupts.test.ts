@@ -90,6 +90,7 @@ async function createCare(driver: 'onoff' | 'mock') {
         record: () => undefined,
         onChange: () => undefined,
         onRequestFailed: async () => undefined,
+        onRunOver: () => undefined,
         onLoss: async (loss) => {
           losses.push(loss);
         },

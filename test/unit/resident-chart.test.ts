@@ -102,7 +102,7 @@ function startChart(state: State, of: { before?: SequenceState; halfDone?: boole
     },
   );
   const requested = (wanted: Wanted): PowerRequest => {
-    const request = createPowerRequest(wanted, JOBS[wanted], () => ({
+    const request = createPowerRequest(wanted, 'somebody', JOBS[wanted], () => ({
       progress: () => 'waiting',
       withdraw: () => undefined,
     }));

@@ -16,7 +16,13 @@ import type { Recorded } from '../../src/run/record.ts';
 import { runSequence } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { powerSeen } from '../../src/sequence/state.ts';
-import { type ChassisView, createResident, type Loss, type Resident } from '../../src/service/resident.ts';
+import {
+  type ChassisView,
+  createResident,
+  type Loss,
+  type Resident,
+  type ResidentRun,
+} from '../../src/service/resident.ts';
 import { isLocked, lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
@@ -109,6 +115,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
   const losses: Loss[] = [];
   const lockedAtLoss: boolean[] = [];
   const failures: { readonly wanted: string; readonly code: string }[] = [];
+  const runs: ResidentRun[] = [];
   let atLoss: () => Promise<void> = async () => undefined;
   const recording: Recorded[] = [];
   const resident = await clock.runUntil(
@@ -127,6 +134,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
           lockedAtLoss.push(await isLocked(runDir, 0, clock));
           await atLoss();
         },
+        onRunOver: (run) => void runs.push(run),
         onRequestFailed: async (wanted, error) => {
           failures.push({ wanted, code: error instanceof CodedError ? error.code : String(error) });
         },
@@ -141,6 +149,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     views,
     losses,
     failures,
+    runs,
     lockedAtLoss,
     whenLost: (then: () => Promise<void>) => {
       atLoss = then;
@@ -238,12 +247,15 @@ describe('a request that failed', () => {
   it('is told once, however many asked for it', async () => {
     const care = await createCare('off');
     care.breakIt('rail P1V8 never good');
-    const first = care.resident.request('on').done;
-    const second = care.resident.request('on').done;
+    const first = care.resident.request('on', 'somebody').done;
+    const second = care.resident.request('on', 'somebody else').done;
     await expect(care.clock.runUntil(first)).rejects.toMatchObject({ code: 'RAIL_FAULT' });
     await expect(second).rejects.toMatchObject({ code: 'RAIL_FAULT' });
     expect(care.failures).toEqual([{ wanted: 'on', code: 'RAIL_FAULT' }]);
     expect(care.losses).toEqual([]);
+    expect(care.runs).toMatchObject([
+      { asked: 'power on', by: 'somebody', ended: 'failed', error: { code: 'RAIL_FAULT' } },
+    ]);
   });
 
   it('is told of a power off as well, and a request that worked is not', async () => {
@@ -272,6 +284,13 @@ describe('a loss of power', () => {
     // Nothing but the de-glitch time passes; a transfer to the PMBus regulator takes none on the plant.
     expect(dropped.map(({ atMs }) => Math.round(atMs - fromMs))).toEqual(dropped.map(() => DEGLITCH_MS));
     expect(care.losses).toMatchObject([{ isOfBefore: false, sequence: { fault: { kind: 'pgoodLost' } } }]);
+    // The run of the watch, for the black box: with the fault, and whoever told of it first.
+    expect(care.runs).toMatchObject([
+      { asked: 'watch', by: 'the service itself', ended: 'failed', error: { code: 'PGOOD_LOST' } },
+    ]);
+    expect(care.runs[0]?.entries.map(({ type }) => type)).toEqual(
+      expect.arrayContaining(['reconciled', 'fault', 'evidence']),
+    );
     expect(care.resident.view).toMatchObject({ state: 'failed', pgood: false, wanted: 'off' });
     expect(care.store.load().hint?.state).toBe('failed');
     // The stages of the power-off target, which is started then, must get the lock.

@@ -9,7 +9,7 @@ import { createResident, type ResidentOptions } from '../../src/service/resident
 import { shippedBoard } from './bench.ts';
 
 export interface ResidentSetUp
-  extends Partial<Pick<ResidentOptions, 'identity' | 'onChange' | 'onLoss' | 'inspect'>> {
+  extends Partial<Pick<ResidentOptions, 'identity' | 'onChange' | 'onLoss' | 'onRunOver' | 'inspect'>> {
   readonly runDir: string;
   readonly clock?: VirtualClock;
   readonly initially?: 'off' | 'on';
@@ -47,6 +47,7 @@ export async function startResident(setUp: ResidentSetUp) {
         onChange: () => undefined,
         onLoss: async () => undefined,
         onRequestFailed: async () => undefined,
+        onRunOver: () => undefined,
         ...options,
       }))(),
   );

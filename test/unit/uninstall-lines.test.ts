@@ -39,6 +39,8 @@ afterEach(() => rmSync(dir, { recursive: true }));
 
 // Loading takes real time, in which virtual time would run out.
 await import('../../src/cli/verbs/power.ts');
+await import('../../src/run/run-record.ts');
+await import('../../src/store/black-box.ts');
 
 /** Two chassis that are off, whose lines are taken by the commands that this program ran on them. */
 async function stage() {

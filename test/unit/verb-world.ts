@@ -1,3 +1,4 @@
+import { createMemoryDisk } from '../../mocks/disk.ts';
 import type { World } from '../../src/cli/world.ts';
 import { SystemError } from '../../src/system/errors.ts';
 
@@ -33,6 +34,9 @@ export function createVerbWorld(
     systemd: 'absent',
     defaultRunDir: dir,
     stateDir: dir,
+    disk: async () => createMemoryDisk(),
+    caller: () => 'somebody',
+    background: () => undefined,
     openbmcRunDir: dir,
     unitSourceDir: dir,
     programName: 'chassis-power',

@@ -1,13 +1,12 @@
-import { closeSync, constants, fstatSync, openSync, unlinkSync, writeFileSync } from 'node:fs';
-import { CodedError, errorText } from '../../../hw/errors.ts';
-import { chassisOf, loadBoard } from '../../board/load.ts';
+import { CodedError } from '../../../hw/errors.ts';
+import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { jsonReporter, lineReporter } from '../../report/lines.ts';
 import { openChassis } from '../../run/hardware.ts';
 import type { Job } from '../../run/jobs.ts';
 import { JOBS } from '../../run/jobs.ts';
 import { expectDone } from '../../run/outcome.ts';
-import type { Recorded, Recorder } from '../../run/record.ts';
+import { lastState, type Recorded, type Recorder } from '../../run/record.ts';
 import type { RunOptions } from '../../run/run.ts';
 import { type RunResult, runSequence } from '../../run/runner.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
@@ -21,6 +20,7 @@ import type { UnitManager } from '../../system/ports.ts';
 import { WARNING, writeLine } from '../../system/severity.ts';
 import { putRight, type Routed, routeFailure } from '../../units/route.ts';
 import { EXIT } from '../exit.ts';
+import { keepRun } from '../keep-run.ts';
 import { tellEnd } from '../tell-event.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
@@ -100,47 +100,76 @@ interface End {
 
 /** Runs the jobs of the verb. */
 async function drive(invocation: Invocation, world: World): Promise<End> {
-  const { verb, chassis: number, runDir } = invocation;
+  const { verb, chassis: number } = invocation;
   const loaded = await loadBoard(invocation.boardPath);
   const chassis = chassisOf(loaded, number);
   const plan = planOf(chassis, loaded.board.devices);
   const recording: Recorded[] = [];
+  const beganMs = world.clock.nowMs();
   try {
     const lock = await lockFor(invocation, world);
+    let ended: State | null = null;
+    let failure: unknown = null;
     try {
-      const hardware = await openChassis(loaded.board, number, world, {
-        whatCanBeHad: POWERS_OFF.includes(verb),
-      });
-      try {
-        const report = await reporterFor(invocation, plan, world);
-        const options = {
-          plan,
-          hardware,
-          clock: world.clock,
-          store: createSnapshotFile(runDir, number, {
-            bootId: world.bootId(),
-            boardHash: loaded.hash,
-            plan,
-            clock: world.clock,
-          }),
-          record: (entry: Recorded) => {
-            recording.push(entry);
-            report(entry);
-          },
-          signal: world.signal,
-          abandon: world.abandon,
-        };
-        const state = await runJobs(invocation, options, world);
-        return { state, isNews: recording.some((entry) => reaches(entry, state)) };
-      } finally {
-        await hardware.close();
-      }
+      ended = await runOn(loaded, plan, recording, invocation, world);
+      return { state: ended, isNews: recording.some((entry) => reaches(entry, ended)) };
+    } catch (error) {
+      failure = error;
+      throw error;
     } finally {
+      const board = { name: loaded.board.name, hash: loaded.hash };
+      const entries = recording;
+      await keepRun(
+        invocation,
+        { plan, asked: verb, board },
+        { entries, beganMs, ended: ended ?? lastState(entries), error: failure },
+        world,
+      );
       lock.release();
     }
   } finally {
     // Written last, when the chassis is unlocked: a picture must not delay the next command.
     if (recording.length > 0) await writeSvg(invocation, plan, recording, world);
+  }
+}
+
+/** Opens the lines and runs the jobs of the verb on them. */
+async function runOn(
+  loaded: LoadedBoard,
+  plan: Plan,
+  recording: Recorded[],
+  invocation: Invocation,
+  world: World,
+): Promise<State | null> {
+  const { verb, chassis: number, runDir } = invocation;
+  const hardware = await openChassis(loaded.board, number, world, {
+    whatCanBeHad: POWERS_OFF.includes(verb),
+  });
+  try {
+    const report = await reporterFor(invocation, plan, world);
+    return await runJobs(
+      invocation,
+      {
+        plan,
+        hardware,
+        clock: world.clock,
+        store: createSnapshotFile(runDir, number, {
+          bootId: world.bootId(),
+          boardHash: loaded.hash,
+          plan,
+          clock: world.clock,
+        }),
+        record: (entry: Recorded) => {
+          recording.push(entry);
+          report(entry);
+        },
+        signal: world.signal,
+        abandon: world.abandon,
+      },
+      world,
+    );
+  } finally {
+    await hardware.close();
   }
 }
 
@@ -256,30 +285,9 @@ async function writeSvg(
 ): Promise<void> {
   const path = invocation.option('svg');
   if (path === undefined) return;
-  try {
-    const { renderSvg } = await import('../../report/timing-diagram.ts');
-    writeWithoutWaiting(
-      path,
-      renderSvg(recording, plan, `chassis ${invocation.chassis}: ${invocation.verb}`),
-    );
-  } catch (error) {
-    // A picture that cannot be written is a warning: the exit code is the sequence's.
-    warn(`no timing diagram: cannot write ${path} (${errorText(error)})`, world);
-    return;
-  }
-  if (!invocation.json) world.stdout.write(`timing diagram: ${path}\n`);
-}
-
-/** Writes a whole file, or throws and leaves none. A pipe without a reader throws too. */
-function writeWithoutWaiting(path: string, text: string): void {
-  const { O_WRONLY, O_CREAT, O_TRUNC, O_NONBLOCK, O_NOCTTY } = constants;
-  const fd = openSync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY, 0o644);
-  try {
-    writeFileSync(fd, text);
-  } catch (error) {
-    if (fstatSync(fd).isFile()) unlinkSync(path);
-    throw error;
-  } finally {
-    closeSync(fd);
-  }
+  const { writePicture } = await import('../write-picture.ts');
+  // A picture that cannot be written is a warning: the exit code is the sequence's.
+  const title = `chassis ${invocation.chassis}: ${invocation.verb}`;
+  const isWritten = await writePicture(path, recording, plan, title, world);
+  if (isWritten && !invocation.json) world.stdout.write(`timing diagram: ${path}\n`);
 }

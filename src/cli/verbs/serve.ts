@@ -3,7 +3,8 @@ import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { faultError } from '../../run/outcome.ts';
-import { planOf } from '../../sequence/plan.ts';
+import { runRecord, settleRun } from '../../run/run-record.ts';
+import { type Plan, planOf } from '../../sequence/plan.ts';
 import {
   CONTROL_POWER,
   CONTROL_POWER_ROOT,
@@ -20,6 +21,7 @@ import {
 } from '../../service/resident.ts';
 import { createFailureTeller } from '../../service/tell-failure.ts';
 import { tellOfLoss } from '../../service/tell-loss.ts';
+import { createBlackBox } from '../../store/black-box.ts';
 import type { ChassisLock } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
 import { watchChassis } from '../../store/watch-lock.ts';
@@ -173,6 +175,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     runDir: invocation.runDir,
     identity: { bootId: world.bootId(), boardHash: loaded.hash },
     record: events.record,
+    onRunOver: await residentBox(chassis, plan, start),
     ...residentNews(chassis, start, parts, blame, events),
     inspect: world.inspect,
   });
@@ -192,6 +195,27 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   parts.objects.push(
     controlPowerObject({ chassis, resident, clock: world.clock, pgoodTimeoutSeconds, blameSupply }),
   );
+}
+
+/** Keeps the runs of a chassis. Nothing of the service waits for the disk. */
+async function residentBox(
+  chassis: number,
+  plan: Plan,
+  { loaded, invocation, world }: Start,
+): Promise<ResidentOptions['onRunOver']> {
+  const { clock, stateDir } = world;
+  const { runDir } = invocation;
+  const box = createBlackBox({ stateDir, runDir, chassis, disk: await world.disk(), clock });
+  const board = { name: loaded.board.name, hash: loaded.hash };
+  const bootId = world.bootId();
+  const write = async (work: () => Promise<string | null>): Promise<void> => {
+    const problem = await work();
+    if (problem !== null) log(world, 4, problem);
+  };
+  return ({ asked, by, ...end }) => {
+    const run = runRecord({ chassis, plan, asked, by, bootId, board }, end, clock);
+    world.background(write(settleRun(box, run)));
+  };
 }
 
 /** Where the news of a chassis go. */

@@ -1,4 +1,5 @@
 import { CodedError } from '../../../hw/errors.ts';
+import { fileProblem } from '../../../hw/files.ts';
 import { loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { WARNING, writeLine } from '../../system/severity.ts';
@@ -57,6 +58,7 @@ export const units: Verb = {
         : await uninstallUnits({ root });
     print(report, json, world);
     const changed = root === '/' ? [...report.written, ...report.removed] : [];
+    if (action === 'install' && root === '/') await makeStateDirectory(world);
     if (changed.includes(CATALOGUE_PATH)) await updateCatalogue(world);
     if (changed.length > 0) await reload(world);
     if (action === 'uninstall' && root === '/') {
@@ -107,6 +109,16 @@ function print(report: UnitsReport, json: boolean, world: World): void {
     ...(report.unchanged.length > 0 ? [`unchanged  ${report.unchanged.length} files and links`] : []),
   ];
   world.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** As systemd-tmpfiles does at the next start: the units may write there, and do not make it. They work without it. */
+async function makeStateDirectory(world: World): Promise<void> {
+  try {
+    await (await world.disk()).makeDirectory(world.stateDir);
+  } catch (error) {
+    const text = `${world.stateDir} could not be made (${fileProblem(error)}): nothing is kept beyond the boot until it is there`;
+    writeLine(world.stderr, WARNING, `${world.programName}: ${text}`);
+  }
 }
 
 /** Without it the units work all the same, and `journalctl` shows their messages without an explanation. */

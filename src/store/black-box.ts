@@ -1,0 +1,297 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import { createWhole, type Disk } from '../../hw/disk.ts';
+import { errnoCode } from '../../hw/errors.ts';
+import { fileProblem, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
+import type { Clock } from '../../hw/ports.ts';
+import { endsWithin } from '../../hw/waiting.ts';
+import { STATES } from '../sequence/state.ts';
+
+/** Raised when the shape of a file changes; files of another version are passed over. */
+const SCHEMA_VERSION = 1;
+
+/** So many runs that went well, and as many that failed, are kept of a chassis: the ones do not push out the others. */
+export const MOST_RUNS = 8;
+/**
+ * Of one run: above what a board with thirty rails tells of a power-on and of a failure. With `MOST_RUNS` half a MiB for a
+ * chassis at most, of the 4 MiB that a small BMC has for all that is written.
+ */
+export const MOST_BYTES = 32 * 1024;
+/** A disk that has not answered by then is told of. It may answer later. */
+const ANSWER_MS = 5_000;
+/** Runs that wait for a disk that does not answer. Further ones are not kept. */
+const MOST_WAITING = 4;
+
+const ms = v.pipe(v.number(), v.finite());
+const msOrNull = v.nullable(ms);
+
+const runSchema = v.object({
+  schema: v.literal(SCHEMA_VERSION),
+  chassis: v.number(),
+  /** The verb of a command, or what was asked of the service; several where the stages of a sequence went on from another. */
+  asked: v.array(v.string()),
+  /** Who asked: a unit, a user, a client of the bus. */
+  by: v.array(v.string()),
+  bootId: v.string(),
+  /** ISO 8601. A BMC without a clock of its own has the time of its last start for some time. */
+  startedAt: v.string(),
+  /** The same on the monotonic clock of the boot. */
+  startedMs: ms,
+  tookMs: ms,
+  board: v.object({ name: v.string(), hash: v.string() }),
+  /** Where the chassis was in the end; null where that is not known. */
+  ended: v.nullable(v.picklist(STATES)),
+  /** Why it did not reach what was asked for; null where it did. */
+  failure: v.nullable(
+    v.object({ code: v.string(), message: v.string(), powerStillApplied: v.nullable(v.boolean()) }),
+  ),
+  fault: v.nullable(
+    v.object({
+      kind: v.string(),
+      rail: v.nullable(v.string()),
+      state: v.picklist(STATES),
+      reason: v.string(),
+      errorCode: v.nullable(v.string()),
+    }),
+  ),
+  rails: v.array(v.object({ name: v.string(), observable: v.boolean() })),
+  resets: v.array(v.object({ name: v.string() })),
+  /** By rail, since the start: when it was last enabled, became good, was disabled and went; null for what did not happen. */
+  times: v.record(
+    v.string(),
+    v.object({ enabledMs: msOrNull, goodMs: msOrNull, disabledMs: msOrNull, goneMs: msOrNull }),
+  ),
+  /** What happened, with times since the start. */
+  trace: v.array(v.looseObject({ type: v.string(), atMs: ms })),
+  /** Entries of the trace that there was no room for. */
+  left: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
+});
+
+/** What a run knew. */
+export type RunRecord = Omit<v.InferOutput<typeof runSchema>, 'schema'>;
+export type TraceEntry = RunRecord['trace'][number];
+/** A run that was kept, with its number: each has a higher one than those before. */
+export type KeptRun = RunRecord & { readonly number: number };
+
+/** Endings that somebody asked for, or that changed nothing: they are no failure of the chassis. */
+const NO_FAILURES: readonly string[] = ['INTERRUPTED', 'REQUEST_REJECTED'];
+
+export function hasFailed({ failure }: Pick<RunRecord, 'failure'>): boolean {
+  return failure !== null && !NO_FAILURES.includes(failure.code);
+}
+
+/** The last runs of a chassis, which outlive its processes and the boot of the BMC. */
+export interface BlackBox {
+  /**
+   * Keeps a run, and lets go of the oldest ones. Returns why it could not, null when it could; never rejects. Whoever calls has
+   * driven everything: a disk may take its time, and is waited for 5 s.
+   *
+   * Of runs that drove nothing and failed alike one after the other only the first is kept: who asks again every second
+   * wears no flash.
+   */
+  keep(run: RunRecord): Promise<string | null>;
+  /** The runs that are kept, oldest first, and a clause for each file that is not one. Never rejects. */
+  read(): Promise<{ readonly runs: readonly KeptRun[]; readonly problems: readonly string[] }>;
+  /**
+   * Puts the run of a first stage where the second one finds it: in memory, for this boot. Returns why it could not, null when
+   * it could.
+   */
+  putAside(run: RunRecord): string | null;
+  /** The run that was put aside, which is gone then; null where none was. */
+  takeAside(): RunRecord | null;
+}
+
+export interface BlackBoxOptions {
+  /** For what outlives the boot of the BMC. */
+  readonly stateDir: string;
+  /** For what does not. */
+  readonly runDir: string;
+  readonly chassis: number;
+  readonly disk: Disk;
+  readonly clock: Pick<Clock, 'after'>;
+}
+
+export function runsFolder(stateDir: string, chassis: number): string {
+  return join(stateDir, `chassis${chassis}-runs`);
+}
+
+/** Each run is a file of its own, so that what is torn or was not written takes no other with it. */
+export function createBlackBox({ stateDir, runDir, chassis, disk, clock }: BlackBoxOptions): BlackBox {
+  const folder = runsFolder(stateDir, chassis);
+  const aside = join(runDir, `chassis${chassis}-run.json`);
+  let last: Promise<unknown> = Promise.resolve();
+  let waiting = 0;
+
+  const readAside = (): RunRecord | null => {
+    try {
+      return runOf(readRegularFile(aside, { maxBytes: MOST_BYTES, onlyOwn: true }).toString('utf8'));
+    } catch {
+      // None was put aside, or not by this program: the run that goes on is a run of its own then.
+      return null;
+    }
+  };
+  const notKept = (why: string) => `the run of chassis ${chassis} is not kept in ${folder}: ${why}`;
+
+  return {
+    async keep(run) {
+      if (waiting >= MOST_WAITING) return notKept('the disk has not answered for the runs before');
+      waiting += 1;
+      const writing = last.then(() => write(disk, folder, run));
+      last = writing
+        .catch(() => undefined)
+        .then(() => {
+          waiting -= 1;
+        });
+      try {
+        if (await endsWithin(clock, ANSWER_MS, writing)) return null;
+        return notKept(`the disk has not answered for ${ANSWER_MS / 1000} s`);
+      } catch (error) {
+        return notKept(fileProblem(error));
+      }
+    },
+
+    async read() {
+      const problems: string[] = [];
+      const runs: KeptRun[] = [];
+      let names: readonly string[] = [];
+      try {
+        names = await disk.list(folder);
+      } catch (error) {
+        problems.push(`${folder} cannot be read (${fileProblem(error)})`);
+      }
+      for (const name of names) {
+        const kept = fileOf(name);
+        // A run that was being written when the power went.
+        if (kept === null && name.startsWith('.')) continue;
+        const path = join(folder, name);
+        try {
+          if (kept === null) problems.push(`${path} is passed over: it is no run`);
+          else runs.push({ ...runOf(await disk.read(path, MOST_BYTES)), number: kept.number });
+        } catch (error) {
+          // Another process has let go of it meanwhile.
+          if (errnoCode(error) === 'ENOENT') continue;
+          problems.push(`${path} is passed over: ${fileProblem(error)}`);
+        }
+      }
+      runs.sort((a, b) => a.number - b.number || a.startedMs - b.startedMs);
+      const under = readAside();
+      if (under !== null) runs.push({ ...under, number: (runs.at(-1)?.number ?? 0) + 1 });
+      return { runs, problems };
+    },
+
+    putAside(run) {
+      try {
+        writeDurably(aside, textOf(run));
+        return null;
+      } catch (error) {
+        removeIfPossible(aside);
+        return notKept(fileProblem(error));
+      }
+    },
+
+    takeAside() {
+      const run = readAside();
+      removeIfPossible(aside);
+      return run;
+    },
+  };
+}
+
+/** The file of a run by its name: `fault-000017-5a0c3e21.json`. */
+interface RunFile {
+  readonly name: string;
+  readonly kind: string;
+  readonly number: number;
+  /** Of a run that drove nothing what it failed with; else random, for two processes that write at once. */
+  readonly mark: string;
+}
+
+const NAME = /^(run|fault)-(\d{6,15})-([0-9a-f]{8})\.json$/;
+
+function fileOf(name: string): RunFile | null {
+  const [, kind = '', number = '', mark = ''] = NAME.exec(name) ?? [];
+  return kind === '' ? null : { name, kind, number: Number(number), mark };
+}
+
+/** What is being written has its name with a dot in front. */
+function unfinishedOf(name: string): RunFile | null {
+  return name.startsWith('.') ? fileOf(name.slice(1)) : null;
+}
+
+async function write(disk: Disk, folder: string, run: RunRecord): Promise<void> {
+  await disk.makeDirectory(folder);
+  const names = await disk.list(folder);
+  const kept = names.flatMap((name) => fileOf(name) ?? []).sort((a, b) => a.number - b.number);
+  const unfinished = names.flatMap((name) => unfinishedOf(name) ?? []);
+  const repeated = markOfRepeat(run);
+  if (repeated !== null && kept.at(-1)?.mark === repeated) return;
+  const number = 1 + Math.max(0, ...[...kept, ...unfinished].map((each) => each.number));
+  const kind = hasFailed(run) ? 'fault' : 'run';
+  const mark = repeated ?? randomBytes(4).toString('hex');
+  const name = `${kind}-${String(number).padStart(6, '0')}-${mark}.json`;
+  await createWhole(disk, join(folder, name), `.${name}`, textOf(run));
+  const own = kept.filter((each) => each.kind === kind);
+  const gone = [
+    ...own.slice(0, Math.max(0, own.length + 1 - MOST_RUNS)).map((each) => each.name),
+    ...unfinished.map((each) => `.${each.name}`),
+  ];
+  for (const each of gone) await disk.remove(join(folder, each));
+}
+
+/** What a run that drove nothing failed with; null for one that drove something, or reached what was asked for. */
+function markOfRepeat({ asked, failure, trace }: RunRecord): string | null {
+  if (failure === null || trace.some(({ type }) => DRIVES.includes(type))) return null;
+  return createHash('sha256')
+    .update(JSON.stringify([asked, failure]))
+    .digest('hex')
+    .slice(0, 8);
+}
+
+/** Entries of a run that switched something, or tried to. */
+const DRIVES: readonly string[] = ['enable', 'reset', 'latch', 'driveFailed', 'state', 'fault'];
+
+/** What is kept of a trace that is too long: first the entries that say what it was, then those nearest to its fault or end. */
+const WEIGHTY: readonly string[] = ['reconciled', 'request', 'fault', 'evidence', 'state'];
+
+/** The text of a run, no longer than `MOST_BYTES`. */
+function textOf(run: RunRecord): string {
+  const whole = JSON.stringify({ schema: SCHEMA_VERSION, ...run });
+  if (Buffer.byteLength(whole) < MOST_BYTES) return `${whole}\n`;
+  const { trace } = run;
+  const at = trace.findIndex(({ type }) => type === 'fault');
+  const centre = at < 0 ? trace.length - 1 : at;
+  const rank = (index: number) =>
+    WEIGHTY.includes(trace[index]?.type ?? '') ? -1 : Math.abs(index - centre);
+  const order = [...trace.keys()].sort((a, b) => rank(a) - rank(b));
+  const bare = JSON.stringify({ schema: SCHEMA_VERSION, ...run, trace: [], left: run.left + trace.length });
+  let room = MOST_BYTES - 1 - Buffer.byteLength(bare);
+  const kept = new Set<number>();
+  for (const index of order) {
+    const bytes = Buffer.byteLength(JSON.stringify(trace[index])) + 1;
+    if (bytes > room) continue;
+    room -= bytes;
+    kept.add(index);
+  }
+  const left = run.left + trace.length - kept.size;
+  return `${JSON.stringify({
+    schema: SCHEMA_VERSION,
+    ...run,
+    trace: trace.filter((_, index) => kept.has(index)),
+    left,
+  })}\n`;
+}
+
+/** Throws with a clause that says what is wrong with it. */
+function runOf(text: string): RunRecord {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    throw new TypeError('it is no whole JSON');
+  }
+  const result = v.safeParse(runSchema, parsed);
+  if (!result.success) throw new TypeError(`it is no run of version ${SCHEMA_VERSION}`);
+  const { schema, ...run } = result.output;
+  return run;
+}
