@@ -1,17 +1,23 @@
 import { PowerError } from '../errors.ts';
-import { createBlackBox, type KeptRun } from '../store/black-box.ts';
+import { type BlackBox, createBlackBox, type KeptRun } from '../store/black-box.ts';
 import { WARNING, writeLine } from '../system/severity.ts';
 import type { Invocation } from './verb.ts';
 import type { World } from './world.ts';
+
+/** Where the runs of a chassis are kept. */
+export async function boxOf(
+  { chassis, runDir }: Pick<Invocation, 'chassis' | 'runDir'>,
+  { clock, stateDir, disk }: World,
+): Promise<BlackBox> {
+  return createBlackBox({ stateDir, runDir, chassis, disk: await disk(), clock });
+}
 
 /** The runs that are kept of a chassis. What cannot be read is a warning. */
 export async function keptRuns(
   { chassis, runDir }: Pick<Invocation, 'chassis' | 'runDir'>,
   world: World,
 ): Promise<readonly KeptRun[]> {
-  const { clock, stateDir } = world;
-  const box = createBlackBox({ stateDir, runDir, chassis, disk: await world.disk(), clock });
-  const { runs, problems } = await box.read();
+  const { runs, problems } = await (await boxOf({ chassis, runDir }, world)).read();
   for (const problem of problems) writeLine(world.stderr, WARNING, `${world.programName}: ${problem}`);
   return runs;
 }

@@ -102,3 +102,14 @@ function leftText(run: KeptRun): string[] {
   const left = run.left + run.trace.length - entriesOf(run).length;
   return left === 0 ? [] : [`  ${left} entries of its trace were not kept`];
 }
+
+/** A line below the report of a chassis. */
+export function lastFailureText(run: KeptRun, bootId: string): string {
+  return `  last failure: ${headOf(run, bootOf(bootId))}: ${outcomeOf(run)}\n`;
+}
+
+/** All of a run but its trace, with what the devices said. */
+export function withoutTrace({ trace, ...run }: KeptRun): object {
+  const evidence = entriesOf({ trace }).flatMap((entry) => (entry.type === 'evidence' ? entry.evidence : []));
+  return { ...run, evidence };
+}

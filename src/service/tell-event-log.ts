@@ -6,6 +6,8 @@ import type { EventLog, EventLogEntry } from '../system/ports.ts';
 import { persist, TELL_FOR_MS } from './persist.ts';
 import type { Wanted } from './resident.ts';
 
+/** A chassis that lost its power while it was on, for whatever reason that is of no rail. */
+const SHUTDOWN = 'xyz.openbmc_project.Power.Error.Shutdown';
 /**
  * Names of phosphor-power (phosphor-power-sequencer/src/chassis.cpp), for the faults that it knows. Any other failure of a
  * request has a general name of phosphor-dbus-interfaces (State/Chassis.errors.yaml).
@@ -13,7 +15,7 @@ import type { Wanted } from './resident.ts';
 const NAMES: Partial<Readonly<Record<PowerErrorCode, string>>> = {
   RAIL_FAULT: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
   PGOOD_TIMEOUT: 'xyz.openbmc_project.Power.Error.PowerOnTimeout',
-  PGOOD_LOST: 'xyz.openbmc_project.Power.Error.Shutdown',
+  PGOOD_LOST: SHUTDOWN,
   POWER_OFF_TIMEOUT: 'xyz.openbmc_project.Power.Error.PowerOffTimeout',
 };
 const REQUEST_FAILED: Readonly<Record<Wanted, string>> = {
@@ -21,20 +23,27 @@ const REQUEST_FAILED: Readonly<Record<Wanted, string>> = {
   off: 'xyz.openbmc_project.State.Chassis.Error.PowerOffFailure',
 };
 
-/** The entry for a power sequence that failed: the whole message, with the rail and what is still on. */
-export function failureEntry(
-  chassis: number,
-  error: CodedError,
-  { wanted, name }: { readonly wanted: Wanted; readonly name?: string },
-): EventLogEntry {
+export interface Failed {
+  readonly wanted: Wanted;
+  /** The chassis was on, and lost its power: nobody's request failed. */
+  readonly isLoss?: boolean;
+  /** Name of the error that somebody has found the power supply to have; empty where nobody has. */
+  readonly supplyError?: string;
+  /** What is known of the rail that failed, with the names of the event log. */
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+/** The entry for a power sequence that failed: the whole message, with the rail, what it said, and what is still on. */
+export function failureEntry(chassis: number, error: CodedError, failed: Failed): EventLogEntry {
   const { powerStillApplied, fault } = error.details;
   const rail = isRecord(fault) && typeof fault.rail === 'string' ? fault.rail : null;
   return {
-    name: name ?? NAMES[error.code as PowerErrorCode] ?? REQUEST_FAILED[wanted],
+    name: nameOf(error.code, failed),
     severity: 'Critical',
     data: {
+      ...failed.data,
       CHASSIS_NUMBER: String(chassis),
-      REQUEST: `power ${wanted}`,
+      REQUEST: `power ${failed.wanted}`,
       REASON: error.message.replace(new RegExp(`^chassis ${chassis}: `), ''),
       ...(rail === null ? {} : { RAIL_NAME: rail }),
       // A request that failed before the lines were read knows nothing of the power.
@@ -43,6 +52,15 @@ export function failureEntry(
       _PID: String(process.pid),
     },
   };
+}
+
+/** As phosphor-power finds it: a rail is to blame first, then the power supply, then what was to be seen from outside. */
+function nameOf(code: string, { wanted, isLoss = false, supplyError = '' }: Failed): string {
+  const known = NAMES[code as PowerErrorCode];
+  if (known !== undefined && code === 'RAIL_FAULT') return known;
+  if (wanted === 'on' && supplyError !== '') return supplyError;
+  if (isLoss) return SHUTDOWN;
+  return known ?? REQUEST_FAILED[wanted];
 }
 
 function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
@@ -59,6 +77,10 @@ export interface EventLogOptions {
   readonly logFailure: (severity: number, error: CodedError) => void;
   /** Once it is aborted, no entry is written any more. */
   readonly signal: AbortSignal;
+  /** Name of the error that the power supply is reported to have; empty where it is not. */
+  readonly supplyError: () => string;
+  /** What the run that ended with this error said of its rail, with the names of the event log. */
+  readonly dataOf: (error: CodedError) => Readonly<Record<string, string>>;
 }
 
 export interface Telling {

@@ -23,7 +23,8 @@ export function createFailureTeller(options: EventLogOptions): FailureTeller {
       options.logFailure(applied === null ? 3 : 2, error);
       if (wanted === 'off' && applied !== null && applied === known) return;
       known = applied;
-      await tellEventLog(failureEntry(options.chassis, error, { wanted }), options).settled;
+      const failed = { wanted, supplyError: options.supplyError(), data: options.dataOf(error) };
+      await tellEventLog(failureEntry(options.chassis, error, failed), options).settled;
     },
     isKnown(error) {
       known = whatIsApplied(error);

@@ -7,8 +7,6 @@ import type { Loss } from './resident.ts';
 import { type EventLogOptions, failureEntry, tellEventLog } from './tell-event-log.ts';
 
 export interface LossOptions extends EventLogOptions {
-  /** Name of the event log's entry, for example `xyz.openbmc_project.Power.Error.Shutdown`. */
-  readonly eventName: string;
   readonly units: () => Promise<UnitManager>;
   /** No power-on was requested since. */
   readonly isStillOff: () => boolean;
@@ -21,7 +19,7 @@ export interface LossOptions extends EventLogOptions {
  * are not waited for. Never rejects for an answer of a bus, a service or a job.
  */
 export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOptions): Promise<void> {
-  const { chassis, eventName, clock, log, logFailure, signal, isStillOff } = options;
+  const { chassis, clock, log, logFailure, signal, isStillOff } = options;
   const powerStillApplied = powerSeen(sequence);
   const error = faultError(chassis, sequence);
 
@@ -60,7 +58,12 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
     if (!isNews) logFailure(3, error);
   }
   const { tried, settled } = tellEventLog(
-    failureEntry(chassis, error, { wanted: 'on', name: eventName }),
+    failureEntry(chassis, error, {
+      wanted: 'on',
+      isLoss: true,
+      supplyError: options.supplyError(),
+      data: options.dataOf(error),
+    }),
     options,
   );
   // One try of the event log comes before systemd, and no more.

@@ -93,6 +93,8 @@ export interface BlackBox {
   keep(run: RunRecord): Promise<string | null>;
   /** The runs that are kept, oldest first, and a clause for each file that is not one. Never rejects. */
   read(): Promise<{ readonly runs: readonly KeptRun[]; readonly problems: readonly string[] }>;
+  /** The last run that failed; null where none did, or none can be read. Reads no other one. Never rejects. */
+  lastFailure(): Promise<KeptRun | null>;
   /**
    * Puts the run of a first stage where the second one finds it: in memory, for this boot. Returns why it could not, null when
    * it could.
@@ -178,6 +180,19 @@ export function createBlackBox({ stateDir, runDir, chassis, disk, clock }: Black
       const under = readAside();
       if (under !== null) runs.push({ ...under, number: (runs.at(-1)?.number ?? 0) + 1 });
       return { runs, problems };
+    },
+
+    async lastFailure() {
+      const names = await disk.list(folder).catch(() => []);
+      const failed = names.flatMap((name) => fileOf(name) ?? []).filter(({ kind }) => kind === 'fault');
+      for (const { name, number } of failed.sort((a, b) => b.number - a.number)) {
+        try {
+          return { ...runOf(await disk.read(join(folder, name), MOST_BYTES)), number };
+        } catch {
+          // `read` tells what is wrong with it; the one before is the last that can be shown.
+        }
+      }
+      return null;
     },
 
     putAside(run) {

@@ -254,6 +254,32 @@ describe('the black box', () => {
     expect(startsOf((await boxOn(disk).read()).runs).sort()).toEqual([1, 2]);
   });
 
+  it('has the last failure at hand, without a look at any run but those that failed', async () => {
+    const disk = createMemoryDisk();
+    expect(await boxOn(disk).lastFailure()).toBeNull();
+    await boxOn(disk).keep(runAt(1, FAILED));
+    await boxOn(disk).keep(runAt(2, FAILED));
+    await boxOn(disk).keep(runAt(3));
+    const asked: string[] = [];
+    const counted = createBlackBox({
+      stateDir: '/state',
+      runDir: dir,
+      chassis: 0,
+      disk: {
+        ...disk,
+        read(path, most) {
+          asked.push(path);
+          return disk.read(path, most);
+        },
+      },
+      clock: createManualClock(),
+    });
+    expect(await counted.lastFailure()).toMatchObject({ number: 2, startedMs: 2 });
+    expect(asked).toHaveLength(1);
+    disk.put(join(FOLDER, 'fault-000009-0badcafe.json'), 'torn');
+    expect(await boxOn(disk).lastFailure()).toMatchObject({ number: 2 });
+  });
+
   it('does not believe a file that others may write', async () => {
     const disk = createDisk();
     const box = createBlackBox({ stateDir: dir, runDir: dir, chassis: 0, disk, clock: createManualClock() });

@@ -298,6 +298,9 @@ describe('the event log hears of a request that failed', () => {
           REASON: 'rail MAIN was not good within 500 ms of its enable; the power was taken down',
           RAIL_NAME: 'MAIN',
           POWER_STILL_APPLIED: 'false',
+          // What its signal said, with the names of phosphor-power.
+          GPIO_LINE: 'line B0 of gpio',
+          GPIO_VALUE: '0',
         }),
       },
     ]);

@@ -183,6 +183,26 @@ describe('a command', () => {
   });
 });
 
+describe('status', () => {
+  it('has the last failure, also of an earlier boot and after runs that went well', async () => {
+    const { run, plant } = createChassis(['rail P1V8 never good']);
+    expect((await run('status')).stdout).not.toContain('last failure');
+    expect(JSON.parse((await run('status --json')).stdout).lastFailure).toBeNull();
+    await run('on');
+    plant.clearFaults();
+    expect((await run('on')).code).toBe(0);
+    const { stdout, code } = await run('status', 'next');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(
+      /^ {2}last failure: run 1 {2}\S+ \S+ UTC, an earlier boot: on by root from bash: rail P1V8 was not good .*$/m,
+    );
+    expect(JSON.parse((await run('status --json', 'next')).stdout).lastFailure).toMatchObject({
+      number: 1,
+      fault: { rail: 'P1V8' },
+    });
+  });
+});
+
 describe('trace and fault', () => {
   it('draw the timing diagram of a run that is kept, without the board file that it was of', async () => {
     const { run } = createChassis();

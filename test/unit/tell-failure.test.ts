@@ -28,10 +28,13 @@ function createStory() {
   const logged: string[] = [];
   const ending = new AbortController();
   let met: Met = 'there';
+  let supplyError = '';
   const teller = createFailureTeller({
     chassis: 0,
     clock,
     signal: ending.signal,
+    supplyError: () => supplyError,
+    dataOf: (error) => (error === FAILED_ON ? { STATUS_WORD: '0x0800' } : {}),
     log: (severity, text) => logged.push(`<${severity}>${text}`),
     logFailure: (severity, { message }) => logged.push(`<${severity}>${message}`),
     eventLog: async () => ({
@@ -56,6 +59,9 @@ function createStory() {
     logged,
     ending,
     pass,
+    supplyFails: (name: string) => {
+      supplyError = name;
+    },
     meets: (now: Met) => {
       met = now;
     },
@@ -74,6 +80,36 @@ describe('a request that failed', () => {
       },
     ]);
     expect(logged).toEqual([`<3>${FAILED_ON.message}`]);
+  });
+
+  it('has what the run said of its rail, and the rail is blamed before the power supply', async () => {
+    const { teller, entries, supplyFails, clock } = createStory();
+    supplyFails('xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault');
+    await clock.runUntil(teller.requestFailed('on', FAILED_ON));
+    expect(entries).toMatchObject([
+      {
+        name: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
+        data: { STATUS_WORD: '0x0800', RAIL_NAME: 'P1V8' },
+      },
+    ]);
+  });
+
+  it('of no rail has the error of the power supply, where one was reported and power was asked for', async () => {
+    const late = new PowerError('PGOOD_TIMEOUT', 'chassis 0: pgood did not come; the power was taken down', {
+      powerStillApplied: false,
+      stillOn: [],
+      fault: { rail: null },
+    });
+    const { teller, entries, supplyFails, clock } = createStory();
+    await clock.runUntil(teller.requestFailed('on', late));
+    supplyFails('xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault');
+    await clock.runUntil(teller.requestFailed('on', late));
+    await clock.runUntil(teller.requestFailed('off', failedOff('rail P5V did not go down')));
+    expect(entries.map(({ name }) => name)).toEqual([
+      'xyz.openbmc_project.Power.Error.PowerOnTimeout',
+      'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault',
+      'xyz.openbmc_project.Power.Error.PowerOffTimeout',
+    ]);
   });
 
   it('over power that is still applied says so, loudly', async () => {

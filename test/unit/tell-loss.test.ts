@@ -19,7 +19,7 @@ const FAULT: Fault = {
 const TEN_MINUTES_MS = 600_000;
 
 /** The chassis of the reference board after a loss: everything off, or one rail that still delivers. */
-function lostSequence({ stuck = false } = {}): SequenceState {
+function lostSequence({ stuck = false, fault = FAULT } = {}): SequenceState {
   const chassis = shippedBoard('reference').chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
   const plan = planOf(chassis, {});
@@ -27,7 +27,7 @@ function lostSequence({ stuck = false } = {}): SequenceState {
     plan.rails.map(({ name }) => [name, { enabled: false, good: stuck && name === 'P1V8' }]),
   );
   const { sequence } = reconcile(plan, { rails, pgood: false, resetsAsserted: {} }, null, 1_000);
-  return { ...sequence, fault: FAULT };
+  return { ...sequence, fault };
 }
 
 describe('a loss is told', () => {
@@ -46,6 +46,8 @@ describe('a loss is told', () => {
   let active: Set<string>;
   let isStillOff: boolean;
   let jobsHang: boolean;
+  /** The error that the power supply was reported to have. */
+  let supplyError: string;
   /** What waits on a connection, and ends with it. */
   const closing: (() => void)[] = [];
   let ending: AbortController;
@@ -62,6 +64,7 @@ describe('a loss is told', () => {
     active = new Set();
     isStillOff = true;
     jobsHang = false;
+    supplyError = '';
     ending = new AbortController();
   });
 
@@ -98,12 +101,13 @@ describe('a loss is told', () => {
       for (const end of closing.splice(0)) end();
     },
   });
-  const tell = (options: { isOfBefore?: boolean; stuck?: boolean } = {}) =>
+  const tell = (options: { isOfBefore?: boolean; stuck?: boolean; fault?: Fault } = {}) =>
     tellOfLoss(
       { sequence: lostSequence(options), isOfBefore: options.isOfBefore ?? false },
       {
         chassis: 0,
-        eventName: 'xyz.openbmc_project.Power.Error.Shutdown',
+        supplyError: () => supplyError,
+        dataOf: () => ({ READ_VOUT: '0.2' }),
         units,
         eventLog: async () => ({
           async create(entry) {
@@ -121,6 +125,25 @@ describe('a loss is told', () => {
         isStillOff: () => isStillOff,
       },
     );
+
+  it('with the name of OpenBMC for what is to blame: a rail first, then the power supply, then the loss', async () => {
+    const ofRail: Fault = { ...FAULT, kind: 'railLost', rail: 'P1V8', reason: 'rail P1V8 dropped' };
+    const ofBus: Fault = { ...FAULT, kind: 'hardware', rail: 'PVDDQ', errorCode: 'I2C_NO_DEVICE' };
+    const PSU = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';
+    for (const [fault, supply, expected] of [
+      [FAULT, '', 'xyz.openbmc_project.Power.Error.Shutdown'],
+      [ofBus, '', 'xyz.openbmc_project.Power.Error.Shutdown'],
+      [FAULT, PSU, PSU],
+      [ofRail, '', 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault'],
+      [ofRail, PSU, 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault'],
+    ] as const) {
+      entries = [];
+      supplyError = supply;
+      await clock.runUntil(tell({ fault }));
+      expect(entries.map(({ name }) => name)).toEqual([expected]);
+      expect(entries[0]?.data.READ_VOUT).toBe('0.2');
+    }
+  });
 
   it('to the event log, then to systemd', async () => {
     await clock.runUntil(tell());

@@ -1,6 +1,6 @@
 import { PowerError } from '../../errors.ts';
-import { bootOf, entriesOf, runLine, runText } from '../../report/run-text.ts';
-import { hasFailed, type KeptRun } from '../../store/black-box.ts';
+import { bootOf, runLine, runText, withoutTrace } from '../../report/run-text.ts';
+import { hasFailed } from '../../store/black-box.ts';
 import { EXIT } from '../exit.ts';
 import { keptRuns, runNumbered } from '../kept-runs.ts';
 import type { Verb } from '../verb.ts';
@@ -15,7 +15,7 @@ export const fault: Verb = {
       if (number !== undefined) throw new PowerError('USAGE', `fault list takes no number, not "${number}"`);
       world.stdout.write(
         invocation.json
-          ? `${JSON.stringify(failed.map((run) => withoutTrace(run)))}\n`
+          ? `${JSON.stringify(failed.map(withoutTrace))}\n`
           : failed.map((run) => runLine(run, boot)).join('') || nothing(invocation.chassis),
       );
       return EXIT.ok;
@@ -32,9 +32,4 @@ export const fault: Verb = {
 
 function nothing(chassis: number): string {
   return `no failure of chassis ${chassis} is kept\n`;
-}
-
-function withoutTrace({ trace, ...run }: KeptRun): object {
-  const evidence = entriesOf({ trace }).flatMap((entry) => (entry.type === 'evidence' ? entry.evidence : []));
-  return { ...run, evidence };
 }

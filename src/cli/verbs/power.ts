@@ -19,6 +19,7 @@ import { createSnapshotFile } from '../../store/snapshot.ts';
 import type { UnitManager } from '../../system/ports.ts';
 import { WARNING, writeLine } from '../../system/severity.ts';
 import { putRight, type Routed, routeFailure } from '../../units/route.ts';
+import { type EventData, eventData } from '../event-data.ts';
 import { EXIT } from '../exit.ts';
 import { keepRun } from '../keep-run.ts';
 import { tellEnd } from '../tell-event.ts';
@@ -59,6 +60,9 @@ const WANTED: Readonly<Record<string, Wanted>> = {
 };
 /** Verbs that show the live view on a terminal. */
 const WATCHED = ['on', 'off', 'cycle'];
+
+/** What a run said of the rail that it failed with, for the event log. */
+const EVENT_DATA = new WeakMap<PowerError, EventData>();
 
 /** All verbs that may drive a line: they lock the chassis, open its lines, run their jobs and report the result. */
 export const power: Verb = {
@@ -115,6 +119,7 @@ async function drive(invocation: Invocation, world: World): Promise<End> {
       return { state: ended, isNews: recording.some((entry) => reaches(entry, ended)) };
     } catch (error) {
       failure = error;
+      if (error instanceof PowerError) EVENT_DATA.set(error, eventData(chassis, recording));
       throw error;
     } finally {
       const board = { name: loaded.board.name, hash: loaded.hash };
@@ -257,7 +262,8 @@ async function tellFailure(error: unknown, { verb, chassis, json }: Invocation, 
   if (!hasRun && (world.systemd === 'present' || WAITS.includes(verb))) return;
   try {
     const eventLog = await world.eventLog();
-    const isTaken = await eventLog.create(failureEntry(chassis, error, { wanted }));
+    const data = (error instanceof PowerError && EVENT_DATA.get(error)) || {};
+    const isTaken = await eventLog.create(failureEntry(chassis, error, { wanted, data }));
     if (isTaken && !json) world.stdout.write('the event log was told\n');
   } catch (problem) {
     if (!(problem instanceof CodedError)) throw problem;

@@ -27,14 +27,13 @@ import { forgetOnMarker } from '../../store/on-marker.ts';
 import { watchChassis } from '../../store/watch-lock.ts';
 import type { ObjectBus, ServedObject, ServiceNotifier } from '../../system/ports.ts';
 import { writeLine } from '../../system/severity.ts';
+import { createEventData, type EventDataOfErrors } from '../event-data.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 import { createResidentEvents, type ResidentEvents } from './serve-events.ts';
 import { createStates, type States, withAdvice } from './serve-state.ts';
 
-/** phosphor-power, phosphor-power-sequencer/src/chassis.cpp: a chassis that lost its power while it was on. */
-const SHUTDOWN = 'xyz.openbmc_project.Power.Error.Shutdown';
 /** A third of the time that systemd waits (sd_watchdog_enabled(3) recommends half of it). */
 const WATCHDOG_SHARE = 3;
 /** A `release` that is under way ends within this time, and so does a service that is being replaced. */
@@ -163,9 +162,11 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   const hardware = await openChassis(loaded.board, chassis, world);
   parts.opened.push(hardware);
   const plan = planOf(chassisOf(loaded, chassis), loaded.board.devices);
-  /** Name of the error that a loss is reported with; empty where no caller has set one. */
+  /** Name of the error that the power supply has; empty where no caller has set one. */
   const blame = { name: '' };
   const events = createResidentEvents(chassis, world);
+  const data = createEventData(chassisOf(loaded, chassis));
+  const keep = await residentBox(chassis, plan, start);
   parts.events.push(events);
   const resident = await createResident({
     chassis,
@@ -175,8 +176,11 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     runDir: invocation.runDir,
     identity: { bootId: world.bootId(), boardHash: loaded.hash },
     record: events.record,
-    onRunOver: await residentBox(chassis, plan, start),
-    ...residentNews(chassis, start, parts, blame, events),
+    onRunOver(run) {
+      data.remember(run.error, run.entries);
+      keep(run);
+    },
+    ...residentNews(chassis, start, parts, blame, events, data),
     inspect: world.inspect,
   });
   parts.residents.set(chassis, resident);
@@ -225,6 +229,7 @@ function residentNews(
   parts: Parts,
   blame: { readonly name: string },
   events: ResidentEvents,
+  data: EventDataOfErrors,
 ): Pick<ResidentOptions, 'onChange' | 'onLoss' | 'onRequestFailed'> {
   const options = {
     chassis,
@@ -233,6 +238,8 @@ function residentNews(
     log: (severity: number, text: string) => log(world, severity, text),
     logFailure: events.failed,
     signal: parts.ending.signal,
+    supplyError: () => blame.name,
+    dataOf: data.of,
   };
   const teller = createFailureTeller(options);
   return {
@@ -247,7 +254,6 @@ function residentNews(
       teller.isKnown(faultError(chassis, loss.sequence));
       return tellOfLoss(loss, {
         ...options,
-        eventName: blame.name || SHUTDOWN,
         units: world.units,
         isStillOff: () => parts.residents.get(chassis)?.view.wanted === 'off',
       });

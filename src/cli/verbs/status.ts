@@ -3,6 +3,7 @@ import { lineLabel } from '../../../hw/lines.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import type { ChassisBoard, RailBoard } from '../../board/schema.ts';
 import { type ChassisReport, chassisText, measured, type RailReport } from '../../report/chassis-text.ts';
+import { lastFailureText, withoutTrace } from '../../report/run-text.ts';
 import type { Evidence } from '../../run/evidence.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
@@ -12,6 +13,7 @@ import { createSnapshotFile, type SnapshotStore } from '../../store/snapshot.ts'
 import type { UnitState } from '../../system/ports.ts';
 import { CURRENT, LEGACY, unitsOf } from '../../units/names.ts';
 import { EXIT } from '../exit.ts';
+import { boxOf } from '../kept-runs.ts';
 import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
@@ -49,7 +51,13 @@ export const status: Verb = {
     const hardware = await openChassis(loaded.board, number, world, { whatCanBeHad: true });
     try {
       const seen = await readReport(number, chassis, plan, hardware, store, world);
-      world.stdout.write(json ? `${JSON.stringify(seen.report)}\n` : chassisText(seen.report));
+      const lastFailure = await (await boxOf({ chassis: number, runDir }, world)).lastFailure();
+      world.stdout.write(
+        json
+          ? `${JSON.stringify({ ...seen.report, lastFailure: lastFailure && withoutTrace(lastFailure) })}\n`
+          : chassisText(seen.report) +
+              (lastFailure === null ? '' : lastFailureText(lastFailure, world.bootId())),
+      );
       if (seen.error !== null) throw seen.error;
       return EXIT.ok;
     } finally {
