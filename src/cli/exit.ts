@@ -30,6 +30,33 @@ export const EXIT = {
   terminated: 143,
 } as const;
 
+/** From the worst on; a signal stands after what is wrong with the power. */
+const WORST_FIRST: readonly number[] = [
+  EXIT.powerOffTimeout,
+  EXIT.internal,
+  EXIT.hardware,
+  EXIT.railFault,
+  EXIT.pgoodLost,
+  EXIT.pgoodTimeout,
+  EXIT.rejected,
+  EXIT.locked,
+  EXIT.cannotCreate,
+  EXIT.serviceMissing,
+  EXIT.board,
+  EXIT.usage,
+  EXIT.findings,
+];
+
+/** The worst of several exit codes: the one after which the power may be least as it was asked for. 0 for none. */
+export function worstOf(codes: readonly number[]): number {
+  const bad = codes.filter((code) => code !== EXIT.ok);
+  const rank = (code: number) => {
+    const index = WORST_FIRST.indexOf(code);
+    return index < 0 ? WORST_FIRST.indexOf(EXIT.rejected) - 0.5 : index;
+  };
+  return bad.sort((one, other) => rank(one) - rank(other))[0] ?? EXIT.ok;
+}
+
 /** The exit code of each error code: a code without one does not compile. */
 const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorCode, number>> = {
   USAGE: EXIT.usage,

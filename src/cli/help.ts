@@ -90,7 +90,7 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
       'Powers the chassis off: stop and wait-off in one process. It is not cut short by one signal: half lowered is as bad as half raised.',
     ],
     exits: OFF_EXITS,
-    examples: ['off --board my-board.json', 'off --json'],
+    examples: ['off --board my-board.json', 'off --chassis all', 'off --json'],
   },
   cycle: {
     text: ['Powers the chassis off, and on again once it is off.', INTERRUPTED],

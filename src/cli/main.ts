@@ -4,9 +4,12 @@ import { ERROR } from '../system/severity.ts';
 import { type Asked, firstWord, readArguments } from './arguments.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
 import { type FieldsOf, tellEvent } from './tell-event.ts';
-import type { Invocation } from './verb.ts';
+import type { Invocation, Verb } from './verb.ts';
 import { DEFAULT_BOARD, VERBS } from './verbs.ts';
 import type { World } from './world.ts';
+
+/** Value of `--chassis` for every chassis of the board. */
+const ALL = 'all';
 
 /** Whether a command line runs a verb that may drive a line, or that stays (`VerbEntry.drives`). */
 export function mayDrive(args: readonly string[]): boolean {
@@ -44,6 +47,15 @@ async function runVerb(asked: Asked & { kind: 'verb' }, json: boolean, world: Wo
   const verb = await VERBS[asked.verb]?.load();
   if (verb === undefined) throw new PowerError('INTERNAL', `the verb ${asked.verb} is not there`);
   const invocation = invocationOf(asked, world);
+  if (asked.values.get('chassis') !== ALL || VERBS[asked.verb]?.ofBoard) {
+    return await runOnce(verb, invocation, json, world);
+  }
+  const { runForEvery } = await import('./every-chassis.ts');
+  return await runForEvery(invocation, world, (each, itsWorld) => runOnce(verb, each, json, itsWorld));
+}
+
+/** Runs a verb for one chassis, or for the board. Never rejects. */
+async function runOnce(verb: Verb, invocation: Invocation, json: boolean, world: World): Promise<number> {
   const beganMs = world.clock.nowMs();
   try {
     return await verb.run(invocation, world);
@@ -79,8 +91,10 @@ function invocationOf({ verb, operands, values, flags }: Asked & { kind: 'verb' 
 }
 
 function chassisNumber(text: string): number {
+  // Each chassis gets an invocation of its own.
+  if (text === ALL) return 0;
   if (/^(0|[1-9]\d?)$/.test(text)) return Number(text);
-  throw new PowerError('USAGE', `--chassis takes a number from 0 to 99, not "${text}"`);
+  throw new PowerError('USAGE', `--chassis takes a number from 0 to 99 or "all", not "${text}"`);
 }
 
 async function reportError(error: unknown, json: boolean, world: World, fieldsOf: FieldsOf): Promise<void> {

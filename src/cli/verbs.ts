@@ -19,6 +19,8 @@ export interface VerbEntry {
   readonly options: Readonly<Record<string, Option>>;
   /** The verb may switch power on. It is suggested for a misspelt verb only where no other one is as near. */
   readonly raises?: true;
+  /** The verb is about the board or the machine. Any other one runs for each chassis with `--chassis all`. */
+  readonly ofBoard?: true;
   /** The verb may drive a line, or runs until it is ended. It ends with its work, whether or not its output was read. */
   readonly drives?: true;
   /** Verbs load when they are called: a oneshot reads no more code than it runs. */
@@ -28,7 +30,7 @@ export interface VerbEntry {
 /** Options that every verb takes. */
 export const COMMON: Readonly<Record<string, Option>> = {
   board: { value: 'FILE', help: 'the board file; else CHASSIS_POWER_BOARD, else the default below' },
-  chassis: { value: 'N', help: 'which chassis of the board, 0 to 99 (0)' },
+  chassis: { value: 'N|all', help: 'which chassis of the board, 0 to 99 (0), or all of them at once' },
   'run-dir': { value: 'DIR', help: 'where the state of the chassis is kept (/run/chassis-power)' },
   json: { help: 'print JSON' },
 };
@@ -93,6 +95,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
       },
     },
     drives: true,
+    ofBoard: true,
     load: async () => (await import('./verbs/serve.ts')).serve,
   },
   check: {
@@ -103,6 +106,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     options: {
       'no-lines': { help: 'look at the file alone: this machine is not the one that the board is for' },
     },
+    ofBoard: true,
     load: async () => (await import('./verbs/check.ts')).check,
   },
   release: {
@@ -120,6 +124,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     options: {
       reference: { help: 'print a page with each word of the board file, in Markdown, instead' },
     },
+    ofBoard: true,
     load: async () => (await import('./verbs/schema.ts')).schema,
   },
   units: {
@@ -134,6 +139,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
         help: "names of the units (legacy), or of today's images (current)",
       },
     },
+    ofBoard: true,
     load: async () => (await import('./verbs/units.ts')).units,
   },
 };
