@@ -22,6 +22,17 @@ function boardWith(change: (rails: Board['chassis'][string]['rails']) => void): 
 
 const stuck = () => new HardwareError('GPIO_FAILED', 'the line cannot be written');
 
+/** Each drive of the kind takes so long. */
+const slow =
+  (bench: Bench, kind: 'driveReset' | 'driveEnable', ms: number) =>
+  (opened: ChassisHardware): ChassisHardware => ({
+    ...opened,
+    async [kind](name: string, asserted: boolean) {
+      await pause(bench.clock, ms);
+      await opened[kind](name, asserted);
+    },
+  });
+
 /** What was switched and told, in its order. */
 function story(bench: Bench): string[] {
   return bench.recording.flatMap((entry) => {
@@ -57,18 +68,69 @@ describe('power comes no further once a drive failed', () => {
   });
 });
 
-describe('power goes down', () => {
-  /** Each drive of the kind takes so long. */
-  const slow =
-    (bench: Bench, kind: 'driveReset' | 'driveEnable', ms: number) =>
-    (opened: ChassisHardware): ChassisHardware => ({
-      ...opened,
-      async [kind](name: string, asserted: boolean) {
-        await pause(bench.clock, ms);
-        await opened[kind](name, asserted);
-      },
+describe('power comes up', () => {
+  it('only when a reset that was released is held, however long that takes', async () => {
+    const bench = createBench('reference');
+    const { state } = await bench.run(JOBS.on, {
+      hardware: (opened) => ({
+        ...slow(bench, 'driveReset', 300)(opened),
+        async observe() {
+          const { observation, unreadable } = await opened.observe();
+          return { observation: { ...observation, resetsAsserted: { CPU_RESET_L: false } }, unreadable };
+        },
+      }),
     });
+    expect(state).toBe('pgood');
+    expect(story(bench).slice(0, 3)).toEqual(['opPowerStart', 'reset held', 'P12V on']);
+  });
 
+  it('and the chassis counts as on when its last reset is released, however long that takes', async () => {
+    const bench = createBench('reference');
+    expect((await bench.run(JOBS.on, { hardware: slow(bench, 'driveReset', 300) })).state).toBe('pgood');
+    expect(story(bench).slice(-2)).toEqual(['reset released', 'pgood']);
+  });
+
+  it('with a record that has each rail once as it rises, and once as it stands', async () => {
+    const bench = createBench('reference');
+    await bench.run(JOBS.on);
+    for (const { name } of bench.plan.rails) {
+      const phases = bench.recording.flatMap((entry) =>
+        entry.type === 'rail' && entry.rail === name ? [`${entry.phase} ${entry.good}`] : [],
+      );
+      expect(phases, name).toEqual(['rising false', 'rising true', 'up true']);
+      const at = (type: string) =>
+        bench.recording.findIndex((entry) => entry.type === type && 'rail' in entry && entry.rail === name);
+      expect(at('enable')).toBeLessThan(at('rail'));
+    }
+  });
+});
+
+describe('a latch that cannot be pulsed', () => {
+  const cannotPulse = (opened: ChassisHardware): ChassisHardware => ({
+    ...opened,
+    pulseLatch: () => Promise.reject(stuck()),
+  });
+
+  it.each([
+    [JOBS.on, 'off'],
+    [JOBS.off, 'on'],
+  ] as const)('fails the run, and nobody is told that it was: $request', async (job, initially) => {
+    const bench = createBench('openpower', { initially });
+    const { state, sequence } = await bench.run(job, { hardware: cannotPulse });
+    expect({ state, kind: sequence.fault?.kind, rail: sequence.fault?.rail }).toEqual({
+      ...{ state: 'failed', kind: 'hardware', rail: null },
+    });
+    const told = story(bench);
+    // Power goes down all the same, and comes no further.
+    const next = told[told.indexOf('failed: latch') + 1];
+    expect(next).toBe(initially === 'on' ? 'opWaitPowerOff' : 'fault');
+    expect(told).not.toContain('latch');
+    expect(told).not.toContain('pgood');
+    expect(told).not.toContain('off');
+  });
+});
+
+describe('power goes down', () => {
   it('only when every reset is held, however long that takes', async () => {
     const bench = createBench('reference', { initially: 'on' });
     expect((await bench.run(JOBS.off, { hardware: slow(bench, 'driveReset', 300) })).state).toBe('off');
@@ -156,7 +218,128 @@ describe('power goes down', () => {
   });
 });
 
+describe('what is told', () => {
+  it('is told soon, though one device keeps a power-off waiting', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    const toldMs = new Map<string, number>();
+    const fromMs = bench.clock.nowMs();
+    await bench.run(JOBS.off, {
+      hardware: (opened) => ({
+        ...opened,
+        async driveEnable(rail, asserted) {
+          if (rail === 'PVDDQ') await pause(bench.clock, 1_100);
+          await opened.driveEnable(rail, asserted);
+        },
+      }),
+      record: (entry) => {
+        if (entry.type === 'enable') toldMs.set(entry.rail, bench.clock.nowMs() - fromMs);
+      },
+    });
+    // Nothing hangs on PVCORE and PVDDQ: both are switched at once.
+    expect(toldMs.get('PVCORE')).toBeLessThan(100);
+    expect(toldMs.get('PVDDQ')).toBeGreaterThan(1_000);
+  });
+});
+
 describe('a run that watches a chassis', () => {
+  const lost = { initially: 'on', faults: ['pgood stuck off at 100ms'] } as const;
+
+  it('switches off what lost its power, also where it is asked to end or another process drives by then', async () => {
+    for (const ends of ['asked', 'superseded'] as const) {
+      const bench = createBench('reference', lost);
+      const asked = new AbortController();
+      let isLost = false;
+      const { state } = await bench.run(JOBS.watch, {
+        hardware: slow(bench, 'driveEnable', 30),
+        signal: asked.signal,
+        superseded: async () => isLost && ends === 'superseded',
+        record: (entry) => {
+          if (entry.type !== 'fault') return;
+          isLost = true;
+          if (ends === 'asked') asked.abort('SIGTERM');
+        },
+      });
+      expect({ ends, state, enabled: bench.enabled() }).toEqual({ ends, state: 'failed', enabled: [] });
+    }
+  });
+
+  it('switches off in the order of a power-off what is switched within 50 ms, and waits no longer for what hangs', async () => {
+    const offMs = async (ofPvddqMs: number) => {
+      const bench = createBench('reference', lost);
+      await bench.run(JOBS.watch, {
+        hardware: (opened) => ({
+          ...opened,
+          async driveEnable(rail, asserted) {
+            if (rail === 'PVDDQ') await pause(bench.clock, ofPvddqMs);
+            await opened.driveEnable(rail, asserted);
+          },
+        }),
+      });
+      const faultMs = bench.recording.find(({ type }) => type === 'fault')?.atMs ?? Number.NaN;
+      const off = bench.recording.flatMap((entry) =>
+        entry.type === 'enable' ? [{ rail: entry.rail, ms: entry.atMs - faultMs }] : [],
+      );
+      return { off, wanted: bench.plan.rails.map(({ name }) => name).reverse() };
+    };
+    const quick = await offMs(20);
+    expect(quick.off.map(({ rail }) => rail)).toEqual(quick.wanted);
+    const hung = await offMs(1_100);
+    const others = hung.off.filter(({ rail }) => rail !== 'PVDDQ').map(({ ms }) => ms);
+    expect(others).toHaveLength(hung.wanted.length - 1);
+    expect(Math.max(...others)).toBeLessThanOrEqual(50);
+  });
+
+  it('rests while nothing happens: it asks nobody whether another process drives', async () => {
+    // All of this board is GPIO lines, and they tell of a change by interrupts.
+    const bench = createBench('openpower', { initially: 'on' });
+    const asked = new AbortController();
+    bench.clock.after(60_000, () => asked.abort('SIGTERM'));
+    let questions = 0;
+    const { state } = await bench.run(JOBS.watch, {
+      signal: asked.signal,
+      superseded: async () => {
+        questions += 1;
+        return false;
+      },
+    });
+    expect(state).toBe('pgood');
+    // When it begins, for the first reading of each of its signals.
+    expect(questions).toBeLessThan(20);
+  });
+
+  it('says that it was lost once, when everything is off and before anything else is done', async () => {
+    const bench = createBench('reference', lost);
+    const told: string[][] = [];
+    await bench.run(JOBS.watch, {
+      hardware: slow(bench, 'driveEnable', 30),
+      onLost: async () => {
+        told.push(bench.enabled());
+        expect(bench.recording.some((entry) => entry.type === 'state' && entry.to === 'failed')).toBe(false);
+      },
+    });
+    expect(told).toEqual([[]]);
+  });
+
+  it('writes no state while nothing is driven: whoever drove the chassis has said what it is', async () => {
+    const bench = createBench('reference', { initially: 'on', faults: ['pgood glitch 3ms at 100ms'] });
+    const asked = new AbortController();
+    bench.clock.after(1_000, () => asked.abort('SIGTERM'));
+    const saved: string[] = [];
+    const { state } = await bench.run(JOBS.watch, {
+      signal: asked.signal,
+      store: {
+        load: () => bench.store.load(),
+        save(to) {
+          saved.push(to);
+          return null;
+        },
+      },
+    });
+    expect(state).toBe('pgood');
+    expect(bench.recording.some(({ type }) => type === 'pgood')).toBe(true);
+    expect(saved).toEqual([]);
+  });
+
   it('ends at once when it is told twice to, though nothing else happens, and leaves the host on', async () => {
     const bench = createBench('reference', { initially: 'on' });
     const abandon = new AbortController();

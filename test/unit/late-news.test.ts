@@ -250,6 +250,44 @@ describe('what was seen before', () => {
     },
   );
 
+  it('a rail that dropped is lost when it was watched for deglitchMs after a standstill', async () => {
+    const bench = createBench(glitchBoard(), { initially: 'on' });
+    const fromMs = bench.clock.nowMs();
+    bench.plant.addFault(bench.fault('good P5V stuck off at 100ms'));
+    const { state, sequence } = await watched(bench, 5_000, (loop) =>
+      bench.clock.after(150, () => loop.stall(100)),
+    );
+    expect({ state, rail: sequence.fault?.rail }).toEqual({ state: 'failed', rail: 'P5V' });
+    const lostMs = (sequence.fault?.atMs ?? Number.NaN) - fromMs;
+    expect(lostMs).toBeGreaterThanOrEqual(250 + 300);
+    expect(lostMs).toBeLessThanOrEqual(250 + 320);
+  });
+
+  it('a rail has settled when it was watched for settleMs after a standstill', async () => {
+    const board = structuredClone(shippedBoard('reference'));
+    const { P12V } = board.chassis['0']?.rails ?? {};
+    if (P12V === undefined) throw new RangeError('no P12V');
+    P12V.settleMs = 300;
+    const bench = createBench(board);
+    let loop: StallingLoop | null = null;
+    let goodMs = Number.NaN;
+    const { state } = await bench.run(JOBS.on, {
+      stalls: (its) => {
+        loop = its;
+      },
+      record: (entry) => {
+        bench.recording.push(entry);
+        if (entry.type !== 'rail' || entry.rail !== 'P12V' || !entry.good || entry.phase !== 'rising') return;
+        goodMs = entry.atMs;
+        bench.clock.after(50, () => loop?.stall(100));
+      },
+    });
+    expect(state).toBe('pgood');
+    const raisedMs = bench.recording.find((entry) => entry.type === 'enable' && entry.rail === 'P5V')?.atMs;
+    expect(raisedMs).toBeGreaterThanOrEqual(goodMs + 150 + 300);
+    expect(raisedMs).toBeLessThanOrEqual(goodMs + 150 + 330);
+  });
+
   it('a real loss is believed on a machine that stands still again and again', async () => {
     const bench = createBench(glitchBoard(), { initially: 'on' });
     const fromMs = bench.clock.nowMs();

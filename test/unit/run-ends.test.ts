@@ -15,26 +15,52 @@ async function failedOnce() {
   return bench.store.hint;
 }
 
+/** A chassis that is on, and of which a process was killed that had seen pgood go. */
+async function leftInFault() {
+  const bench = createBench('reference', { initially: 'on' });
+  await bench.run(JOBS.on);
+  const left = bench.store.hint;
+  if (left === null) throw new RangeError('no state file');
+  const fault: Fault = {
+    kind: 'pgoodLost',
+    rail: null,
+    state: 'pgood',
+    atMs: bench.clock.nowMs(),
+    reason: 'pgood was lost while the chassis was on',
+    errorCode: null,
+  };
+  bench.store.hint = { state: 'fault', sequence: { ...left.sequence, fault } };
+  return bench;
+}
+
+describe('a power-on that finds a fault which another process left', () => {
+  it('ends with it when everything is off, and the next one starts afresh', async () => {
+    const bench = await leftInFault();
+    const { state, sequence, answer } = await bench.run(JOBS.on);
+    expect({ state, kind: sequence.fault?.kind, answer }).toEqual({
+      ...{ state: 'failed', kind: 'pgoodLost', answer: null },
+    });
+    expect(bench.enabled()).toEqual([]);
+    expect(await bench.run(JOBS.on)).toMatchObject({ state: 'pgood', isFaultOfThisRun: false });
+  });
+});
+
 describe('a run that is asked to end before its request', () => {
   it('and finished a fault that another process left has that failure to tell', async () => {
-    const bench = createBench('reference', { initially: 'on' });
-    await bench.run(JOBS.on);
-    const left = bench.store.hint;
-    if (left === null) throw new RangeError('no state file');
-    const fault: Fault = {
-      kind: 'pgoodLost',
-      rail: null,
-      state: 'pgood',
-      atMs: bench.clock.nowMs(),
-      reason: 'pgood was lost while the chassis was on',
-      errorCode: null,
-    };
-    bench.store.hint = { state: 'fault', sequence: { ...left.sequence, fault } };
+    const bench = await leftInFault();
     const { state, sequence, answer } = await bench.run(JOBS.on, aborted());
     expect({ state, kind: sequence.fault?.kind, answer }).toEqual({
       ...{ state: 'failed', kind: 'pgoodLost', answer: null },
     });
     expect(bench.enabled()).toEqual([]);
+  });
+
+  it('over a chassis that stands says nothing of power that goes down', async () => {
+    const bench = createBench('reference', { initially: 'on' });
+    await bench.run(JOBS.on);
+    bench.recording.length = 0;
+    expect((await bench.run(JOBS.waitOn, aborted())).state).toBe('pgood');
+    expect(bench.recording.filter(({ type }) => type === 'warning')).toEqual([]);
   });
 
   it('over a failure that was there already says that nothing was begun', async () => {
@@ -44,6 +70,39 @@ describe('a run that is asked to end before its request', () => {
       code: 'INTERRUPTED',
       message: expect.stringContaining('nothing was begun, the chassis is failed'),
     });
+  });
+});
+
+describe('a run that is asked to end while power is in motion', () => {
+  it.each([
+    [
+      JOBS.on,
+      'off',
+      'opPowerStart',
+      'SIGTERM in opPowerStart: taking the power down; once more leaves at once',
+    ],
+    [
+      JOBS.off,
+      'on',
+      'opPowerStop',
+      'SIGTERM in opPowerStop: power goes down first; once more leaves at once',
+    ],
+  ] as const)('says once what it does: $request', async (job, initially, state, message) => {
+    const bench = createBench('reference', { initially });
+    const asked = new AbortController();
+    const run = bench.run(job, {
+      signal: asked.signal,
+      record: (entry) => {
+        bench.recording.push(entry);
+        if (entry.type === 'state' && entry.to === state) asked.abort('SIGTERM');
+      },
+    });
+    if (job.request === 'POWER_OFF') expect((await run).state).toBe('off');
+    else await expect(run).rejects.toMatchObject({ code: 'INTERRUPTED' });
+    expect(bench.recording.flatMap((entry) => (entry.type === 'warning' ? [entry.message] : []))).toEqual([
+      message,
+    ]);
+    expect(bench.enabled()).toEqual([]);
   });
 });
 
