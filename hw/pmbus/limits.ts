@@ -39,6 +39,6 @@ export const VOUT_LIMITS: readonly VoutLimit[] = [
 /** What a device that lacks a command leaves on the bus, where it does not refuse it. */
 export const NO_ANSWER = 0xffff;
 
-export function isPassed({ wrong }: VoutLimit, limitVolts: number, volts: number): boolean {
+export function isPassed({ wrong }: Pick<VoutLimit, 'wrong'>, limitVolts: number, volts: number): boolean {
   return wrong === 'below' ? volts < limitVolts : volts > limitVolts;
 }

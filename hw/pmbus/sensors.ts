@@ -44,3 +44,17 @@ export const SENSORS: readonly Sensor[] = [
   { name: 'READ_POUT', command: 0x96, section: '18.10', unit: 'W', of: 'power' },
   { name: 'READ_PIN', command: 0x97, section: '18.11', unit: 'W', of: 'power' },
 ];
+
+/** The measurement that goes with what STATUS_WORD (17.2) speaks of, where it speaks of it. */
+export function sensorsToldBy(statusWord: number): readonly Sensor[] {
+  return SENSOR_OF_BITS.flatMap(({ bits, sensor }) => ((statusWord & bits) === 0 ? [] : [sensor]));
+}
+
+const SENSOR_OF_BITS: readonly { readonly bits: number; readonly sensor: Sensor }[] = [
+  // INPUT, VIN_UV_FAULT.
+  { bits: (1 << 13) | (1 << 3), sensor: READ_VIN },
+  // IOUT/POUT, IOUT_OC_FAULT.
+  { bits: (1 << 14) | (1 << 4), sensor: READ_IOUT },
+  // TEMPERATURE.
+  { bits: 1 << 2, sensor: READ_TEMPERATURE_1 },
+];

@@ -235,6 +235,7 @@ function buildRail(
     wasGood: isOn,
     enabledAtMs: startMs,
     wasUnder: false,
+    tripped: new Set(),
     failedAtMs: Number.NEGATIVE_INFINITY,
     cancelCrossing: () => undefined,
   };

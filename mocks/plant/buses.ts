@@ -122,7 +122,8 @@ function createOutput(
     },
     goodVolts: () => rails[0]?.goodVolts ?? 0,
     good,
-    off: () => !rails.every(delivers),
+    off: () => !rails.every((rail) => delivers(rail) && rail.tripped.size === 0),
+    tripped: (cause) => rails.some((rail) => rail.tripped.has(cause)),
     undervoltage: () =>
       rails.some((rail) => rail.wasUnder) || (!good() && rails.some((rail) => isUnder(rail, clock.nowMs()))),
   };

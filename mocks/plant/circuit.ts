@@ -1,7 +1,7 @@
 import type { Level } from '../../hw/ports.ts';
 import type { RailBoard } from '../../src/board/schema.ts';
 import type { LineRole } from './events.ts';
-import type { Fault } from './faults.ts';
+import type { Fault, TripCause } from './faults.ts';
 
 /** The parts that a plant is built of, and what can be told of them at one moment. */
 export interface Circuit {
@@ -113,6 +113,8 @@ export interface Rail {
   enabledAtMs: number;
   /** What a device that sees its voltage keeps: it was too low since the rail was last enabled. */
   wasUnder: boolean;
+  /** Why its device switched it off, since the rail was last enabled. */
+  readonly tripped: Set<TripCause>;
   /** When it was lost though the BMC wanted it. */
   failedAtMs: number;
   cancelCrossing: () => void;

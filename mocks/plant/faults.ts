@@ -12,6 +12,7 @@ export type FaultLine =
 
 export type FaultEffect =
   | { readonly on: 'rail'; readonly rail: string; readonly does: 'neverGood' | 'droops' | 'shorts' }
+  | { readonly on: 'rail'; readonly rail: string; readonly does: 'trips'; readonly over: TripCause }
   | {
       readonly on: 'rail';
       readonly rail: string;
@@ -29,6 +30,10 @@ export type FaultEffect =
     }
   | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | 'readError' | 'noInterrupts' }
   | { readonly on: 'gpio'; readonly does: 'readError' | 'noInterrupts' };
+
+/** Why a regulator switches itself off. */
+export const TRIP_CAUSES = ['overvoltage', 'overcurrent', 'overtemperature', 'input'] as const;
+export type TripCause = (typeof TRIP_CAUSES)[number];
 
 /** What breaks, when, and for how long. Made by `parseFault`. */
 export interface Fault {
@@ -60,6 +65,8 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   rail P1V8 slow off 3s             takes 3 s longer to discharge
   rail P1V8 droops at 150ms         sinks to half its voltage
   rail P1V8 shorts 50ms after good  drops to 0 V at once
+  rail P1V8 trips overcurrent at 1s switches itself off, and its device knows why: overvoltage, overcurrent,
+                                    overtemperature or input
   enable P1V8 stuck on              stays asserted whatever is written
   enable P1V8 stuck off             stays off whatever is written
   good P1V8 stuck on                the good signal of the rail lies
@@ -110,11 +117,12 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
   switch (on) {
     case 'rail': {
       const rail = words.name('a rail');
-      const does = words.oneOf('never', 'slow', 'droops', 'shorts');
+      const does = words.oneOf('never', 'slow', 'droops', 'shorts', 'trips');
       if (does === 'never') {
         words.oneOf('good');
         return plain({ on, rail, does: 'neverGood' });
       }
+      if (does === 'trips') return plain({ on, rail, does, over: words.oneOf(...TRIP_CAUSES) });
       if (does !== 'slow') return plain({ on, rail, does });
       const edge = words.skip('off') ? 'slowFall' : 'slowRise';
       return plain({ on, rail, does: edge, extraMs: words.time() });

@@ -1,4 +1,5 @@
 import { type TransferPlace, transferFailed } from '../../hw/i2c/errors.ts';
+import { TRIP_CAUSES, type TripCause } from './faults.ts';
 
 /** PMBus specification 1.3.1 part II, table 31. */
 const PAGE = 0x00;
@@ -9,6 +10,12 @@ const POWER_GOOD_ON = 0x5e;
 const STATUS_BYTE = 0x78;
 const STATUS_WORD = 0x79;
 const STATUS_VOUT = 0x7a;
+const STATUS_IOUT = 0x7b;
+const STATUS_INPUT = 0x7c;
+const STATUS_TEMPERATURE = 0x7d;
+const READ_VIN = 0x88;
+const READ_IOUT = 0x8c;
+const READ_TEMPERATURE_1 = 0x8d;
 const READ_VOUT = 0x8b;
 
 /** PAGE value that writes to all pages (11.10). */
@@ -20,6 +27,23 @@ const STATUS_NOT_GOOD = 1 << 11;
 const STATUS_OFF = 1 << 6;
 /** STATUS_VOUT: VOUT_UV_FAULT (17.3). */
 const VOUT_UNDERVOLTAGE = 1 << 4;
+
+/**
+ * What a trip sets: its bit of STATUS_WORD (17.2), the one that sums it up, and that of its own register (17.3 to 17.6).
+ */
+const TRIPS = {
+  overvoltage: { word: STATUS_VOUT_SUMMARY | (1 << 5), register: STATUS_VOUT, bits: 1 << 7 },
+  overcurrent: { word: (1 << 14) | (1 << 4), register: STATUS_IOUT, bits: 1 << 7 },
+  input: { word: (1 << 13) | (1 << 3), register: STATUS_INPUT, bits: 1 << 4 },
+  overtemperature: { word: 1 << 2, register: STATUS_TEMPERATURE, bits: 1 << 7 },
+} as const satisfies Record<TripCause, unknown>;
+
+/** What the device measures beside its output: 12 V in, 2 A, 40 °C, as LINEAR11 (7.3) with the exponent -3, -6 and -3. */
+const SENSORS: Readonly<Record<number, number>> = {
+  [READ_VIN]: (0b11101 << 11) | (12 * 8),
+  [READ_IOUT]: (0b11010 << 11) | (2 * 64),
+  [READ_TEMPERATURE_1]: (0b11101 << 11) | (40 * 8),
+};
 
 /** VOUT_MODE: linear format with exponent -9 as five-bit two's complement (8.3.1). */
 const LINEAR_EXPONENT = -9;
@@ -61,6 +85,8 @@ export interface PmbusOutput {
   off(): boolean;
   /** Voltage was below its limit though it should have been there, since the output was last switched on. */
   undervoltage(): boolean;
+  /** It switched itself off for this, since it was last switched on. */
+  tripped(cause: TripCause): boolean;
 }
 
 /** The registers of one device. Values are checked by whoever calls. */
@@ -90,12 +116,6 @@ export function createPmbusDevice(
     if (found === undefined) throw refuse(`has no output on page ${page}`, command);
     return found;
   };
-  const statusWord = (): number => {
-    const { good, off, undervoltage } = output(STATUS_WORD);
-    return (
-      (good() ? 0 : STATUS_NOT_GOOD) | (off() ? STATUS_OFF : 0) | (undervoltage() ? STATUS_VOUT_SUMMARY : 0)
-    );
-  };
 
   return {
     readByte(command) {
@@ -108,9 +128,12 @@ export function createPmbusDevice(
           if (formats.vout !== undefined) return VOUT_MODE_DIRECT;
           return formats.vid === undefined ? VOUT_MODE_LINEAR : VOUT_MODE_VID;
         case STATUS_BYTE:
-          return statusWord() & 0xff;
+          return statusWord(output(command)) & 0xff;
         case STATUS_VOUT:
-          return output(command).undervoltage() ? VOUT_UNDERVOLTAGE : 0;
+        case STATUS_IOUT:
+        case STATUS_INPUT:
+        case STATUS_TEMPERATURE:
+          return statusByte(output(command), command);
         default:
           throw refuse('takes no Read Byte of it', command);
       }
@@ -119,12 +142,17 @@ export function createPmbusDevice(
     readWord(command) {
       switch (command) {
         case STATUS_WORD:
-          return statusWord();
+          return statusWord(output(command));
         case VOUT_UV_FAULT_LIMIT:
         case POWER_GOOD_ON:
           return registerOf(output(command).goodVolts(), formats);
         case READ_VOUT:
           return registerOf(output(command).volts(), formats);
+        case READ_VIN:
+        case READ_IOUT:
+        case READ_TEMPERATURE_1:
+          output(command);
+          return SENSORS[command] ?? 0;
         default:
           throw refuse('takes no Read Word of it', command);
       }
@@ -149,6 +177,21 @@ export function createPmbusDevice(
       page = 0;
     },
   };
+}
+
+function statusWord({ good, off, undervoltage, tripped }: PmbusOutput): number {
+  let word =
+    (good() ? 0 : STATUS_NOT_GOOD) | (off() ? STATUS_OFF : 0) | (undervoltage() ? STATUS_VOUT_SUMMARY : 0);
+  for (const cause of TRIP_CAUSES) if (tripped(cause)) word |= TRIPS[cause].word;
+  return word;
+}
+
+function statusByte({ undervoltage, tripped }: PmbusOutput, register: number): number {
+  let bits = register === STATUS_VOUT && undervoltage() ? VOUT_UNDERVOLTAGE : 0;
+  for (const cause of TRIP_CAUSES) {
+    if (TRIPS[cause].register === register && tripped(cause)) bits |= TRIPS[cause].bits;
+  }
+  return bits;
 }
 
 /** A voltage as the device has it. One beyond the register stands at its end, as that of a saturated converter does. */

@@ -47,6 +47,7 @@ export function createRails(options: RailOptions): Rails {
     rail.wasUnder = !enabled && (rail.wasUnder || isUnder(rail, clock.nowMs()));
     rail.enabled = enabled;
     if (enabled) {
+      rail.tripped.clear();
       rail.enabledAtMs = clock.nowMs();
       rail.wasGood = rail.good;
     }
@@ -54,6 +55,7 @@ export function createRails(options: RailOptions): Rails {
   };
 
   const update = (rail: Rail): void => {
+    noteTrips(rail);
     const fromVolts = voltsOf(rail);
     const { toVolts, speed } = courseOf(rail, fromVolts);
     const slope = toVolts < fromVolts ? -speed : speed;
@@ -105,6 +107,14 @@ export function createRails(options: RailOptions): Rails {
   return { enableChanged, update, voltsOf };
 }
 
+/** A regulator that is on notices what makes it switch itself off. */
+function noteTrips({ enabled, faults, tripped }: Rail): void {
+  if (!enabled) return;
+  for (const { effect } of faults.map(({ fault }) => fault)) {
+    if (effect.on === 'rail' && effect.does === 'trips') tripped.add(effect.over);
+  }
+}
+
 /** pgood comes some time after the last rail, and goes with the first. */
 function followPgood(
   chassis: Chassis,
@@ -127,7 +137,8 @@ function followPgood(
 /** Where a rail goes from a voltage, and how fast in volts per millisecond. */
 function courseOf(rail: Rail, fromVolts: number): { readonly toVolts: number; readonly speed: number } {
   const faults = rail.faults.flatMap(({ fault: { effect } }) => (effect.on === 'rail' ? [effect] : []));
-  const shorted = faults.some(({ does }) => does === 'shorts');
+  // One that has switched itself off stays so until it is switched on again.
+  const shorted = rail.tripped.size > 0 || faults.some(({ does }) => does === 'shorts');
   const weak = faults.some(({ does }) => does === 'droops' || does === 'neverGood');
   const share = !delivers(rail) || shorted ? 0 : weak ? DROOPED_SHARE : 1;
   const toVolts = share * rail.nominalVolts;

@@ -1,4 +1,5 @@
 import type { Recorded } from '../run/record.ts';
+import { faultText } from '../sequence/causes.ts';
 import type { Fault, RailPhase, State } from '../sequence/state.ts';
 import type { UnitState } from '../system/ports.ts';
 import { evidenceText, voltsText } from './lines.ts';
@@ -79,7 +80,7 @@ export function chassisText(report: ChassisReport): string {
   const { chassis, state, stage, pgood, fault, rails, unread, units, noUnits, warning } = report;
   const known = unread.length > 0 && stage !== null ? ` (last known: ${stage})` : '';
   const lines = [`chassis ${chassis}  ${state}${known}  pgood ${either(pgood, 'asserted', 'not asserted')}`];
-  if (fault) lines.push(`  fault: ${fault.reason}`);
+  if (fault) lines.push(`  fault: ${faultText(fault)}`);
   if (report.powerStillApplied) lines.push('  POWER IS STILL APPLIED');
   for (const contradiction of report.contradictions) lines.push(`  contradiction: ${contradiction}`);
   for (const { reason } of unread) lines.push(`  not read: ${reason}`);

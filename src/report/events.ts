@@ -1,5 +1,6 @@
 import type { CodedError, HardwareErrorCode } from '../../hw/errors.ts';
 import type { PowerErrorCode } from '../errors.ts';
+import { railAtFault } from '../sequence/causes.ts';
 import type { Fault, FaultKind, State } from '../sequence/state.ts';
 import type { SystemErrorCode } from '../system/errors.ts';
 import { STATE_WORDS } from './words.ts';
@@ -132,10 +133,23 @@ export function failureFields({ code, message, details }: CodedError, source: Ev
     ...fields(kind, { ...source, chassis }, fault),
     ERROR_CODE: code,
     REASON: fault?.reason ?? message.replace(new RegExp(`^chassis ${chassis}: `), ''),
-    ...(fault?.rail && { RAIL: fault.rail }),
+    ...(fault && diagnosisFields(fault)),
     // What failed before the lines were read knows nothing of the power.
     ...(typeof powerStillApplied === 'boolean' && { POWER_STILL_APPLIED: String(powerStillApplied) }),
     ...(on.length > 0 && { STILL_ON: on.join(' ') }),
+  };
+}
+
+function diagnosisFields(fault: Fault): Fields {
+  const { diagnosis } = fault;
+  const rail = railAtFault(fault);
+  return {
+    ...(rail !== null && { RAIL: rail }),
+    ...(diagnosis && {
+      CAUSE: diagnosis.cause,
+      ...(diagnosis.because !== fault.reason && { DIAGNOSIS: diagnosis.because }),
+      ...(diagnosis.unread.length > 0 && { NOT_READ: diagnosis.unread.join(', ') }),
+    }),
   };
 }
 

@@ -1,4 +1,5 @@
 import type { Recorded, Recorder } from '../run/record.ts';
+import { diagnosisText } from '../sequence/causes.ts';
 import type { State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
 import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
@@ -51,6 +52,8 @@ export function lineOf(entry: Recorded): { severity: number; text: string } {
             ? 'no device to ask for the cause'
             : `evidence: ${entry.evidence.map(evidenceText).join('; ')}`,
       };
+    case 'diagnosis':
+      return { severity: ERROR, text: `diagnosis: ${diagnosisText(entry.diagnosis)}` };
     case 'warning':
       return { severity: WARNING, text: entry.message };
   }

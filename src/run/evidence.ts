@@ -1,6 +1,7 @@
 import { errorText, HardwareError } from '../../hw/errors.ts';
 import { isPassed, VOUT_LIMITS, type VoutLimit } from '../../hw/pmbus/limits.ts';
 import type { PmbusPage } from '../../hw/pmbus/pmbus.ts';
+import { sensorsToldBy } from '../../hw/pmbus/sensors.ts';
 import {
   registersToldBy,
   STATUS_WORD,
@@ -15,16 +16,28 @@ import type { ChassisBoard } from '../board/schema.ts';
 export interface Evidence {
   readonly device: string;
   readonly page: number;
+  /** Rails that it switches or shows, with what the board file takes for good. None: a device that only watches. */
+  readonly rails: Readonly<Record<string, BoardLimits>>;
   readonly statusWord: number | null;
   /** STATUS_WORD with the names of its bits, and each register that it says has something to tell. */
   readonly status: readonly StatusReading[];
   readonly voutVolts: number | null;
   /** Of a page that is suspect: the voltage that its rail was last seen with while it was on. Else null. */
   readonly voltsBefore: number | null;
-  /** Of a page that is suspect: its rail failed, or its STATUS_WORD speaks of its voltage. Of every page where none failed. */
+  /** Of a page that is suspect: its rail failed, or its STATUS_WORD speaks of its voltage. Of every page where no rail is known to have failed. */
   readonly limits: readonly LimitReading[];
-  /** Why a register could not be read, null when all were. */
+  /** Everything that was asked for, as it was answered, by the name of its register: bits of a status, a voltage, a sensor. */
+  readonly readings: Readonly<Record<string, Item<number | null>>>;
+  /** Why a register could not be read, null when all were that a device has to have. */
   readonly error: string | null;
+}
+
+/** One thing that was read, or why it could not be. */
+export type Item<T> = { readonly value: T } | { readonly error: string };
+
+export interface BoardLimits {
+  readonly minVolts?: number | undefined;
+  readonly maxVolts?: number | undefined;
 }
 
 /** A limit that the device has of its own. */
@@ -52,7 +65,7 @@ interface EvidencePage {
   readonly device: string;
   readonly page: number;
   /** Rails that it switches or shows. */
-  readonly rails: Set<string>;
+  readonly rails: Map<string, BoardLimits>;
 }
 
 /**
@@ -72,23 +85,26 @@ export async function readEvidence(
   const deadlineMs = clock.nowMs() + EVIDENCE_LIMIT_MS;
   const isLate = () => clock.nowMs() >= deadlineMs;
   for (const { device, page, rails } of pagesOf(chassis)) {
-    const before = [...rails]
+    const place = { device, page, rails: Object.fromEntries(rails) };
+    const before = [...rails.keys()]
       .map((rail) => known?.voltsBefore.get(rail) ?? null)
       .find((volts) => volts !== null);
-    const isBlamed = known === null || (known.rail !== null && rails.has(known.rail));
+    const isBlamed = known === null || known.rail === null || rails.has(known.rail);
     const missing = isLate() ? null : await missingPowerOf(device);
     if (missing !== null) {
       const lastVolts = isBlamed ? (before ?? null) : null;
-      found.push({ device, page, ...NOTHING_READ, voltsBefore: lastVolts, error: noPower(missing) });
+      found.push({ ...place, ...NOTHING_ASKED, voltsBefore: lastVolts, error: noPower(missing) });
       continue;
     }
     const read = createReader(() => openPage(device, page), isLate);
-    found.push({ device, page, ...(await readPage(read, before ?? null, isBlamed)), error: read.error() });
+    const answered = await readPage(read, before ?? null, isBlamed);
+    found.push({ ...place, ...answered, readings: read.readings(), error: read.error() });
   }
   return found;
 }
 
 const NOTHING_READ = { statusWord: null, status: [], voutVolts: null, limits: [] } as const;
+const NOTHING_ASKED = { ...NOTHING_READ, readings: {} } as const;
 
 function noPower(rail: string): string {
   return `not asked: it has no power, rail ${rail} is not good`;
@@ -98,13 +114,16 @@ function pagesOf({ rails, evidence }: ChassisBoard): Iterable<EvidencePage> {
   const pages = new Map<string, EvidencePage>();
   const add = (device: string, page: number): EvidencePage => {
     const key = `${device}/${page}`;
-    const known = pages.get(key) ?? { device, page, rails: new Set() };
+    const known = pages.get(key) ?? { device, page, rails: new Map() };
     pages.set(key, known);
     return known;
   };
   for (const [rail, { enable, good }] of Object.entries(rails)) {
-    for (const part of [enable, good])
-      if (part && 'pmbus' in part) add(part.pmbus, part.page).rails.add(rail);
+    if ('pmbus' in enable) add(enable.pmbus, enable.page).rails.set(rail, {});
+    if (good && 'pmbus' in good) {
+      const { minVolts, maxVolts } = good;
+      add(good.pmbus, good.page).rails.set(rail, { minVolts, maxVolts });
+    }
   }
   for (const device of evidence) add(device, 0);
   return pages.values();
@@ -114,18 +133,20 @@ async function readPage(
   read: Reader,
   lastVolts: number | null,
   isBlamed: boolean,
-): Promise<Omit<Evidence, 'device' | 'page' | 'error'>> {
-  const statusWord = await read.need((page) => page.statusWord());
+): Promise<Omit<Evidence, 'device' | 'page' | 'rails' | 'readings' | 'error'>> {
+  const statusWord = await read.need(STATUS_WORD.name, (page) => page.statusWord());
   const isSuspect = isBlamed || ((statusWord ?? 0) & VOUT_BIT) !== 0;
   const voltsBefore = isSuspect ? lastVolts : null;
   // A device that does not even answer STATUS_WORD is asked for nothing else.
   if (statusWord === null) return { ...NOTHING_READ, voltsBefore };
   const status = [statusReading(STATUS_WORD, statusWord)];
   for (const register of registersToldBy(statusWord)) {
-    const value = await read.need((page) => page.readStatus(register));
+    const value = await read.need(register.name, (page) => page.readStatus(register));
     if (value !== null) status.push(statusReading(register, value));
   }
-  const voutVolts = await read.need((page) => page.readVoutVolts());
+  for (const sensor of sensorsToldBy(statusWord))
+    await read.want(sensor.name, (page) => page.readSensor(sensor));
+  const voutVolts = await read.need('READ_VOUT', (page) => page.readVoutVolts());
   const limits = isSuspect ? await readLimits(read, voltsBefore) : [];
   return { statusWord, status, voutVolts, voltsBefore, limits };
 }
@@ -134,7 +155,7 @@ async function readPage(
 async function readLimits(read: Reader, voltsBefore: number | null): Promise<LimitReading[]> {
   const limits: LimitReading[] = [];
   for (const limit of VOUT_LIMITS) {
-    const volts = await read.want((page) => page.readLimitVolts(limit));
+    const volts = await read.want(limit.name, (page) => page.readLimitVolts(limit));
     if (volts === null) continue;
     const passed = voltsBefore === null ? null : isPassed(limit, volts, voltsBefore);
     limits.push({ limit: limit.name, volts, wrong: limit.wrong, passed });
@@ -145,20 +166,24 @@ async function readLimits(read: Reader, voltsBefore: number | null): Promise<Lim
 /** Reads registers of one page. Never rejects: a register that cannot be read must not hide the others. */
 interface Reader {
   /** One that cannot be read is itself evidence. */
-  need(ask: (page: PmbusPage) => Promise<number>): Promise<number | null>;
+  need(name: string, ask: (page: PmbusPage) => Promise<number>): Promise<number | null>;
   /** One that devices may lack. */
-  want(ask: (page: PmbusPage) => Promise<number | null>): Promise<number | null>;
+  want(name: string, ask: (page: PmbusPage) => Promise<number | null>): Promise<number | null>;
+  /** All that was asked for so far. */
+  readings(): Evidence['readings'];
   /** Why what was needed could not be read. */
   error(): string | null;
 }
 
 function createReader(open: () => Promise<PmbusPage>, isLate: () => boolean): Reader {
+  const readings: Record<string, Item<number | null>> = {};
   const errors: string[] = [];
   let hangs = false;
   let isOver = false;
   const tryRead = async (
+    name: string,
     ask: (page: PmbusPage) => Promise<number | null>,
-    failed: (error: unknown) => void,
+    isNeeded: boolean,
   ): Promise<number | null> => {
     // A device that hangs is waited for once.
     if (hangs || isOver) return null;
@@ -168,17 +193,20 @@ function createReader(open: () => Promise<PmbusPage>, isLate: () => boolean): Re
       return null;
     }
     try {
-      return await ask(await open());
+      const value = await ask(await open());
+      readings[name] = { value };
+      return value;
     } catch (error) {
       hangs = error instanceof HardwareError && error.code === 'I2C_TIMEOUT';
-      failed(error);
+      readings[name] = { error: errorText(error) };
+      if (isNeeded || hangs) errors.push(errorText(error));
       return null;
     }
   };
-  const note = (error: unknown) => void errors.push(errorText(error));
   return {
-    need: (ask) => tryRead(ask, note),
-    want: (ask) => tryRead(ask, (error) => (hangs ? note(error) : undefined)),
+    need: (name, ask) => tryRead(name, ask, true),
+    want: (name, ask) => tryRead(name, ask, false),
+    readings: () => readings,
     error: () => (errors.length === 0 ? null : errors.join('; ')),
   };
 }

@@ -1,4 +1,5 @@
 import { PowerError, type PowerErrorCode } from '../errors.ts';
+import { faultText } from '../sequence/causes.ts';
 import type { EnableDoubt, Fault, FaultKind, SequenceState } from '../sequence/state.ts';
 import type { Job } from './jobs.ts';
 import type { RunResult } from './runner.ts';
@@ -84,7 +85,7 @@ export function faultError(chassis: number, sequence: SequenceState): PowerError
     const message = `chassis ${chassis}: an earlier power sequence failed and its cause is not known; ${end}`;
     return new PowerError('POWER_OFF_TIMEOUT', message, details);
   }
-  return new PowerError(ERROR_OF[fault.kind], `chassis ${chassis}: ${fault.reason}; ${end}`, {
+  return new PowerError(ERROR_OF[fault.kind], `chassis ${chassis}: ${faultText(fault)}; ${end}`, {
     ...details,
     fault,
   });

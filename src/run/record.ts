@@ -1,5 +1,5 @@
 import type { Outcome, Request } from '../sequence/events.ts';
-import type { Fault, RailPhase, SignalRef, State, Unpowered } from '../sequence/state.ts';
+import type { Diagnosis, Fault, RailPhase, SignalRef, State, Unpowered } from '../sequence/state.ts';
 import type { Evidence } from './evidence.ts';
 
 export type { KeptRun, RunRecord } from '../store/black-box.ts';
@@ -35,6 +35,8 @@ export type Happening =
   | { readonly type: 'driveFailed'; readonly what: string; readonly reason: string; readonly code: string }
   | { readonly type: 'readFailed'; readonly what: string; readonly reason: string; readonly code: string }
   | { readonly type: 'evidence'; readonly evidence: readonly Evidence[] }
+  /** What the evidence says of the fault before it. */
+  | { readonly type: 'diagnosis'; readonly diagnosis: Diagnosis }
   | { readonly type: 'warning'; readonly message: string };
 
 /** A happening with its time on the monotonic clock. */

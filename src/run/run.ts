@@ -8,6 +8,7 @@ import type { Plan } from '../sequence/plan.ts';
 import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
+import type { LevelsAtFault } from './diagnosis.ts';
 import { createDrives, type DriveAction, type Drives, type LoweringAction } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Job } from './jobs.ts';
@@ -57,6 +58,8 @@ export interface Run {
   readonly todo: SequenceAction[];
   /** What there is to record of a rail once its enable was switched. */
   readonly switched: Map<string, () => void>;
+  /** Of the fault of this run; null before it. */
+  levelsAtFault: LevelsAtFault | null;
   /** Something of what the machine wanted last could not be driven. */
   driveFailed: boolean;
   /** The state that was recorded last. */
@@ -121,6 +124,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     lowered,
     todo: [],
     switched: new Map(),
+    levelsAtFault: null,
     driveFailed: false,
     entered: taken.state,
     isEnding: false,
@@ -178,11 +182,50 @@ function takeStep(run: Run, event: SequenceEvent): void {
   const before = run.now;
   const { actions, ...now } = step(before.snapshot, event);
   run.now = now;
+  if (actions.some(({ type }) => type === 'raiseFault')) {
+    run.levelsAtFault = levelsAtFault(plan, before, now.sequence);
+  }
+  if (isLoss(before.sequence, now.sequence) && !hasTag(now.state, 'lowering')) lookAround(run);
   const switched = recordLevels(plan, before.sequence, now.sequence, run.recording.record);
   for (const [rail, recordRail] of switched) run.switched.set(rail, recordRail);
   if (now.state !== before.state || actions.length > 0) save(run);
   if (run.todo.length === 0) run.driveFailed = false;
   run.todo.push(...actions);
+}
+
+/** What was enabled and read until the step that found the fault, with the levels that it found it by. */
+function levelsAtFault(
+  plan: Plan,
+  { sequence: before, readings }: Run['now'],
+  { rails, pgood }: SequenceState,
+): LevelsAtFault {
+  const lostMs = pgood.level ? Number.NEGATIVE_INFINITY : pgood.sinceMs;
+  const levels = plan.rails.map(({ name, observable }) => {
+    const { enabled, phase } = railState(before, name);
+    const good = observable ? (rails[name]?.good ?? false) : enabled;
+    const isFresh = observable && (readings.rails[name]?.askedMs ?? Number.NEGATIVE_INFINITY) >= lostMs;
+    return [name, { enabled, good, wasUp: phase === 'up', isFresh }] as const;
+  });
+  return { rails: Object.fromEntries(levels), pgood: pgood.level };
+}
+
+/** Something that stood is gone. */
+function isLoss(before: SequenceState, after: SequenceState): boolean {
+  if (before.pgood.level && !after.pgood.level) return true;
+  return Object.entries(after.rails).some(
+    ([name, { phase, good }]) => phase === 'up' && !good && before.rails[name]?.good === true,
+  );
+}
+
+/**
+ * What else is gone tells what went first, so every rail that is up is read while the loss is not believed yet. Only lines:
+ * a bus takes its time, and the devices on it remember.
+ */
+function lookAround({ options: { plan, hardware }, now: { sequence }, readings }: Run): void {
+  for (const { name, observable } of plan.rails) {
+    const isLine = observable && !hardware.asksBus(name);
+    if (isLine && railState(sequence, name).phase === 'up') readings.mark(name);
+  }
 }
 
 /** As much of what the machine wants as can be done now. What comes of it is returned as events. */

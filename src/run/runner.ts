@@ -3,6 +3,7 @@ import type { Answer } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../sequence/reconcile.ts';
 import { hasTag, type SequenceState, type State } from '../sequence/state.ts';
+import { diagnose } from './diagnosis.ts';
 import { ONCE_MORE_MS } from './drives.ts';
 import type { Job } from './jobs.ts';
 import { mayPass, type Observed, READ_AGAIN_MS, READINGS, type Unreadable } from './observe.ts';
@@ -164,12 +165,13 @@ async function carryOutJob(run: Run, taken: Reconciled, unreadable: readonly Unr
 
 async function finish(run: Run, taken: Reconciled, hinted: State | null): Promise<RunResult> {
   const { job, options, answer, withdrewIn } = run;
-  const { hardware, signal } = options;
+  const { signal } = options;
   const { state, sequence } = run.now;
   const hadNothingToDo = job.request === null && !job.goesOnFrom.includes(taken.state);
   // A watch that ends without a loss, and a stage that found nothing to wait for, leave the state to the process that made
   // it: they say nothing new, and it may have been changed since.
-  if (!(job.watches && state === 'pgood') && !(hadNothingToDo && state === hinted)) save(run);
+  const isOurs = !(job.watches && state === 'pgood') && !(hadNothingToDo && state === hinted);
+  if (isOurs) save(run);
   // A power-off that was asked to end, and one that failed, have their own result to tell.
   if (withdrewIn !== null && state !== 'failed') {
     throw endedBy(run, 'INTERRUPTED', `${causeOfEnd(signal, withdrewIn)}: the power was taken down`, {
@@ -189,12 +191,25 @@ async function finish(run: Run, taken: Reconciled, hinted: State | null): Promis
       },
     );
   }
-  if (sequence.fault !== null && taken.state !== 'failed') {
-    const evidence = await hardware.evidence(sequence.fault.rail);
-    run.recording.record({ type: 'evidence', evidence });
-  }
   const isFaultOfThisRun = sequence.fault !== null && sequence.fault !== taken.sequence.fault;
-  return { state, sequence, answer, isFaultOfThisRun };
+  if (taken.state !== 'failed') {
+    await lookForCause(run);
+    if (isOurs && run.now.sequence !== sequence) save(run);
+  }
+  return { state, sequence: run.now.sequence, answer, isFaultOfThisRun };
+}
+
+/** Reads what the devices say, while everything is off and nothing was cleared, and adds what it tells to the fault. */
+async function lookForCause(run: Run): Promise<void> {
+  const { options, now, recording, levelsAtFault } = run;
+  const { hardware, plan } = options;
+  const { fault } = now.sequence;
+  if (fault === null) return;
+  const evidence = await hardware.evidence(fault.rail);
+  recording.record({ type: 'evidence', evidence });
+  const diagnosis = diagnose(plan, { fault, evidence, levels: levelsAtFault });
+  recording.record({ type: 'diagnosis', diagnosis });
+  run.now = { ...now, sequence: { ...now.sequence, fault: { ...fault, diagnosis } } };
 }
 
 /** The begin of a job that continues a power-off whose state file was lost. Nothing is driven for it. */

@@ -79,6 +79,42 @@ const pgoodSchema = v.object({
   sinceMs: moment,
 });
 
+/** What a rail, or the whole chassis, failed of, where the evidence says so. */
+const CAUSES = [
+  // Of the output, its load and its device, by what the device latched, or by its voltage against a limit.
+  'overvoltage',
+  'overcurrent',
+  'overpower',
+  'overtemperature',
+  'undertemperature',
+  'undervoltage',
+  'undercurrent',
+  'tracking',
+  // What the rail is made of is not there, or not as it must be.
+  'input',
+  // By its good signal alone.
+  'neverCame',
+  'dropped',
+  'stray',
+  'stuck',
+  // A line or a device could not be driven or read.
+  'hardware',
+  // Nothing that could be read says what it was.
+  'unknown',
+] as const;
+
+const diagnosisSchema = v.object({
+  /** The rail that failed first; null where it cannot be told, or where it was none. */
+  rail: v.nullable(v.string()),
+  cause: v.picklist(CAUSES),
+  /** What says so, one clause for people; for `unknown`, what was looked at in vain. */
+  because: v.string(),
+  /** What could not be read, and might have said more: "vr_ddr page 0". */
+  unread: v.array(v.string()),
+});
+export type Diagnosis = DeepReadonly<v.InferOutput<typeof diagnosisSchema>>;
+export type Cause = Diagnosis['cause'];
+
 const faultSchema = v.object({
   kind: v.picklist([
     // A rail was not good in time.
@@ -101,6 +137,8 @@ const faultSchema = v.object({
   reason: v.string(),
   /** Code of the error underneath a `hardware` fault. */
   errorCode: v.nullable(v.string()),
+  /** What the evidence says of it. Absent until that is read, when the power is down. */
+  diagnosis: v.optional(diagnosisSchema),
 });
 export type Fault = DeepReadonly<v.InferOutput<typeof faultSchema>>;
 export type FaultKind = Fault['kind'];

@@ -1,5 +1,6 @@
 import { assign, enqueueActions, fromCallback, fromPromise, sendTo, setup, stateIn } from 'xstate';
 import { PowerError } from '../errors.ts';
+import { faultText } from '../sequence/causes.ts';
 import { hasTag, type SequenceState, type State } from '../sequence/state.ts';
 import { notProvided } from './actors.ts';
 import { type ChassisFact, type ChassisFacts, firstFacts, type Wanted, withFact } from './chassis-view.ts';
@@ -167,7 +168,7 @@ const resident = setup({
 export const residentChart = resident.createMachine({
   id: 'resident',
   context: ({ input: { state, pgood, sequence } }) => ({
-    facts: firstFacts(state, pgood, sequence.fault?.reason ?? null),
+    facts: firstFacts(state, pgood, sequence.fault && faultText(sequence.fault)),
     requests: [],
     leftBy: sequence,
     undelivered: 0,

@@ -10,9 +10,10 @@ import type { RunOptions } from '../run/run.ts';
 import type { RunEnd } from '../run/run-record.ts';
 import { type RunResult, runSequence } from '../run/runner.ts';
 import { createTrace, type Trace } from '../run/trace.ts';
+import { faultText } from '../sequence/causes.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
-import { hasTag, type State } from '../sequence/state.ts';
+import { type Fault, hasTag, type State } from '../sequence/state.ts';
 import { type ChassisLock, isLocked, lastHolder, lockChassis } from '../store/lock.ts';
 import { createSnapshotFile, type SnapshotStore, snapshotPath } from '../store/snapshot.ts';
 import { watchFile } from '../store/watch-file.ts';
@@ -254,7 +255,10 @@ function followStateFile({ runDir, chassis, clock, warn }: Resources, send: Send
 async function findState({ plan, hardware, clock, openStore, warnOf }: Resources): Promise<Found | null> {
   try {
     const { hint } = openStore().load();
-    if (hint !== null) return { state: hint.state, fault: hint.sequence.fault?.reason ?? null };
+    if (hint !== null) {
+      const { fault } = hint.sequence;
+      return { state: hint.state, fault: fault && faultText(fault) };
+    }
     const { observation, unreadable } = await hardware.observe();
     if (unreadable.length > 0) return null;
     return { state: reconcile(plan, observation, null, clock.nowMs()).state };
@@ -348,6 +352,7 @@ async function carryOut(resources: Resources, request: PowerRequest, send: Send)
 
 function runOptions(resources: Resources, signal: AbortSignal, send: Send, trace: Trace): RunOptions {
   const { plan, hardware, clock, openStore } = resources;
+  let fault: Fault | null = null;
   return {
     plan,
     hardware,
@@ -357,7 +362,10 @@ function runOptions(resources: Resources, signal: AbortSignal, send: Send, trace
     record(entry) {
       trace.add(entry);
       resources.record(entry);
-      if (entry.type === 'fault') send({ type: 'FAULT_RECORDED', reason: entry.fault.reason });
+      if (entry.type === 'fault') fault = entry.fault;
+      if (entry.type === 'diagnosis' && fault !== null) fault = { ...fault, diagnosis: entry.diagnosis };
+      const isNews = entry.type === 'fault' || entry.type === 'diagnosis';
+      if (isNews && fault !== null) send({ type: 'FAULT_RECORDED', reason: faultText(fault) });
       if (entry.type === 'state') send({ type: 'STATE_ENTERED', state: entry.to });
     },
   };

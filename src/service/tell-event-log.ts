@@ -2,6 +2,8 @@ import type { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { deferred } from '../../hw/waiting.ts';
 import type { PowerErrorCode } from '../errors.ts';
+import { railAtFault } from '../sequence/causes.ts';
+import type { Fault } from '../sequence/state.ts';
 import type { EventLog, EventLogEntry } from '../system/ports.ts';
 import { persist, TELL_FOR_MS } from './persist.ts';
 import type { Wanted } from './resident.ts';
@@ -23,6 +25,9 @@ const REQUEST_FAILED: Readonly<Record<Wanted, string>> = {
   off: 'xyz.openbmc_project.State.Chassis.Error.PowerOffFailure',
 };
 
+/** Of these the evidence may know a rail. */
+const LOST_PGOOD: readonly string[] = ['PGOOD_TIMEOUT', 'PGOOD_LOST'] satisfies PowerErrorCode[];
+
 export interface Failed {
   readonly wanted: Wanted;
   /** The chassis was on, and lost its power: nobody's request failed. */
@@ -36,9 +41,11 @@ export interface Failed {
 /** The entry for a power sequence that failed: the whole message, with the rail, what it said, and what is still on. */
 export function failureEntry(chassis: number, error: CodedError, failed: Failed): EventLogEntry {
   const { powerStillApplied, fault } = error.details;
-  const rail = isRecord(fault) && typeof fault.rail === 'string' ? fault.rail : null;
+  const rail = isFault(fault) ? railAtFault(fault) : null;
+  const diagnosis = isFault(fault) ? fault.diagnosis : undefined;
+  const isOfRail = (diagnosis?.rail ?? null) !== null && LOST_PGOOD.includes(error.code);
   return {
-    name: nameOf(error.code, failed),
+    name: nameOf(isOfRail ? 'RAIL_FAULT' : error.code, failed),
     severity: 'Critical',
     data: {
       ...failed.data,
@@ -46,6 +53,7 @@ export function failureEntry(chassis: number, error: CodedError, failed: Failed)
       REQUEST: `power ${failed.wanted}`,
       REASON: error.message.replace(new RegExp(`^chassis ${chassis}: `), ''),
       ...(rail === null ? {} : { RAIL_NAME: rail }),
+      ...(diagnosis === undefined ? {} : { CAUSE: diagnosis.cause }),
       // A request that failed before the lines were read knows nothing of the power.
       ...(typeof powerStillApplied === 'boolean' ? { POWER_STILL_APPLIED: String(powerStillApplied) } : {}),
       SEVERITY_DETAIL: 'SYSTEM_TERM',
@@ -63,8 +71,9 @@ function nameOf(code: string, { wanted, isLoss = false, supplyError = '' }: Fail
   return known ?? REQUEST_FAILED[wanted];
 }
 
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
+/** Errors of a fault have it in their details, as it is in the state of the sequence. */
+function isFault(value: unknown): value is Fault {
+  return typeof value === 'object' && value !== null && 'rail' in value;
 }
 
 export interface EventLogOptions {

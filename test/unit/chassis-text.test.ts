@@ -6,11 +6,13 @@ type Said = NonNullable<Parameters<typeof measured>[0]>;
 const PAGE: Said = {
   device: 'vr',
   page: 0,
+  rails: {},
   statusWord: 0,
   status: [{ register: 'STATUS_WORD', value: 0, bits: [] }],
   voutVolts: 1.25,
   voltsBefore: null,
   limits: [],
+  readings: {},
   error: null,
 };
 const UNDERVOLTAGE = { limit: 'VOUT_UV_FAULT_LIMIT', volts: 1.125, wrong: 'below', passed: null } as const;

@@ -385,6 +385,7 @@ describe('the journal is told', () => {
         STAGE: 'op-wait-power-on',
         RAIL: 'MAIN',
         REASON: 'rail MAIN was not good within 500 ms of its enable',
+        CAUSE: 'neverCame',
         ERROR_CODE: 'RAIL_FAULT',
         POWER_STILL_APPLIED: 'false',
         ELAPSED_MS: expect.stringMatching(/^5\d\d$/),

@@ -161,10 +161,15 @@ function arbitraryOf(schema: unknown, nowMs: number): fc.Arbitrary<unknown> {
     item: unknown;
   };
   switch (type) {
-    case 'object':
+    case 'object': {
+      const isRequired = (key: string) => (entries[key] as { type: string }).type !== 'optional';
       return fc.record(
         Object.fromEntries(Object.entries(entries).map(([key, each]) => [key, arbitraryOf(each, nowMs)])),
+        { requiredKeys: Object.keys(entries).filter(isRequired) },
       );
+    }
+    case 'optional':
+      return arbitraryOf(wrapped, nowMs);
     case 'nullable':
       return fc.option(arbitraryOf(wrapped, nowMs));
     case 'array':

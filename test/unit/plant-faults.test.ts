@@ -76,7 +76,7 @@ describe('parseFault', () => {
       'zzz',
       '"zzz" was not understood, expected "rail", "enable", "good", "pgood", "i2c", "line", "gpio" (--',
     ],
-    ['rail P1V8 drops', '"shorts"; did you mean "droops"?'],
+    ['rail P1V8 drops', '"trips"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],
     ['rail P1V8 droops at 5ms twice', '"twice" at the end was not understood'],
     ['enable P1V8 stuck', 'expected "on", "off"'],

@@ -1,0 +1,41 @@
+import type { Cause, Diagnosis, Fault } from './state.ts';
+
+/** Words for what a rail or a chassis failed of, used everywhere. */
+const CAUSE_WORDS: Readonly<Record<Cause, string>> = {
+  overvoltage: 'overvoltage',
+  overcurrent: 'overcurrent',
+  overpower: 'overpower',
+  overtemperature: 'overtemperature',
+  undertemperature: 'undertemperature',
+  undervoltage: 'undervoltage',
+  undercurrent: 'undercurrent',
+  tracking: 'tracking error',
+  input: 'bad input',
+  neverCame: 'never came',
+  dropped: 'dropped',
+  stray: 'delivers though it is off',
+  stuck: 'does not go off',
+  hardware: 'line or device failed',
+  unknown: 'cause unknown',
+};
+
+/** `rail PVDDQ: undervoltage (STATUS_VOUT of vr_ddr page 0 says undervoltage fault)`. */
+export function diagnosisText({ rail, cause, because, unread }: Diagnosis): string {
+  const where = rail === null ? '' : `rail ${rail}: `;
+  const missing = unread.length === 0 ? '' : `; not read: ${unread.join(', ')}`;
+  return `${where}${CAUSE_WORDS[cause]} (${because})${missing}`;
+}
+
+/** The fault as one clause, with what the evidence adds to it. */
+export function faultText({ reason, rail, diagnosis }: Fault): string {
+  if (diagnosis === undefined) return reason;
+  const { unread, because } = diagnosis;
+  const isSame = because === reason && diagnosis.rail === rail;
+  if (!isSame) return `${reason}; ${diagnosisText(diagnosis)}`;
+  return unread.length === 0 ? reason : `${reason}; not read: ${unread.join(', ')}`;
+}
+
+/** The rail at fault: the one that the evidence names, or else the one that was missed. */
+export function railAtFault({ rail, diagnosis }: Fault): string | null {
+  return diagnosis?.rail ?? rail;
+}

@@ -1,0 +1,360 @@
+/** What the evidence of a fault says, for everything that it can say. */
+import { describe, expect, it } from 'vitest';
+import { STATUS_REGISTERS, STATUS_WORD, statusReading } from '../../hw/pmbus/status.ts';
+import { failureFields } from '../../src/report/events.ts';
+import { lineOf } from '../../src/report/lines.ts';
+import { diagnose, type LevelsAtFault } from '../../src/run/diagnosis.ts';
+import type { Evidence } from '../../src/run/evidence.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { expectDone, faultError } from '../../src/run/outcome.ts';
+import type { Plan } from '../../src/sequence/plan.ts';
+import type { Fault } from '../../src/sequence/state.ts';
+import { createBench } from './bench.ts';
+
+const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
+  name,
+  needs,
+  neededBy: [],
+  poweredBy: [],
+  settleMs: 0,
+  onTimeoutMs: 100,
+  offTimeoutMs: 100,
+  observable: true,
+});
+/** A, then B behind it, then C behind B. */
+const PLAN: Plan = {
+  rails: [rail('A'), rail('B', 'A'), rail('C', 'B')],
+  pgood: { deglitchMs: 0, onTimeoutMs: 100, offTimeoutMs: 100 },
+  resets: [],
+  latched: false,
+  minOffMs: 0,
+};
+
+const faultOf = (kind: Fault['kind'], of: string | null = null): Fault => ({
+  kind,
+  rail: of,
+  state: 'pgood',
+  atMs: 0,
+  reason: `${kind} ${of}`,
+  errorCode: null,
+});
+const UP = { enabled: true, good: true, wasUp: true, isFresh: true };
+const LOST = { ...UP, good: false };
+const STALE = { ...UP, isFresh: false };
+const OFF = { enabled: false, good: false, wasUp: false, isFresh: true };
+const RISING = { ...LOST, wasUp: false };
+const levels = (...of: LevelsAtFault['rails'][string][]): LevelsAtFault => ({
+  rails: Object.fromEntries(PLAN.rails.map(({ name }, index) => [name, of[index] ?? UP])),
+  pgood: false,
+});
+
+/** What a page says whose registers have these values, by their names. */
+function page(shows: string | null, values: Readonly<Record<string, number>>, more: Partial<Evidence> = {}) {
+  const { STATUS_WORD: statusWord = 0 } = values;
+  const registers = [STATUS_WORD, ...STATUS_REGISTERS].filter(({ name }) => values[name] !== undefined);
+  const said: Evidence = {
+    device: `vr_${shows ?? 'watcher'}`,
+    page: 0,
+    rails: shows === null ? {} : { [shows]: {} },
+    statusWord,
+    status: registers.map((register) => statusReading(register, values[register.name] ?? 0)),
+    voutVolts: 0,
+    voltsBefore: null,
+    limits: [],
+    readings: {},
+    error: null,
+    ...more,
+  };
+  return said;
+}
+const SILENT: Partial<Evidence> = {
+  statusWord: null,
+  status: [],
+  voutVolts: null,
+  error: 'nothing acknowledges',
+};
+const UNDER = { STATUS_WORD: 0x8840, STATUS_VOUT: 1 << 4 };
+const QUIET = { STATUS_WORD: 0x0840 };
+
+describe('what a device latched', () => {
+  // PMBus specification 1.3.1, part II, 17.2 to 17.6: bit by bit.
+  it.each([
+    ['STATUS_VOUT', 7, 'overvoltage'],
+    ['STATUS_VOUT', 4, 'undervoltage'],
+    ['STATUS_VOUT', 2, 'neverCame'],
+    ['STATUS_VOUT', 0, 'tracking'],
+    ['STATUS_IOUT', 7, 'overcurrent'],
+    ['STATUS_IOUT', 6, 'overcurrent'],
+    ['STATUS_IOUT', 4, 'undercurrent'],
+    ['STATUS_IOUT', 1, 'overpower'],
+    ['STATUS_INPUT', 7, 'input'],
+    ['STATUS_INPUT', 4, 'input'],
+    ['STATUS_INPUT', 3, 'input'],
+    ['STATUS_INPUT', 2, 'input'],
+    ['STATUS_TEMPERATURE', 7, 'overtemperature'],
+    ['STATUS_TEMPERATURE', 4, 'undertemperature'],
+    ['STATUS_WORD', 5, 'overvoltage'],
+    ['STATUS_WORD', 4, 'overcurrent'],
+    ['STATUS_WORD', 3, 'input'],
+  ] as const)('%s bit %i is %s of the rail', (register, bit, cause) => {
+    const evidence = [page('B', { STATUS_WORD: 0, [register]: 1 << bit })];
+    const found = diagnose(PLAN, { fault: faultOf('railLost', 'B'), evidence, levels: levels(UP, LOST, UP) });
+    expect(found).toMatchObject({ rail: 'B', cause, unread: [] });
+    expect(found.because).toContain(`${register} of vr_B page 0 says`);
+  });
+
+  it.each([
+    // Warnings, limits that were asked for, and what the specification leaves to the device.
+    ['STATUS_VOUT', 0b0110_1010],
+    ['STATUS_IOUT', 0b0010_0101],
+    ['STATUS_INPUT', 0b0110_0011],
+    ['STATUS_TEMPERATURE', 0b0110_1111],
+    ['STATUS_CML', 0xff],
+    ['STATUS_MFR_SPECIFIC', 0xff],
+    ['STATUS_WORD', 0xffc7],
+  ])('%s %i is no fault', (register, value) => {
+    const evidence = [page('B', { STATUS_WORD: 0, [register]: value })];
+    const found = diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence, levels: levels() });
+    expect(found).toMatchObject({ rail: null, cause: 'unknown' });
+  });
+
+  it('of several faults at once names the one that the others follow from', () => {
+    const said = { ...UNDER, STATUS_IOUT: 1 << 7, STATUS_INPUT: 1 << 4 };
+    const fault = faultOf('railLost', 'B');
+    const cause = (values: Readonly<Record<string, number>>) =>
+      diagnose(PLAN, { fault, evidence: [page('B', values)], levels: levels(UP, LOST, UP) }).cause;
+    expect(cause(said)).toBe('overcurrent');
+    expect(cause({ ...UNDER, STATUS_INPUT: 1 << 4 })).toBe('input');
+    expect(cause({ ...UNDER, STATUS_VOUT: (1 << 4) | (1 << 2) })).toBe('neverCame');
+    expect(cause({ ...UNDER, STATUS_VOUT: (1 << 4) | (1 << 7) })).toBe('overvoltage');
+  });
+
+  it('is not held against a rail that was good, nor against one that was off', () => {
+    const facts = { fault: faultOf('railLost', 'C'), evidence: [page('B', UNDER), page('C', QUIET)] };
+    const expected = { rail: 'C', cause: 'dropped' };
+    expect(diagnose(PLAN, { ...facts, levels: levels(UP, UP, LOST) })).toMatchObject(expected);
+    expect(diagnose(PLAN, { ...facts, levels: levels(UP, OFF, LOST) })).toMatchObject(expected);
+  });
+});
+
+describe('of several rails that are dead the first of the sequence is named', () => {
+  const DEAD = levels(LOST, LOST, LOST);
+
+  it('by its line, whatever the devices behind it latched', () => {
+    const evidence = [page('B', UNDER), page('C', UNDER)];
+    for (const fault of [faultOf('pgoodLost'), faultOf('railLost', 'A'), faultOf('railLost', 'C')])
+      expect(diagnose(PLAN, { fault, evidence, levels: DEAD })).toMatchObject({
+        rail: 'A',
+        cause: 'dropped',
+      });
+  });
+
+  it('by its device', () => {
+    const evidence = [page('A', UNDER), page('B', UNDER), page('C', UNDER)];
+    for (const order of [evidence, evidence.toReversed()])
+      expect(diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence: order, levels: DEAD })).toMatchObject({
+        rail: 'A',
+        cause: 'undervoltage',
+      });
+  });
+
+  it('but a fault that no loss of another rail brings about comes before those that one does', () => {
+    const evidence = [page('A', UNDER), page('C', { ...UNDER, STATUS_IOUT: 1 << 7 })];
+    expect(diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence, levels: DEAD })).toMatchObject({
+      rail: 'C',
+      cause: 'overcurrent',
+    });
+  });
+});
+
+describe('a rail without a latched fault', () => {
+  const limit = (name: string, volts: number, wrong: 'above' | 'below') => ({
+    limit: name,
+    volts,
+    wrong,
+    passed: null,
+  });
+  it.each([
+    [0.5, [limit('VOUT_UV_FAULT_LIMIT', 0.9, 'below')], {}, 'undervoltage'],
+    [1.5, [limit('VOUT_OV_FAULT_LIMIT', 1.1, 'above')], {}, 'overvoltage'],
+    [0.5, [], { minVolts: 0.9 }, 'undervoltage'],
+    [1.5, [], { minVolts: 0.9, maxVolts: 1.1 }, 'overvoltage'],
+    // Warnings, and where power is good, are no faults.
+    [0.95, [limit('VOUT_UV_WARN_LIMIT', 0.97, 'below'), limit('POWER_GOOD_ON', 1, 'below')], {}, 'dropped'],
+    // On the limit is not beyond it.
+    [0.9, [limit('VOUT_UV_FAULT_LIMIT', 0.9, 'below')], { minVolts: 0.9 }, 'dropped'],
+  ] as const)('with %d V against %o and %o: %s', (voltsBefore, limits, ofBoard, cause) => {
+    const evidence = [page('B', QUIET, { voltsBefore, limits, rails: { B: ofBoard } })];
+    const found = diagnose(PLAN, { fault: faultOf('railLost', 'B'), evidence, levels: levels(UP, LOST, UP) });
+    expect(found).toMatchObject({ rail: 'B', cause });
+  });
+
+  it('that was still rising when another one was late is not blamed, and is where it was due', () => {
+    const late = levels(UP, RISING, RISING);
+    const of = (fault: Fault) => diagnose(PLAN, { fault, evidence: [], levels: late });
+    expect(of(faultOf('railTimeout', 'C'))).toMatchObject({ rail: 'C', cause: 'neverCame' });
+    expect(of(faultOf('pgoodTimeout'))).toMatchObject({ rail: 'B', cause: 'neverCame' });
+  });
+
+  it('and power that does not go are what the fault says', () => {
+    const of = (fault: Fault) => diagnose(PLAN, { fault, evidence: [page('A', UNDER)], levels: levels() });
+    expect(of(faultOf('railStray', 'B'))).toMatchObject({ rail: 'B', cause: 'stray' });
+    expect(of(faultOf('powerOffTimeout', 'B'))).toMatchObject({ rail: 'B', cause: 'stuck' });
+    expect(of(faultOf('powerOffTimeout'))).toMatchObject({ rail: null, cause: 'stuck' });
+  });
+});
+
+describe('it never guesses', () => {
+  it('where every rail was good it says unknown', () => {
+    for (const kind of ['pgoodLost', 'pgoodTimeout'] as const)
+      expect(diagnose(PLAN, { fault: faultOf(kind), evidence: [], levels: levels() })).toEqual({
+        rail: null,
+        cause: 'unknown',
+        because: 'every rail that has a good signal was good',
+        unread: [],
+      });
+  });
+
+  it('where the rail before was not read since the loss it says so, and names none', () => {
+    const evidence = [page('B', UNDER)];
+    const found = (of: LevelsAtFault | null) =>
+      diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence, levels: of });
+    expect(found(levels(STALE, UP, UP))).toMatchObject({
+      rail: null,
+      cause: 'unknown',
+      because:
+        'rail B: STATUS_VOUT of vr_B page 0 says undervoltage fault, but nobody read whether A before it went first',
+    });
+    expect(found(null)).toMatchObject({ rail: null, cause: 'unknown' });
+    expect(found(levels(UP, UP, UP))).toMatchObject({ rail: 'B', cause: 'undervoltage' });
+  });
+
+  it('a device that belongs to no rail tells the kind and names no rail', () => {
+    const evidence = [page(null, { STATUS_WORD: 0x4010, STATUS_IOUT: 1 << 7 })];
+    expect(diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence, levels: levels() })).toMatchObject({
+      rail: null,
+      cause: 'overcurrent',
+      because: 'STATUS_IOUT of vr_watcher page 0 says overcurrent fault',
+    });
+  });
+});
+
+describe('the I2C device silent', () => {
+  it('the diagnosis still comes, from the lines, and says what it could not read', () => {
+    const evidence = [page('B', {}, SILENT), page('C', {}, { ...SILENT, page: 3 })];
+    expect(
+      diagnose(PLAN, { fault: faultOf('railLost', 'A'), evidence, levels: levels(LOST, UP, UP) }),
+    ).toEqual({
+      rail: 'A',
+      cause: 'dropped',
+      because: 'railLost A',
+      unread: ['vr_B page 0', 'vr_C page 3'],
+    });
+  });
+
+  it('names the rail whose device does not answer, unless one before it went', () => {
+    const facts = { fault: faultOf('hardware', 'B'), evidence: [page('B', {}, SILENT)] };
+    expect(diagnose(PLAN, { ...facts, levels: levels(UP, UP, UP) })).toMatchObject({
+      rail: 'B',
+      cause: 'hardware',
+      unread: ['vr_B page 0'],
+    });
+    expect(diagnose(PLAN, { ...facts, levels: levels(LOST, UP, UP) })).toMatchObject({
+      rail: 'A',
+      cause: 'dropped',
+    });
+  });
+
+  it.each(['nack', 'hang'])(
+    '%s, on the reference board: the line of the rail that dropped is enough',
+    async (does) => {
+      const bench = createBench('reference', { initially: 'on', faults: ['rail P3V3 droops at 300ms'] });
+      bench.plant.addFault(bench.fault(`i2c vr_ddr ${does} at 301ms`));
+      const { sequence } = await bench.run(JOBS.watch);
+      expect(sequence.fault?.diagnosis).toMatchObject({
+        rail: 'P3V3',
+        cause: 'dropped',
+        unread: ['vr_ddr page 0'],
+      });
+    },
+  );
+});
+
+describe('the diagnosis is told everywhere', () => {
+  async function failed() {
+    const bench = createBench('reference', {
+      faults: ['rail PVDDQ trips overcurrent at 300ms'],
+      initially: 'on',
+    });
+    const result = await bench.run(JOBS.watch);
+    return { bench, result, error: faultError(0, result.sequence) };
+  }
+  const BECAUSE = 'STATUS_IOUT of vr_ddr page 0 says overcurrent fault';
+
+  it('in the text of the error', async () => {
+    const { error, result } = await failed();
+    expect(error.message).toContain(`; rail PVDDQ: overcurrent (${BECAUSE}); the power was taken down`);
+    expect(error.details.fault).toMatchObject({ diagnosis: { rail: 'PVDDQ', cause: 'overcurrent' } });
+    expect(() => expectDone(0, 'watch', JOBS.watch, result)).toThrow(BECAUSE);
+  });
+
+  it('in the record, for people and as JSON, after the evidence', async () => {
+    const { bench } = await failed();
+    const [evidence, entry] = bench.recording.slice(-2);
+    expect([evidence?.type, entry?.type]).toEqual(['evidence', 'diagnosis']);
+    if (entry === undefined) throw new Error('no entry');
+    expect(lineOf(entry).text).toBe(`diagnosis: rail PVDDQ: overcurrent (${BECAUSE})`);
+    expect(JSON.parse(JSON.stringify(entry))).toMatchObject({
+      diagnosis: { rail: 'PVDDQ', cause: 'overcurrent' },
+    });
+  });
+
+  it('in the state file, so that a process that comes later tells it too', async () => {
+    const { bench } = await failed();
+    const later = await bench.run(JOBS.off);
+    expect(later.sequence.fault?.diagnosis).toMatchObject({ rail: 'PVDDQ', because: BECAUSE });
+    expect(faultError(0, later.sequence).message).toContain(BECAUSE);
+  });
+
+  it('in the fields of the journal', async () => {
+    const { error } = await failed();
+    expect(failureFields(error, { chassis: 0, verb: null, elapsedMs: null })).toMatchObject({
+      RAIL: 'PVDDQ',
+      CAUSE: 'overcurrent',
+      DIAGNOSIS: BECAUSE,
+    });
+  });
+
+  it('and what could not be read as well', () => {
+    const fault = { ...faultOf('pgoodLost'), reason: 'pgood was lost' };
+    const diagnosis = {
+      rail: null,
+      cause: 'unknown',
+      because: 'no device could be read',
+      unread: ['vr page 0'],
+    } as const;
+    const told = failureFields(faultErrorOf({ ...fault, diagnosis }), {
+      chassis: 0,
+      verb: null,
+      elapsedMs: null,
+    });
+    expect(told).toMatchObject({ CAUSE: 'unknown', NOT_READ: 'vr page 0' });
+    expect(told).not.toHaveProperty('RAIL');
+  });
+});
+
+/** The error of a chassis that came to rest with this fault. */
+function faultErrorOf(fault: Fault) {
+  return faultError(0, {
+    nowMs: 0,
+    rails: {},
+    pgood: { level: false, good: false, unread: false, sinceMs: 0 },
+    resetsAsserted: {},
+    stageDeadlineMs: null,
+    readyMs: null,
+    offSinceMs: null,
+    latchPending: false,
+    fault,
+    contradictions: [],
+  });
+}
