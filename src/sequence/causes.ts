@@ -29,10 +29,11 @@ export function diagnosisText({ rail, cause, because, unread }: Diagnosis): stri
 /** The fault as one clause, with what the evidence adds to it. */
 export function faultText({ reason, rail, diagnosis }: Fault): string {
   if (diagnosis === undefined) return reason;
-  const { unread, because } = diagnosis;
+  const { cause, unread, because } = diagnosis;
   const isSame = because === reason && diagnosis.rail === rail;
   if (!isSame) return `${reason}; ${diagnosisText(diagnosis)}`;
-  return unread.length === 0 ? reason : `${reason}; not read: ${unread.join(', ')}`;
+  // A device that failed is itself what could not be read.
+  return unread.length === 0 || cause === 'hardware' ? reason : `${reason}; not read: ${unread.join(', ')}`;
 }
 
 /** The rail at fault: the one that the evidence names, or else the one that was missed. */

@@ -238,6 +238,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     // Power on
     'a rail that never comes good': failingStart('rail P1V8 never good'),
     'a PMBus rail that never comes good': failingStart('rail PVDDQ never good'),
+    'a regulator that switches itself off': failingStart('rail PVDDQ trips overcurrent'),
     'pgood that never comes': {
       ...failingStart('pgood never'),
       board: ({ pgood }) => change(pgood, { onTimeoutMs: 500 }),

@@ -85,7 +85,8 @@ describe.skipIf(skipped)(`a loss of power when nothing is well${titleSuffix}`, (
         severity: 'xyz.openbmc_project.Logging.Entry.Level.Critical',
         data: {
           CHASSIS_NUMBER: '0',
-          REASON: 'pgood was lost while the chassis was on; the power was taken down',
+          REASON:
+            'pgood was lost while the chassis was on; cause unknown (no device says what it was); the power was taken down',
           POWER_STILL_APPLIED: 'false',
         },
       },
