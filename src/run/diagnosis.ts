@@ -10,8 +10,8 @@ export interface LevelsAtFault {
 }
 export interface RailLevels {
   readonly enabled: boolean;
-  /** As it was read last; of a rail without a signal, whether it was enabled. */
-  readonly good: boolean;
+  /** As it was read last; null where it could not be read. Of a rail without a signal, whether it was enabled. */
+  readonly good: boolean | null;
   /** It had come, and its settle time was over. */
   readonly wasUp: boolean;
   /** `good` was read after pgood was lost, where it was. Never of a rail without a signal. */
@@ -189,7 +189,7 @@ function byLevel(rail: string, fault: Fault, levels: LevelsAtFault | null): Find
   if (isBlamed && fault.kind === 'railLost') return { rail, cause: 'dropped', because: fault.reason };
   if (isBlamed && fault.kind === 'railTimeout') return { rail, cause: 'neverCame', because: fault.reason };
   const level = levels?.rails[rail];
-  if (level === undefined || level.good) return null;
+  if (level?.good !== false) return null;
   if (level.wasUp) return { rail, cause: 'dropped', because: 'its good signal was gone' };
   // Another one that was still rising had time left.
   if (fault.kind !== 'pgoodTimeout') return null;

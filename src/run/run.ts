@@ -202,7 +202,9 @@ function levelsAtFault(
   const lostMs = pgood.level ? Number.NEGATIVE_INFINITY : pgood.sinceMs;
   const levels = plan.rails.map(({ name, observable }) => {
     const { enabled, phase } = railState(before, name);
-    const good = observable ? (rails[name]?.good ?? false) : enabled;
+    const { good: seen, goodUnread } = rails[name] ?? railState(before, name);
+    const read = goodUnread ? null : seen;
+    const good = observable ? read : enabled;
     const isFresh = observable && (readings.rails[name]?.askedMs ?? Number.NEGATIVE_INFINITY) >= lostMs;
     return [name, { enabled, good, wasUp: phase === 'up', isFresh }] as const;
   });

@@ -239,6 +239,21 @@ describe('it never guesses', () => {
   });
 });
 
+it('a good signal that could not be read is not taken for gone', async () => {
+  const unread = { ...UP, good: null };
+  const facts = { fault: faultOf('hardware', 'B'), evidence: [page('B', {}, SILENT)] };
+  expect(diagnose(PLAN, { ...facts, levels: levels(unread, unread, UP) })).toMatchObject({
+    rail: 'B',
+    cause: 'hardware',
+  });
+  for (const fault of ['i2c vr_ddr nack at 50ms', 'i2c vr_ddr hang at 50ms', 'i2c vr_ddr nack']) {
+    const bench = createBench('reference', { faults: [fault], initially: 'on' });
+    await bench.clock.advance(50);
+    const { sequence } = await bench.run(JOBS.off);
+    expect(sequence.fault?.diagnosis, fault).toMatchObject({ rail: 'PVDDQ', cause: 'hardware' });
+  }
+});
+
 describe('the I2C device silent', () => {
   it('the diagnosis still comes, from the lines, and says what it could not read', () => {
     const evidence = [page('B', {}, SILENT), page('C', {}, { ...SILENT, page: 3 })];
