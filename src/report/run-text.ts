@@ -84,9 +84,10 @@ export function runText(run: KeptRun, boot: BootOf): string {
     const parts = told.flatMap(([what, ms]) => (ms === null ? [] : [`${what} ${ms.toFixed(1)} ms`]));
     return `  rail ${name.padEnd(width)}  ${parts.join('  ') || 'not switched'}`;
   });
-  const evidence = entriesOf(run).flatMap((entry) =>
-    entry.type === 'evidence' ? entry.evidence.map((each) => `  ${evidenceText(each)}`) : [],
-  );
+  const evidence = entriesOf(run).flatMap((entry) => {
+    if (entry.type === 'diagnosis') return [`  ${lineOf(entry).text}`];
+    return entry.type === 'evidence' ? entry.evidence.map((each) => `  ${evidenceText(each)}`) : [];
+  });
   return `${[headOf(run, boot), ...facts, ...rails, ...evidence, ...leftText(run)].join('\n')}\n`;
 }
 
