@@ -60,20 +60,33 @@ const fault = fc.record({
   state: fc.constantFrom(...STATES),
   errorCode: fc.constantFrom(...HARDWARE_CODES),
 });
-const faulted = fc.tuple(fault, fc.subarray(rails), fc.boolean()).map(([drawn, on, pgood]) => {
-  const { kind, named, state } = drawn;
-  const of: Fault = {
-    kind,
-    rail: RAIL_KINDS.includes(kind) || named ? drawn.rail : null,
-    state,
-    atMs: 5,
-    reason: 'it went wrong',
-    errorCode: kind === 'hardware' ? drawn.errorCode : null,
-  };
-  const seen = Object.fromEntries(rails.map((name) => [name, { enabled: on.includes(name), good: false }]));
-  const { sequence } = reconcile(plan, { rails: seen, pgood, resetsAsserted: {} }, null, 5);
-  return faultError(0, { ...sequence, fault: of });
-});
+/** What the evidence said of it, where any was read. */
+const diagnosis = fc.option(
+  fc.record({
+    rail: fc.option(fc.constantFrom(...rails)),
+    cause: fc.constantFrom('undervoltage', 'unknown'),
+    because: fc.constantFrom('it went wrong', 'its device says so'),
+    unread: fc.subarray(['vr_ddr page 0', 'hsc page 1']),
+  }),
+  { nil: undefined },
+);
+const faulted = fc
+  .tuple(fault, fc.subarray(rails), fc.boolean(), diagnosis)
+  .map(([drawn, on, pgood, said]) => {
+    const { kind, named, state } = drawn;
+    const of: Fault = {
+      kind,
+      rail: RAIL_KINDS.includes(kind) || named ? drawn.rail : null,
+      state,
+      atMs: 5,
+      reason: 'it went wrong',
+      errorCode: kind === 'hardware' ? drawn.errorCode : null,
+      ...(said && { diagnosis: said }),
+    };
+    const seen = Object.fromEntries(rails.map((name) => [name, { enabled: on.includes(name), good: false }]));
+    const { sequence } = reconcile(plan, { rails: seen, pgood, resetsAsserted: {} }, null, 5);
+    return faultError(0, { ...sequence, fault: of });
+  });
 /** An error without a fault, with the codes that come with none. */
 const withoutFault = fc
   .constantFrom(...CODES.filter((code) => !['RAIL_FAULT', 'HARDWARE_FAULT'].includes(code)))
