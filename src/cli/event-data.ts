@@ -18,7 +18,10 @@ const NOT_GOOD: readonly Fault['kind'][] = ['railTimeout', 'railLost'];
  */
 export function eventData(chassis: ChassisBoard, entries: readonly Recorded[]): EventData {
   const fault = entries.findLast((entry) => entry.type === 'fault')?.fault;
-  const rail = fault?.rail == null ? undefined : chassis.rails[fault.rail];
+  const diagnosis = entries.findLast((entry) => entry.type === 'diagnosis')?.diagnosis;
+  // The evidence may know of another rail that went before the one that was missed.
+  const name = diagnosis?.rail ?? fault?.rail ?? null;
+  const rail = name === null ? undefined : chassis.rails[name];
   if (fault === undefined || rail === undefined) return {};
   const evidence = entries.findLast((entry) => entry.type === 'evidence')?.evidence ?? [];
   const pages = [rail.good, rail.enable].flatMap((part) => (part && 'pmbus' in part ? [part] : []));
@@ -28,7 +31,7 @@ export function eventData(chassis: ChassisBoard, entries: readonly Recorded[]): 
   const line = rail.good !== undefined && !('pmbus' in rail.good) ? rail.good : null;
   return {
     ...(line !== null &&
-      NOT_GOOD.includes(fault.kind) && {
+      (name === fault.rail ? NOT_GOOD.includes(fault.kind) : diagnosis?.cause === 'dropped') && {
         GPIO_LINE: lineLabel(line),
         GPIO_VALUE: line.active === 'low' ? '1' : '0',
       }),
