@@ -154,46 +154,13 @@ export function createBlackBox({ stateDir, runDir, chassis, disk, clock }: Black
     },
 
     async read() {
-      const problems: string[] = [];
-      const runs: KeptRun[] = [];
-      let names: readonly string[] = [];
-      try {
-        names = await disk.list(folder);
-      } catch (error) {
-        problems.push(`${folder} cannot be read (${fileProblem(error)})`);
-      }
-      for (const name of names) {
-        const kept = fileOf(name);
-        // A run that was being written when the power went.
-        if (kept === null && name.startsWith('.')) continue;
-        const path = join(folder, name);
-        try {
-          if (kept === null) problems.push(`${path} is passed over: it is no run`);
-          else runs.push({ ...runOf(await disk.read(path, MOST_BYTES)), number: kept.number });
-        } catch (error) {
-          // Another process has let go of it meanwhile.
-          if (errnoCode(error) === 'ENOENT') continue;
-          problems.push(`${path} is passed over: ${fileProblem(error)}`);
-        }
-      }
-      runs.sort((a, b) => a.number - b.number || a.startedMs - b.startedMs);
+      const { runs, problems } = await readAll(disk, folder);
       const under = readAside();
       if (under !== null) runs.push({ ...under, number: (runs.at(-1)?.number ?? 0) + 1 });
       return { runs, problems };
     },
 
-    async lastFailure() {
-      const names = await disk.list(folder).catch(() => []);
-      const failed = names.flatMap((name) => fileOf(name) ?? []).filter(({ kind }) => kind === 'fault');
-      for (const { name, number } of failed.sort((a, b) => b.number - a.number)) {
-        try {
-          return { ...runOf(await disk.read(join(folder, name), MOST_BYTES)), number };
-        } catch {
-          // `read` tells what is wrong with it; the one before is the last that can be shown.
-        }
-      }
-      return null;
-    },
+    lastFailure: () => readLastFailure(disk, folder),
 
     putAside(run) {
       try {
@@ -211,6 +178,46 @@ export function createBlackBox({ stateDir, runDir, chassis, disk, clock }: Black
       return run;
     },
   };
+}
+
+async function readAll(disk: Disk, folder: string): Promise<{ runs: KeptRun[]; problems: string[] }> {
+  const problems: string[] = [];
+  const runs: KeptRun[] = [];
+  let names: readonly string[] = [];
+  try {
+    names = await disk.list(folder);
+  } catch (error) {
+    problems.push(`${folder} cannot be read (${fileProblem(error)})`);
+  }
+  for (const name of names) {
+    const kept = fileOf(name);
+    // A run that was being written when the power went.
+    if (kept === null && name.startsWith('.')) continue;
+    const path = join(folder, name);
+    try {
+      if (kept === null) problems.push(`${path} is passed over: it is no run`);
+      else runs.push({ ...runOf(await disk.read(path, MOST_BYTES)), number: kept.number });
+    } catch (error) {
+      // Another process has let go of it meanwhile.
+      if (errnoCode(error) === 'ENOENT') continue;
+      problems.push(`${path} is passed over: ${fileProblem(error)}`);
+    }
+  }
+  runs.sort((a, b) => a.number - b.number || a.startedMs - b.startedMs);
+  return { runs, problems };
+}
+
+async function readLastFailure(disk: Disk, folder: string): Promise<KeptRun | null> {
+  const names = await disk.list(folder).catch(() => []);
+  const failed = names.flatMap((name) => fileOf(name) ?? []).filter(({ kind }) => kind === 'fault');
+  for (const { name, number } of failed.sort((a, b) => b.number - a.number)) {
+    try {
+      return { ...runOf(await disk.read(join(folder, name), MOST_BYTES)), number };
+    } catch {
+      // `read` tells what is wrong with it; the one before is the last that can be shown.
+    }
+  }
+  return null;
 }
 
 /** The file of a run by its name: `fault-000017-5a0c3e21.json`. */
