@@ -44,6 +44,7 @@ const USAGE = `usage: chassis-power-sim [SIMULATION] VERB …      as chassis-po
 
 simulation:
   --plant S               work on the running chassis behind socket S
+  --state-dir DIR         where that chassis keeps what outlives a boot; else the run directory
   --systemd off|on        whether the systemd of this machine is told of what it cannot see (off)
   --time virtual|real     how time passes for a chassis of one's own (virtual: as fast as it can)
   --initially off|on      whether that chassis starts powered
@@ -62,6 +63,7 @@ interface SimOptions {
   readonly time: string | undefined;
   readonly initially: string | undefined;
   readonly systemd: string | undefined;
+  readonly stateDir: string | undefined;
   readonly faults: readonly string[];
   readonly lineNames: PlantOptions['lineNames'];
   /** What is left for the command line of chassis-power. */
@@ -79,14 +81,14 @@ function takeOptions(args: readonly string[]): SimOptions {
   const faults: string[] = [];
   const rest: string[] = [];
   const lineNames: Record<string, { chip: string; line: number | string }> = {};
-  const own = ['plant', 'socket', 'time', 'initially', 'systemd', 'fault', 'line'];
+  const own = ['plant', 'socket', 'time', 'initially', 'systemd', 'state-dir', 'fault', 'line'];
   for (let index = 0; index < args.length; index += 1) {
     const arg = args[index] ?? '';
     if (arg === '--') {
       rest.push(...args.slice(index));
       break;
     }
-    const [, name = '', inline] = /^--([a-z]+)(?:=(.*))?$/s.exec(arg) ?? [];
+    const [, name = '', inline] = /^--([a-z-]+)(?:=(.*))?$/s.exec(arg) ?? [];
     if (!own.includes(name)) {
       rest.push(arg);
       continue;
@@ -110,8 +112,8 @@ function takeOptions(args: readonly string[]): SimOptions {
       throw new SimUsageError(`--${name} takes ${allowed.join(' or ')}, not "${value}"`);
     }
   }
-  const { plant, socket, time, initially, systemd } = values;
-  return { plant, socket, time, initially, systemd, faults, lineNames, rest, verb: verbOf(rest) };
+  const { plant, socket, time, initially, systemd, 'state-dir': stateDir } = values;
+  return { plant, socket, time, initially, systemd, stateDir, faults, lineNames, rest, verb: verbOf(rest) };
 }
 
 /** `fault show` and `fault list` are of chassis-power; any other `fault` breaks the simulated chassis. */
@@ -276,7 +278,7 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
           // Never by itself: a simulated failure must not quiesce the host of a machine that has one.
           systemd: options.systemd === 'on' ? real.systemd : 'absent',
           defaultRunDir: `${socketPath}.run`,
-          stateDir: optionOf(options.rest, '--run-dir') ?? `${socketPath}.run`,
+          stateDir: options.stateDir ?? optionOf(options.rest, '--run-dir') ?? `${socketPath}.run`,
         });
     }
   } finally {

@@ -12,6 +12,13 @@ export const SERVICE_ALIAS = 'phosphor-power-control.service';
 
 /** What a BMC starts. */
 export const BOOT_TARGET = 'multi-user.target';
+/** Units of systemd that ours name (systemd.special(7)). */
+export const SYSTEMD_UNITS: readonly string[] = [
+  BOOT_TARGET,
+  'sysinit.target',
+  'basic.target',
+  'shutdown.target',
+];
 
 /** Flavour `legacy`: the names of 2017, all of them ours. */
 export const LEGACY = {

@@ -9,7 +9,7 @@ import {
   UNIT_DIR,
 } from './install/items.ts';
 import type { Found } from './lint/rules.ts';
-import { BOOT_TARGET, STATE_MANAGER_UNITS, templateOf } from './names.ts';
+import { STATE_MANAGER_UNITS, SYSTEMD_UNITS, templateOf } from './names.ts';
 import { type ParsedFile, parseUnitFile, type UnitLink, type UnitTree } from './unit-file.ts';
 import { RELATIONS, UnitGraph } from './unit-graph.ts';
 
@@ -23,8 +23,9 @@ const KINDS: readonly Kind[] = [
 
 /** Units of other projects that an install may name, templates uninstantiated. */
 const FOREIGN: Readonly<Record<Flavour, (name: string) => boolean>> = {
-  legacy: (name) => name === BOOT_TARGET,
-  current: (name) => name === BOOT_TARGET || STATE_MANAGER_UNITS.some((pattern) => pattern.test(name)),
+  legacy: (name) => SYSTEMD_UNITS.includes(name),
+  current: (name) =>
+    SYSTEMD_UNITS.includes(name) || STATE_MANAGER_UNITS.some((pattern) => pattern.test(name)),
 };
 
 export interface ShippedUnits {

@@ -96,6 +96,27 @@ describe.skipIf(skipped)(`the service is there for who asks${titleSuffix}`, () =
     await chassis.expectPowered();
   });
 
+  test('a service that takes long to start holds up no boot: its target is there before it', async () => {
+    await startsSlowly();
+    const { After } = await machine.showUnit('multi-user.target', ['After']);
+    expect(After.split(' ')).not.toContain(SERVICE);
+    await machine.run('systemctl start --no-block multi-user.target');
+    await chassis.until('the BMC is up', async () => (await state('multi-user.target')) === 'active');
+    // It is wanted, so it starts all the same; the gate is still shut.
+    await chassis.until('it starts', async () => (await state(SERVICE)) === 'activating');
+    await openGate();
+    await chassis.until('it runs', async () => (await state(SERVICE)) === 'active');
+    await machine.run('systemctl stop multi-user.target');
+  });
+
+  test('it starts after what every service starts after, and ends before a shutdown', async () => {
+    const unit = await machine.showUnit(SERVICE, ['After', 'Before', 'Requires', 'Conflicts']);
+    expect(unit.After.split(' ')).toEqual(expect.arrayContaining(['sysinit.target', 'basic.target']));
+    expect(unit.Requires.split(' ')).toContain('sysinit.target');
+    expect(unit.Conflicts.split(' ')).toContain('shutdown.target');
+    expect(unit.Before.split(' ')).toContain('shutdown.target');
+  });
+
   test('a client right at the start of the BMC is answered, and holds up nothing', async () => {
     await startsSlowly();
     await machine.writeFile(

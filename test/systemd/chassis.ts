@@ -10,9 +10,9 @@ import { expect } from 'vitest';
 import { UNITS } from './machine.ts';
 import { type ExecResult, SANDBOX_CHECKOUT, SANDBOX_NODE, type SystemdSandbox } from './rig.ts';
 
-const SIM = `${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/sim/chassis-power-sim.cjs`;
+export const SIM = `${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/sim/chassis-power-sim.cjs`;
 export const PROGRAM = `${SANDBOX_NODE} ${SANDBOX_CHECKOUT}/dist/chassis-power/chassis-power.cjs`;
-const SOCKET = '/run/plant.sock';
+export const PLANT_SOCKET = '/run/plant.sock';
 const BOARD = '/etc/chassis-power/board.json';
 const PLANT_TIMEOUT_MS = 10_000;
 const WAIT_TIMEOUT_MS = 15_000;
@@ -90,11 +90,11 @@ export function boardImpatientOfP1v8(): string {
 export async function putChassis(machine: SystemdSandbox, boardText?: string): Promise<Chassis> {
   await machine.run(`mkdir -p /etc/chassis-power; cp ${SANDBOX_CHECKOUT}/hw/boards/reference.json ${BOARD}`);
   if (boardText !== undefined) await machine.writeFile(BOARD, boardText);
-  const program = `#!/bin/sh\nexec ${SIM} --plant ${SOCKET} --systemd on "$@" --run-dir /run/chassis-power\n`;
+  const program = `#!/bin/sh\nexec ${SIM} --plant ${PLANT_SOCKET} --systemd on "$@" --run-dir /run/chassis-power\n`;
   await machine.writeFile('/usr/bin/chassis-power', program, '0755');
 
   const look = async <Row>(what: 'lines' | 'hazards') =>
-    JSON.parse(await machine.run(`${SIM} --plant ${SOCKET} ${what} --json`)) as Row[];
+    JSON.parse(await machine.run(`${SIM} --plant ${PLANT_SOCKET} ${what} --json`)) as Row[];
   const lines = () => look<Line>('lines');
   const asserted = async (role: Line['role'], chassis = 0) =>
     (await lines())
@@ -103,14 +103,14 @@ export async function putChassis(machine: SystemdSandbox, boardText?: string): P
   const hearPlant = async () => (await machine.exec(['cat', '/run/plant.out'])).stdout;
   const stopPlant = async () => {
     const printed = await machine.run(
-      `systemctl stop plant.service 2>/dev/null; cat /run/plant.out 2>/dev/null; rm -f ${SOCKET} /run/plant.out`,
+      `systemctl stop plant.service 2>/dev/null; cat /run/plant.out 2>/dev/null; rm -f ${PLANT_SOCKET} /run/plant.out`,
     );
     lastPlant = async () => printed;
   };
 
   return {
     async startPlant({ initially = 'off', faults = [] } = {}) {
-      const command = `${SIM} plant --board ${BOARD} --socket ${SOCKET} --initially ${initially}`;
+      const command = `${SIM} plant --board ${BOARD} --socket ${PLANT_SOCKET} --initially ${initially}`;
       await machine.run([
         ...['systemd-run', '--quiet', '--unit=plant', '--collect'],
         ...['--property=StandardOutput=truncate:/run/plant.out'],
@@ -132,7 +132,7 @@ export async function putChassis(machine: SystemdSandbox, boardText?: string): P
       await stopPlant();
     },
     async addFault(fault) {
-      await machine.run([...SIM.split(' '), '--plant', SOCKET, 'fault', fault]);
+      await machine.run([...SIM.split(' '), '--plant', PLANT_SOCKET, 'fault', fault]);
     },
     lines,
     asserted,
