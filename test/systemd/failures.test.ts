@@ -644,6 +644,13 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       run: () => start(START),
       mend: () => machine.run(`umount ${RUN_DIR}`),
     },
+    'a disk for the last runs that is read-only': {
+      // Where the simulated chassis has what is below /var/lib on a BMC.
+      given: () =>
+        machine.run(`mkdir -p ${RUN_DIR}/chassis0-runs; mount -t tmpfs -o ro none ${RUN_DIR}/chassis0-runs`),
+      run: () => start(START),
+      mend: () => machine.run(`umount ${RUN_DIR}/chassis0-runs`),
+    },
     'a journal that is stopped': {
       given: async () => {
         expect(await start(SERVICE)).toMatchObject({ code: 0 });

@@ -55,7 +55,7 @@ const write = (path) => {
   rmSync(path);
 };
 
-for (const folder of ['/etc', '/usr', '/run', '/run/chassis-power', '/dev', '/dev/shm', '/tmp']) {
+for (const folder of ['/etc', '/usr', '/run', '/run/chassis-power', '/var/lib', '/var/lib/chassis-power', '/dev', '/dev/shm', '/tmp']) {
   attempt('write ' + folder, () => write(folder + '/probe'));
 }
 attempt('look into /root', () => readdirSync('/root'));
@@ -99,6 +99,7 @@ const SHUT = {
   'write /etc': 'EROFS',
   'write /usr': 'EROFS',
   'write /run': 'EROFS',
+  'write /var/lib': 'EROFS',
   'write /dev': 'EROFS',
   'write /dev/shm': 'EROFS',
   'look into /root': 'EACCES',
@@ -114,6 +115,9 @@ const SHUT = {
 /** Those that keep something there may write it. */
 const stateFolder = (text: string) => ({
   'write /run/chassis-power': /^RuntimeDirectory=chassis-power$/m.test(text) ? 'done' : 'EROFS',
+  'write /var/lib/chassis-power': /^ReadWritePaths=-\/var\/lib\/chassis-power$/m.test(text)
+    ? 'done'
+    : 'EROFS',
 });
 
 type Drop = (typeof DROP_INS)[number];
@@ -131,7 +135,9 @@ describe.skipIf(skipped)(`sandbox of the units${titleSuffix}`, () => {
     for (const { name, text } of SERVICES) await machine.writeFile(`/usr/lib/systemd/system/${name}`, text);
     await machine.run(['systemctl', 'daemon-reload']);
     await machine.writeFile(PROBE_PATH, PROBE);
-    await machine.run(`mkdir /run/chassis-power; touch ${OTHERS_FILE}; chmod 600 ${OTHERS_FILE}`);
+    await machine.run(
+      `mkdir -p /run/chassis-power /var/lib/chassis-power; touch ${OTHERS_FILE}; chmod 600 ${OTHERS_FILE}`,
+    );
     await machine.run(['chown', '65534', OTHERS_FILE]);
   });
 
