@@ -9,8 +9,10 @@ import type { HardwareError } from './errors.ts';
 export type Level = 0 | 1;
 
 /**
- * A GPIO line by names that are stable between kernels: the label of its chip with an offset or an ASPEED port name
- * (`C0` = port C, bit 0 = offset 16), or the name of the line in the device tree.
+ * A GPIO line by names that are stable between kernels: its chip with an offset or an ASPEED port name (`C0` = port C, bit 0
+ * = offset 16), or the name of the line in the device tree. A chip is its label; or, where labels follow the order in which
+ * chips are found, the name of its device (`4804c000.gpio`), the path of its device (`/sys/devices/…`) or the path of its
+ * node in the device tree (`/ahb/apb/gpio@1e780000`).
  */
 export type LineRef = { readonly chip: string; readonly line: number | string } | { readonly name: string };
 

@@ -18,8 +18,18 @@ interface Chip {
   readonly label: string;
   readonly base: number;
   readonly lineCount: number;
+  /** What does not follow the order in which chips are found. Looked for when it is first asked for. */
+  paths(): ChipPaths;
   /** Of its lines, in the order of their offsets. The kernel takes them when the chip comes, and no later. */
   names(): readonly string[];
+}
+
+/** Where a chip is; null for what it does not have. */
+interface ChipPaths {
+  /** Path of its device: `/sys/devices/platform/ahb/1e780000.gpio`. */
+  readonly device: string | null;
+  /** Path of its node in the device tree: `/ahb/apb/gpio@1e780000`. */
+  readonly node: string | null;
 }
 
 /** The chips of the machine, in the order of their bases. */
@@ -77,11 +87,16 @@ function readChip(root: string, folder: string, files: SysfsFiles): Chip {
   const tell = (file: string): string => files.readKnown(`${root}/${folder}/${file}`).trim();
   const lineCount = Number(tell('ngpio'));
   let names: readonly string[] | undefined;
+  let paths: ChipPaths | undefined;
   return {
     folder,
     label: tell('label'),
     base: Number(tell('base')),
     lineCount,
+    paths() {
+      paths ??= readPaths(`${root}/${folder}`, files);
+      return paths;
+    },
     names() {
       names ??= readLineNames(root, files, folder).slice(0, lineCount);
       return names;
@@ -89,27 +104,67 @@ function readChip(root: string, folder: string, files: SysfsFiles): Chip {
   };
 }
 
+/** Where its device and its node are. The tree of the firmware is below `/sys/firmware/devicetree/base`. */
+function readPaths(folder: string, files: SysfsFiles): ChipPaths {
+  const nodeOf = (path: string | null) => path?.replace(/^.*\/devicetree\/base(?=\/)/, '') ?? null;
+  return {
+    device: realPathOrNothing(files, `${folder}/device`),
+    node:
+      nodeOf(realPathOrNothing(files, `${folder}/device/of_node`)) ??
+      nodeOf(realPathOrNothing(files, `${folder}/of_node`)),
+  };
+}
+
+/**
+ * The chips that a board file means. A label counts before the name of a device, so that a label means what it meant; a path
+ * begins with a slash, as no label does.
+ */
+function chipsNamed(name: string, chips: readonly Chip[]): readonly Chip[] {
+  const path = name.replace(/^\/sys(?=\/devices\/)/, '');
+  if (name.startsWith('/')) {
+    return chips.filter((chip) => {
+      const { device, node } = chip.paths();
+      return node === name || device?.replace(/^\/sys(?=\/devices\/)/, '') === path;
+    });
+  }
+  const labelled = chips.filter((chip) => chip.label === name);
+  return labelled.length > 0 ? labelled : chips.filter((chip) => deviceName(chip) === name);
+}
+
+/** The name of a chip's device, such as `4804c000.gpio`. */
+function deviceName(chip: Chip): string | null {
+  return chip.paths().device?.replace(/^.*\//, '') ?? null;
+}
+
+/** All names that a board file may call the chips by. */
+function namesOf(chips: readonly Chip[]): readonly string[] {
+  const names = chips.flatMap((chip) => [
+    chip.label,
+    deviceName(chip),
+    chip.paths().node,
+    chip.paths().device,
+  ]);
+  return [...new Set(names.filter((name) => name !== null))];
+}
+
 function listing(chips: readonly Chip[]): string {
   if (chips.length === 0) return 'there is no GPIO chip at all';
-  const texts = chips.map((chip) => `"${chip.label}" (${chip.lineCount} lines, ${chip.folder})`);
+  const texts = chips.map((chip) => {
+    const { device, node } = chip.paths();
+    return `"${chip.label}" (${[`${chip.lineCount} lines`, chip.folder, device, node].filter((each) => each !== null).join(', ')})`;
+  });
   return `there is ${texts.join(', ')}`;
 }
 
 function resolveByOffset(chips: readonly Chip[], line: ChipLineRef): ResolvedLine {
-  const matching = chips.filter((chip) => chip.label === line.chip);
+  const matching = chipsNamed(line.chip, chips);
   const [chip] = matching;
-  if (chip === undefined) {
-    throw noChip(
-      line.chip,
-      listing(chips),
-      chips.map((each) => each.label),
-    );
-  }
+  if (chip === undefined) throw noChip(line.chip, listing(chips), namesOf(chips));
   if (matching.length > 1) {
     throw new HardwareError(
       'GPIO_NO_CHIP',
-      `${matching.length} GPIO chips have the label "${line.chip}", name the line by its device-tree name instead: ${listing(matching)}`,
-      { chip: line.chip, labels: chips.map((each) => each.label) },
+      `${matching.length} GPIO chips have the label or path "${line.chip}", name the chip by its own path or the line by its device-tree name instead: ${listing(matching)}`,
+      { chip: line.chip, labels: namesOf(matching).filter((name) => name !== line.chip) },
     );
   }
 
@@ -197,6 +252,15 @@ function readOrNothing(files: SysfsFiles, path: string): string | undefined {
     return files.readKnown(path);
   } catch (error) {
     if (isAbsent(error)) return undefined;
+    throw error;
+  }
+}
+
+function realPathOrNothing(files: SysfsFiles, path: string): string | null {
+  try {
+    return files.realPath(path);
+  } catch (error) {
+    if (isAbsent(error)) return null;
     throw error;
   }
 }

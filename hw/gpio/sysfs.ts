@@ -6,6 +6,7 @@ import {
   readdirSync,
   readFile,
   readFileSync,
+  realpathSync,
   statSync,
   write,
 } from 'node:fs';
@@ -28,6 +29,8 @@ export interface SysfsFiles {
   list(folder: string): string[];
   /** Opens the file for reading and writing, as onoff will, and closes it. */
   tryOpen(path: string): void;
+  /** The path without links in it. */
+  realPath(path: string): string;
   /** A text that another file or folder in the same place does not have. */
   identity(path: string): string;
 }
@@ -56,6 +59,8 @@ export const sysfsFiles: SysfsFiles = {
   tryOpen(path) {
     closeSync(openSync(path, constants.O_RDWR));
   },
+
+  realPath: (path) => realpathSync(path),
 
   identity: (path) => String(statSync(path).ino),
 };

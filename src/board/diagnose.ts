@@ -389,6 +389,7 @@ class Walk {
     given: ReadonlySet<string>,
   ): string {
     if (meant !== undefined) return `did you mean "${meant}"?`;
+    if (BIAS.includes(key)) return NO_BIAS;
     const [there] = nearest(key, [...given]);
     if (there !== undefined) return `remove it: "${there}" is there already`;
     if (absent.size === 0) return 'remove it: every key that belongs here is there';
@@ -486,6 +487,11 @@ class Walk {
     return shorten(this.#text.slice(node.start, node.end));
   }
 }
+
+/** Words for what a line is pulled to while nobody drives it. */
+const BIAS = ['pull', 'bias', 'pullUp', 'pullDown'];
+const NO_BIAS =
+  "remove it: the kernel's sysfs interface sets no bias; give the line one in the device tree, or a resistor on the board";
 
 /** Names from elsewhere, each with the key of the board file. */
 const OTHER_NAMES: Readonly<Record<string, string>> = {

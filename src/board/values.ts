@@ -129,8 +129,12 @@ export const coefficient = (letter: string, bits: number, example: string) => {
 
 export const chipLine = {
   chip: v.pipe(
-    text('the label of a GPIO chip', '"1e780000.gpio"'),
-    v.description('Label of the GPIO chip, as in /sys/class/gpio/gpiochip*/label'),
+    text('the label of a GPIO chip, or the name or path of its device', '"1e780000.gpio"'),
+    v.description(
+      'GPIO chip: its label, as in /sys/class/gpio/gpiochip*/label; or, where labels follow the order in which chips are ' +
+        'found, as gpio-32-63 does, the name of its device (4804c000.gpio), or the path that gpiochip*/device or, in the ' +
+        'device tree, gpiochip*/device/of_node leads to (/ahb/apb/gpio@1e780000)',
+    ),
   ),
   line: v.pipe(
     expects(

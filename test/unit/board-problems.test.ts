@@ -765,6 +765,14 @@ describe('values: what was found, what to write, an example', () => {
     });
   });
 
+  it.each(['pull', 'bias'])('a "%s" of a line is told where a bias can be set', (word) => {
+    const problem = only('"line": "B7",', `"line": "B7", "${word}": "up",`);
+    expect(problem).toMatchObject({
+      path: `chassis.0.pgood.${word}`,
+      suggestion: expect.stringMatching(/sysfs interface sets no bias.*device tree/),
+    });
+  });
+
   it('a chassis that is numbered by a word', () => {
     expect(only('"0": {', '"main": {')).toMatchObject({
       path: 'chassis.main',

@@ -87,6 +87,9 @@ export interface KernelChip {
   /** Line names in the device tree, and where its node is. */
   readonly names?: readonly string[];
   readonly namesAt?: string;
+  /** Targets of the links `device` and `device/of_node`; without them there are none. */
+  readonly device?: string;
+  readonly node?: string;
 }
 
 const SPIN_LIMIT = 10_000;
@@ -455,6 +458,15 @@ export function createGpioKernel(options: {
       read: async (path) => read(path),
       write: async (path, text) => write(path, text),
       tryOpen,
+      realPath: (path) => {
+        for (const { base, device, node } of chips) {
+          const folder = `${root}/gpiochip${base}`;
+          if (path === `${folder}/device` && device !== undefined) return device;
+          if (path === `${folder}/device/of_node` && node !== undefined)
+            return `/sys/firmware/devicetree/base${node}`;
+        }
+        throw systemError('ENOENT', `realpath '${path}'`);
+      },
       identity: (path) => {
         const [number, each] = lineFile(`${path}/value`) ?? [];
         if (each !== undefined) return `${number}.${each.generation}`;

@@ -840,6 +840,77 @@ describe('finding a line', () => {
     });
   });
 
+  it('finds a chip by what does not follow the order in which chips are found', async () => {
+    const banks = ['44e07000', '4804c000', '481ac000'].map((address) => ({
+      device: `/sys/devices/platform/ocp/${address}.gpio`,
+      node: `/ocp/gpio@${address}`,
+      lineCount: 32,
+    }));
+    // Labels and bases go to whichever bank comes first.
+    for (const order of [
+      [0, 1, 2],
+      [2, 0, 1],
+      [1, 2, 0],
+    ]) {
+      start(
+        order.map((bank, index) => {
+          const { device = '', node = '', lineCount = 0 } = banks[bank] ?? {};
+          return {
+            label: `gpio-${index * 32}-${index * 32 + 31}`,
+            base: 512 + index * 32,
+            lineCount,
+            device,
+            node,
+          };
+        }),
+      );
+      const number = 512 + order.indexOf(1) * 32 + 17;
+      for (const chip of [
+        '4804c000.gpio',
+        '/ocp/gpio@4804c000',
+        '/sys/devices/platform/ocp/4804c000.gpio',
+        '/devices/platform/ocp/4804c000.gpio',
+      ]) {
+        expect(await resolve({ chip, line: 17 }), chip).toMatchObject({ number, offset: 17 });
+      }
+    }
+  });
+
+  it('takes a label before the name of a device, so that a label means what it meant', async () => {
+    start([
+      { label: 'one.gpio', base: 512, lineCount: 8, device: '/sys/devices/platform/two.gpio' },
+      { label: 'two.gpio', base: 520, lineCount: 8, device: '/sys/devices/platform/one.gpio' },
+    ]);
+    expect(await resolve({ chip: 'one.gpio', line: 0 })).toMatchObject({ number: 512 });
+    expect(await resolve({ chip: '/sys/devices/platform/one.gpio', line: 0 })).toMatchObject({ number: 520 });
+  });
+
+  it('tells two names of one line by label and by path, and a path that leads to several chips', async () => {
+    const device = '/sys/devices/platform/banks.gpio';
+    start([
+      { label: 'bank0', base: 512, lineCount: 8, device },
+      { label: 'bank1', base: 520, lineCount: 8, device, node: '/soc/gpio@0/bank@1' },
+    ]);
+    await expect(resolve({ chip: device, line: 0 })).rejects.toMatchObject({
+      code: 'GPIO_NO_CHIP',
+      message: expect.stringMatching(/^2 GPIO chips have the label or path/),
+      details: { labels: ['bank0', 'banks.gpio', 'bank1', '/soc/gpio@0/bank@1'] },
+    });
+    const places = await gpio.locate([
+      { chip: 'bank1', line: 3 },
+      { chip: '/soc/gpio@0/bank@1', line: 3 },
+    ]);
+    expect(places).toMatchObject([{ key: '523' }, { key: '523' }]);
+  });
+
+  it('says for a chip that is not there by which names the others go', async () => {
+    start([{ label: 'gpio-0-31', base: 512, lineCount: 8, device: '/sys/devices/a.gpio', node: '/a' }]);
+    await expect(resolve({ chip: '/b', line: 0 })).rejects.toMatchObject({
+      code: 'GPIO_NO_CHIP',
+      details: { labels: ['gpio-0-31', 'a.gpio', '/a', '/sys/devices/a.gpio'] },
+    });
+  });
+
   it('rejects a label that two chips have', async () => {
     start([
       { label: 'pca9554', base: 512, lineCount: 8 },
@@ -904,6 +975,7 @@ describe('the files of the machine', () => {
     const chips = createChips(root, sysfsFiles);
     expect(resolveLine(chips, { chip: '1e780800.gpio', line: 3 })).toMatchObject({ number: 783 });
     expect(resolveLine(chips, { name: 'power-chassis-good' })).toMatchObject({ number: 818 });
+    expect(resolveLine(chips, { chip: 'soc', line: 2 })).toMatchObject({ number: 818 });
   });
 
   it('write to what is there and make nothing', async () => {
@@ -977,7 +1049,7 @@ const stops: readonly ((number: number) => void)[] = [
 let stopped = 0;
 
 describeGpioBackend('onoff on sysfs in memory', async () => {
-  start([{ label: 'gpio', base: 512, lineCount: 8, names: ['', 'POWER_EN'] }]);
+  start([{ label: 'gpio', base: 512, lineCount: 8, names: ['', 'POWER_EN'], node: '/soc/gpio@0' }]);
   const numberOf = (line: LineRef) => ('chip' in line ? 512 + Number(line.line) : 513);
   Object.assign(kernel.line(514), { direction: 'out', driven: 1, history: [1] });
   kernel.line(515).consumer = 'boot-hog';
@@ -991,9 +1063,9 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
       lines: {
         output: { chip: 'gpio', line: 1 },
         outputOtherwise: { name: 'POWER_EN' },
-        input: { chip: 'gpio', line: 0 },
+        input: { chip: '/soc/gpio@0', line: 0 },
         looked: { chip: 'gpio', line: 5 },
-        heldHigh: { chip: 'gpio', line: 2 },
+        heldHigh: { chip: '/soc/gpio@0', line: 2 },
         busy: { chip: 'gpio', line: 3 },
         shorted: { chip: 'gpio', line: 4 },
       },
