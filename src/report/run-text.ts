@@ -109,8 +109,10 @@ export function lastFailureText(run: KeptRun, bootId: string): string {
   return `  last failure: ${headOf(run, bootOf(bootId))}: ${outcomeOf(run)}\n`;
 }
 
-/** All of a run but its trace, with what the devices said. */
+/** All of a run but its trace, with what the devices said and what was made of it. */
 export function withoutTrace({ trace, ...run }: KeptRun): object {
-  const evidence = entriesOf({ trace }).flatMap((entry) => (entry.type === 'evidence' ? entry.evidence : []));
-  return { ...run, evidence };
+  const entries = entriesOf({ trace });
+  const evidence = entries.flatMap((entry) => (entry.type === 'evidence' ? entry.evidence : []));
+  const diagnosis = entries.findLast((entry) => entry.type === 'diagnosis')?.diagnosis ?? null;
+  return { ...run, evidence, diagnosis };
 }

@@ -107,8 +107,9 @@ describe('the black box', () => {
     });
     const trace = Array.from({ length: 5_000 }, (_, index) => entry(index));
     const fault = { type: 'fault', atMs: 3_000, fault: { reason: 'late' } };
+    const diagnosis = { type: 'diagnosis', atMs: 5_001, diagnosis: { rail: 'R7' } };
     await boxOn(disk).keep(
-      runAt(1, { ...FAILED, trace: [...trace.slice(0, 3_000), fault, ...trace.slice(3_000)] }),
+      runAt(1, { ...FAILED, trace: [...trace.slice(0, 3_000), fault, ...trace.slice(3_000), diagnosis] }),
     );
     const [text = ''] = Object.values(disk.files());
     expect(Buffer.byteLength(text)).toBeLessThanOrEqual(MOST_BYTES);
@@ -117,8 +118,10 @@ describe('the black box', () => {
     const times = run?.trace.map(({ atMs }) => atMs) ?? [];
     expect(times).toContain(3_000);
     expect(run?.trace.find(({ type }) => type === 'fault')).toEqual(fault);
-    expect([Math.min(...times) > 2_000, Math.max(...times) < 4_000]).toEqual([true, true]);
-    expect((run?.left ?? 0) + times.length).toBe(5_001);
+    // What was made of it comes long after, and says the most.
+    expect(run?.trace.at(-1)).toEqual(diagnosis);
+    expect([Math.min(...times) > 2_000, Math.max(...times.slice(0, -1)) < 4_000]).toEqual([true, true]);
+    expect((run?.left ?? 0) + times.length).toBe(5_002);
   });
 
   it('writes one file and removes at most one for a run', async () => {

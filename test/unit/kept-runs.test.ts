@@ -124,6 +124,7 @@ describe('a command', () => {
     expect(stdout).toMatch(/ {2}fault: rail P1V8 was not good .* \(in op-power-start, rail P1V8\)\n/);
     expect(stdout).toMatch(/^ {2}rail P1V8 +enabled [\d.]+ ms {2}disabled [\d.]+ ms/m);
     expect(stdout).toMatch(/STATUS_WORD/);
+    expect(stdout).toMatch(/^ {2}diagnosis: .*P1V8/m);
     const json = JSON.parse((await run('fault show 1 --json', 'next')).stdout);
     expect(json).toMatchObject({
       number: 1,
@@ -131,6 +132,7 @@ describe('a command', () => {
       failure: { code: 'RAIL_FAULT', powerStillApplied: false },
     });
     expect(json.evidence.length).toBeGreaterThan(0);
+    expect(json.diagnosis).toMatchObject({ rail: 'P1V8' });
     expect(json.trace).toBeUndefined();
   });
 
@@ -267,6 +269,7 @@ describe('trace and fault', () => {
               'state',
               'fault',
               'evidence',
+              'diagnosis',
               'rail',
               'enable',
               'request',
@@ -283,6 +286,7 @@ describe('trace and fault', () => {
                 'to',
                 'fault',
                 'evidence',
+                'diagnosis',
                 'rails',
                 'resetsAsserted',
                 'state',
