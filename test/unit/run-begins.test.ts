@@ -88,7 +88,12 @@ describe('a power-off of a chassis of which something cannot be read', () => {
   it('asks a device that acknowledges nothing once more, 100 ms later', async () => {
     const bench = createBench('reference', { initially: 'on' });
     const looks: number[] = [];
-    await bench.run(JOBS.off, { hardware: without(bench, [unreadable('I2C_NO_DEVICE')], looks) });
+    const { state, sequence } = await bench.run(JOBS.off, {
+      hardware: without(bench, [unreadable('I2C_NO_DEVICE')], looks),
+    });
+    // What it could not see when it began it fails for, also where it could be read later.
+    expect({ state, rail: sequence.fault?.rail }).toEqual({ state: 'failed', rail: 'P5V' });
+    expect(bench.enabled()).toEqual([]);
     const [firstMs = Number.NaN, secondMs = Number.NaN, ...more] = looks;
     expect(secondMs - firstMs).toBeGreaterThanOrEqual(100);
     expect(secondMs - firstMs).toBeLessThan(200);
