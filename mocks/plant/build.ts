@@ -4,6 +4,7 @@ import {
   type Chassis,
   type Circuit,
   type Device,
+  levelOf,
   type Net,
   OPERATION_ON_BIT,
   opposite,
@@ -167,8 +168,11 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     cancelPgood: () => undefined,
   };
   const needed = new Set(Object.values(described.rails).flatMap(({ needs }) => needs));
+  const supplies = suppliesOf(described);
   for (const [name, rail] of Object.entries(described.rails)) {
-    chassis.rails.push(buildRail(chassis, name, rail, needed.has(name), parts, options));
+    // A supply is there before anything is switched.
+    const isOn = options.isOn || supplies.has(name);
+    chassis.rails.push(buildRail(chassis, name, rail, needed.has(name), parts, { ...options, isOn }));
   }
   connectNeeds(chassis.rails);
   const part = { chassis: number, rail: null };
@@ -180,6 +184,18 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   const { latch } = described;
   if (latch !== undefined) parts.net(latch, { ...part, role: 'latch', name: 'latch' }, 'latch', false);
   return chassis;
+}
+
+/** Rails that are only watched, and that nothing with an enable stands before. */
+export function suppliesOf({ rails }: Pick<ChassisBoard, 'rails'>): ReadonlySet<string> {
+  const known = new Map<string, boolean>();
+  const isSupply = (name: string): boolean => {
+    const rail = rails[name];
+    const found = known.get(name) ?? (rail?.enable === undefined && (rail?.needs ?? []).every(isSupply));
+    known.set(name, found);
+    return found;
+  };
+  return new Set(Object.keys(rails).filter(isSupply));
 }
 
 function connectNeeds(rails: readonly Rail[]): void {
@@ -203,15 +219,16 @@ function buildRail(
   { isOn, startMs, riseMs, fallMs }: BuildOptions,
 ): Rail {
   const { enable, good } = described;
-  const vout = good !== undefined && 'pmbus' in good ? good : undefined;
+  const vout = good !== undefined && 'minVolts' in good ? good : undefined;
   const nominalVolts = described.nominalVolts ?? nominalFor(vout);
   // What cannot be seen to be good must be so when its settle time is over.
   const unseenMs = good === undefined && isNeeded ? described.settleMs / 2 : Number.POSITIVE_INFINITY;
   const part = { chassis: chassis.number, rail: name, name };
   const enableSignal =
-    'pmbus' in enable
+    enable &&
+    ('pmbus' in enable
       ? parts.page(enable.pmbus, enable.page, chassis.number, name)
-      : parts.net(enable, { ...part, role: 'enable' }, `enable of rail ${name}`, true);
+      : parts.net(enable, { ...part, role: 'enable' }, `enable of rail ${name}`, true));
   const volts = isOn ? nominalVolts : 0;
   const rail: Rail = {
     chassis,
@@ -239,10 +256,11 @@ function buildRail(
     failedAtMs: Number.NEGATIVE_INFINITY,
     cancelCrossing: () => undefined,
   };
-  enableSignal.rails.push(rail);
+  enableSignal?.rails.push(rail);
   if (good !== undefined && !('pmbus' in good)) {
     rail.goodNet = parts.net(good, { ...part, role: 'good' }, `good signal of rail ${name}`, true);
     rail.goodNet.sources.push(() => rail.good);
+    rail.goodNet.level = levelOf(rail.goodNet);
   }
   return rail;
 }

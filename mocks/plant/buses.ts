@@ -16,6 +16,9 @@ import { createPmbusDevice, type PmbusDevice, type PmbusOutput } from './pmbus-d
 import type { DevicePower } from './power.ts';
 import type { Signals } from './signals.ts';
 
+/** Share of the nominal voltage at which a device usually takes its output for overvolted. */
+const OVER_SHARE = 1.15;
+
 /** A device at its bus, for the mock backend. */
 export interface PlantI2cDevice {
   readonly name: string;
@@ -121,6 +124,7 @@ function createOutput(
       return withFaults(rail.goodFaults, rail.good) ? rail.nominalVolts : 0;
     },
     goodVolts: () => rails[0]?.goodVolts ?? 0,
+    mostVolts: () => OVER_SHARE * (rails[0]?.nominalVolts ?? 0),
     good,
     off: () => !rails.every((rail) => delivers(rail) && rail.tripped.size === 0),
     tripped: (cause) => rails.some((rail) => rail.tripped.has(cause)),

@@ -96,14 +96,16 @@ export interface Rail {
   readonly fallMs: number;
   readonly needs: Rail[];
   readonly neededBy: Rail[];
-  readonly enable: Net | Page;
+  /** Undefined: it is only watched, and comes and goes with what it needs. */
+  readonly enable: Net | Page | undefined;
   goodNet: Net | undefined;
   /** Faults of its voltage. */
   readonly faults: ArmedFault[];
   /** Good signal faults of a rail that is seen good over PMBus. */
   readonly goodFaults: ArmedFault[];
+  /** Of one that is only watched: all that it needs is. */
   enabled: boolean;
-  /** The BMC asked for it, whether the enable followed or not. */
+  /** The BMC asked for it, whether the enable followed or not. Of one that is only watched `isWanted` tells. */
   wanted: boolean;
   wantedAtMs: number;
   segment: Segment;
@@ -195,9 +197,22 @@ export function delivers(rail: Rail): boolean {
   return rail.enabled && rail.needs.every(({ good }) => good);
 }
 
+/** What its enable says, or all that one that is only watched needs. A supply is always on. */
+export function isEnabled({ enable, needs }: Rail): boolean {
+  return enable === undefined ? needs.every(({ enabled }) => enabled) : isAsserted(enable);
+}
+
+/** Whether the BMC asked for all that it takes. */
+export function isWanted({ enable, wanted, needs }: Rail): boolean {
+  return enable === undefined ? needs.every(isWanted) : wanted;
+}
+
 /** Whether its voltage is too low though it should be there. */
-export function isUnder({ good, enabled, wasGood, enabledAtMs, riseMs }: Rail, nowMs: number): boolean {
-  return enabled && !good && (wasGood || nowMs - enabledAtMs > riseMs);
+export function isUnder(rail: Rail, nowMs: number): boolean {
+  const { good, enable, needs, enabled, wasGood, enabledAtMs, riseMs } = rail;
+  // Who watches a rail knows when it is due.
+  const isDue = enable !== undefined || needs.every((need) => need.good);
+  return enabled && !good && isDue && (wasGood || nowMs - enabledAtMs > riseMs);
 }
 
 export function voltsAt({ segment }: Rail, nowMs: number): number {

@@ -24,15 +24,9 @@ export function createDamageRules(
 ): DamageRules {
   const recently = (atMs: number): boolean => clock.nowMs() - atMs <= reactionMs;
 
-  /** A fault keeps the BMC from switching it. */
-  const unswitchable = ({ enable }: Rail): boolean => {
-    if (enable.faults.length > 0) return true;
-    return isPage(enable) ? enable.device.failures > enable.failuresSeen : enable.failures > 0;
-  };
-
   /** Its good signal says good, or nothing could say that it is not. */
   const seemsGood = (rail: Rail): boolean => {
-    if (rail.board.good === undefined) return rail.faults.length > 0 || rail.enable.faults.length > 0;
+    if (rail.board.good === undefined) return rail.faults.length > 0 || (rail.enable?.faults.length ?? 0) > 0;
     return rail.goodNet === undefined ? withFaults(rail.goodFaults, rail.good) : netAsserted(rail.goodNet);
   };
 
@@ -57,7 +51,7 @@ export function createDamageRules(
       return;
     }
     if (rail.good) {
-      for (const dependent of rail.neededBy) {
+      for (const dependent of switchedBehind(rail)) {
         if (!dependent.wanted || unswitchable(dependent)) continue;
         report(
           'needRemoved',
@@ -96,4 +90,21 @@ export function createDamageRules(
   };
 
   return { railSwitched, resetReleased };
+}
+
+/** Rails with an enable that need it, be it through some that are only watched. */
+function switchedBehind(rail: Rail, found = new Set<Rail>()): readonly Rail[] {
+  for (const dependent of rail.neededBy) {
+    if (found.has(dependent)) continue;
+    found.add(dependent);
+    if (dependent.enable === undefined) switchedBehind(dependent, found);
+  }
+  return [...found].filter(({ enable }) => enable !== undefined);
+}
+
+/** A fault keeps the BMC from switching it. */
+function unswitchable({ enable }: Rail): boolean {
+  if (enable === undefined) return false;
+  if (enable.faults.length > 0) return true;
+  return isPage(enable) ? enable.device.failures > enable.failuresSeen : enable.failures > 0;
 }

@@ -274,6 +274,11 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
       throw refuse('rail', name, Object.keys(described.rails), where);
   };
   if (effect.on === 'rail' || effect.on === 'enable' || effect.on === 'good') checkRail(effect.rail);
+  if (effect.on === 'enable' && described.rails[effect.rail]?.enable === undefined) {
+    throw new FaultSyntaxError(
+      `fault "${fault.text}": rail ${effect.rail} is only watched, and has no enable`,
+    );
+  }
   if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);
   }

@@ -36,7 +36,7 @@ export interface PlantRail {
   readonly rail: string;
   readonly nominalVolts: number;
   readonly volts: number;
-  /** What its enable says, as it stands electrically. */
+  /** What its enable says, as it stands electrically; of one that is only watched, what the enables that it hangs on say. */
   readonly enabled: boolean;
   /** Electrically, whatever its good signal says. */
   readonly good: boolean;
@@ -73,7 +73,8 @@ export interface PlantOptions {
 /**
  * The chassis below the program: lines, rails with voltages, and PMBus devices, as the board file has
  * them. It moves by the clock alone. A rail delivers while its enable is asserted and all that it needs is
- * good; its voltage then rises linearly, else it falls. It is good above 90 % of its voltage, or above the
+ * good; its voltage then rises linearly, else it falls. One without an enable does so as if it had one that is always
+ * asserted: it follows what it needs, and is there from the start where it needs nothing that is switched. It is good above 90 % of its voltage, or above the
  * board's `minVolts`. pgood follows all rails of the chassis, good signal or not. A device that a rail powers answers
  * from a quarter of that rail's settle time after it became good until it is lost, and comes back with its outputs off.
  */

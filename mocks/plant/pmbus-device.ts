@@ -5,6 +5,7 @@ import { TRIP_CAUSES, type TripCause } from './faults.ts';
 const PAGE = 0x00;
 const OPERATION = 0x01;
 const VOUT_MODE = 0x20;
+const VOUT_OV_FAULT_LIMIT = 0x40;
 const VOUT_UV_FAULT_LIMIT = 0x44;
 const POWER_GOOD_ON = 0x5e;
 const STATUS_BYTE = 0x78;
@@ -80,6 +81,8 @@ export interface PmbusOutput {
   volts(): number;
   /** Where it begins to be good, and ends. */
   goodVolts(): number;
+  /** Above it the device takes its output for overvolted. */
+  mostVolts(): number;
   good(): boolean;
   /** The output does not deliver: it is off, or has no input. */
   off(): boolean;
@@ -143,6 +146,8 @@ export function createPmbusDevice(
       switch (command) {
         case STATUS_WORD:
           return statusWord(output(command));
+        case VOUT_OV_FAULT_LIMIT:
+          return registerOf(output(command).mostVolts(), formats);
         case VOUT_UV_FAULT_LIMIT:
         case POWER_GOOD_ON:
           return registerOf(output(command).goodVolts(), formats);

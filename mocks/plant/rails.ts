@@ -2,8 +2,9 @@ import type { Clock } from '../../hw/ports.ts';
 import {
   type Chassis,
   delivers,
-  isAsserted,
+  isEnabled,
   isUnder,
+  isWanted,
   type Net,
   type Rail,
   travelMs,
@@ -41,7 +42,7 @@ export function createRails(options: RailOptions): Rails {
   const voltsOf = (rail: Rail): number => voltsAt(rail, clock.nowMs());
 
   const enableChanged = (rail: Rail): void => {
-    const enabled = isAsserted(rail.enable);
+    const enabled = isEnabled(rail);
     if (enabled === rail.enabled) return;
     // Status bits stay until the output is switched on again (PMBus specification 1.3.1 part II, 10.2).
     rail.wasUnder = !enabled && (rail.wasUnder || isUnder(rail, clock.nowMs()));
@@ -52,6 +53,7 @@ export function createRails(options: RailOptions): Rails {
       rail.wasGood = rail.good;
     }
     update(rail);
+    for (const dependent of rail.neededBy) if (dependent.enable === undefined) enableChanged(dependent);
   };
 
   const update = (rail: Rail): void => {
@@ -88,7 +90,7 @@ export function createRails(options: RailOptions): Rails {
     if (!good && rail.enabled) rail.wasUnder = true;
     const atMs = clock.nowMs();
     if (good) rail.wasGood = true;
-    else if (rail.wanted) rail.failedAtMs = atMs;
+    else if (isWanted(rail)) rail.failedAtMs = atMs;
     const { chassis, name } = rail;
     history.record({
       type: 'rail',
@@ -98,7 +100,10 @@ export function createRails(options: RailOptions): Rails {
       good,
       volts: voltsOf(rail),
     });
-    for (const dependent of rail.neededBy) update(dependent);
+    for (const dependent of rail.neededBy) {
+      if (good && dependent.enable === undefined) dependent.enabledAtMs = atMs;
+      update(dependent);
+    }
     if (rail.goodNet !== undefined) options.refresh(rail.goodNet);
     followPgood(chassis, options);
     options.goodChanged(chassis, rail, good);
@@ -122,7 +127,7 @@ function followPgood(
 ): void {
   const setPgood = (pgood: boolean): void => {
     chassis.pgood = pgood;
-    if (!pgood && chassis.rails.every(({ wanted }) => wanted)) chassis.failedAtMs = clock.nowMs();
+    if (!pgood && chassis.rails.every(isWanted)) chassis.failedAtMs = clock.nowMs();
     if (chassis.pgoodNet !== undefined) refresh(chassis.pgoodNet);
     goodChanged(chassis, undefined, pgood);
   };

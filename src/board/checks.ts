@@ -10,7 +10,8 @@ import {
   type PartOf,
   railsOf,
 } from './findings.ts';
-import type { GoodBoard, LineBoard, RailBoard } from './schema.ts';
+import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
+import { checkSwitched, checkWatched } from './watched.ts';
 
 /**
  * Longest time of a stage. Its unit has TimeoutStartSec= of 240 s: 60 s of it are for the lock of another process, and 30 s
@@ -19,7 +20,7 @@ import type { GoodBoard, LineBoard, RailBoard } from './schema.ts';
  */
 export const STAGE_BUDGET_MS = 150_000;
 
-type LinePart = PartOf<LineBoard | RailBoard['enable'] | GoodBoard>;
+type LinePart = PartOf<LineBoard | EnableBoard | GoodBoard>;
 
 /** Every name in `needs` is a rail of the same chassis, and not the rail itself. */
 export const checkNeedsExist: Check = (board) =>
@@ -206,7 +207,7 @@ export const checkPagesUnique: Check = (board) => {
 
 /** What a chassis asks of a device: a rail that it switches or shows, or null where the device is named as evidence. */
 function usesOf(device: string, chassis: ChassisPart): (string | null)[] {
-  const isIt = (part: PartOf<RailBoard['enable'] | GoodBoard> | undefined) =>
+  const isIt = (part: PartOf<EnableBoard | GoodBoard> | undefined) =>
     part !== undefined && 'pmbus' in part && part.pmbus === device;
   return [
     ...railsOf(chassis).flatMap(([rail, { enable, good }]) => (isIt(enable) || isIt(good) ? [rail] : [])),
@@ -305,7 +306,8 @@ function powerBehind(
 export const checkVoltageWindow: Check = (board) =>
   eachChassis(board, (chassis, path) =>
     railsOf(chassis).flatMap(([rail, { good, nominalVolts }]): Finding[] => {
-      if (!good || !('pmbus' in good)) return [];
+      // Limits that the device has are not known here.
+      if (!good || !('minVolts' in good)) return [];
       const at = [...path, 'rails', rail, 'good', 'minVolts'];
       const { minVolts = 0, maxVolts = Number.POSITIVE_INFINITY } = good;
       if (minVolts > maxVolts) {
@@ -368,10 +370,16 @@ export function longestPowerOnMs(chassis: ChassisPart): number {
 /** Longest time from the first disable until no rail delivers any more, or the sequence knows which one does not end. */
 export function longestPowerOffMs(chassis: ChassisPart): number {
   const needs = (rail: string) => (chassis.rails?.[rail]?.needs ?? []).filter((need) => need !== undefined);
-  const railsMs = longestChainMs(chassis, needs, ({ good, offTimeoutMs = 0 }) =>
-    good === undefined ? 0 : offTimeoutMs,
+  const railsMs = longestChainMs(chassis, needs, ({ enable, good, offTimeoutMs = 0 }) =>
+    enable === undefined || good === undefined ? 0 : offTimeoutMs,
   );
-  return railsMs + (chassis.latch?.pulseMs ?? 0) + (chassis.pgood?.offTimeoutMs ?? 0);
+  // What is only watched goes with the enables of what it needs, one beside the other; a supply stays.
+  const watchedMs = railsOf(chassis).map(([, { enable, needs: its, offTimeoutMs = 0 }]) =>
+    enable !== undefined || its === undefined || its.length === 0 ? 0 : offTimeoutMs,
+  );
+  return (
+    railsMs + Math.max(0, ...watchedMs) + (chassis.latch?.pulseMs ?? 0) + (chassis.pgood?.offTimeoutMs ?? 0)
+  );
 }
 
 /** Power-on and power-off fit into the timeouts of the units, even with each wait at its limit. */
@@ -404,6 +412,8 @@ export const checkTimeBudgets: Check = (board) =>
 const CHECKS: readonly Check[] = [
   checkNeedsExist,
   checkNeedsAcyclic,
+  checkWatched,
+  checkSwitched,
   checkLinesUnique,
   checkDevicesExist,
   checkPagesUnique,

@@ -22,7 +22,7 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
   const add = (role: string, ref: LineBoard, ...keys: string[]) =>
     lines.push({ chassis: number, role, at: ['chassis', String(number), ...keys], ref });
   for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
-    if (!('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
+    if (enable && !('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
     if (good && !('pmbus' in good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
   }
   add('pgood', chassis.pgood, 'pgood');

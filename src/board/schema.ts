@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { goodEntry } from './good.ts';
 import {
   BY_LINE_OR_PAGE,
   CHIP_LINE,
@@ -16,7 +17,6 @@ import {
   nameLike,
   pmbusPage,
   timeoutMs,
-  voltageWindow,
   volts,
 } from './values.ts';
 
@@ -32,33 +32,28 @@ const railEntries = v.strictObject({
     v.description('Voltage of the rail, for people who read the file and for the simulated chassis'),
   ),
   enable: v.pipe(
-    expects(
-      'object',
-      BY_LINE_OR_PAGE,
-      CHIP_LINE,
-      choose(
-        ['chip', v.strictObject(chipLine)],
-        ['name', v.strictObject(namedLine)],
-        ['pmbus', v.strictObject(pmbusPage)],
-      ),
-    ),
-    v.description('What switches the rail: a GPIO level, or OPERATION of a PMBus page'),
-  ),
-  good: v.pipe(
     v.optional(
       expects(
         'object',
         BY_LINE_OR_PAGE,
-        '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }',
+        CHIP_LINE,
         choose(
           ['chip', v.strictObject(chipLine)],
           ['name', v.strictObject(namedLine)],
-          ['pmbus', v.strictObject({ ...pmbusPage, ...voltageWindow })],
+          ['pmbus', v.strictObject(pmbusPage)],
         ),
       ),
     ),
     v.description(
-      'How the rail is seen to be good: a line, or READ_VOUT within limits and POWER_GOOD# clear. ' +
+      'What switches the rail: a GPIO level, or OPERATION of a PMBus page. Without it the rail is only watched, by its ' +
+        '"good": it has to come when what it needs is good, and to go with it. One that needs nothing that is switched is a ' +
+        'supply: it has to be good before what needs it, and stays when the chassis is off',
+    ),
+  ),
+  good: v.pipe(
+    v.optional(goodEntry),
+    v.description(
+      'How the rail is seen to be good: a line, or READ_VOUT within limits and POWER_GOOD# clear, or the latter alone. ' +
         'Without it the rail counts as good settleMs after its enable, and the chassis pgood decides',
     ),
   ),
@@ -70,13 +65,20 @@ const railEntries = v.strictObject({
     v.optional(durationMs, 0),
     v.description('Time the rail must have been good before what needs it is enabled'),
   ),
-  onTimeoutMs: v.pipe(v.optional(timeoutMs, 1000), v.description('Longest time from enable to good')),
+  onTimeoutMs: v.pipe(
+    v.optional(timeoutMs, 1000),
+    v.description(
+      'Longest time from enable to good; of a rail that is only watched, from when all that it needs is good',
+    ),
+  ),
   offTimeoutMs: v.pipe(
     v.optional(timeoutMs, 2000),
-    v.description('Longest time from disable until the rail is no longer good'),
+    v.description(
+      'Longest time from disable until the rail is no longer good; of a rail that is only watched, from the disable of what it needs',
+    ),
   ),
 });
-const rail = expects('object', 'a rail, with at least "enable"', RAIL, railEntries);
+const rail = expects('object', 'a rail, with at least "enable" or "good"', RAIL, railEntries);
 
 /** A lost power good is acted on only when it has stood for the de-glitch time. */
 const LONGEST_DEGLITCH_MS = 10_000;
@@ -288,4 +290,5 @@ export type ChassisBoard = v.InferOutput<typeof chassis>;
 export type RailBoard = v.InferOutput<typeof rail>;
 export type DeviceBoard = v.InferOutput<typeof device>;
 export type LineBoard = v.InferOutput<typeof line>;
+export type EnableBoard = NonNullable<RailBoard['enable']>;
 export type GoodBoard = NonNullable<RailBoard['good']>;

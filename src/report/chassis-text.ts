@@ -1,5 +1,6 @@
 import type { Recorded } from '../run/record.ts';
 import { faultText } from '../sequence/causes.ts';
+import type { Watched } from '../sequence/plan.ts';
 import type { Fault, RailPhase, State } from '../sequence/state.ts';
 import type { UnitState } from '../system/ports.ts';
 import { evidenceText, voltsText } from './lines.ts';
@@ -28,13 +29,16 @@ export interface ChassisReport {
 }
 
 export interface RailReport {
+  /** Null also of a rail that is only watched. */
   readonly enabled: boolean | null;
   /** Of a rail without a signal: whether it is enabled. */
   readonly good: boolean | null;
   readonly phase: RailPhase;
+  /** How a rail goes that has no enable: with what it needs, or as the supply of the chassis; null: it has one. */
+  readonly watched: Watched | null;
   readonly isObservable: boolean;
   /** For people: the line or the PMBus page that switches it, and the one that shows it; null where none does. */
-  readonly enabledBy: string;
+  readonly enabledBy: string | null;
   readonly shownBy: string | null;
   /** Null where nothing measures it, or it could not be read. */
   readonly voutVolts: number | null;
@@ -86,14 +90,11 @@ export function chassisText(report: ChassisReport): string {
   for (const { reason } of unread) lines.push(`  not read: ${reason}`);
   const width = Math.max(...Object.keys(rails).map((name) => name.length));
   for (const [name, rail] of Object.entries(rails)) {
-    const enabled = either(rail.enabled, 'enabled', 'disabled').padEnd(8);
+    const enabled = switchText(rail).padEnd(8);
     const good = rail.isObservable ? either(rail.good, 'good', 'not good') : 'no signal';
-    const by = [
-      rail.enabledBy,
-      ...(rail.shownBy === null || rail.shownBy === rail.enabledBy ? [] : [rail.shownBy]),
-    ];
+    const by = new Set([rail.enabledBy, rail.shownBy].filter((name) => name !== null));
     lines.push(
-      `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${by.join(', ')}${voltageText(rail)}`,
+      `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${[...by].join(', ')}${voltageText(rail)}`,
     );
   }
   for (const [reset, asserted] of Object.entries(report.resetsAsserted)) {
@@ -120,11 +121,26 @@ function either(is: boolean | null, yes: string, no: string): string {
   return is ? yes : no;
 }
 
+function switchText({ watched, enabled }: RailReport): string {
+  if (watched !== null) return watched === 'supply' ? 'supply' : 'watched';
+  return either(enabled, 'enabled', 'disabled');
+}
+
+/** It is to have its voltage. */
+function isMeant({ watched, enabled, phase }: RailReport): boolean {
+  if (watched === null) return enabled === true;
+  return watched === 'supply' || phase === 'rising' || phase === 'up';
+}
+
 /** `: 1.203 V, 103 mV from minVolts 1.100 V`. A rail that is off is below its limits, which tells nothing. */
-function voltageText({ enabled, voutVolts, limits: [nearest] }: RailReport): string {
+function voltageText(rail: RailReport): string {
+  const {
+    voutVolts,
+    limits: [nearest],
+  } = rail;
   if (voutVolts === null) return '';
   const volts = `: ${voltsText(voutVolts)}`;
-  if (nearest === undefined || !enabled) return volts;
+  if (nearest === undefined || !isMeant(rail)) return volts;
   const { limit, marginVolts } = nearest;
   const side = marginVolts < 0 ? 'beyond' : 'from';
   return `${volts}, ${Math.abs(marginVolts * 1000).toFixed(0)} mV ${side} ${limit} ${voltsText(nearest.volts)}`;

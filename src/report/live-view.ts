@@ -99,6 +99,9 @@ function update(view: RunView, entry: Recorded): void {
       const rail = rails.get(entry.rail);
       if (!rail) break;
       rail.phase = entry.phase;
+      // Of one that is only watched, whose time counts from then.
+      if (entry.phase === 'rising') rail.enabledAtMs ??= entry.atMs;
+      if (entry.phase === 'falling') rail.enabledAtMs = null;
       if (entry.phase === 'up') rail.upAtMs = entry.atMs;
       break;
     }

@@ -1,4 +1,5 @@
 import type { Recorded } from '../run/record.ts';
+import type { Watched } from '../sequence/plan.ts';
 import type { State } from '../sequence/state.ts';
 import { escapeXml } from '../xml.ts';
 import { STATE_WORDS } from './words.ts';
@@ -28,7 +29,12 @@ const STAGE_FILL: Readonly<Record<State, string>> = {
 
 /** What has a lane. */
 export interface DiagramPlan {
-  readonly rails: readonly { readonly name: string; readonly observable: boolean }[];
+  readonly rails: readonly {
+    readonly name: string;
+    readonly observable: boolean;
+    /** It has no enable. */
+    readonly watched?: Watched | null | undefined;
+  }[];
   readonly resets: readonly { readonly name: string }[];
 }
 
@@ -158,7 +164,7 @@ function drawStages(entries: readonly Recorded[], { startMs, x }: Axis, top: num
   return parts;
 }
 
-/** A row of the diagram: one wave, or for a rail with a good signal two. */
+/** A row of the diagram: one wave, or for a rail with an enable and a good signal two. */
 interface Lane {
   readonly name: string;
   readonly height: number;
@@ -167,7 +173,13 @@ interface Lane {
 }
 
 function lanesOf(entries: readonly Recorded[], plan: DiagramPlan): Lane[] {
-  const rails = plan.rails.map(({ name, observable }): Lane => {
+  const line = (name: string, kind: string, what: string, of: Wave): Lane => ({
+    name,
+    height: LINE_LANE_HEIGHT,
+    labelY: 13,
+    waves: [{ wave: of, kind, what }],
+  });
+  const rails = plan.rails.map(({ name, observable, watched }): Lane => {
     const enable = wave(
       entries,
       (first) => first.rails[name]?.enabled ?? false,
@@ -178,17 +190,12 @@ function lanesOf(entries: readonly Recorded[], plan: DiagramPlan): Lane[] {
       (first) => first.rails[name]?.good ?? false,
       (entry) => (entry.type === 'rail' && entry.rail === name ? entry.good : undefined),
     );
+    if (watched) return line(name, 'good', `${name} good`, good);
     const waves = [
       { wave: enable, kind: 'enable', what: `${name} enable` },
       ...(observable ? [{ wave: good, kind: 'good', what: `${name} good` }] : []),
     ];
     return { name, height: LANE_HEIGHT, labelY: 20, waves };
-  });
-  const line = (name: string, kind: string, what: string, of: Wave): Lane => ({
-    name,
-    height: LINE_LANE_HEIGHT,
-    labelY: 13,
-    waves: [{ wave: of, kind, what }],
   });
   const resets = plan.resets.map(({ name }) => {
     const reset = wave(
@@ -221,7 +228,7 @@ function drawLanes(
       for (const { atMs, asserted } of drawn.changes) {
         if (!asserted) continue;
         const at = (atMs - axis.startMs).toFixed(1);
-        parts.push(`<text class="time" x="${axis.x(atMs) + 4}" y="${y + 30}">${at}</text>`);
+        parts.push(`<text class="time" x="${axis.x(atMs) + 4}" y="${y + 12 + index * 18}">${at}</text>`);
       }
     }
     y += height;

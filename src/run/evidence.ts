@@ -119,10 +119,10 @@ function pagesOf({ rails, evidence }: ChassisBoard): Iterable<EvidencePage> {
     return known;
   };
   for (const [rail, { enable, good }] of Object.entries(rails)) {
-    if ('pmbus' in enable) add(enable.pmbus, enable.page).rails.set(rail, {});
+    if (enable && 'pmbus' in enable) add(enable.pmbus, enable.page).rails.set(rail, {});
     if (good && 'pmbus' in good) {
-      const { minVolts, maxVolts } = good;
-      add(good.pmbus, good.page).rails.set(rail, { minVolts, maxVolts });
+      const limits = 'minVolts' in good ? { minVolts: good.minVolts, maxVolts: good.maxVolts } : {};
+      add(good.pmbus, good.page).rails.set(rail, limits);
     }
   }
   for (const device of evidence) add(device, 0);

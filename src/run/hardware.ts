@@ -131,12 +131,14 @@ async function openParts(
   const goods: [string, ReadParts['pgood']][] = [];
   const resets: [string, Switch][] = [];
   for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
-    const openEnable = (role: string) =>
-      'pmbus' in enable ? opener.openOperation(role, enable) : opener.openSwitch(role, enable);
-    enables.push([rail, await orBroken(`enable of rail ${rail}`, openEnable)]);
+    if (enable) {
+      const openEnable = (role: string) =>
+        'pmbus' in enable ? opener.openOperation(role, enable) : opener.openSwitch(role, enable);
+      enables.push([rail, await orBroken(`enable of rail ${rail}`, openEnable)]);
+    }
     if (!good) continue;
     const openGood = (role: string) =>
-      'pmbus' in good ? opener.openVoutSignal(role, good) : opener.openSignal(role, good);
+      'pmbus' in good ? opener.openPageSignal(role, good) : opener.openSignal(role, good);
     goods.push([rail, await orBroken(`good signal of rail ${rail}`, openGood)]);
   }
   const pgood = await orBroken('pgood', (role) => opener.openSignal(role, chassis.pgood));
@@ -145,8 +147,9 @@ async function openParts(
   }
   const { latch: line } = chassis;
   const latch = line && (await orBroken('latch', (role) => opener.openSwitch(role, line)));
-  const parts = { enables: new Map(enables), goods: new Map(goods), resets: new Map(resets), pgood, latch };
-  return { parts, missing };
+  const rails = Object.keys(chassis.rails);
+  const maps = { enables: new Map(enables), goods: new Map(goods), resets: new Map(resets) };
+  return { parts: { rails, ...maps, pgood, latch }, missing };
 }
 
 function hardwareOf(
@@ -170,6 +173,7 @@ function hardwareOf(
   const enabled = new Set<string>();
   /** Rails whose enable could not be read. */
   const doubtful = new Set<string>();
+  const isTold = (rail: string) => enabled.has(rail) || doubtful.has(rail);
   /** Of rails that were told to go off: the voltage that they were last seen with while they were on. */
   const voltsBefore = new Map<string, number | null>();
   return {
@@ -182,20 +186,18 @@ function hardwareOf(
         if (signal === 'enable' && rail !== null) doubtful.add(rail);
       }
       for (const [rail, seen] of Object.entries(observed.observation.rails)) {
-        if (seen.enabled && !doubtful.has(rail)) enabled.add(rail);
+        if (seen.enabled && enables.has(rail) && !doubtful.has(rail)) enabled.add(rail);
       }
       return observed;
     },
     async driveEnable(rail, asserted) {
       const enable = enableOf(rail);
-      if (asserted) {
-        enabled.add(rail);
-        voltsBefore.delete(rail);
-      } else if (enabled.delete(rail)) voltsBefore.set(rail, goods.get(rail)?.lastVolts?.() ?? null);
+      if (asserted) enabled.add(rail);
+      if (asserted || enabled.delete(rail)) noteVolts(rail, asserted, voltsBefore, parts);
       const { poweredBy } = enable;
       if (asserted || poweredBy === null) return enable.write(asserted);
       // A rail that is enabled may only seem to be lost: what it powers is told to go off before it, if it hears it.
-      const mayHear = enabled.has(poweredBy) || doubtful.has(poweredBy) || (await hasPower(poweredBy));
+      const mayHear = isSwitchedOn(chassis, poweredBy, isTold) || (await hasPower(poweredBy));
       if (mayHear) await driveOff(enable, () => hasPower(poweredBy));
     },
     async driveReset(reset, asserted) {
@@ -250,6 +252,26 @@ async function observeStarted(
   if (settles.length === 0 || settles.includes(0)) return observed;
   await pause(clock, Math.max(...settles));
   return observe();
+}
+
+/** Keeps the voltage of a rail that goes off, and of all that is only watched with the first that does. */
+function noteVolts(
+  rail: string,
+  asserted: boolean,
+  voltsBefore: Map<string, number | null>,
+  { enables, goods }: Parts,
+): void {
+  for (const [name, { lastVolts }] of goods) {
+    if (name !== rail && enables.has(name)) continue;
+    if (asserted) voltsBefore.delete(name);
+    else if (name === rail || !voltsBefore.has(name)) voltsBefore.set(name, lastVolts?.() ?? null);
+  }
+}
+
+/** What is only watched is switched on with all that it needs. */
+function isSwitchedOn(chassis: ChassisBoard, rail: string, isEnabled: (rail: string) => boolean): boolean {
+  const { enable, needs = [] } = chassis.rails[rail] ?? {};
+  return enable ? isEnabled(rail) : needs.every((need) => isSwitchedOn(chassis, need, isEnabled));
 }
 
 /** Who has power, of what rails power. */

@@ -37,6 +37,8 @@ export const READ_AGAIN_MS = 2_000;
 
 /** The parts of a chassis that are read, in the order of the board. */
 export interface ReadParts {
+  /** Names of all rails. One that is only watched has no enable. */
+  readonly rails: readonly string[];
   readonly enables: ReadonlyMap<string, Switch>;
   readonly goods: ReadonlyMap<string, Signal>;
   readonly resets: ReadonlyMap<string, Switch>;
@@ -70,10 +72,11 @@ export async function observeParts(
   isLatched: boolean,
 ): Promise<Observed> {
   const { enables, goods, resets, pgood } = parts;
-  const questions: Question[] = [...enables].flatMap(([rail, enable]): Question[] => {
+  const questions: Question[] = parts.rails.flatMap((rail): Question[] => {
+    const enable = enables.get(rail);
     const good = goods.get(rail);
     return [
-      { signal: 'enable', rail, part: enable, assumed: true },
+      ...(enable ? [{ signal: 'enable', rail, part: enable, assumed: true } as const] : []),
       ...(good ? [{ signal: 'good', rail, part: good, assumed: false } as const] : []),
     ];
   });
@@ -89,11 +92,12 @@ export async function observeParts(
   const unpowered = asked.flatMap(({ signal, rail, part: { poweredBy }, part }): Unpowered[] =>
     poweredBy !== null && replies.get(part)?.unpowered ? [{ signal, rail, poweredBy }] : [],
   );
-  const isAsserted = (part: Question['part']) => replies.get(part)?.asserted ?? false;
-  const rails = [...enables].map(([rail, enable]) => {
+  const isAsserted = (part: Question['part'] | undefined) => (part && replies.get(part)?.asserted) ?? false;
+  // What has only one of the two is as enabled as it is good.
+  const rails = parts.rails.map((rail) => {
+    const enable = enables.get(rail);
     const good = goods.get(rail);
-    const enabled = isAsserted(enable);
-    return [rail, { enabled, good: good ? isAsserted(good) : enabled }] as const;
+    return [rail, { enabled: isAsserted(enable ?? good), good: isAsserted(good ?? enable) }] as const;
   });
   const unread = unreadable.map(({ signal, rail }) => ({ signal, rail }));
   const observation = {

@@ -50,9 +50,10 @@ interface StillOn {
 
 function stillOn({ rails, pgood }: SequenceState): StillOn[] {
   const found: StillOn[] = [];
-  for (const [rail, { enabled, enableDoubt, good, goodUnread }] of Object.entries(rails)) {
+  for (const [rail, { watched, enabled, enableDoubt, good, goodUnread }] of Object.entries(rails)) {
+    if (watched === 'supply') continue;
     if (good && !goodUnread) found.push({ rail, because: 'good' });
-    else if (enabled) found.push({ rail, because: enableDoubt ?? 'enabled' });
+    else if (enabled && watched === undefined) found.push({ rail, because: enableDoubt ?? 'enabled' });
     else if (good) found.push({ rail, because: 'unread' });
   }
   if (pgood.level) found.push({ rail: null, because: pgood.unread ? 'unread' : 'good' });

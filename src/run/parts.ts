@@ -1,5 +1,5 @@
 import { HardwareError } from '../../hw/errors.ts';
-import { createPmbusPage, type PmbusOutput, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
+import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
 import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
 
@@ -48,7 +48,7 @@ function assertedAt(line: LineBoard, level: Level): boolean {
   return level === levelFor(line, true);
 }
 
-type VoutGood = Extract<GoodBoard, { pmbus: string }>;
+type PageGood = Extract<GoodBoard, { pmbus: string }>;
 type PmbusEnable = Extract<RailBoard['enable'], { pmbus: string }>;
 
 /** The same error with `where` it hit in front of its message, and `details` beside its own. */
@@ -79,7 +79,7 @@ export interface PartOpener {
   openSwitch(role: string, line: LineBoard): Promise<Switch>;
   openSignal(role: string, line: LineBoard): Promise<Signal>;
   openOperation(role: string, enable: PmbusEnable): Promise<Switch>;
-  openVoutSignal(role: string, good: VoutGood): Promise<Signal>;
+  openPageSignal(role: string, good: PageGood): Promise<Signal>;
   openPage(device: string, page: number): Promise<PmbusPage>;
   /** Gives all that was opened back. */
   close(): Promise<void>;
@@ -137,17 +137,18 @@ export function createPartOpener(
         write: (asserted) => inRole(role, () => page.operation(asserted)),
       };
     },
-    async openVoutSignal(role, good) {
+    async openPageSignal(role, good) {
       const page = await inRole(role, () => openPage(good.pmbus, good.page));
+      const look = createLook(page, good);
       let lastVolts: number | null = null;
       return {
         ...deviceOf(good.pmbus),
         role,
         read: () =>
           inRole(role, async () => {
-            const output = await page.readOutput();
-            lastVolts = output.voutVolts;
-            return isVoutGood(output, good);
+            const { isGood, volts } = await look();
+            lastVolts = volts;
+            return isGood;
           }),
         lastVolts: () => lastVolts,
         watch: (wake, { pmbus }) => repeat(ports.clock, pmbus, wake),
@@ -199,8 +200,41 @@ function createPageOpener(
   };
 }
 
-function isVoutGood({ powerGood, voutVolts }: PmbusOutput, { minVolts, maxVolts }: VoutGood): boolean {
-  return powerGood && voutVolts >= minVolts && voutVolts <= (maxVolts ?? Number.POSITIVE_INFINITY);
+/** What a look at a page tells of its rail. */
+interface Look {
+  readonly isGood: boolean;
+  /** Null where the voltage is not looked at. */
+  readonly volts: number | null;
+}
+
+/** How a rail is seen to be good by a page. Limits of the device are read once: nothing changes them in a run. */
+function createLook(page: PmbusPage, good: PageGood): () => Promise<Look> {
+  if ('status' in good) {
+    return async () => ({ isGood: page.powerGood(await page.statusWord()), volts: null });
+  }
+  let limits: Limits | undefined = 'limits' in good ? undefined : good;
+  return async () => {
+    limits ??= await readLimits(page, good);
+    const { powerGood, voutVolts } = await page.readOutput();
+    const { minVolts, maxVolts = Number.POSITIVE_INFINITY } = limits;
+    return { isGood: powerGood && voutVolts >= minVolts && voutVolts <= maxVolts, volts: voutVolts };
+  };
+}
+
+interface Limits {
+  readonly minVolts: number;
+  readonly maxVolts?: number | undefined;
+}
+
+/** Rejects `PMBUS_FORMAT` where the device has no lower limit: a rail without voltage would be good. */
+async function readLimits(page: PmbusPage, good: PageGood): Promise<Limits> {
+  const { minVolts, maxVolts } = await page.readVoutWindow();
+  if (minVolts !== null && minVolts > 0) return { minVolts, maxVolts: maxVolts ?? undefined };
+  throw new HardwareError(
+    'PMBUS_FORMAT',
+    `page ${good.page} of ${good.pmbus} has no VOUT_UV_FAULT_LIMIT that could be taken for one (${minVolts === null ? 'it answers nothing' : 'it is 0 V'}): give "minVolts" in the place of "limits"`,
+    { device: good.pmbus, page: good.page },
+  );
 }
 
 /** Calls `run` every `everyMs`. Returns the function that ends it. */

@@ -1,7 +1,7 @@
 import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
-import type { SequenceEvent } from '../sequence/events.ts';
+import type { EventOf, SequenceEvent } from '../sequence/events.ts';
 import { codeOf, ONCE_MORE_MS } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Recording } from './recording.ts';
@@ -19,14 +19,17 @@ export interface Readings {
   end(): Promise<void>;
 }
 
+/** What came of reading a good signal. */
+export type LevelEvent = EventOf<'RAIL_LEVEL' | 'PGOOD_LEVEL' | 'READ_FAILED'>;
+
 export interface ReadingsOptions {
   readonly hardware: ChassisHardware;
   readonly clock: Clock;
   readonly recording: Recording;
   /** A device that acknowledges nothing is asked once more before it counts: it may be storing its settings. */
   readonly isPatient: () => boolean;
-  /** Rails that power what the rail is seen by. */
-  readonly poweredBy: (rail: string) => readonly string[];
+  /** Rails that are to be read, and told first, where this is bad news. */
+  readonly tellsOf: (event: LevelEvent) => readonly string[];
   readonly ended: (events: readonly SequenceEvent[]) => void;
 }
 
@@ -62,24 +65,30 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
 type ReadOptions = Omit<ReadingsOptions, 'ended'>;
 
 /**
- * The level of a good signal as an event. Where the signal of a device is bad news, what powers the device is read as well,
- * and told first: what went first is at fault, and not the device that is silent behind it. Never rejects.
+ * The level of a good signal as an event. Where that is bad news, what it hangs on is read as well, each signal once, and told
+ * first: what went first is at fault, and not what went with it. Never rejects.
  */
-async function readLevels(source: Source, options: ReadOptions): Promise<SequenceEvent[]> {
+async function readLevels(
+  source: Source,
+  options: ReadOptions,
+  read: Set<Source> = new Set(),
+): Promise<LevelEvent[]> {
+  read.add(source);
   const event = await readLevel(source, options);
-  const poweredBy = source === null ? [] : options.poweredBy(source);
-  const isGoodNews = event.type === 'RAIL_LEVEL' && event.good;
-  if (poweredBy.length === 0 || isGoodNews) return [event];
-  const events: SequenceEvent[] = [];
-  for (const rail of poweredBy) events.push(...(await readLevels(rail, options)));
-  return [...events, { ...event, atMs: options.clock.nowMs() }];
+  const isGoodNews = event.type !== 'READ_FAILED' && event.good;
+  const first = isGoodNews ? [] : options.tellsOf(event);
+  const events: LevelEvent[] = [];
+  for (const other of first) {
+    if (!read.has(other)) events.push(...(await readLevels(other, options, read)));
+  }
+  return events.length === 0 ? [event] : [...events, { ...event, atMs: options.clock.nowMs() }];
 }
 
 /** The level of a good signal as an event. Never rejects. */
 async function readLevel(
   source: Source,
   { hardware, clock, recording, isPatient }: ReadOptions,
-): Promise<SequenceEvent> {
+): Promise<LevelEvent> {
   const askedMs = clock.nowMs();
   try {
     const good = await hardware.readGood(source).catch(async (error: unknown) => {

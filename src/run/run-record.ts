@@ -76,7 +76,11 @@ export function runRecord(
             reason: fault.reason,
             errorCode: fault.errorCode,
           },
-    rails: origin.plan.rails.map(({ name, observable }) => ({ name, observable })),
+    rails: origin.plan.rails.map(({ name, observable, watched }) => ({
+      name,
+      observable,
+      ...(watched !== null && { watched }),
+    })),
     resets: origin.plan.resets.map(({ name }) => ({ name })),
     times: Object.fromEntries(
       origin.plan.rails.map(({ name }) => [name, timesOf(name, trace, since)] as const),

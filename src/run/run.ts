@@ -4,7 +4,7 @@ import { PowerError, type PowerErrorCode } from '../errors.ts';
 import { nextDeadlineMs, readingsDue } from '../sequence/deadlines.ts';
 import type { Answer, SequenceAction, SequenceEvent } from '../sequence/events.ts';
 import { type Step, step, takeUp, viewOf } from '../sequence/machine.ts';
-import type { Plan } from '../sequence/plan.ts';
+import { type Plan, railPlan } from '../sequence/plan.ts';
 import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
@@ -12,7 +12,7 @@ import type { LevelsAtFault } from './diagnosis.ts';
 import { createDrives, type DriveAction, type Drives, type LoweringAction } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Job } from './jobs.ts';
-import { createReadings, type Readings } from './readings.ts';
+import { createReadings, type LevelEvent, type Readings } from './readings.ts';
 import type { Happening, Recorder } from './record.ts';
 import type { Recording } from './recording.ts';
 import { createTurns, type Turns } from './turns.ts';
@@ -93,7 +93,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     clock,
     recording,
     isPatient: () => hasTag(run.now.state, 'falling'),
-    poweredBy: (rail) => poweredBy(plan, rail),
+    tellsOf: (event) => tellsOf(run, event),
     ended(events) {
       levels.push(...events);
       turns.wake();
@@ -349,7 +349,7 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
   const isSwitching = (source: Source) =>
     source === null
       ? hasTag(state, 'lowering') && !isSettled
-      : drives.isSwitching(source) ||
+      : isBeingSwitched(run, source) ||
         // On the way down a rail that has not settled never will, and what is behind it is waited for.
         (hasTag(state, 'rising') && isStarting(plan, sequence, source));
   const mustWait = (source: Source) => isSwitching(source) || (isDone && hardware.asksBus(source));
@@ -373,6 +373,34 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
     (signal?.aborted === true && !run.isEnding);
   await run.turns.rest(deadlineMs, isWatchful, isDue);
   return true;
+}
+
+/** Its enable, or one that a rail that is only watched goes with. */
+function isBeingSwitched({ drives, options: { plan } }: Run, rail: string): boolean {
+  return plan.rails.some(
+    ({ name, followers }) => (name === rail || followers.includes(rail)) && drives.isSwitching(name),
+  );
+}
+
+/**
+ * What is read before bad news is told, because it may have gone first and be at fault: what powers the device of a rail,
+ * and where rails are only watched what a rail needs that was up; for pgood of a running chassis all that is only watched,
+ * because nothing of that can be read any more once the enables are off. A loss waits for no bus but its own.
+ */
+function tellsOf(
+  { options: { plan, hardware }, now: { state, sequence } }: Run,
+  event: LevelEvent,
+): string[] {
+  const isAtHand = (rail: string) => !hardware.asksBus(rail);
+  const watched = plan.rails.filter((rail) => rail.watched !== null).map(({ name }) => name);
+  if (event.type === 'PGOOD_LEVEL') return state === 'pgood' ? watched.filter(isAtHand) : [];
+  if (event.rail === null) return [];
+  const { rail } = event;
+  const power = poweredBy(plan, rail);
+  const wasUp = event.type === 'RAIL_LEVEL' && railState(sequence, rail).phase === 'up';
+  if (watched.length === 0 || !wasUp) return [...power];
+  const needs = railPlan(plan, rail).needs.filter((need) => isAtHand(need) || !isAtHand(rail));
+  return [...new Set([...needs, ...power])];
 }
 
 function poweredBy(plan: Plan, rail: string): readonly string[] {
@@ -448,12 +476,12 @@ function recordLevels(
   record: (entry: Happening) => void,
 ): Map<string, () => void> {
   const switched = new Map<string, () => void>();
-  for (const { name } of plan.rails) {
+  for (const { name, watched } of plan.rails) {
     const old = railState(before, name);
     const { phase, good, enabled } = railState(after, name);
     if (old.phase === phase && old.good === good) continue;
     const recordRail = () => record({ type: 'rail', rail: name, phase, good });
-    if (old.enabled === enabled) recordRail();
+    if (old.enabled === enabled || watched !== null) recordRail();
     else switched.set(name, recordRail);
   }
   const { level } = after.pgood;

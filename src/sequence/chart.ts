@@ -9,6 +9,7 @@ import {
   disableRails,
   driveAllOff,
   enableRail,
+  expectSupplies,
   giveUpRail,
   isAllDriven,
   isNextRaise,
@@ -98,6 +99,7 @@ const chart = setup({
     note: assign(({ context, event }) => note(context, event)),
     beginAnew: assign(({ context }) => beginAnew(context)),
     assertResets: by(assertResets),
+    expectSupplies: assign(({ context }) => expectSupplies(context)),
     checkNextRail: assign(({ context }) => beginCheck(context, nextRail(context))),
     enableRail: by(enableRail),
     startOnTimeout: assign(({ context }) => startStage(context, context.plan.pgood.onTimeoutMs)),
@@ -233,7 +235,7 @@ export const chassisMachine = chart.createMachine({
     },
     opPowerStart: {
       tags: STATE_TAGS.opPowerStart,
-      entry: entered('opPowerStart'),
+      entry: [entered('opPowerStart'), 'expectSupplies'],
       on: {
         POWER_ON: { actions: 'leaveAsIs' },
         POWER_OFF: { target: 'opPowerStop', actions: ['note', 'accept'] },

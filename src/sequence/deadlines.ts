@@ -11,9 +11,9 @@ export interface Deadline {
     | 'railSettles'
     /** A rail that dropped stays so for the de-glitch time of the board. */
     | 'railIsLost'
-    /** A rail that was enabled has to be good. */
+    /** A rail that was enabled, or whose needs are up where it is only watched, has to be good. */
     | 'railComes'
-    /** A rail that was disabled has to be down. */
+    /** A rail that was disabled, or goes with one that was, has to be down. */
     | 'railFalls'
     /** Another level of pgood than the one believed stands for the de-glitch time of the board. */
     | 'pgoodChanges';

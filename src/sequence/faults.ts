@@ -24,8 +24,33 @@ function finding(kind: FaultKind, rail: string | null, reason: string): Finding 
   return { kind, rail, reason };
 }
 
-function lost({ name }: RailPlan): Finding {
-  return finding('railLost', name, `rail ${name} dropped while it was enabled`);
+function lost({ name, watched }: RailPlan): Finding {
+  const reasons = {
+    follower: `rail ${name} dropped though what it needs is good`,
+    supply: `rail ${name}, which supplies the chassis, dropped`,
+  };
+  return finding('railLost', name, watched ? reasons[watched] : `rail ${name} dropped while it was enabled`);
+}
+
+function late({ name, watched, needs, onTimeoutMs }: RailPlan): Finding {
+  const reasons = {
+    follower: `rail ${name} was not good within ${onTimeoutMs} ms of ${needs.join(' and ')}`,
+    supply: `rail ${name}, which supplies the chassis, was not good within ${onTimeoutMs} ms of the request`,
+  };
+  const ofEnable = `rail ${name} was not good within ${onTimeoutMs} ms of its enable`;
+  return finding('railTimeout', name, watched ? reasons[watched] : ofEnable);
+}
+
+/**
+ * Where rails are only watched, one goes, or does not come, with what it needs: as long as one of that seems to be lost, and
+ * no later than the rail itself, nobody knows who is at fault. It takes no longer than that other takes to be believed.
+ */
+function isInDoubt(rail: RailPlan, context: Context, sinceMs: number): boolean {
+  if (context.plan.rails.every(({ watched }) => watched === null)) return false;
+  return rail.needs.some((name) => {
+    const { phase, good, sinceMs: droppedMs } = railState(context, name);
+    return phase === 'up' && !good && droppedMs <= sinceMs;
+  });
 }
 
 /** The first rail that failed while power should be coming or standing: it dropped, or did not come in time. */
@@ -34,11 +59,9 @@ const failedRail = once((context) => {
   for (const rail of plan.rails) {
     const deadline = railDeadline(plan, rail, context);
     if (deadline === null || !isOver(deadline, nowMs, readings)) continue;
-    if (deadline.what === 'railIsLost') return lost(rail);
-    if (deadline.what === 'railComes') {
-      const { name, onTimeoutMs } = rail;
-      return finding('railTimeout', name, `rail ${name} was not good within ${onTimeoutMs} ms of its enable`);
-    }
+    const { sinceMs } = railState(context, rail.name);
+    if (deadline.what === 'railIsLost' && !isInDoubt(rail, context, sinceMs)) return lost(rail);
+    if (deadline.what === 'railComes' && !isInDoubt(rail, context, nowMs)) return late(rail);
   }
   return null;
 });
@@ -47,7 +70,9 @@ const failedRail = once((context) => {
 const strayRail = once((context) => {
   const stray = context.plan.rails.find(({ name }) => railState(context, name).phase === 'stuck');
   if (stray === undefined) return null;
-  return finding('railStray', stray.name, `rail ${stray.name} delivers though its enable is off`);
+  const { name, watched } = stray;
+  const what = watched === null ? 'its enable' : 'the enable of what it needs';
+  return finding('railStray', name, `rail ${name} delivers though ${what} is off`);
 });
 
 /** A running chassis lost pgood. A rail that was seen to drop as long ago says more of the loss. */
@@ -75,13 +100,14 @@ const latePower = once((context) => {
   if (context.readyMs !== null || !isStageOver(context, false)) return null;
   const { rails, pgood } = context.plan;
   const { onTimeoutMs } = pgood;
-  const late = rails.find(({ name, observable }) => {
+  const first = rails.find(({ name, observable, watched }) => {
     const { phase, good } = railState(context, name);
-    return observable && phase === 'rising' && !good && isFresh(readingOf(context.readings, name));
+    const isAwaited = phase === 'rising' || (watched === 'follower' && phase === 'down');
+    return observable && isAwaited && !good && isFresh(readingOf(context.readings, name));
   });
-  if (late !== undefined) {
+  if (first !== undefined) {
     const limit = `when pgood was due, ${onTimeoutMs} ms after the last enable`;
-    return finding('railTimeout', late.name, `rail ${late.name} was not good ${limit}`);
+    return finding('railTimeout', first.name, `rail ${first.name} was not good ${limit}`);
   }
   const reason = `pgood did not come within ${onTimeoutMs} ms though every rail is enabled`;
   return finding('pgoodTimeout', null, reason);

@@ -1,11 +1,21 @@
 import type { Board, ChassisBoard, RailBoard } from '../board/schema.ts';
 
+/**
+ * A rail that is only watched: a follower comes and goes with rails that have an enable; a supply is there without anybody's
+ * doing, and stays when the chassis is off.
+ */
+export type Watched = 'follower' | 'supply';
+
 /** One rail as the sequence sees it: names and times, no lines. */
 export interface RailPlan {
   readonly name: string;
   readonly needs: readonly string[];
-  /** Rails that need this one; all of them go down before it. */
+  /** Rails with an enable that need this one, be it through followers; all of them go down before it. */
   readonly neededBy: readonly string[];
+  /** Null: it has an enable. */
+  readonly watched: Watched | null;
+  /** Followers that go with the enable of this one; none has a rail with an enable in between. */
+  readonly followers: readonly string[];
   /** Rails without which nobody answers for this one: they power what it is switched or seen by. All of them are needed. */
   readonly poweredBy: readonly string[];
   readonly settleMs: number;
@@ -45,6 +55,21 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
     ordered.push(name);
   };
   for (const name of Object.keys(chassis.rails)) place(name);
+  const isSwitched = (name: string) => chassis.rails[name]?.enable !== undefined;
+  /** The rails with an enable that each one needs, itself or through rails that are only watched. */
+  const hangsOn = new Map<string, ReadonlySet<string>>();
+  for (const name of ordered) {
+    const needs = chassis.rails[name]?.needs ?? [];
+    hangsOn.set(
+      name,
+      new Set(needs.flatMap((need) => (isSwitched(need) ? [need] : [...(hangsOn.get(need) ?? [])]))),
+    );
+  }
+  const hangingOn = (name: string) => ordered.filter((other) => hangsOn.get(other)?.has(name));
+  const watchedAs = (name: string): Watched | null => {
+    if (isSwitched(name)) return null;
+    return hangsOn.get(name)?.size === 0 ? 'supply' : 'follower';
+  };
   return {
     rails: ordered.flatMap((name) => {
       const rail = chassis.rails[name];
@@ -52,7 +77,9 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
       return {
         name,
         needs: rail.needs,
-        neededBy: ordered.filter((other) => chassis.rails[other]?.needs.includes(name)),
+        neededBy: hangingOn(name).filter(isSwitched),
+        watched: watchedAs(name),
+        followers: hangingOn(name).filter((other) => !isSwitched(other)),
         poweredBy: powerOf(rail, devices),
         settleMs: rail.settleMs,
         onTimeoutMs: rail.onTimeoutMs,

@@ -95,11 +95,24 @@ function noteUnread(context: Context, { signal, rail, askedMs }: EventOf<'READ_F
   };
 }
 
+/** The times of a rail, and of those that go with it, count from when its enable was switched. */
+function noteDriven(before: Context, event: EventOf<'DRIVEN'>): Context {
+  const { rail: name, asserted, atMs } = event;
+  const context = noteSwitched(before, event);
+  if (asserted) return context;
+  return railPlan(before.plan, name).followers.reduce<Context>((changed, follower) => {
+    if (railState(changed, follower).phase !== 'falling') return changed;
+    const deadlineMs = atMs + railPlan(before.plan, follower).offTimeoutMs;
+    const readings = forgotten(changed.readings, follower, atMs);
+    return { ...withRail(changed, follower, { deadlineMs, sinceMs: atMs }), readings };
+  }, context);
+}
+
 /**
  * The times of a rail, and of the stage that its enable is the last of, count from the moment at which the enable was
  * switched: between the decision and that the process may have stood still.
  */
-function noteDriven(before: Context, { rail: name, asserted, atMs }: EventOf<'DRIVEN'>): Context {
+function noteSwitched(before: Context, { rail: name, asserted, atMs }: EventOf<'DRIVEN'>): Context {
   const { plan, stageDeadlineMs } = before;
   const raising = before.readings.raising.filter((other) => other !== name);
   const ofRail = forgotten({ ...before.readings, raising }, name, atMs);
@@ -145,6 +158,8 @@ function settle(before: Context): Context {
   const { plan, readings, nowMs } = before;
   let context = before;
   for (const rail of plan.rails) {
+    if (isDue(rail, context))
+      context = withRail(context, rail.name, raisedRail(rail, railState(context, rail.name), nowMs));
     const change = settledRail(rail, context);
     if (change !== null) context = withRail(context, rail.name, change);
   }
@@ -152,6 +167,25 @@ function settle(before: Context): Context {
   if (deadline === null || !isOver(deadline, nowMs, readings)) return context;
   const { pgood } = context;
   return { ...context, pgood: { ...pgood, good: pgood.level } };
+}
+
+/** All that a follower needs is up and good: from now on it has to come. */
+function isDue({ name, needs, watched }: RailPlan, context: Context): boolean {
+  const { phase } = railState(context, name);
+  return watched === 'follower' && (phase === 'down' || phase === 'falling') && areUp(needs, context);
+}
+
+function areUp(rails: readonly string[], sequence: SequenceState): boolean {
+  return rails.every((rail) => {
+    const { phase, good } = railState(sequence, rail);
+    return phase === 'up' && good;
+  });
+}
+
+/** A rail that is only watched, once it has to come. Nothing is driven for it, and it may be there already. */
+function raisedRail({ onTimeoutMs }: RailPlan, state: RailState, nowMs: number): RailState {
+  const sinceMs = state.good ? state.sinceMs : nowMs;
+  return { ...state, enabled: true, phase: 'rising', sinceMs, deadlineMs: nowMs + onTimeoutMs };
 }
 
 function settledRail(rail: RailPlan, context: Context): Partial<RailState> | null {
@@ -191,17 +225,28 @@ export function beginAnew(context: Context): Partial<Context> {
   };
 }
 
+/** Power is to come up: what supplies the chassis has to be good from now on, as it is read from now on. */
+export function expectSupplies(context: Context): Partial<Context> {
+  const { plan, nowMs } = context;
+  const rails = { ...context.rails };
+  let { readings } = context;
+  for (const rail of plan.rails) {
+    if (rail.watched !== 'supply') continue;
+    rails[rail.name] = raisedRail(rail, railState(context, rail.name), nowMs);
+    readings = forgotten(readings, rail.name, nowMs);
+  }
+  return { rails, readings };
+}
+
 /** The rail that may be enabled next: its needs are up and good, and power was off for long enough. */
 export function nextRail(context: Context): Raise | null {
   const { plan, nowMs } = context;
   if (holdUntilMs(plan, context) > nowMs) return null;
   const rail = plan.rails.find(
     (each) =>
+      each.watched === null &&
       railState(context, each.name).phase === 'down' &&
-      supplyOf(each).every((need) => {
-        const { phase, good } = railState(context, need);
-        return phase === 'up' && good;
-      }),
+      areUp(supplyOf(each), context),
   );
   return rail === undefined ? null : { what: 'enable', name: rail.name };
 }
@@ -276,15 +321,30 @@ export function assertResets({ plan, resetsAsserted }: Context): Reduced {
   };
 }
 
-/** Drives off the enables of which nothing that is on hangs any more. */
+/** Drives off the enables of which nothing that is on hangs any more. What follows them falls, and no supply is needed. */
 export function disableRails(context: Context): Reduced {
   const { plan, nowMs } = context;
   const lowered = railsToDisable(context);
   const rails = { ...context.rails };
   let readings: Readings = { ...context.readings, check: null };
   for (const rail of lowered) {
-    rails[rail.name] = disabledRail(rail, railState(context, rail.name), nowMs);
+    const state = railState(context, rail.name);
+    rails[rail.name] = disabledRail(rail, state, nowMs);
     readings = forgotten(readings, rail.name, nowMs);
+    for (const name of state.enabled ? rail.followers : []) {
+      const { offTimeoutMs } = railPlan(plan, name);
+      rails[name] = {
+        ...railState(context, name),
+        enabled: false,
+        phase: 'falling',
+        deadlineMs: nowMs + offTimeoutMs,
+      };
+      readings = forgotten(readings, name, nowMs);
+    }
+  }
+  for (const { name, watched } of plan.rails) {
+    if (watched === 'supply')
+      rails[name] = { ...railState(context, name), enabled: false, phase: 'down', deadlineMs: null };
   }
   const driven = [...readings.driven, ...lowered.map(({ name }) => name)];
   return {
@@ -298,7 +358,7 @@ export function disableRails(context: Context): Reduced {
  * when it is let go. Nothing falls, so there is nothing to wait for.
  */
 export function driveAllOff(context: Context): Reduced {
-  const driven = context.plan.rails.map(({ name }) => name).reverse();
+  const driven = switchedRails(context.plan).reverse();
   return {
     asks: [
       ...driven.map((rail) => ({ type: 'driveEnable' as const, rail, asserted: false })),
@@ -346,7 +406,12 @@ export function isReady(sequence: SequenceState): boolean {
 
 /** Every enable was driven off by this process. */
 export function isAllDriven({ plan, readings }: Context): boolean {
-  return plan.rails.every(({ name }) => readings.driven.includes(name));
+  return switchedRails(plan).every((name) => readings.driven.includes(name));
+}
+
+/** Rails that have an enable. */
+function switchedRails({ rails }: Plan): string[] {
+  return rails.flatMap(({ name, watched }) => (watched === null ? [name] : []));
 }
 
 /**
@@ -361,8 +426,8 @@ export function railsToDisable(context: Context): RailPlan[] {
   const atOnce = fault?.state === 'pgood';
   const isGone = (name: string) => ['down', 'stuck'].includes(railState(context, name).phase);
   return plan.rails
-    .filter(({ name, neededBy }) => {
-      if (driven.includes(name)) return false;
+    .filter(({ name, neededBy, watched }) => {
+      if (watched !== null || driven.includes(name)) return false;
       const { enabled } = railState(context, name);
       return atOnce || neededBy.every((other) => driven.includes(other) && (!enabled || isGone(other)));
     })

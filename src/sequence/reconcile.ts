@@ -1,5 +1,13 @@
-import type { Plan, RailPlan } from './plan.ts';
-import type { Hint, Observation, RailState, SequenceState, SignalRef, State } from './state.ts';
+import { type Plan, type RailPlan, railPlan } from './plan.ts';
+import {
+  type Hint,
+  hasTag,
+  type Observation,
+  type RailState,
+  type SequenceState,
+  type SignalRef,
+  type State,
+} from './state.ts';
 
 /**
  * What the hardware says, with the hint for what the hardware cannot tell: deadlines, the direction a
@@ -14,29 +22,40 @@ export interface Reconciled {
  * A device without power has its output off. One whose rail is enabled and has only dropped was on as long as it was left
  * so, and is lost with that rail: what the hardware cannot tell is the hint's.
  */
-function enabledIn(name: string, observation: Observation, hint: Hint | null): boolean {
+function enabledIn(plan: Plan, name: string, observation: Observation, hint: Hint | null): boolean {
   const { rails, unpowered } = observation;
+  const { watched, needs } = railPlan(plan, name);
+  // What nobody switches itself is on with what it needs.
+  if (watched !== null) return needs.every((need) => enabledIn(plan, need, observation, hint));
   const without = unpowered?.find(({ signal, rail }) => signal === 'enable' && rail === name);
   if (without === undefined) return rails[name]?.enabled ?? false;
-  const isDropped = enabledIn(without.poweredBy, observation, hint);
+  const isDropped = enabledIn(plan, without.poweredBy, observation, hint);
   return isDropped && (hint?.sequence.rails[name]?.enabled ?? false);
 }
 
 /** The observation with what the hint tells of devices without power. */
-function supplemented(observation: Observation, hint: Hint | null): Observation {
+function supplemented(plan: Plan, observation: Observation, hint: Hint | null): Observation {
   if (observation.unpowered === undefined) return observation;
   const rails = Object.entries(observation.rails).map(([name, { good }]) => [
     name,
-    { enabled: enabledIn(name, observation, hint), good },
+    { enabled: enabledIn(plan, name, observation, hint), good },
   ]);
   return { ...observation, rails: Object.fromEntries(rails) };
 }
 
 function contradictionsIn(plan: Plan, observation: Observation): string[] {
+  const off = plan.rails.filter(({ name, watched }) => watched === null && !observation.rails[name]?.enabled);
   return plan.rails.flatMap((rail) => {
     const seen = observation.rails[rail.name];
     if (!seen) return [];
-    const unmet = rail.needs.filter((need) => observation.rails[need]?.enabled === false);
+    if (rail.watched === 'supply') return [];
+    if (rail.watched === 'follower') {
+      const [first] = seen.good ? off.filter(({ followers }) => followers.includes(rail.name)) : [];
+      return first
+        ? [`rail ${rail.name} is good though the enable of ${first.name}, which it hangs on, is off`]
+        : [];
+    }
+    const unmet = off.filter(({ neededBy }) => neededBy.includes(rail.name)).map(({ name }) => name);
     return [
       ...(seen.good && !seen.enabled ? [`rail ${rail.name} is good though its enable is off`] : []),
       ...(seen.enabled && unmet.length > 0
@@ -48,13 +67,13 @@ function contradictionsIn(plan: Plan, observation: Observation): string[] {
 
 /** Every signal of a rail was read and is not good: pgood alone, which may be a glitch, is no power that stands. */
 function isDenied(plan: Plan, { rails, unread }: Observation): boolean {
-  const seen = plan.rails.filter(({ observable }) => observable);
+  const seen = plan.rails.filter(({ observable, watched }) => observable && watched !== 'supply');
   const isRead = (name: string) => !unread?.some(({ signal, rail }) => signal === 'good' && rail === name);
   return seen.length > 0 && seen.every(({ name }) => isRead(name) && rails[name]?.good === false);
 }
 
 function railOf(
-  observed: Pick<RailState, 'enabled' | 'enableDoubt' | 'good' | 'goodUnread'>,
+  observed: Pick<RailState, 'watched' | 'enabled' | 'enableDoubt' | 'good' | 'goodUnread'>,
   times: Pick<RailPlan, 'onTimeoutMs' | 'offTimeoutMs'>,
   hinted: RailState | undefined,
   settled: boolean,
@@ -80,15 +99,48 @@ function railOf(
   return { ...base, phase: 'falling', deadlineMs };
 }
 
+/**
+ * A rail that is only watched. What the chart will wait for of it, it begins to wait for when what it needs is up.
+ * @param all what was taken up already: all that it needs among it
+ */
+function watchedRailOf(
+  rail: RailPlan,
+  watched: NonNullable<RailPlan['watched']>,
+  known: Pick<RailState, 'good' | 'goodUnread'>,
+  hinted: RailState | undefined,
+  all: {
+    readonly plan: Plan;
+    readonly state: State;
+    readonly rails: Readonly<Record<string, RailState>>;
+    readonly nowMs: number;
+  },
+): RailState {
+  const { plan, state, rails, nowMs } = all;
+  const settled = state === 'pgood';
+  const isMeant =
+    watched === 'supply'
+      ? settled || hasTag(state, 'rising')
+      : rail.needs.every((need) => rails[need]?.phase === 'up');
+  const observed = { watched, enabled: isMeant, enableDoubt: null, ...known };
+  const switches = plan.rails.filter(({ followers }) => followers.includes(rail.name));
+  // A supply stays, and what a follower needs may still be coming: then nothing is waited for yet.
+  const isLeft = watched === 'supply' || switches.every(({ name }) => rails[name]?.enabled);
+  if (!isMeant && isLeft) return { ...observed, sinceMs: nowMs, phase: 'down', deadlineMs: null };
+  return railOf(observed, rail, hinted, settled, nowMs);
+}
+
 function classify(
   plan: Plan,
   observation: Observation,
   hint: Hint | null,
 ): { state: State; contradictions: string[] } {
-  const rails = plan.rails.map(({ name }) => observation.rails[name] ?? { enabled: false, good: false });
-  const anyEnabled = rails.some(({ enabled }) => enabled);
-  const enabled = rails.every((rail) => rail.enabled);
-  const anyGood = observation.pgood || rails.some(({ good }) => good);
+  const seen = (isMeant: (rail: RailPlan) => boolean) =>
+    plan.rails.filter(isMeant).map(({ name }) => observation.rails[name] ?? { enabled: false, good: false });
+  const rails = seen(() => true);
+  const switched = seen(({ watched }) => watched === null);
+  const anyEnabled = switched.some(({ enabled }) => enabled);
+  const enabled = switched.every((rail) => rail.enabled);
+  const anyGood = observation.pgood || seen(({ watched }) => watched !== 'supply').some(({ good }) => good);
   const good = observation.pgood && rails.every((rail) => rail.good);
   const hinted = hint?.state;
   const as = (state: State) => ({ state, contradictions: [] });
@@ -115,24 +167,28 @@ function classify(
 
 /** Reads nothing and drives nothing: from an observation to the state the machine takes up. */
 export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, nowMs: number): Reconciled {
-  const observation = supplemented(observed, hint);
+  const observation = supplemented(plan, observed, hint);
   const { state, contradictions } = classify(plan, observation, hint);
   const hinted = hint?.sequence;
   const settled = state === 'pgood';
-  const rails = Object.fromEntries(
-    plan.rails.map((rail): [string, RailState] => {
-      const seen = observation.rails[rail.name] ?? { enabled: false, good: false };
-      // In pgood a latching board is enabled though its pins do not show it.
-      const enabled = seen.enabled || (settled && plan.latched);
-      const good = rail.observable ? seen.good : enabled;
-      const unread = (of: SignalRef['signal']) =>
-        observation.unread?.some(({ signal, rail: name }) => signal === of && name === rail.name) ?? false;
-      const enableDoubt = unread('enable') ? 'unread' : null;
-      const goodUnread = !rail.observable || unread('good');
-      const known = { enabled, enableDoubt, good, goodUnread } as const;
-      return [rail.name, railOf(known, rail, hinted?.rails[rail.name], settled, nowMs)];
-    }),
-  );
+  const rails: Record<string, RailState> = {};
+  for (const rail of plan.rails) {
+    const seen = observation.rails[rail.name] ?? { enabled: false, good: false };
+    const unread = (of: SignalRef['signal']) =>
+      observation.unread?.some(({ signal, rail: name }) => signal === of && name === rail.name) ?? false;
+    const hintedRail = hinted?.rails[rail.name];
+    if (rail.watched !== null) {
+      const known = { good: seen.good, goodUnread: unread('good') };
+      rails[rail.name] = watchedRailOf(rail, rail.watched, known, hintedRail, { plan, state, rails, nowMs });
+      continue;
+    }
+    // In pgood a latching board is enabled though its pins do not show it.
+    const enabled = seen.enabled || (settled && plan.latched);
+    const good = rail.observable ? seen.good : enabled;
+    const enableDoubt = unread('enable') ? 'unread' : null;
+    const goodUnread = !rail.observable || unread('good');
+    rails[rail.name] = railOf({ enabled, enableDoubt, good, goodUnread }, rail, hintedRail, settled, nowMs);
+  }
   // One sample must neither end a running host nor release the resets of one that comes up: in pgood a low level, and in
   // every other state a high one, has to stand for deglitchMs first.
   const believedGood = state === 'pgood' && (hint?.state === 'pgood' || observation.pgood);

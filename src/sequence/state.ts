@@ -44,11 +44,15 @@ const moment = v.pipe(v.number(), v.finite());
 const momentOrNull = v.nullable(moment);
 
 const railSchema = v.object({
+  /** Of a rail that is only watched; absent where it has an enable. */
+  watched: v.optional(v.picklist(['follower', 'supply'])),
   /**
    * `rising` from the enable until the rail has been good for its settle time, `falling` from the disable until it is no
-   * longer good, `stuck` when it would not go down or could not be switched.
+   * longer good, `stuck` when it would not go down or could not be switched. For a follower the same counts from when what
+   * it needs is up, and from the disable of that. A supply is `down` wherever nobody needs it, whatever it reads.
    */
   phase: v.picklist(['down', 'rising', 'up', 'falling', 'stuck']),
+  /** Of a rail that is only watched: it is meant to be good. */
   enabled: v.boolean(),
   /**
    * What an `enabled` that is true rests on where it is no level that was read: the enable could not be read when the
@@ -205,17 +209,23 @@ export function allUp(sequence: SequenceState): boolean {
 }
 
 export function allEnabled(sequence: SequenceState): boolean {
-  return Object.values(sequence.rails).every(({ enabled }) => enabled);
+  return Object.values(sequence.rails).every(({ watched, enabled }) => watched !== undefined || enabled);
+}
+
+/** A supply has its voltage without the chassis being on. */
+function isOfChassis({ watched }: RailState): boolean {
+  return watched !== 'supply';
 }
 
 /** True when a rail still delivers or pgood still stands. */
 export function powerSeen(sequence: SequenceState): boolean {
-  return sequence.pgood.level || Object.values(sequence.rails).some(({ enabled, good }) => enabled || good);
+  const rails = Object.values(sequence.rails).filter(isOfChassis);
+  return sequence.pgood.level || rails.some(({ enabled, good }) => enabled || good);
 }
 
 /** True while voltage is seen: unlike powerSeen, an enable that is stuck does not count. */
 export function delivering(sequence: SequenceState): boolean {
-  return sequence.pgood.level || Object.values(sequence.rails).some(({ good }) => good);
+  return sequence.pgood.level || Object.values(sequence.rails).some((rail) => isOfChassis(rail) && rail.good);
 }
 
 /** True when nothing is on its way down any more, where every enable was driven off. */
@@ -223,10 +233,12 @@ export function fallen(sequence: SequenceState): boolean {
   return Object.values(sequence.rails).every(({ phase }) => phase !== 'falling');
 }
 
-/** Signals with the level `good`: rails by their names, and null for pgood. */
+/** Signals with the level `good`: rails by their names, and null for pgood. A supply that is good tells of no power. */
 export function signalsAt({ rails, pgood }: SequenceState, good: boolean): (string | null)[] {
   return [
-    ...Object.entries(rails).flatMap(([name, rail]) => (rail.good === good ? [name] : [])),
+    ...Object.entries(rails).flatMap(([name, rail]) =>
+      rail.good === good && (!good || isOfChassis(rail)) ? [name] : [],
+    ),
     ...(pgood.level === good ? [null] : []),
   ];
 }

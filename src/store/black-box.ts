@@ -55,7 +55,13 @@ const runSchema = v.object({
       errorCode: v.nullable(v.string()),
     }),
   ),
-  rails: v.array(v.object({ name: v.string(), observable: v.boolean() })),
+  rails: v.array(
+    v.object({
+      name: v.string(),
+      observable: v.boolean(),
+      watched: v.optional(v.picklist(['follower', 'supply'])),
+    }),
+  ),
   resets: v.array(v.object({ name: v.string() })),
   /** By rail, since the start: when it was last enabled, became good, was disabled and went; null for what did not happen. */
   times: v.record(

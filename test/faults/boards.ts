@@ -28,8 +28,9 @@ interface ChassisDraw {
 }
 
 interface RailDraw {
-  readonly enable: LineDraw & { readonly overPmbus: boolean };
-  readonly good: LineDraw & { readonly by: 'line' | 'pmbus' | 'none' };
+  /** `watched`: it has none, unless it is the only one that could have. */
+  readonly enable: LineDraw & { readonly overPmbus: boolean; readonly watched: boolean };
+  readonly good: LineDraw & { readonly by: 'line' | 'pmbus' | 'limits' | 'status' | 'none' };
   /** One bit for each rail before it. */
   readonly needs: number;
   readonly settleMs: number;
@@ -60,8 +61,11 @@ const rarely = (percent: number) => fc.nat(99).map((number) => number >= 100 - p
 const low = rarely(30);
 
 const rail: fc.Arbitrary<RailDraw> = fc.record({
-  enable: fc.record({ low, overPmbus: rarely(20) }),
-  good: fc.record({ low, by: fc.constantFrom('line', 'line', 'line', 'pmbus', 'none') }),
+  enable: fc.record({ low, overPmbus: rarely(20), watched: rarely(20) }),
+  good: fc.record({
+    low,
+    by: fc.constantFrom('line', 'line', 'line', 'line', 'line', 'pmbus', 'limits', 'status', 'none'),
+  }),
   needs: fc.oneof(fc.nat(127), fc.constantFrom(0, 1, 2, 4, 8, 16)),
   settleMs: fc.nat(10),
   onTimeoutMs: fc.integer({ min: 100, max: 500 }),
@@ -76,7 +80,8 @@ const chassis = (mostRails: number): fc.Arbitrary<ChassisDraw> =>
       low,
       // Long ones too: what happens while a level is not believed yet has to be seen.
       deglitchMs: fc.constantFrom(0, 2, 5, 10, 60, 200),
-      onTimeoutMs: fc.integer({ min: 400, max: 1000 }),
+      // Rails that are only watched come one after the other when the last enable is on.
+      onTimeoutMs: fc.integer({ min: 700, max: 1300 }),
       offTimeoutMs: fc.integer({ min: 400, max: 1000 }),
     }),
     resets: fc.array(fc.record({ low, releaseDelayMs: fc.constantFrom(0, 0, 5, 40) }), { maxLength: 2 }),
@@ -106,6 +111,19 @@ export interface ShippedBoards {
   readonly [name: string]: Board;
 }
 
+/** The rails of a draw as they can be: something is switched, and what is not is seen. */
+function railsOf({ rails }: ChassisDraw): readonly RailDraw[] {
+  const none = rails.every(({ enable }) => enable.watched);
+  return rails.map(({ enable, good, ...rest }, index): RailDraw => {
+    const watched = enable.watched && !(none && index === 0);
+    return {
+      ...rest,
+      enable: { ...enable, watched, overPmbus: enable.overPmbus && !watched },
+      good: { ...good, by: watched && good.by === 'none' ? 'line' : good.by },
+    };
+  });
+}
+
 export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
   if ('shipped' in draw) {
     const board = shipped[draw.shipped];
@@ -116,7 +134,8 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
   const nextLine = (own: LineDraw) => ({ chip: CHIP, line: line++, active: own.low ? 'low' : 'high' });
   const devices: Record<string, object> = {};
   let firstPage = 0;
-  const described = draw.chassis.map((own, number) => {
+  const described = draw.chassis.map((drawn, number) => {
+    const own = { ...drawn, rails: railsOf(drawn) };
     const device = draw.wiring === 'oneDevice' ? 'vr' : `vr${number}`;
     const bus = draw.wiring === 'apart' ? number + 1 : 1;
     const { pec, format } = own.device;
@@ -137,9 +156,11 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
         {
           ...times,
           nominalVolts: 1,
-          enable: enable.overPmbus ? page : nextLine(enable),
+          ...(enable.watched ? {} : { enable: enable.overPmbus ? page : nextLine(enable) }),
           ...(good.by === 'line' ? { good: nextLine(good) } : {}),
           ...(good.by === 'pmbus' ? { good: { ...page, minVolts: 0.9, maxVolts: 1.1 } } : {}),
+          ...(good.by === 'limits' ? { good: { ...page, limits: 'device' } } : {}),
+          ...(good.by === 'status' ? { good: { ...page, status: true } } : {}),
           ...(good.by === 'none'
             ? { settleMs: LEAST_UNSEEN_SETTLE_MS + (times.settleMs % LEAST_UNSEEN_SETTLE_MS) }
             : {}),
@@ -173,7 +194,7 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
 }
 
 function isOfDevice(rail: RailDraw | undefined): boolean {
-  return rail !== undefined && (rail.enable.overPmbus || rail.good.by === 'pmbus');
+  return rail !== undefined && (rail.enable.overPmbus || !['line', 'none'].includes(rail.good.by));
 }
 
 /** The rail that powers the device of a chassis: one that comes before all rails of the device. */
@@ -186,8 +207,12 @@ function powerOf({ rails, device: { behind } }: ChassisDraw): number | undefined
 
 export function boardNameOf(draw: BoardDraw, board: Board): string {
   if ('shipped' in draw) return draw.shipped;
+  const isWatched = draw.chassis.some((each) => railsOf(each).some(({ enable }) => enable.watched));
+  const isBehind = Object.values(board.devices).some(({ poweredBy }) => poweredBy !== undefined);
+  const what = [
+    ...(isBehind ? ['a device behind a rail'] : []),
+    ...(isWatched ? ['rails only watched'] : []),
+  ].join(' and ');
   const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;
-  return Object.values(board.devices).some(({ poweredBy }) => poweredBy !== undefined)
-    ? `${name} with a device behind a rail`
-    : name;
+  return what === '' ? name : `${name} with ${what}`;
 }

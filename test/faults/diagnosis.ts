@@ -1,10 +1,25 @@
 import type { Fault } from '../../mocks/plant/faults.ts';
-import type { Board } from '../../src/board/schema.ts';
+import type { Board, ChassisBoard } from '../../src/board/schema.ts';
+
+/** Rails that are only watched, and that nothing with an enable stands before. */
+export function suppliesOf(rails: ChassisBoard['rails']): ReadonlySet<string> {
+  const supplies = new Set<string>();
+  const names = Object.keys(rails);
+  // At most one more is found with each look.
+  for (const _ of names) {
+    for (const name of names) {
+      const { enable, needs } = rails[name] ?? { enable: undefined, needs: [] };
+      if (enable === undefined && needs.every((need) => supplies.has(need))) supplies.add(name);
+    }
+  }
+  return supplies;
+}
 
 /** What a power-on from off may say of a fault that was there before it; null where several answers are right. */
 export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): readonly string[] | null {
   const { rails = {}, evidence = [] } = board.chassis[chassis] ?? {};
   const seen = (rail: string) => rails[rail]?.good !== undefined;
+  const isSeenOverPmbus = (rail: string) => 'pmbus' in (rails[rail]?.good ?? {});
   const inTime = (rail: string, extraMs: number) => {
     const limitMs = rails[rail]?.onTimeoutMs ?? 0;
     // Close to the limit either answer is right.
@@ -14,6 +29,13 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
   switch (effect.on) {
     case 'rail':
       if (effect.does === 'slowFall') return ['pgood'];
+      if (suppliesOf(rails).has(effect.rail)) {
+        // It stands when the fault comes, and sinks while power comes up.
+        if (effect.does === 'slowRise') return ['pgood'];
+        return isSeenOverPmbus(effect.rail)
+          ? null
+          : [`railTimeout ${effect.rail}`, `railLost ${effect.rail}`];
+      }
       if (!seen(effect.rail)) return null;
       if (effect.does === 'slowRise') return inTime(effect.rail, effect.extraMs);
       return [`railTimeout ${effect.rail}`];
@@ -34,7 +56,8 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       // A device without a check answers anything then, and one with it tells.
       if (effect.does === 'noise') return null;
       // One that has no power yet is not asked before its rails come.
-      if (board.devices[effect.device]?.poweredBy !== undefined)
+      const { poweredBy } = board.devices[effect.device] ?? {};
+      if (poweredBy !== undefined && !suppliesOf(rails).has(poweredBy))
         return used.map((rail) => `hardware ${rail}`);
       return [{ nack: 'I2C_NO_DEVICE', hang: 'I2C_TIMEOUT', busy: 'I2C_BUSY' }[effect.does]];
     }

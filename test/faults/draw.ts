@@ -282,8 +282,9 @@ function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number)
   const rails = Object.entries(described.rails);
   switch (what) {
     case 'rail':
+      return rails.map(([rail]) => `rail ${rail}`);
     case 'enable':
-      return rails.map(([rail]) => `${what} ${rail}`);
+      return rails.filter(([, { enable }]) => enable !== undefined).map(([rail]) => `enable ${rail}`);
     case 'good':
       return rails.filter(([, { good }]) => good !== undefined).map(([rail]) => `good ${rail}`);
     case 'i2c':
@@ -291,7 +292,7 @@ function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number)
     case 'line':
       return [
         ...rails.flatMap(([rail, { enable, good }]) => [
-          ...('pmbus' in enable ? [] : [`line rail ${rail} enable`]),
+          ...(enable === undefined || 'pmbus' in enable ? [] : [`line rail ${rail} enable`]),
           ...(good === undefined || 'pmbus' in good ? [] : [`line rail ${rail} good`]),
         ]),
         ...Object.keys(described.resets).map((reset) => `line reset ${reset}`),

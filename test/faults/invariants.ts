@@ -7,7 +7,7 @@ import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
 import type { Board, ChassisBoard, LineBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Hint } from '../../src/sequence/state.ts';
-import { diagnosisOf } from './diagnosis.ts';
+import { diagnosisOf, suppliesOf } from './diagnosis.ts';
 import { LOOKING, type Process, type Verb } from './process.ts';
 
 /**
@@ -117,8 +117,8 @@ function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
 
 /** Signals of a chassis that are read over PMBus. */
 function pmbusSignals({ rails }: ChassisBoard): number {
-  return Object.values(rails).filter(({ enable, good }) => 'pmbus' in enable || (good && 'pmbus' in good))
-    .length;
+  const isOverPmbus = (part: object | undefined) => part !== undefined && 'pmbus' in part;
+  return Object.values(rails).filter(({ enable, good }) => isOverPmbus(enable) || isOverPmbus(good)).length;
 }
 
 /** The longest way through the needs of a chassis, each rail weighing `weight`. */
@@ -194,18 +194,30 @@ function lookAt(act: Act) {
             : undefined;
     return hit !== undefined && !('pmbus' in hit) && lineKey(hit) === lineKey(ref);
   };
+  /** Of what switches the rail; where it is only watched, of what it hangs on. */
   const enableFaults = (rail: string): Fault[] => {
-    const enable = described.rails[rail]?.enable;
+    const { enable, needs = [] } = described.rails[rail] ?? {};
+    if (enable === undefined) return needs.flatMap(enableFaults);
     return faults.filter((fault) => {
       const { effect } = fault;
       if (effect.on === 'enable') return effect.rail === rail;
-      if (enable === undefined) return false;
       return 'pmbus' in enable
         ? effect.on === 'i2c' && effect.device === enable.pmbus
         : hitsLine(fault, enable);
     });
   };
+  /** Nothing tells the truth about the voltage of the rail. */
+  const goodFaulty = (rail: string): boolean => {
+    const good = described.rails[rail]?.good;
+    if (good === undefined) return true;
+    return faults.some((fault) => {
+      const { effect } = fault;
+      if (effect.on === 'good') return effect.rail === rail;
+      return 'pmbus' in good ? effect.on === 'i2c' && effect.device === good.pmbus : hitsLine(fault, good);
+    });
+  };
   const happened = act.history.slice(act.historyFrom);
+  const supplies = suppliesOf(described.rails);
   // What a process could see last, if it stood still up to its end.
   const sightMs = process.stalls.reduce(
     (earliest, { fromMs, toMs }) =>
@@ -238,7 +250,11 @@ function lookAt(act: Act) {
           event.rail === rail &&
           event.asserted,
       ).length,
-    rails: Object.keys(described.rails),
+    /** Rails that are switched. */
+    rails: Object.keys(described.rails).filter((rail) => described.rails[rail]?.enable !== undefined),
+    isSwitched: (rail: string): boolean => described.rails[rail]?.enable !== undefined,
+    /** Rails that have their voltage without the chassis being on. */
+    supplies,
     happened,
     hitsLine,
     line,
@@ -254,15 +270,12 @@ function lookAt(act: Act) {
         ({ effect }) => effect.on === 'i2c' || ('does' in effect && effect.does === 'busy'),
       ),
     enableFaulty: (rail: string): boolean => enableFaults(rail).length > 0,
-    /** Nothing tells the truth about the voltage of the rail. */
-    goodFaulty: (rail: string): boolean => {
-      const good = described.rails[rail]?.good;
-      if (good === undefined) return true;
-      return faults.some((fault) => {
-        const { effect } = fault;
-        if (effect.on === 'good') return effect.rail === rail;
-        return 'pmbus' in good ? effect.on === 'i2c' && effect.device === good.pmbus : hitsLine(fault, good);
-      });
+    goodFaulty,
+    /** Nothing tells of its fall: its signal lies, or goes with what it hangs on (docs/decisions/0041). */
+    isUnseen: (rail: string): boolean => {
+      const { enable, good } = described.rails[rail] ?? {};
+      const device = good !== undefined && 'pmbus' in good ? board.devices[good.pmbus] : undefined;
+      return goodFaulty(rail) || (enable === undefined && device?.poweredBy !== undefined);
     },
     pgoodFaulty: faults.some((fault) => fault.effect.on === 'pgood' || hitsLine(fault, described.pgood)),
     resetsOf: (scene: Scene) => scene.lines.filter(({ role }) => role === 'reset'),
@@ -291,7 +304,7 @@ function lookAt(act: Act) {
       before.lines.every(({ role, asserted }) => role !== 'reset' || !asserted),
     wasOff:
       line(before, 'pgood')?.asserted === false &&
-      before.rails.every(({ enabled, volts }) => !enabled && volts === 0) &&
+      before.rails.every(({ rail, enabled, volts }) => supplies.has(rail) || (!enabled && volts === 0)) &&
       before.lines.every(({ role, asserted }) => role !== 'reset' || asserted),
     isOnAfter: line(after, 'pgood')?.asserted === true,
     /** It failed because it waited in vain for a bus that a process which stood still may have held (decision 21). */
@@ -392,7 +405,9 @@ const resetsHeld: Rule = (act, look) => {
     if (reset.asserted || ref === undefined || act.faults.some((fault) => hitsLine(fault, ref))) continue;
     // Where no power was found nothing is driven; the next power-on holds the resets before it does anything.
     const wasReleased = act.before.lines.some((each) => each.line === reset.line && !each.asserted);
-    const found = line(act.before, 'pgood')?.asserted || act.before.rails.some(({ enabled }) => enabled);
+    const found =
+      line(act.before, 'pgood')?.asserted ||
+      act.before.rails.some(({ rail, enabled }) => enabled && !look.supplies.has(rail));
     if (wasReleased && !found) continue;
     if (mustBeDown(act, look))
       texts.push(`${name} is released after it ended ${describeEnding(act.process)}`);
@@ -420,7 +435,9 @@ const powerTold: Rule = (act, look) => {
   // Who is turned away is told so in the reason; nothing was done that could have failed.
   if (failure.code === 'REQUEST_REJECTED') return [];
   return act.after.rails.flatMap(({ rail, enabled }) =>
-    enabled && !look.moved(rail) ? [`${rail} is enabled, and the failure says that power is down`] : [],
+    enabled && look.isSwitched(rail) && !look.moved(rail)
+      ? [`${rail} is enabled, and the failure says that power is down`]
+      : [],
   );
 };
 
@@ -430,8 +447,10 @@ function notOff(act: Act, look: Look): string[] {
   return [
     ...(pgood?.asserted && !look.changedNow(pgood.line) ? ['pgood stands'] : []),
     ...act.after.rails.flatMap(({ rail, enabled, good }) => [
-      ...(good && !look.goodFaulty(rail) && !look.raisedNow(rail) ? [`${rail} still delivers`] : []),
-      ...(enabled && !look.moved(rail) ? [`${rail} is still enabled`] : []),
+      ...(good && !look.supplies.has(rail) && !look.isUnseen(rail) && !look.raisedNow(rail)
+        ? [`${rail} still delivers`]
+        : []),
+      ...(enabled && look.isSwitched(rail) && !look.moved(rail) ? [`${rail} is still enabled`] : []),
     ]),
   ];
 }
@@ -460,7 +479,8 @@ function notOn(act: Act, look: Look): string[] {
       goodFaulty(rail) &&
       (pgoodFaulty || pgood === undefined || changedNow(pgood.line, described.pgood.deglitchMs));
     if (!good && !look.lostNow(rail) && !masked) texts.push(`${rail} is not good`);
-    if (!enabled && !look.enableFaulty(rail) && !look.lostNow(rail)) texts.push(`${rail} is not enabled`);
+    if (!enabled && look.isSwitched(rail) && !look.enableFaulty(rail) && !look.lostNow(rail))
+      texts.push(`${rail} is not enabled`);
   }
   for (const reset of look.resetsOf(act.after)) {
     const hit = Object.values(described.resets).some(
@@ -571,7 +591,11 @@ const powerFirst: Rule = (act, look) => {
     const wasOff = act.before.rails.some((each) => each.rail === rail && !each.enabled && !each.good);
     const raised = happened
       .slice(0, index)
-      .some((each) => each.type === 'line' && each.role === 'enable' && each.rail === rail && each.asserted);
+      .some(
+        (each) =>
+          (each.type === 'line' && each.role === 'enable' && each.rail === rail && each.asserted) ||
+          (each.type === 'rail' && each.rail === rail && each.good),
+      );
     return wasOff && !raised ? [`${event.device} was asked, and ${rail}, which powers it, is off`] : [];
   });
 };
@@ -680,7 +704,7 @@ const latched: Rule = (act, look) => {
   );
   // Simulated enables act without the latch: power that a killed process left to fall needs no pulse any more, and a
   // latch that it left open closes with the next power-on.
-  if (look.rest === 'off' && act.before.rails.every(({ enabled }) => !enabled)) return [];
+  if (look.rest === 'off' && look.rails.every((rail) => !look.enabledIn(act.before, rail))) return [];
   const onItsWay = look.rest === 'opPowerStart' || look.rest === 'opPowerStop';
   return [
     ...(look.line(act.after, 'latch')?.asserted ? ['the latch is left asserted'] : []),

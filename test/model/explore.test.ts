@@ -60,6 +60,36 @@ const BEHIND: Plan = planOf(
   { vr: { bus: 1, address: '0x40', pec: false, poweredBy: 'A' } },
 );
 
+const watchedRail = (at: number, needs: string[]) => ({
+  good: line(10 + at),
+  needs,
+  settleMs: 1,
+  onTimeoutMs: 2,
+  offTimeoutMs: 2,
+});
+/** A supply that nobody switches, and a rail that comes and goes with one that is switched. */
+const WATCHED: Plan = planOf(
+  {
+    rails: { S: watchedRail(0, []), A: rail(1, ['S']), B: rail(2, ['A']), W: watchedRail(3, ['A']) },
+    pgood: { ...line(20), deglitchMs: 0, onTimeoutMs: 2, offTimeoutMs: 2 },
+    resets: {},
+    evidence: [],
+    minOffMs: 0,
+  },
+  {},
+);
+/** What is only watched stands between two rails that are switched. */
+const BETWEEN: Plan = planOf(
+  {
+    rails: { A: rail(0, []), W: { ...watchedRail(1, ['A']), settleMs: 0 }, B: rail(2, ['W']) },
+    pgood: { ...line(20), deglitchMs: 1, onTimeoutMs: 2, offTimeoutMs: 2 },
+    resets: {},
+    evidence: [],
+    minOffMs: 0,
+  },
+  {},
+);
+
 /** What the pins carry in this history: the machine may believe otherwise after a failed drive. */
 interface Pins {
   readonly enabled: Readonly<Record<string, boolean>>;
@@ -168,7 +198,12 @@ function explore(plan: Plan, limit: number): Explored {
   );
   const start: Node = {
     snapshot: takeUp(plan, off),
-    pins: { enabled: Object.fromEntries(plan.rails.map(({ name }) => [name, false])), reset: true },
+    pins: {
+      enabled: Object.fromEntries(
+        plan.rails.flatMap(({ name, watched }) => (watched === null ? [[name, false]] : [])),
+      ),
+      reset: true,
+    },
     trail: null,
   };
   const seen = new Set([keyOf(start)]);
@@ -245,10 +280,11 @@ function follow(
           continue;
         }
         const own = plan.rails.find(({ name }) => name === action.rail);
+        if (own?.watched) say(`${action.rail} is only watched, and was driven`);
         if (action.asserted) {
           if (!RISING.includes(state)) say(`${action.rail} enabled in ${state}`);
           for (const need of [...(own?.needs ?? []), ...(own?.poweredBy ?? [])]) {
-            if (!enabled[need]) say(`${action.rail} enabled while ${need} is not`);
+            if (enabled[need] === false) say(`${action.rail} enabled while ${need} is not`);
             if (!railState(sequence, need).good) say(`${action.rail} enabled while ${need} is not good`);
           }
           if (enabled[action.rail]) say(`${action.rail} enabled twice`);
@@ -293,6 +329,8 @@ describe('in every state that hardware can bring about', () => {
     ['a fork', FORK],
     ['a latching board', LATCHED],
     ['a rail of a device that another rail powers', BEHIND],
+    ['a supply, and a rail that is only watched', WATCHED],
+    ['a rail that is only watched between two that are switched', BETWEEN],
   ])(
     'the invariants hold: %s',
     (_, plan) => {
@@ -312,6 +350,8 @@ describe('left alone, every state comes to rest', () => {
     ['a chain with a reset', CHAIN],
     ['a fork', FORK],
     ['a rail of a device that another rail powers', BEHIND],
+    ['a supply, and a rail that is only watched', WATCHED],
+    ['a rail that is only watched between two that are switched', BETWEEN],
   ])('%s', (_, plan) => {
     for (const good of [[], ['A'], plan.rails.map(({ name }) => name)]) {
       for (const request of ['POWER_ON', 'POWER_OFF'] as const) {

@@ -59,6 +59,8 @@ export interface Bench {
   runKilled(job: Job, calls: number, when: 'before' | 'after'): Promise<'killed' | 'ended'>;
   /** A fault of this board. */
   fault(text: string): Fault;
+  /** Rails that have an enable. */
+  readonly switched: readonly string[];
   /** Enables that are asserted now. */
   enabled(): string[];
   /** How often each line changed. */
@@ -193,6 +195,7 @@ export function createBench(
         { limitMs: RUN_LIMIT_MS },
       ),
     fault: (text) => parseFault(text, board),
+    switched: plan.rails.flatMap(({ name, watched }) => (watched === null ? [name] : [])),
     enabled: () =>
       plant
         .lines()

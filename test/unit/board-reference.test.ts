@@ -103,9 +103,9 @@ describe('check explains with the word', () => {
     ['a name of another program', { delayMs: 5 }, '"settleMs": 10', SETTLE],
     [
       'a word that is not there',
-      { good: { name: 'X' }, enable: undefined },
-      /^"enable": \{/,
-      /^enable: What switches/,
+      { good: { pmbus: 'vr_ddr', page: 5 } },
+      /^"minVolts": /,
+      /^minVolts: Least voltage/,
     ],
     ['an item of a list', { needs: [true] }, '"P3V3"', /^needs: Rails that must be good before/],
     ['parts that contradict each other', { needs: ['P9V'] }, null, /^needs: Rails that must be good before/],

@@ -7,8 +7,8 @@ const CHIP = 'gpiochip-generated';
 
 interface Drawn {
   readonly needs: readonly boolean[];
-  readonly overPmbus: boolean;
-  readonly good: 'line' | 'pmbus' | 'none';
+  readonly enable: 'line' | 'pmbus' | 'none';
+  readonly good: 'line' | 'pmbus' | 'limits' | 'status' | 'none';
   readonly activeLow: boolean;
   readonly settleMs: number;
   readonly onTimeoutMs: number;
@@ -16,8 +16,8 @@ interface Drawn {
 
 const rail: fc.Arbitrary<Drawn> = fc.record({
   needs: fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }),
-  overPmbus: fc.boolean(),
-  good: fc.constantFrom('line', 'line', 'pmbus', 'none'),
+  enable: fc.constantFrom('line', 'pmbus', 'line', 'pmbus', 'none'),
+  good: fc.constantFrom('line', 'line', 'line', 'pmbus', 'limits', 'status', 'none'),
   activeLow: fc.boolean(),
   settleMs: fc.integer({ min: 0, max: 12 }),
   onTimeoutMs: fc.integer({ min: 100, max: 500 }),
@@ -32,8 +32,8 @@ const FORMATS = [
 ];
 
 /**
- * Boards with one chassis: any graph of needs, every kind of enable and good signal, every format of voltages, a device
- * that a rail powers, resets, a latch.
+ * Boards with one chassis: any graph of needs, every kind of enable and good signal, rails that are only watched, every
+ * format of voltages, a device that a rail powers, resets, a latch.
  */
 export const generatedBoard: fc.Arbitrary<Board> = fc
   .record({
@@ -45,14 +45,22 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     pec: fc.boolean(),
     behind: fc.boolean(),
   })
-  .map(({ rails, deglitchMs, resets, latch, format, pec, behind }) => {
+  .map(({ rails: drawn, deglitchMs, resets, latch, format, pec, behind }) => {
+    const rails = drawn.map((rail, index): Drawn => {
+      // Something has to be switched, and what is not has to be seen.
+      const isWatched =
+        rail.enable === 'none' && (index > 0 || drawn.some(({ enable }) => enable !== 'none'));
+      if (!isWatched) return rail.enable === 'none' ? { ...rail, enable: 'line' } : rail;
+      return { ...rail, good: rail.good === 'none' ? 'line' : rail.good };
+    });
     let line = 0;
     const nextLine = (activeLow = false) => ({
       chip: CHIP,
       line: line++,
       active: activeLow ? 'low' : 'high',
     });
-    const isOfDevice = ({ overPmbus, good }: Drawn) => overPmbus || good === 'pmbus';
+    const isOfDevice = ({ enable, good }: Drawn) =>
+      enable === 'pmbus' || (good !== 'line' && good !== 'none');
     // The first rail powers the device, where it is not of the device itself.
     const isBehind = behind && rails[0] !== undefined && !isOfDevice(rails[0]);
     const { board, problems } = checkBoard({
@@ -62,15 +70,18 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
         0: {
           rails: Object.fromEntries(
             rails.map((drawn, index) => {
-              const { needs, overPmbus, good, activeLow, settleMs, onTimeoutMs } = drawn;
+              const { needs, enable, good, activeLow, settleMs, onTimeoutMs } = drawn;
               const isPowered = (other: number) => isBehind && other === 0 && isOfDevice(drawn);
               return [
                 `R${index}`,
                 {
                   nominalVolts: 1,
-                  enable: overPmbus ? { pmbus: 'vr', page: index } : nextLine(activeLow),
+                  ...(enable === 'pmbus' ? { enable: { pmbus: 'vr', page: index } } : {}),
+                  ...(enable === 'line' ? { enable: nextLine(activeLow) } : {}),
                   ...(good === 'line' ? { good: nextLine(activeLow) } : {}),
                   ...(good === 'pmbus' ? { good: { pmbus: 'vr', page: index, minVolts: 0.9 } } : {}),
+                  ...(good === 'limits' ? { good: { pmbus: 'vr', page: index, limits: 'device' } } : {}),
+                  ...(good === 'status' ? { good: { pmbus: 'vr', page: index, status: true } } : {}),
                   needs: needs.flatMap((needed, other) =>
                     (needed || isPowered(other)) && other < index ? [`R${other}`] : [],
                   ),

@@ -52,6 +52,7 @@ const RAIL: RailReport = {
   enabled: true,
   good: true,
   phase: 'up',
+  watched: null,
   isObservable: true,
   enabledBy: 'line C0 of gpio',
   shownBy: 'vr page 0',

@@ -15,6 +15,8 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   name,
   needs,
   neededBy: [],
+  watched: null,
+  followers: [],
   poweredBy: [],
   settleMs: 0,
   onTimeoutMs: 100,

@@ -68,12 +68,13 @@ describe('the evidence of a PMBus rail names the bits of its status registers', 
 
 describe('the evidence of a rail that did not come good, or dropped', () => {
   // hw/boards/reference.json: 1.2 V, good from 1.14 V; one that never comes good rises to half, and the plant takes its
-  // limits from where it is good. Linear with exponent -9: steps of 2 mV.
+  // limits from where it is good, and from 15 % above the nominal voltage. Linear with exponent -9: steps of 2 mV.
   it('shows the voltage that it had while it was on against the limits of the device', async () => {
     const { evidence } = await evidenceOf('rail PVDDQ never good');
     expect(evidence[0]?.voltsBefore).toBeCloseTo(0.6, 2);
     expect(evidence[0]?.limits).toEqual([
       { limit: 'VOUT_UV_FAULT_LIMIT', volts: 584 / 512, wrong: 'below', passed: true },
+      { limit: 'VOUT_OV_FAULT_LIMIT', volts: 707 / 512, wrong: 'above', passed: false },
       { limit: 'POWER_GOOD_ON', volts: 584 / 512, wrong: 'below', passed: true },
     ]);
   });
@@ -97,6 +98,7 @@ describe('the evidence of a rail that did not come good, or dropped', () => {
     expect(ofRail).toMatchObject({ voltsBefore: null });
     expect(ofRail?.limits.map(({ limit, passed }) => [limit, passed])).toEqual([
       ['VOUT_UV_FAULT_LIMIT', null],
+      ['VOUT_OV_FAULT_LIMIT', null],
       ['POWER_GOOD_ON', null],
     ]);
     if (entry !== undefined) expect(lineOf(entry).text).not.toMatch(/below/);
@@ -205,7 +207,7 @@ describe('evidence of a device that is sick', () => {
     // Undervoltage and not good, but the bit OFF is clear, as of a device that only watches.
     const { evidence } = await sick(async (command) => (command === 0x79 ? 0x8800 : undefined));
     expect(evidence).toMatchObject({ statusWord: 0x8800, voutVolts: 0, voltsBefore: null });
-    expect(evidence.limits.map(({ passed }) => passed)).toEqual([null, null]);
+    expect(evidence.limits.map(({ passed }) => passed)).toEqual([null, null, null]);
   });
 
   it('that lacks the limits is no error', async () => {

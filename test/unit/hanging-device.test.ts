@@ -15,9 +15,9 @@ const DEADLINE_MS = 1_000;
 const OWN_MS = 70;
 
 const railsOf = (board: Board): Readonly<Record<string, RailBoard>> => board.chassis['0']?.rails ?? {};
-const isGpio = (rail: RailBoard | undefined) => rail !== undefined && 'chip' in rail.enable;
+const isGpio = (rail: RailBoard | undefined) => rail?.enable !== undefined && 'chip' in rail.enable;
 const overPmbus = ({ enable, good }: RailBoard) =>
-  'pmbus' in enable || (good !== undefined && 'pmbus' in good);
+  (enable !== undefined && 'pmbus' in enable) || (good !== undefined && 'pmbus' in good);
 
 /** Rails whose enable is a line, and that nothing over PMBus needs, so that the order has it wait for no device. */
 function freeRails(board: Board): string[] {
@@ -31,7 +31,7 @@ function freeRails(board: Board): string[] {
 
 const withBoth = generatedBoard.filter((board) => {
   const rails = Object.values(railsOf(board));
-  return rails.some((rail) => 'pmbus' in rail.enable) && rails.some(isGpio);
+  return rails.some(({ enable }) => enable !== undefined && 'pmbus' in enable) && rails.some(isGpio);
 });
 
 /** When the enables of these rails were driven off last. */

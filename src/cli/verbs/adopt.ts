@@ -6,7 +6,7 @@ import { openChassis } from '../../run/hardware.ts';
 import { mayPass, READ_AGAIN_MS, READINGS } from '../../run/observe.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../../sequence/reconcile.ts';
-import { type Observation, powerSeen } from '../../sequence/state.ts';
+import { type Observation, powerSeen, type SequenceState } from '../../sequence/state.ts';
 import { lockChassis } from '../../store/lock.ts';
 import { clearOnMarker, setOnMarker } from '../../store/on-marker.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
@@ -47,7 +47,7 @@ export const adopt: Verb = {
     }
     throw new PowerError(
       'REQUEST_REJECTED',
-      `chassis ${chassis} is neither on nor off after the start of the BMC: ${describe(found.observation, sequence.contradictions)}; ` +
+      `chassis ${chassis} is neither on nor off after the start of the BMC: ${describe(found.observation, sequence)}; ` +
         'nothing was switched: look at the chassis, then power it off',
       { chassis, state, contradictions: sequence.contradictions, ...found.observation },
     );
@@ -141,12 +141,16 @@ async function takeOver(invocation: Invocation, world: World): Promise<number> {
   }
 }
 
-function describe({ rails, pgood, resetsAsserted }: Observation, contradictions: readonly string[]): string {
-  const enabled = Object.keys(rails).filter((rail) => rails[rail]?.enabled);
+function describe(
+  { rails, pgood, resetsAsserted }: Observation,
+  { rails: taken, contradictions }: SequenceState,
+): string {
+  const switched = Object.keys(rails).filter((rail) => taken[rail]?.watched === undefined);
+  const enabled = switched.filter((rail) => rails[rail]?.enabled);
   const held = Object.keys(resetsAsserted).filter((reset) => resetsAsserted[reset]);
   return [
     `pgood ${pgood ? 'stands' : 'does not stand'}`,
-    `${enabled.length} of ${Object.keys(rails).length} rails are enabled${enabled.length > 0 ? ` (${enabled.join(', ')})` : ''}`,
+    `${enabled.length} of ${switched.length} rails are enabled${enabled.length > 0 ? ` (${enabled.join(', ')})` : ''}`,
     ...(held.length > 0 ? [`${held.join(', ')} held`] : []),
     ...contradictions,
   ].join(', ');

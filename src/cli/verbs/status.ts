@@ -1,7 +1,7 @@
 import { CodedError, type HardwareError } from '../../../hw/errors.ts';
 import { lineLabel } from '../../../hw/lines.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
-import type { ChassisBoard, RailBoard } from '../../board/schema.ts';
+import type { ChassisBoard, EnableBoard, GoodBoard, RailBoard } from '../../board/schema.ts';
 import { type ChassisReport, chassisText, measured, type RailReport } from '../../report/chassis-text.ts';
 import { lastFailureText, withoutTrace } from '../../report/run-text.ts';
 import type { Evidence } from '../../run/evidence.ts';
@@ -83,17 +83,20 @@ async function readReport(
     unreadable.some((each) => each.signal === signal && each.rail === rail) ? null : (level ?? false);
   const rails = Object.entries(chassis.rails).map(([name, rail]): [string, RailReport] => {
     const read = observation.rails[name];
-    const enabled = orNull('enable', name, read?.enabled);
     const isObservable = rail.good !== undefined;
+    const { phase, watched = null } = railState(sequence, name);
+    const enabled = watched === null ? orNull('enable', name, read?.enabled) : null;
     return [
       name,
       {
         enabled,
         good: isObservable ? orNull('good', name, read?.good) : enabled,
-        phase: railState(sequence, name).phase,
+        // Nobody waits for a supply of a chassis that is off, which says nothing of the supply.
+        phase: watched === 'supply' && phase === 'down' && read?.good ? 'up' : phase,
+        watched,
         isObservable,
-        enabledBy: nameOf(rail.enable),
-        shownBy: rail.good === undefined ? null : nameOf(rail.good),
+        enabledBy: rail.enable ? nameOf(rail.enable) : null,
+        shownBy: rail.good ? nameOf(rail.good) : null,
         ...voltageOf(rail, devices),
       },
     ];
@@ -125,16 +128,16 @@ async function readReport(
   return { report, error: first?.error ?? null };
 }
 
-function nameOf(part: RailBoard['enable'] | NonNullable<RailBoard['good']>): string {
+function nameOf(part: EnableBoard | GoodBoard): string {
   return 'pmbus' in part ? `${part.pmbus} page ${part.page}` : lineLabel(part);
 }
 
 /** Of the page that shows the rail, or else of the one that switches it. */
 function voltageOf({ good, enable }: RailBoard, devices: readonly Evidence[]) {
   const shown = good && 'pmbus' in good ? good : null;
-  const page = shown ?? ('pmbus' in enable ? enable : null);
+  const page = shown ?? (enable && 'pmbus' in enable ? enable : null);
   const said = devices.find((each) => each.device === page?.pmbus && each.page === page.page);
-  return measured(said, shown);
+  return measured(said, shown && 'minVolts' in shown ? shown : null);
 }
 
 /** Without systemd the chassis can still be shown, so its absence is a line of the output and no error. */

@@ -1,0 +1,38 @@
+import * as v from 'valibot';
+import { BY_LINE_OR_PAGE, chipLine, choose, expects, namedLine, pmbusPage, voltageWindow } from './values.ts';
+
+/** How a rail is seen to be good. What names a page says also by what of the page: the key picks the alternative. */
+export const goodEntry = expects(
+  'object',
+  BY_LINE_OR_PAGE,
+  '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }',
+  choose(
+    ['chip', v.strictObject(chipLine)],
+    ['name', v.strictObject(namedLine)],
+    [
+      'limits',
+      v.strictObject({
+        ...pmbusPage,
+        limits: v.pipe(
+          expects('choice', '"device"', '"device"', v.picklist(['device'])),
+          v.description(
+            'Takes VOUT_UV_FAULT_LIMIT and VOUT_OV_FAULT_LIMIT of the page, as the device has them, for "minVolts" and "maxVolts"',
+          ),
+        ),
+      }),
+    ],
+    [
+      'status',
+      v.strictObject({
+        ...pmbusPage,
+        status: v.pipe(
+          expects('truth', 'true', 'true', v.literal(true)),
+          v.description(
+            'Takes POWER_GOOD# of the page alone, for a device that measures no voltage; what STATUS_VOUT keeps of the past is evidence only',
+          ),
+        ),
+      }),
+    ],
+    ['pmbus', v.strictObject({ ...pmbusPage, ...voltageWindow })],
+  ),
+);
