@@ -53,7 +53,7 @@ simulation:
 `;
 
 /** Verbs of chassis-power that look at no chassis. */
-const WITHOUT_CHASSIS = ['schema', 'units', 'help'];
+const WITHOUT_CHASSIS = ['schema', 'units', 'verify', 'help'];
 /** Time the demo leaves the chassis on, for a reader to see it. */
 const DEMO_ON_MS = 300;
 

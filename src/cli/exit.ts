@@ -8,7 +8,7 @@ export const EXIT = {
   /** Done, or already so. */
   ok: 0,
   usage: 64,
-  /** `units check` has findings. */
+  /** `units check` or `verify` has findings. */
   findings: 65,
   /** A required service (D-Bus, systemd) is missing. */
   serviceMissing: 69,
@@ -24,6 +24,8 @@ export const EXIT = {
   pgoodLost: 102,
   powerOffTimeout: 103,
   rejected: 104,
+  /** `verify` was given up before all was tried: nothing is proven. */
+  unfinished: 105,
   /** Ended by SIGINT: 128 plus the number of the signal, as in a shell. */
   interrupted: 130,
   /** Ended by SIGTERM. Any other signal gives 128 plus its number. */

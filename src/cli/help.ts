@@ -13,7 +13,7 @@ const COLUMN_SHARE = 0.4;
 const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'done, or already so',
   usage: 'usage',
-  findings: 'units check has findings',
+  findings: 'units check or verify has findings',
   serviceMissing: 'D-Bus or systemd is not there',
   internal: 'internal error',
   cannotCreate: 'cannot write a file',
@@ -25,6 +25,7 @@ const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
   pgoodLost: 'pgood lost',
   powerOffTimeout: 'power-off timeout',
   rejected: 'request rejected, with the reason',
+  unfinished: 'verify was given up, nothing is proven',
   interrupted: 'ended by SIGINT',
   terminated: 'ended by SIGTERM; by another signal 128 and its number',
 };
@@ -147,6 +148,14 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
     ],
     exits: ['hardware'],
     examples: ['check my-board.json', 'check --no-lines my-board.json'],
+  },
+  verify: {
+    text: [
+      'Tries every course of events of one chassis on the machine that drives it: rails that come early, late or never, signals that drop and come back, lines that stick or cannot be read, answers that are late, a process that stands still, is killed and is started again, and requests in between. A broken invariant is told with the shortest course of events that leads to it. docs/proof.md says what a clean result means. Touches no line.',
+      'With --faults 2, and for boards of many rails, it takes minutes and more memory: NODE_OPTIONS=--max-old-space-size=4000.',
+    ],
+    exits: ['findings', 'unfinished'],
+    examples: ['verify my-board.json', 'verify --faults 0 my-board.json', 'verify --json my-board.json'],
   },
   release: {
     text: [

@@ -109,6 +109,17 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     ofBoard: true,
     load: async () => (await import('./verbs/check.ts')).check,
   },
+  verify: {
+    summary: 'try every course of events of a board with every placement of faults; touches no line',
+    takes: '[BOARD]',
+    operands: [0, 1],
+    options: {
+      faults: { value: '0|1|2', help: 'how many faults a course of events may have (1)' },
+      states: { value: 'N', help: 'give up beyond so many states, with exit code 105 (1000000)' },
+      exact: { help: 'tell all times of the board apart, where times of one magnitude count as one else' },
+    },
+    load: async () => (await import('./verbs/verify.ts')).verify,
+  },
   release: {
     summary: 'give the lines of a chassis that is off back, for other programs to take',
     takes: '',

@@ -64,3 +64,31 @@ export function viewOf(snapshot: ChassisSnapshot): Pick<Step, 'state' | 'sequenc
   const { plan: _, readings, ...sequence } = snapshot.context;
   return { state: snapshot.value as State, sequence, readings };
 }
+
+/** A transition of the chart as people read it: `pgood: always [pgoodLost] to fault`. */
+type Transition = (typeof chassisMachine.root.always & object)[number];
+
+function nameOf({ source, eventType, guard, target }: Transition): string {
+  const event = (eventType as string) === '' ? 'always' : eventType;
+  const condition = guard === undefined ? '' : ` [${String(guard)}]`;
+  const to = target?.map(({ key }) => ` to ${key}`).join('') ?? '';
+  return `${source.key}: ${event}${condition}${to}`;
+}
+
+/** Every transition of the chart. */
+export function transitionNames(): string[] {
+  const { root } = chassisMachine;
+  return [root, ...Object.values(root.states)].flatMap((node) =>
+    [...[...node.transitions.values()].flat(), ...(node.always ?? [])].map((each) => nameOf(each)),
+  );
+}
+
+/** Calls `take` with the name of each transition that a step takes. Returns the function that ends it. */
+export function observeTransitions(take: (name: string) => void): () => void {
+  scope ??= createScope();
+  const { unsubscribe } = scope.system.inspect((told) => {
+    if (told.type !== '@xstate.microstep') return;
+    for (const transition of told._transitions) take(nameOf(transition as unknown as Transition));
+  });
+  return unsubscribe;
+}

@@ -55,6 +55,8 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
     ['src/board/', 'src/errors.ts', 'src/near.ts', ...PORTS, 'node:', 'valibot', '@valibot/to-json-schema'],
   ],
   ['src/sequence/', ['src/sequence/', 'src/board/schema.ts', 'valibot', 'xstate']],
+  // Tries the machine, and runs nothing.
+  ['src/verify/', ['src/verify/', 'src/sequence/']],
   ['src/store/', ['src/store/', 'src/sequence/', 'src/errors.ts', ...PORTS, 'node:', 'valibot']],
   [
     'src/run/',
@@ -98,6 +100,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'src/store/',
       'src/report/',
       'src/units/',
+      'src/verify/',
       'src/sequence/',
       'src/board/',
       'src/errors.ts',
@@ -206,6 +209,7 @@ describe('imports go one way', () => {
     ['mocks/plant/plant.ts', "import { openChassis } from '../../src/run/hardware.ts';"],
     ['hw/other/x.ts', "import { Gpio } from 'onoff';"],
     ['src/store/x.ts', "import { runSequence } from '../run/runner.ts';"],
+    ['src/verify/x.ts', "import { runSequence } from '../run/runner.ts';"],
     ['src/run/x.ts', "import { createUnitManager } from '../system/units.ts';"],
     ['src/new-room/x.ts', ''],
   ])('and %s with `%s` would be found', (file, text) => {
@@ -222,7 +226,7 @@ const ROOMS: readonly (readonly [prefix: string, room: string])[] = [
   ['mocks/', 'mocks'],
   ['src/main.ts', 'main'],
   ['src/compose.ts', 'compose'],
-  ...['cli', 'report', 'service', 'units', 'system', 'run', 'store', 'sequence', 'board'].map(
+  ...['cli', 'report', 'service', 'units', 'system', 'run', 'store', 'verify', 'sequence', 'board'].map(
     (room) => [`src/${room}/`, room] as const,
   ),
 ];

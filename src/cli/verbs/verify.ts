@@ -1,0 +1,76 @@
+import { chassisOf, loadBoard } from '../../board/load.ts';
+import { PowerError } from '../../errors.ts';
+import { planOf } from '../../sequence/plan.ts';
+import { MACHINE } from '../../verify/machine.ts';
+import { type Report, verifyPlan } from '../../verify/verify.ts';
+import { EXIT } from '../exit.ts';
+import type { Verb } from '../verb.ts';
+
+/** A state takes about 2 kB: with more, Node's heap is full. */
+const MAX_STATES = 1_000_000;
+
+/**
+ * Tries every course of events of a chassis, with every placement of up to so many faults, on the machine that drives it;
+ * no line is touched. `EXIT.findings` where an invariant is broken or a transition of the machine was never taken,
+ * `EXIT.unfinished` where the search was given up.
+ */
+export const verify: Verb = {
+  async run({ operands, boardPath, chassis, option, flag, json }, world) {
+    const path = operands[0] ?? boardPath;
+    const faults = numberOf('faults', option('faults') ?? '1', 2);
+    const maxStates = numberOf('states', option('states') ?? String(MAX_STATES), Number.MAX_SAFE_INTEGER);
+    const loaded = await loadBoard(path);
+    const plan = planOf(chassisOf(loaded, chassis), loaded.board.devices);
+    const beganMs = world.clock.nowMs();
+    const report = verifyPlan(MACHINE, plan, { faults, maxStates, isExact: flag('exact') });
+    const seconds = Math.round(world.clock.nowMs() - beganMs) / 1000;
+    if (json)
+      world.stdout.write(`${JSON.stringify({ board: path, chassis, seconds, ...report }, null, 2)}\n`);
+    else world.stdout.write(textOf(`${path}, chassis ${chassis}`, report, seconds));
+    if (report.verdict === 'notFinished') return EXIT.unfinished;
+    return report.verdict === 'clean' ? EXIT.ok : EXIT.findings;
+  },
+};
+
+/** @throws PowerError USAGE for what is no whole number up to `most` */
+function numberOf(name: string, text: string, most: number): number {
+  if (/^\d+$/.test(text) && Number(text) <= most) return Number(text);
+  throw new PowerError('USAGE', `--${name} takes a number from 0 to ${most}, not "${text}"`);
+}
+
+function textOf(what: string, report: Report, seconds: number): string {
+  const { verdict, faults, states, transitions, faultsPlaced, situations, broken, neverTaken } = report;
+  const rate = Math.round(states / Math.max(seconds, 0.001));
+  const searched = [
+    `${count(states, 'state')}, ${count(transitions, 'transition')}, ${count(faultsPlaced, 'fault')} placed (up to ${faults} in a course of events)`,
+    `${situations} situations of the machine, ${Object.keys(report.invariants).length} invariants, ${seconds} s, ${rate} states/s`,
+  ];
+  if (verdict === 'notFinished') {
+    return [`${what}: NOT FINISHED: the search was given up, and nothing is proven`, ...searched, ''].join(
+      '\n',
+    );
+  }
+  if (broken !== null) {
+    const { sentence, story } = broken;
+    return [
+      `${what}: BROKEN (${broken.invariant}): ${sentence}`,
+      `  ${broken.what}`,
+      ...story.map(
+        ({ what: happened, state }, index) => `${String(index + 1).padStart(4)}. ${happened} (${state})`,
+      ),
+      ...searched,
+      '',
+    ].join('\n');
+  }
+  if (neverTaken.length > 0) {
+    const never = neverTaken.map((name) => `  ${name}`);
+    return [`${what}: transitions of the machine that nothing reaches:`, ...never, ...searched, ''].join(
+      '\n',
+    );
+  }
+  return [`${what}: clean`, ...searched, ''].join('\n');
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}

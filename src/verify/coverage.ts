@@ -1,0 +1,66 @@
+import type { Plan } from '../sequence/plan.ts';
+import type { Machine } from './machine.ts';
+
+/** Why a transition of the machine is not to be expected of a search. */
+interface Excuse {
+  readonly transitions: RegExp;
+  readonly why: string;
+  readonly holds: (plan: Plan, faults: number) => boolean;
+}
+
+const isSeen = ({ rails }: Plan) => rails.some(({ observable }) => observable);
+
+const isBehind = (rails: Plan['rails'], name: string) =>
+  rails.some((rail) => rail.name === name && rail.needs.length > 0);
+
+const EXCUSES: readonly Excuse[] = [
+  {
+    transitions: /latchMissed|LATCHED/,
+    why: 'the board has no latch',
+    holds: ({ latched }) => !latched,
+  },
+  {
+    transitions:
+      /anyResetReleased|otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgoodLostEarly|chassis: DRIVE_FAILED/,
+    why: 'the board has no resets',
+    holds: ({ resets }) => resets.length === 0,
+  },
+  {
+    transitions: /^opPowerSt(art|op): (POWER|READ|DRIVE|always \[railTimedOut)/,
+    why: 'no rail waits for another one, so that all are switched in one step',
+    holds: ({ rails }) => rails.every(({ needs }) => needs.length === 0),
+  },
+  {
+    transitions: /opPowerStart: always \[railLost\]/,
+    why: 'all rails are enabled as soon as the first ones are up',
+    holds: ({ rails }) => !rails.some(({ needs }) => needs.some((need) => isBehind(rails, need))),
+  },
+  {
+    transitions:
+      /RAIL_LEVEL|rail(Lost|TimedOut|Stray|TooLate)|railsStuck|linesContradict|(chassis|off|opPowerStart|opPowerStop): (READ|DRIVE)_FAILED/,
+    why: 'no rail of the board has a signal of its own',
+    holds: (plan) => !isSeen(plan),
+  },
+  {
+    transitions:
+      /READ_FAILED|railStray|railTimedOut|railTooLateForPgood|railLostWithPgood|(fault|failed): DRIVE_FAILED/,
+    why: 'it takes two faults',
+    holds: (_, faults) => faults === 1,
+  },
+];
+
+/** Transitions that no course of the search took, and should have. Nothing is expected where nothing may break. */
+export function missedTransitions(
+  machine: Machine,
+  plan: Plan,
+  faults: number,
+  taken: ReadonlySet<string>,
+): string[] {
+  if (faults === 0) return [];
+  return machine
+    .transitionNames()
+    .filter((name) => !taken.has(name))
+    .filter(
+      (name) => !EXCUSES.some(({ transitions, holds }) => holds(plan, faults) && transitions.test(name)),
+    );
+}

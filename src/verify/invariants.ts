@@ -1,0 +1,271 @@
+import type { SequenceAction } from '../sequence/events.ts';
+import { type Fault, hasTag, powerSeen, type SequenceState, type State } from '../sequence/state.ts';
+import { BIT, MARK, type Plant, type PlantRules } from './plant.ts';
+import type { Situation } from './situations.ts';
+
+/** What must hold for every board, in words of the board. Judged by the plant alone wherever it can be. */
+export const INVARIANTS = {
+  needsFirst: 'No rail is enabled before every rail that it needs is enabled and good.',
+  offAfterFault: 'Once a power off or a fault is over, every enable that can be switched off is off.',
+  lossAtOnce: 'A running chassis that lost its power has every enable switched off at once.',
+  powerIsTold: 'Power that is still applied is never called off: it is told, and leads to quiesce.',
+  toldOnce: 'Every failure is told once, and none without its cause.',
+  noFalseAlarm: 'A chassis of which nothing is broken is never failed.',
+  offIsReached: 'From every state a power off is taken, and comes to rest.',
+  neverWaits: 'No state waits for ever.',
+  askingMovesNothing: 'Asking for the present state, and a request that is refused, move no line.',
+  answeredOnce: 'Every request is answered, once.',
+  reverseOrder: 'On the way down no rail goes off before what needs it is off.',
+  adopts:
+    'A process that starts adopts what is there: a chassis that is on is on, one with power is not off.',
+  resetsFollowPgood:
+    'A reset is released only while pgood and every rail are good, and held before power goes.',
+  latchFollows: 'What the latch holds is what the enables say, once a sequence is over.',
+  nothingOld: 'Nothing is decided on a level older than the moment that it is judged for.',
+  lossStands: 'A loss is acted on only once it has stood for the de-glitch time of the board.',
+  noStartOverContradiction: 'No start is accepted while the lines contradict each other.',
+} as const;
+export type InvariantName = keyof typeof INVARIANTS;
+
+export interface Violation {
+  readonly invariant: InvariantName;
+  readonly what: string;
+}
+
+type Say = (invariant: InvariantName, what: string) => void;
+
+/** Not good, and the machine could know: it did not change behind an answer that counts. */
+function isSeenLow(rules: PlantRules, plant: Plant, index: number): boolean {
+  return !rules.has(plant, index, BIT.good) && !rules.has(plant, index, BIT.excused);
+}
+
+/** It is on though whoever wants it off could have it off. */
+function isLeftOn(rules: PlantRules, plant: Plant, index: number): boolean {
+  return rules.has(plant, index, BIT.driven) && !rules.has(plant, index, BIT.refused);
+}
+
+/** The BMC started anew, and did not drive its enables since. */
+const hasInputs = ({ signals }: Plant) => signals.some((signal) => (signal & BIT.input) !== 0);
+
+const rails = ({ railCount }: PlantRules) => Array.from({ length: railCount }, (_, index) => index);
+const resets = ({ plan, pgood }: PlantRules) => plan.resets.map((_, index) => pgood + 1 + index);
+
+/** An enable is about to be switched. `isLoss`: a running chassis lost its power. */
+export function judgeEnable(
+  rules: PlantRules,
+  plant: Plant,
+  now: Situation,
+  index: number,
+  asserted: boolean,
+  isLoss: boolean,
+  say: Say,
+): void {
+  const name = rules.nameOf(index);
+  if (asserted) {
+    if (!hasTag(now.state, 'rising')) say('needsFirst', `${name} is enabled in ${now.state}`);
+    for (const need of rules.needsOf[index] ?? []) {
+      const needed = rules.nameOf(need);
+      if (!rules.isOn(plant, need)) say('needsFirst', `${name} is enabled while ${needed} is off`);
+      else if (isSeenLow(rules, plant, need))
+        say('needsFirst', `${name} is enabled while ${needed} is not good`);
+    }
+    return;
+  }
+  if (!rules.has(plant, index, BIT.driven)) return;
+  for (const reset of resets(rules)) {
+    if (isLeftOn(rules, plant, reset))
+      say('resetsFollowPgood', `${name} goes off while reset ${rules.nameOf(reset)} is released`);
+  }
+  for (const other of rules.neededByOf[index] ?? []) {
+    const needing = rules.nameOf(other);
+    if (isLeftOn(rules, plant, other)) say('reverseOrder', `${name} goes off while ${needing} is enabled`);
+    else if (!isLoss && isStanding(rules, plant, other))
+      say('reverseOrder', `${name} goes off before ${needing} has fallen`);
+  }
+}
+
+/** It is as it was, and nothing of it is broken. */
+function isStanding(rules: PlantRules, plant: Plant, index: number): boolean {
+  return (
+    rules.has(plant, index, BIT.good) &&
+    !rules.has(plant, index, BIT.wild) &&
+    !rules.has(plant, index, BIT.refused) &&
+    !rules.has(plant, index, BIT.excused)
+  );
+}
+
+export function judgeRelease(rules: PlantRules, plant: Plant, reset: number, say: Say): void {
+  for (const index of [...rails(rules), rules.pgood]) {
+    const isOff = index !== rules.pgood && !rules.isOn(plant, index);
+    if (isOff || (rules.isObservable(index) && isSeenLow(rules, plant, index)))
+      say(
+        'resetsFollowPgood',
+        `reset ${rules.nameOf(reset)} is released while ${rules.nameOf(index)} is not good`,
+      );
+  }
+}
+
+/** A state was entered, and every drive before it is over. */
+export function judgeEntered(
+  rules: PlantRules,
+  plant: Plant,
+  { sequence }: Situation,
+  entered: State,
+  isFailing: boolean,
+  say: Say,
+): void {
+  if (entered !== 'off' && entered !== 'failed' && entered !== 'opWaitPowerOff') return;
+  for (const reset of resets(rules)) {
+    if (isLeftOn(rules, plant, reset))
+      say('resetsFollowPgood', `reset ${rules.nameOf(reset)} is released in ${entered}`);
+  }
+  for (const rail of rails(rules)) {
+    if (isLeftOn(rules, plant, rail))
+      say('offAfterFault', `the enable of ${rules.nameOf(rail)} is on in ${entered}`);
+  }
+  // A drive that failed in the step is told with the next one.
+  if (entered === 'opWaitPowerOff' || isFailing) return;
+  const standing = standingNow(rules, plant, sequence);
+  if (standing.length === 0) return;
+  if (entered === 'off') say('powerIsTold', `off is said while ${standing.join(' and ')} stands`);
+  else if (!powerSeen(sequence)) say('powerIsTold', `${standing.join(' and ')} stands and is not told`);
+}
+
+function standingNow(
+  rules: PlantRules,
+  plant: Plant,
+  { rails: known, pgood: knownPgood }: SequenceState,
+): string[] {
+  const { pgood } = rules;
+  return [...rails(rules), pgood].flatMap((index) => {
+    if (rules.has(plant, index, BIT.excused)) return [];
+    // What is broken may come back behind the answer that said that it is gone.
+    const isKnown = index === pgood ? knownPgood.level : known[rules.nameOf(index)]?.good;
+    if (rules.has(plant, index, BIT.wild) && isKnown === false && !rules.has(plant, index, BIT.driven))
+      return [];
+    const isOn = index !== pgood && rules.has(plant, index, BIT.driven);
+    const isGood = rules.isObservable(index) && rules.has(plant, index, BIT.good);
+    return isOn || isGood ? [rules.nameOf(index)] : [];
+  });
+}
+
+/** A fault is told. `isBroken`: something of the hardware is. */
+export function judgeFault(
+  rules: PlantRules,
+  plant: Plant,
+  { sequence }: Situation,
+  fault: Fault,
+  isBroken: boolean,
+  say: Say,
+): void {
+  if ((plant.marks & MARK.told) !== 0) say('toldOnce', `"${fault.reason}" is told after another fault`);
+  if (!isBroken) say('noFalseAlarm', `"${fault.reason}" is told of a chassis that is whole`);
+  const index = fault.rail === null ? rules.pgood : rules.indexOf(fault.rail);
+  const isGood = rules.has(plant, index, BIT.good) && !rules.has(plant, index, BIT.excused);
+  const old = (why: string) => say('nothingOld', `"${fault.reason}" is told while ${why}`);
+  switch (fault.kind) {
+    case 'railLost':
+    case 'railTimeout':
+      if (isGood) old(`${fault.rail} is good`);
+      break;
+    case 'pgoodLost':
+      if (isGood) old('pgood is good');
+      break;
+    case 'pgoodTimeout':
+      if (isGood && rails(rules).every((rail) => rules.has(plant, rail, BIT.good))) old('everything is good');
+      break;
+    case 'powerOffTimeout':
+      // Of a rail it was judged when its own time was over.
+      if (fault.rail === null && standingNow(rules, plant, sequence).length === 0 && !hasExcuse(rules, plant))
+        old('nothing stands');
+      break;
+    case 'railStray':
+    case 'hardware':
+      break;
+  }
+  const lowMs = plant.lowMs[index] ?? -1;
+  const isLoss = fault.kind === 'railLost' || (fault.kind === 'pgoodLost' && fault.state === 'pgood');
+  if (isLoss && !isGood && lowMs >= 0 && lowMs < rules.plan.pgood.deglitchMs)
+    say('lossStands', `"${fault.reason}" is acted on after ${lowMs} ms`);
+}
+
+function hasExcuse(rules: PlantRules, plant: Plant): boolean {
+  return [...rails(rules), rules.pgood].some((index) => rules.has(plant, index, BIT.excused));
+}
+
+/** Where an event and all that it caused have led. */
+export function judgeEnd(
+  rules: PlantRules,
+  before: Situation,
+  plant: Plant,
+  after: Situation,
+  say: Say,
+): void {
+  // A request may find a line that fails: that is no loss.
+  const { fault } = after.sequence;
+  const isLoss = fault !== null && before.sequence.fault === null && fault.kind !== 'hardware';
+  if (before.state === 'pgood' && hasTag(after.state, 'lowering') && isLoss) {
+    for (const rail of rails(rules)) {
+      if (isLeftOn(rules, plant, rail)) say('lossAtOnce', `${rules.nameOf(rail)} is on after the loss`);
+    }
+  }
+  if (after.state === 'failed' && after.sequence.fault === null && before.state !== 'failed')
+    say('toldOnce', 'failed is entered without a fault');
+  const isOver = after.state === 'pgood' || after.state === 'off' || after.state === 'failed';
+  if (!rules.plan.latched || !isOver || after.state === before.state) return;
+  if ((plant.marks & MARK.latchRefused) !== 0 || hasInputs(plant)) return;
+  for (const rail of rails(rules)) {
+    const isHeld = rules.has(plant, rail, BIT.held);
+    if (isHeld !== rules.has(plant, rail, BIT.driven))
+      say('latchFollows', `the latch holds ${rules.nameOf(rail)} ${isHeld ? 'on' : 'off'} in ${after.state}`);
+  }
+}
+
+/** A request, and what was moved for it. */
+export function judgeRequest(
+  before: { readonly situation: Situation; readonly plant: Plant },
+  after: { readonly situation: Situation; readonly plant: Plant },
+  request: string,
+  answers: readonly Extract<SequenceAction, { type: 'answer' }>[],
+  say: Say,
+): void {
+  const [answer] = answers;
+  const from = before.situation.state;
+  if (answers.length !== 1) say('answeredOnce', `${request} in ${from} has ${answers.length} answers`);
+  if (request === 'POWER_OFF' && (answer === undefined || answer.outcome === 'rejected'))
+    say('offIsReached', `power off is refused in ${from}`);
+  const isContradictory = (before.plant.marks & MARK.contradiction) !== 0 && from === 'unknown';
+  if (request === 'POWER_ON' && isContradictory && answer?.outcome !== 'rejected')
+    say('noStartOverContradiction', 'a start is accepted over lines that contradict each other');
+  const isThere =
+    (request === 'POWER_ON' && (hasTag(from, 'rising') || from === 'pgood')) ||
+    (request === 'POWER_OFF' && (hasTag(from, 'lowering') || from === 'off')) ||
+    (request === 'CLEAR' && from !== 'failed');
+  if (isThere && answer?.outcome === 'changed') say('askingMovesNothing', `${request} in ${from} changes it`);
+  if (answer?.outcome === 'changed' || hasInputs(before.plant)) return;
+  const moved = before.plant.signals.some(
+    (signal, index) =>
+      ((signal ^ (after.plant.signals[index] ?? 0)) & BIT.driven) !== 0 && (signal & BIT.refused) === 0,
+  );
+  // What a process before left half done goes on with whatever comes first.
+  const isFinishing = (before.plant.marks & MARK.taken) !== 0;
+  if (moved && !isFinishing) say('askingMovesNothing', `${request} in ${from} moves a line`);
+}
+
+/** A process found the chassis. */
+export function judgeTakenUp(
+  rules: PlantRules,
+  plant: Plant,
+  hinted: State | null,
+  found: State,
+  say: Say,
+): void {
+  const isOwn = hinted === null || hinted === 'pgood' || hinted === 'off';
+  if (isOwn && !hasInputs(plant) && rules.isWhole(plant) && found !== 'pgood')
+    say('adopts', `a chassis that is on is taken for ${found}`);
+  const seen = rules.observe(plant);
+  const isPowered = seen.pgood || Object.values(seen.rails).some(({ enabled, good }) => enabled || good);
+  if (isPowered && found === 'off') say('adopts', 'a chassis with power is taken for off');
+  if (!isPowered && found !== 'off' && found !== 'failed')
+    say('adopts', `a chassis without power is ${found}`);
+}

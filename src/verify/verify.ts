@@ -1,0 +1,74 @@
+import type { Plan } from '../sequence/plan.ts';
+import { missedTransitions } from './coverage.ts';
+import { rankedPlan, ranksOf } from './durations.ts';
+import { explore } from './explore.ts';
+import { INVARIANTS, type InvariantName } from './invariants.ts';
+import type { Machine } from './machine.ts';
+
+export interface VerifyOptions {
+  /** How many faults a course of events may have. */
+  readonly faults: number;
+  readonly maxStates: number;
+  /** With the times of the board, where times that are near each other count as one otherwise. */
+  readonly isExact?: boolean;
+  readonly onProgress?: (states: number) => void;
+}
+
+/** One thing that happened on the way to a broken invariant. */
+export interface StoryLine {
+  readonly what: string;
+  /** The machine's state after it. */
+  readonly state: string;
+}
+
+export interface Report {
+  /** `broken`: an invariant is, or a transition of the machine was never taken. `notFinished`: nothing is proven. */
+  readonly verdict: 'clean' | 'broken' | 'notFinished';
+  readonly faults: number;
+  readonly states: number;
+  readonly transitions: number;
+  readonly faultsPlaced: number;
+  readonly situations: number;
+  readonly invariants: Readonly<Record<InvariantName, string>>;
+  readonly neverTaken: readonly string[];
+  /** What stands for the times of the board, in milliseconds; null where they are exact. */
+  readonly times: Readonly<Record<string, number>> | null;
+  readonly broken: {
+    readonly invariant: InvariantName;
+    readonly sentence: string;
+    readonly what: string;
+    readonly story: readonly StoryLine[];
+  } | null;
+}
+
+/** Tries every course of events of a chassis with so many faults. Pure; takes seconds to minutes. */
+export function verifyPlan(machine: Machine, plan: Plan, options: VerifyOptions): Report {
+  const { faults, isExact = false } = options;
+  const searched = isExact ? plan : rankedPlan(plan);
+  const found = explore(machine, searched, options);
+  const { counterexample, isFinished, states, transitions, faultsPlaced, situations, taken } = found;
+  const isWhole = isFinished && counterexample === null;
+  const neverTaken = isWhole ? missedTransitions(machine, plan, faults, taken) : [];
+  const broken = counterexample && {
+    invariant: counterexample.invariant,
+    sentence: INVARIANTS[counterexample.invariant],
+    what: counterexample.what,
+    story: counterexample.moves.map(({ label, product }) => ({
+      what: label,
+      state: product.situation.state,
+    })),
+  };
+  const isBroken = broken !== null || neverTaken.length > 0;
+  return {
+    verdict: isBroken ? 'broken' : isFinished ? 'clean' : 'notFinished',
+    faults,
+    states,
+    transitions,
+    faultsPlaced,
+    situations,
+    invariants: INVARIANTS,
+    neverTaken,
+    times: isExact ? null : Object.fromEntries(ranksOf(plan)),
+    broken,
+  };
+}

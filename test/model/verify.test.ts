@@ -1,0 +1,41 @@
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { chassisOf, loadBoard } from '../../src/board/load.ts';
+import { planOf } from '../../src/sequence/plan.ts';
+import { MACHINE } from '../../src/verify/machine.ts';
+import { verifyPlan } from '../../src/verify/verify.ts';
+import { CHAIN, FORK, LATCHED } from './small-boards.ts';
+
+const root = join(import.meta.dirname, '..', '..');
+const MAX_STATES = 1_000_000;
+
+/** Kept for whoever wants to see what was tried. */
+function keep(name: string, report: object): void {
+  mkdirSync(join(root, 'build'), { recursive: true });
+  writeFileSync(join(root, 'build', `verify-${name}.json`), `${JSON.stringify(report, null, 2)}\n`);
+}
+
+describe('verified with every placement of one fault', () => {
+  it.each(['reference', 'openpower', 'ast2600-evb'])('the shipped board %s is clean', async (name) => {
+    const loaded = await loadBoard(join(root, 'hw', 'boards', `${name}.json`));
+    const plan = planOf(chassisOf(loaded, 0), loaded.board.devices);
+    const report = verifyPlan(MACHINE, plan, { faults: 1, maxStates: MAX_STATES });
+    keep(name, report);
+    expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [] });
+    expect(report.faultsPlaced).toBeGreaterThan(500);
+  });
+
+  it.each([
+    ['a chain', CHAIN],
+    ['a fork', FORK],
+    ['a chain behind a latch', LATCHED],
+  ])('%s is clean', (_, plan) => {
+    const report = verifyPlan(MACHINE, plan, { faults: 1, maxStates: MAX_STATES });
+    expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [] });
+  });
+});
+
+it('a search that is given up is not called clean', () => {
+  expect(verifyPlan(MACHINE, CHAIN, { faults: 1, maxStates: 100 }).verdict).toBe('notFinished');
+});
