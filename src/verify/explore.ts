@@ -3,7 +3,7 @@ import { hasTag } from '../sequence/state.ts';
 import type { InvariantName, Violation } from './invariants.ts';
 import type { Machine } from './machine.ts';
 import { MODE } from './plant.ts';
-import { createProductRules, keyOfProduct, type Move, type Product, type ProductRules } from './product.ts';
+import { keyOfProduct, type Move, type Product, ProductModel, type ProductRules } from './product.ts';
 import { createSituations, type SituationOptions } from './situations.ts';
 
 export interface ExploreOptions extends SituationOptions {
@@ -37,7 +37,7 @@ export interface Explored {
 /** Every state of the machine, the chassis and the process between them, nearest first. Stops at the first violation. */
 export function explore(machine: Machine, plan: Plan, options: ExploreOptions): Explored {
   const situations = createSituations(machine, plan, options);
-  const rules = createProductRules(machine, plan, situations);
+  const rules = new ProductModel(machine, plan, situations);
   const taken = new Set<string>();
   const stop = machine.observeTransitions((name) => taken.add(name));
   try {

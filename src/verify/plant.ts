@@ -139,229 +139,293 @@ export interface PlantRules {
 /** A transfer has a deadline: an answer may be older than all times of a rail, and no older than this many of them. */
 const LATEST_ANSWER_TIMES = 2;
 
-export function createPlantRules(plan: Plan): PlantRules {
-  const { rails, resets } = plan;
-  const railCount = rails.length;
-  const pgood = railCount;
-  const names = rails.map(({ name }) => name);
-  const indexOf = (rail: string) => names.indexOf(rail);
-  const needsOf = rails.map(({ needs, poweredBy }) => [...new Set([...needs, ...poweredBy])].map(indexOf));
-  const neededByOf = rails.map(({ neededBy }) => neededBy.map(indexOf));
-  const planOf = (index: number): RailPlan => {
-    const rail = rails[index];
+export class PlantModel implements PlantRules {
+  readonly plan: Plan;
+  private readonly rails: readonly RailPlan[];
+  private readonly resets: readonly { readonly name: string; readonly releaseDelayMs: number }[];
+  readonly railCount: number;
+  readonly pgood: number;
+  private readonly names: string[];
+  readonly needsOf: number[][];
+  readonly neededByOf: number[][];
+  private readonly all: number[];
+  private readonly longestRailMs: number;
+  private readonly times: number[];
+  readonly longMs: number;
+
+  constructor(plan: Plan) {
+    this.plan = plan;
+    this.rails = this.plan.rails;
+    this.resets = this.plan.resets;
+    this.railCount = this.rails.length;
+    this.pgood = this.railCount;
+    this.names = this.rails.map(({ name }) => name);
+    this.needsOf = this.rails.map(({ needs, poweredBy }) =>
+      [...new Set([...needs, ...poweredBy])].map(this.indexOf),
+    );
+    this.neededByOf = this.rails.map(({ neededBy }) => neededBy.map(this.indexOf));
+    this.all = this.names.map((_, index) => index);
+    this.longestRailMs = Math.max(...this.rails.map(({ onTimeoutMs }) => onTimeoutMs));
+    this.times = [
+      ...this.rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [
+        settleMs,
+        onTimeoutMs,
+        offTimeoutMs,
+      ]),
+      this.plan.pgood.deglitchMs,
+      this.plan.pgood.onTimeoutMs,
+      this.plan.pgood.offTimeoutMs,
+      this.plan.minOffMs,
+      ...this.resets.map(({ releaseDelayMs }) => releaseDelayMs),
+    ];
+    this.longMs = 2 * Math.max(...this.times);
+  }
+
+  readonly indexOf = (rail: string) => this.names.indexOf(rail);
+
+  private readonly planOf = (index: number): RailPlan => {
+    const rail = this.rails[index];
     if (rail === undefined) throw new RangeError(`there is no rail ${index}`);
     return rail;
   };
-  const has = (plant: Plant, index: number, bit: number) => ((plant.signals[index] ?? 0) & bit) !== 0;
-  const set = (draft: Draft, index: number, bit: number, on: boolean) => {
+
+  readonly has = (plant: Plant, index: number, bit: number) => ((plant.signals[index] ?? 0) & bit) !== 0;
+
+  private readonly set = (draft: Draft, index: number, bit: number, on: boolean) => {
     const signal = draft.signals[index] ?? 0;
     draft.signals[index] = on ? signal | bit : signal & ~bit;
   };
-  const isOn = (plant: Plant, index: number) =>
-    has(plant, index, has(plant, index, BIT.input) ? BIT.held : BIT.driven);
-  const all = names.map((_, index) => index);
-  const isGood = (plant: Plant, index: number) => has(plant, index, BIT.good);
-  const isSupplied = (plant: Plant, index: number) =>
-    (needsOf[index] ?? []).every((need) => isGood(plant, need));
-  const isWild = (plant: Plant, index: number) => has(plant, index, BIT.wild);
-  const allGood = (plant: Plant) => all.every((index) => isGood(plant, index));
-  const isOwed = (plant: Plant, index: number): boolean => {
-    if ((plant.dueMs[index] ?? -1) < 0 || isWild(plant, index)) return false;
-    if (index === pgood) {
-      if (isGood(plant, pgood))
-        return !allGood(plant) && !all.some((rail) => isWild(plant, rail) && isGood(plant, rail));
-      return all.every((rail) => isOn(plant, rail) && (isGood(plant, rail) || isOwed(plant, rail)));
+
+  readonly isOn = (plant: Plant, index: number) =>
+    this.has(plant, index, this.has(plant, index, BIT.input) ? BIT.held : BIT.driven);
+
+  private readonly isGood = (plant: Plant, index: number) => this.has(plant, index, BIT.good);
+
+  private readonly isSupplied = (plant: Plant, index: number) =>
+    (this.needsOf[index] ?? []).every((need) => this.isGood(plant, need));
+
+  private readonly isWild = (plant: Plant, index: number) => this.has(plant, index, BIT.wild);
+
+  private readonly allGood = (plant: Plant) => this.all.every((index) => this.isGood(plant, index));
+
+  private readonly isOwed = (plant: Plant, index: number): boolean => {
+    if ((plant.dueMs[index] ?? -1) < 0 || this.isWild(plant, index)) return false;
+    if (index === this.pgood) {
+      if (this.isGood(plant, this.pgood))
+        return (
+          !this.allGood(plant) &&
+          !this.all.some((rail) => this.isWild(plant, rail) && this.isGood(plant, rail))
+        );
+      return this.all.every(
+        (rail) => this.isOn(plant, rail) && (this.isGood(plant, rail) || this.isOwed(plant, rail)),
+      );
     }
-    return isGood(plant, index) ? !isOn(plant, index) : isOn(plant, index) && isSupplied(plant, index);
+    return this.isGood(plant, index)
+      ? !this.isOn(plant, index)
+      : this.isOn(plant, index) && this.isSupplied(plant, index);
   };
-  const setGood = (draft: Draft, index: number, good: boolean) => {
-    set(draft, index, BIT.good, good);
-    set(draft, index, BIT.missed, false);
-    if (index !== pgood || good) draft.dueMs[index] = -1;
+
+  private readonly setGood = (draft: Draft, index: number, good: boolean) => {
+    this.set(draft, index, BIT.good, good);
+    this.set(draft, index, BIT.missed, false);
+    if (index !== this.pgood || good) draft.dueMs[index] = -1;
     draft.lowMs[index] = 0;
   };
+
   /** What nobody can see is good with its enable. */
-  const settleUnseen = (draft: Draft) => {
-    for (const [index, { observable }] of rails.entries()) {
-      if (observable || isWild(draft, index)) continue;
-      const good = isOn(draft, index) && isSupplied(draft, index);
-      if (good !== isGood(draft, index)) setGood(draft, index, good);
+  private readonly settleUnseen = (draft: Draft) => {
+    for (const [index, { observable }] of this.rails.entries()) {
+      if (observable || this.isWild(draft, index)) continue;
+      const good = this.isOn(draft, index) && this.isSupplied(draft, index);
+      if (good !== this.isGood(draft, index)) this.setGood(draft, index, good);
     }
   };
+
   /** How long a low level has stood is of interest only of what should be high. */
-  const settleLow = (draft: Draft) => {
-    for (const index of [...all, pgood]) {
-      const isMissing = index === pgood ? all.every((rail) => isOn(draft, rail)) : isOn(draft, index);
-      if (!isMissing || isGood(draft, index)) draft.lowMs[index] = -1;
+  private readonly settleLow = (draft: Draft) => {
+    for (const index of [...this.all, this.pgood]) {
+      const isMissing =
+        index === this.pgood ? this.all.every((rail) => this.isOn(draft, rail)) : this.isOn(draft, index);
+      if (!isMissing || this.isGood(draft, index)) draft.lowMs[index] = -1;
       else if ((draft.lowMs[index] ?? -1) < 0) draft.lowMs[index] = 0;
     }
   };
-  const settle = (draft: Draft) => {
-    settleUnseen(draft);
-    settleLow(draft);
+
+  private readonly settle = (draft: Draft) => {
+    this.settleUnseen(draft);
+    this.settleLow(draft);
   };
+
   /** A rail that was switched owes its level, and pgood what it makes of the whole. */
-  const owe = (draft: Draft, index: number, on: boolean) => {
-    const { onTimeoutMs, offTimeoutMs } = planOf(index);
-    if (on !== isGood(draft, index)) draft.dueMs[index] = on ? onTimeoutMs : offTimeoutMs;
+  private readonly owe = (draft: Draft, index: number, on: boolean) => {
+    const { onTimeoutMs, offTimeoutMs } = this.planOf(index);
+    if (on !== this.isGood(draft, index)) draft.dueMs[index] = on ? onTimeoutMs : offTimeoutMs;
     else draft.dueMs[index] = -1;
-    const isLast = all.every((rail) => isOn(draft, rail) === on);
+    const isLast = this.all.every((rail) => this.isOn(draft, rail) === on);
     // It may still stand from before, and go yet.
-    if (isLast && (on || isGood(draft, pgood)))
-      draft.dueMs[pgood] = on ? plan.pgood.onTimeoutMs : plan.pgood.offTimeoutMs;
-    else draft.dueMs[pgood] = -1;
+    if (isLast && (on || this.isGood(draft, this.pgood)))
+      draft.dueMs[this.pgood] = on ? this.plan.pgood.onTimeoutMs : this.plan.pgood.offTimeoutMs;
+    else draft.dueMs[this.pgood] = -1;
   };
-  const lateIn = (plant: Plant, ms: number) =>
-    [...all, pgood].filter((index) => isOwed(plant, index) && (plant.dueMs[index] ?? 0) <= ms);
-  const longestRailMs = Math.max(...rails.map(({ onTimeoutMs }) => onTimeoutMs));
-  const times = [
-    ...rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [settleMs, onTimeoutMs, offTimeoutMs]),
-    plan.pgood.deglitchMs,
-    plan.pgood.onTimeoutMs,
-    plan.pgood.offTimeoutMs,
-    plan.minOffMs,
-    ...resets.map(({ releaseDelayMs }) => releaseDelayMs),
-  ];
 
-  return {
-    plan,
-    railCount,
-    pgood,
-    needsOf,
-    neededByOf,
-    longMs: 2 * Math.max(...times),
-    indexOf,
-    nameOf: (index) =>
-      index === pgood ? 'pgood' : (names[index] ?? resets[index - pgood - 1]?.name ?? String(index)),
-    isObservable: (index) => index === pgood || planOf(index).observable,
-    initial: (left) => ({
-      signals: new Uint16Array(railCount + 1 + resets.length),
-      dueMs: Array.from({ length: railCount + 1 }, () => -1),
-      lowMs: Array.from({ length: railCount + 1 }, () => -1),
-      mode: MODE.running,
-      marks: 0,
-      left,
-      awaited: null,
-    }),
-    has,
-    isOn,
-    isWhole: (plant) =>
-      all.every((rail) => isOn(plant, rail)) &&
-      allGood(plant) &&
-      isGood(plant, pgood) &&
-      resets.every((_, index) => has(plant, pgood + 1 + index, BIT.driven)),
-    isDead: (plant) => !all.some((rail) => isOn(plant, rail) || isGood(plant, rail)) && !isGood(plant, pgood),
+  readonly lateIn = (plant: Plant, ms: number) =>
+    [...this.all, this.pgood].filter((index) => this.isOwed(plant, index) && (plant.dueMs[index] ?? 0) <= ms);
 
-    movable(plant, waitMs) {
-      return [...all, pgood].filter((index) => {
-        if (isWild(plant, index)) return ((plant.signals[index] ?? 0) & CHANGES) !== 0;
-        if (index === pgood)
-          return isGood(plant, pgood) !== (allGood(plant) && all.every((rail) => isOn(plant, rail)));
-        if (!planOf(index).observable) return false;
-        // What hangs on a rail that is lost goes with it, or stays.
-        const { onTimeoutMs, offTimeoutMs } = planOf(index);
-        const dueMs = plant.dueMs[index] ?? -1;
-        const isInBetween = dueMs > waitMs && dueMs !== (isOn(plant, index) ? onTimeoutMs : offTimeoutMs);
-        if (isInBetween && isOwed(plant, index)) return false;
-        return isGood(plant, index) ? !isOn(plant, index) : isOn(plant, index) && isSupplied(plant, index);
-      });
-    },
-    move(draft, index) {
-      setGood(draft, index, !isGood(draft, index));
-      if (isWild(draft, index)) draft.signals[index] = (draft.signals[index] ?? 0) - (1 << CHANGES_SHIFT);
-      settle(draft);
-    },
-    hangingOn(plant, index) {
-      const found = new Set<number>();
-      const follow = (of: number) => {
-        for (const other of neededByOf[of] ?? []) {
-          if (found.has(other) || !isGood(plant, other) || isWild(plant, other)) continue;
-          found.add(other);
-          follow(other);
-        }
-      };
-      if (index < railCount) follow(index);
-      return [...found];
-    },
-    drop(draft, indices) {
-      for (const index of indices) if (isGood(draft, index)) setGood(draft, index, false);
-      settle(draft);
-    },
-    drive(draft, index, on) {
-      set(draft, index, BIT.refused, false);
-      const wasOn = index < railCount && isOn(draft, index);
-      set(draft, index, BIT.driven, on);
-      set(draft, index, BIT.input, false);
-      if (index >= railCount || isOn(draft, index) === wasOn) return;
-      owe(draft, index, on);
-      settle(draft);
-    },
-    pulse(draft) {
-      const wereOn = all.map((index) => isOn(draft, index));
-      for (const index of all) set(draft, index, BIT.held, has(draft, index, BIT.driven));
-      draft.marks &= ~MARK.latchRefused;
-      for (const [index, wasOn] of wereOn.entries()) {
-        if (isOn(draft, index) !== wasOn) owe(draft, index, !wasOn);
+  readonly nameOf = (index: number): string =>
+    index === this.pgood
+      ? 'pgood'
+      : (this.names[index] ?? this.resets[index - this.pgood - 1]?.name ?? String(index));
+
+  readonly isObservable = (index: number): boolean => index === this.pgood || this.planOf(index).observable;
+
+  readonly initial = (left: number): Plant => ({
+    signals: new Uint16Array(this.railCount + 1 + this.resets.length),
+    dueMs: Array.from({ length: this.railCount + 1 }, () => -1),
+    lowMs: Array.from({ length: this.railCount + 1 }, () => -1),
+    mode: MODE.running,
+    marks: 0,
+    left,
+    awaited: null,
+  });
+
+  readonly isWhole = (plant: Plant): boolean =>
+    this.all.every((rail) => this.isOn(plant, rail)) &&
+    this.allGood(plant) &&
+    this.isGood(plant, this.pgood) &&
+    this.resets.every((_, index) => this.has(plant, this.pgood + 1 + index, BIT.driven));
+
+  readonly isDead = (plant: Plant): boolean =>
+    !this.all.some((rail) => this.isOn(plant, rail) || this.isGood(plant, rail)) &&
+    !this.isGood(plant, this.pgood);
+
+  movable(plant: Plant, waitMs: number): number[] {
+    return [...this.all, this.pgood].filter((index) => {
+      if (this.isWild(plant, index)) return ((plant.signals[index] ?? 0) & CHANGES) !== 0;
+      if (index === this.pgood)
+        return (
+          this.isGood(plant, this.pgood) !==
+          (this.allGood(plant) && this.all.every((rail) => this.isOn(plant, rail)))
+        );
+      if (!this.planOf(index).observable) return false;
+      // What hangs on a rail that is lost goes with it, or stays.
+      const { onTimeoutMs, offTimeoutMs } = this.planOf(index);
+      const dueMs = plant.dueMs[index] ?? -1;
+      const isInBetween = dueMs > waitMs && dueMs !== (this.isOn(plant, index) ? onTimeoutMs : offTimeoutMs);
+      if (isInBetween && this.isOwed(plant, index)) return false;
+      return this.isGood(plant, index)
+        ? !this.isOn(plant, index)
+        : this.isOn(plant, index) && this.isSupplied(plant, index);
+    });
+  }
+
+  move(draft: Draft, index: number): void {
+    this.setGood(draft, index, !this.isGood(draft, index));
+    if (this.isWild(draft, index)) draft.signals[index] = (draft.signals[index] ?? 0) - (1 << CHANGES_SHIFT);
+    this.settle(draft);
+  }
+
+  hangingOn(plant: Plant, index: number): number[] {
+    const found = new Set<number>();
+    const follow = (of: number) => {
+      for (const other of this.neededByOf[of] ?? []) {
+        if (found.has(other) || !this.isGood(plant, other) || this.isWild(plant, other)) continue;
+        found.add(other);
+        follow(other);
       }
-      settle(draft);
-    },
-    mayBreak: (plant, index) => !isWild(plant, index) && (index === pgood || planOf(index).observable),
-    letGo(draft) {
-      for (const index of all) {
-        const wasOn = isOn(draft, index);
-        set(draft, index, BIT.driven, false);
-        set(draft, index, BIT.input, true);
-        if (isOn(draft, index) !== wasOn) owe(draft, index, !wasOn);
-      }
-      settle(draft);
-    },
-    breakSignal(draft, index) {
-      draft.signals[index] = (draft.signals[index] ?? 0) | BIT.wild | (WILD_CHANGES << CHANGES_SHIFT);
-      draft.dueMs[index] = -1;
-    },
-    lateIn,
-    mayPass: (plant, ms) =>
-      lateIn(plant, ms).length === 0 &&
-      (plant.awaited === null || plant.awaited.ageMs + ms <= LATEST_ANSWER_TIMES * longestRailMs),
-    pass(draft, ms) {
-      for (const index of [...all, pgood]) {
-        const due = draft.dueMs[index] ?? -1;
-        const isKept =
-          isOwed(draft, index) ||
-          (index === pgood && due > ms && !(allGood(draft) && all.every((rail) => isOn(draft, rail))));
-        draft.dueMs[index] = isKept ? due - ms : -1;
-        const low = draft.lowMs[index] ?? -1;
-        if (low >= 0) draft.lowMs[index] = Math.min(plan.pgood.deglitchMs, low + ms);
-        set(draft, index, BIT.excused, false);
-      }
-      if (draft.awaited !== null) draft.awaited = { ...draft.awaited, ageMs: draft.awaited.ageMs + ms };
-    },
-    observe(plant) {
-      const isPowered = ({ poweredBy }: RailPlan) => poweredBy.every((rail) => isGood(plant, indexOf(rail)));
-      const unpowered = rails.flatMap((rail) => {
-        const off = rail.poweredBy.find((power) => !isGood(plant, indexOf(power)));
-        const of = { rail: rail.name, poweredBy: off ?? '' };
-        return off === undefined
-          ? []
-          : [
-              { signal: 'enable' as const, ...of },
-              { signal: 'good' as const, ...of },
-            ];
-      });
-      return {
-        rails: Object.fromEntries(
-          rails.map((rail, index) => {
-            const enabled = isPowered(rail) && has(plant, index, BIT.driven);
-            const good = rail.observable ? isPowered(rail) && isGood(plant, index) : enabled;
-            return [rail.name, { enabled, good }];
-          }),
-        ),
-        pgood: isGood(plant, pgood),
-        resetsAsserted: Object.fromEntries(
-          resets.map(({ name }, index) => [name, !has(plant, pgood + 1 + index, BIT.driven)]),
-        ),
-        ...(unpowered.length > 0 && { unpowered }),
-      };
-    },
-  };
+    };
+    if (index < this.railCount) follow(index);
+    return [...found];
+  }
+
+  drop(draft: Draft, indices: readonly number[]): void {
+    for (const index of indices) if (this.isGood(draft, index)) this.setGood(draft, index, false);
+    this.settle(draft);
+  }
+
+  drive(draft: Draft, index: number, on: boolean): void {
+    this.set(draft, index, BIT.refused, false);
+    const wasOn = index < this.railCount && this.isOn(draft, index);
+    this.set(draft, index, BIT.driven, on);
+    this.set(draft, index, BIT.input, false);
+    if (index >= this.railCount || this.isOn(draft, index) === wasOn) return;
+    this.owe(draft, index, on);
+    this.settle(draft);
+  }
+
+  pulse(draft: Draft): void {
+    const wereOn = this.all.map((index) => this.isOn(draft, index));
+    for (const index of this.all) this.set(draft, index, BIT.held, this.has(draft, index, BIT.driven));
+    draft.marks &= ~MARK.latchRefused;
+    for (const [index, wasOn] of wereOn.entries()) {
+      if (this.isOn(draft, index) !== wasOn) this.owe(draft, index, !wasOn);
+    }
+    this.settle(draft);
+  }
+
+  readonly mayBreak = (plant: Plant, index: number): boolean =>
+    !this.isWild(plant, index) && (index === this.pgood || this.planOf(index).observable);
+
+  letGo(draft: Draft): void {
+    for (const index of this.all) {
+      const wasOn = this.isOn(draft, index);
+      this.set(draft, index, BIT.driven, false);
+      this.set(draft, index, BIT.input, true);
+      if (this.isOn(draft, index) !== wasOn) this.owe(draft, index, !wasOn);
+    }
+    this.settle(draft);
+  }
+
+  breakSignal(draft: Draft, index: number): void {
+    draft.signals[index] = (draft.signals[index] ?? 0) | BIT.wild | (WILD_CHANGES << CHANGES_SHIFT);
+    draft.dueMs[index] = -1;
+  }
+
+  readonly mayPass = (plant: Plant, ms: number): boolean =>
+    this.lateIn(plant, ms).length === 0 &&
+    (plant.awaited === null || plant.awaited.ageMs + ms <= LATEST_ANSWER_TIMES * this.longestRailMs);
+
+  pass(draft: Draft, ms: number): void {
+    for (const index of [...this.all, this.pgood]) {
+      const due = draft.dueMs[index] ?? -1;
+      const isKept =
+        this.isOwed(draft, index) ||
+        (index === this.pgood &&
+          due > ms &&
+          !(this.allGood(draft) && this.all.every((rail) => this.isOn(draft, rail))));
+      draft.dueMs[index] = isKept ? due - ms : -1;
+      const low = draft.lowMs[index] ?? -1;
+      if (low >= 0) draft.lowMs[index] = Math.min(this.plan.pgood.deglitchMs, low + ms);
+      this.set(draft, index, BIT.excused, false);
+    }
+    if (draft.awaited !== null) draft.awaited = { ...draft.awaited, ageMs: draft.awaited.ageMs + ms };
+  }
+
+  observe(plant: Plant): Observation {
+    const isPowered = ({ poweredBy }: RailPlan) =>
+      poweredBy.every((rail) => this.isGood(plant, this.indexOf(rail)));
+    const unpowered = this.rails.flatMap((rail) => {
+      const off = rail.poweredBy.find((power) => !this.isGood(plant, this.indexOf(power)));
+      const of = { rail: rail.name, poweredBy: off ?? '' };
+      return off === undefined
+        ? []
+        : [
+            { signal: 'enable' as const, ...of },
+            { signal: 'good' as const, ...of },
+          ];
+    });
+    return {
+      rails: Object.fromEntries(
+        this.rails.map((rail, index) => {
+          const enabled = isPowered(rail) && this.has(plant, index, BIT.driven);
+          const good = rail.observable ? isPowered(rail) && this.isGood(plant, index) : enabled;
+          return [rail.name, { enabled, good }];
+        }),
+      ),
+      pgood: this.isGood(plant, this.pgood),
+      resetsAsserted: Object.fromEntries(
+        this.resets.map(({ name }, index) => [name, !this.has(plant, this.pgood + 1 + index, BIT.driven)]),
+      ),
+      ...(unpowered.length > 0 && { unpowered }),
+    };
+  }
 }

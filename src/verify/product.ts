@@ -14,13 +14,13 @@ import {
 import type { Machine } from './machine.ts';
 import {
   BIT,
-  createPlantRules,
   type Draft,
   draftOf,
   keyOfPlant,
   MARK,
   MODE,
   type Plant,
+  PlantModel,
   type PlantRules,
 } from './plant.ts';
 import type { Awaited, Situation, Situations, Told } from './situations.ts';
@@ -72,34 +72,56 @@ export interface ProductRules {
   movesOf(product: Product): Move[];
 }
 
-export function createProductRules(machine: Machine, plan: Plan, situations: Situations): ProductRules {
-  const rules = createPlantRules(plan);
-  const { pgood } = rules;
-  const sourceOf = (index: number) => (index === pgood ? null : rules.nameOf(index));
-  const indexOf = (source: string | null) => (source === null ? pgood : rules.indexOf(source));
-  const observable = [...plan.rails.map((_, index) => index), pgood].filter((index) =>
-    rules.isObservable(index),
-  );
+export class ProductModel implements ProductRules {
+  private readonly machine: Machine;
+  private readonly plan: Plan;
+  private readonly situations: Situations;
+  private readonly rules: PlantRules;
+  private readonly pgood: number;
+  private readonly observable: number[];
+  readonly plant: PlantRules;
 
-  const awaitedOf = ({ awaited }: Plant): Awaited | null =>
-    awaited === null ? null : { source: sourceOf(awaited.index), ageMs: awaited.ageMs };
-  const knownGood = ({ sequence }: Situation, index: number) =>
-    index === pgood ? sequence.pgood.level : (sequence.rails[rules.nameOf(index)]?.good ?? false);
-  const levelOf = (index: number, good: boolean, ageMs = 0): Told => {
-    const source = sourceOf(index);
+  constructor(machine: Machine, plan: Plan, situations: Situations) {
+    this.machine = machine;
+    this.plan = plan;
+    this.situations = situations;
+    this.rules = new PlantModel(this.plan);
+    this.pgood = this.rules.pgood;
+    this.observable = [...this.plan.rails.map((_, index) => index), this.pgood].filter((index) =>
+      this.rules.isObservable(index),
+    );
+    this.plant = this.rules;
+  }
+
+  private readonly sourceOf = (index: number) => (index === this.pgood ? null : this.rules.nameOf(index));
+
+  private readonly indexOf = (source: string | null) =>
+    source === null ? this.pgood : this.rules.indexOf(source);
+
+  private readonly awaitedOf = ({ awaited }: Plant): Awaited | null =>
+    awaited === null ? null : { source: this.sourceOf(awaited.index), ageMs: awaited.ageMs };
+
+  private readonly knownGood = ({ sequence }: Situation, index: number) =>
+    index === this.pgood ? sequence.pgood.level : (sequence.rails[this.rules.nameOf(index)]?.good ?? false);
+
+  private readonly levelOf = (index: number, good: boolean, ageMs = 0): Told => {
+    const source = this.sourceOf(index);
     const answer = { good, ageMs };
     return source === null
       ? { type: 'PGOOD_LEVEL', ...answer }
       : { type: 'RAIL_LEVEL', rail: source, ...answer };
   };
-  const driveOf = (action: SequenceAction): { what: Drive; asserted: boolean; index: number } | null => {
+
+  private readonly driveOf = (
+    action: SequenceAction,
+  ): { what: Drive; asserted: boolean; index: number } | null => {
     switch (action.type) {
       case 'driveEnable': {
         const { rail, asserted } = action;
-        return { what: { what: 'enable', rail }, asserted, index: rules.indexOf(rail) };
+        return { what: { what: 'enable', rail }, asserted, index: this.rules.indexOf(rail) };
       }
       case 'driveReset': {
-        const index = pgood + 1 + plan.resets.findIndex(({ name }) => name === action.reset);
+        const index = this.pgood + 1 + this.plan.resets.findIndex(({ name }) => name === action.reset);
         return { what: { what: 'reset', reset: action.reset }, asserted: action.asserted, index };
       }
       case 'pulseLatch':
@@ -110,21 +132,23 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
   };
 
   /** Something of the hardware is broken, so that a fault may be told. */
-  const isBroken = ({ signals, marks }: Plant) =>
+  private readonly isBroken = ({ signals, marks }: Plant) =>
     (marks & MARK.latchRefused) !== 0 ||
     signals.some((signal) => (signal & (BIT.wild | BIT.stuck | BIT.refused)) !== 0);
 
   /** Carries out one drive. Returns what is told of it; null where nothing is. */
-  const carryOut = (
+  private readonly carryOut = (
     draft: Draft,
-    { what, asserted, index }: NonNullable<ReturnType<typeof driveOf>>,
+    { what, asserted, index }: NonNullable<ReturnType<typeof this.driveOf>>,
     twist: Twist['kind'] | null,
   ): Told | null => {
     if (index >= 0 && twist === 'sticks') draft.signals[index] = (draft.signals[index] ?? 0) | BIT.stuck;
     // Of a reset the other way round: driven is released.
     const on = what.what === 'reset' ? !asserted : asserted;
     const isHeld =
-      index >= 0 && rules.has(draft, index, BIT.stuck) && rules.has(draft, index, BIT.driven) !== on;
+      index >= 0 &&
+      this.rules.has(draft, index, BIT.stuck) &&
+      this.rules.has(draft, index, BIT.driven) !== on;
     if (twist === 'fails' || isHeld) {
       if (index < 0) draft.marks |= MARK.latchRefused;
       else draft.signals[index] = (draft.signals[index] ?? 0) | BIT.refused;
@@ -132,15 +156,15 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
       return { type: 'DRIVE_FAILED', drive: what, asserted, readBack: isHeld, ...failure };
     }
     if (index < 0) {
-      rules.pulse(draft);
+      this.rules.pulse(draft);
       return { type: 'LATCHED' };
     }
-    rules.drive(draft, index, on);
+    this.rules.drive(draft, index, on);
     return what.what === 'enable' ? { type: 'DRIVEN', rail: what.rail, asserted } : null;
   };
 
   /** One event with all that follows from it, as the runner carries it out. */
-  const run = (
+  private readonly run = (
     before: Product,
     first: Told,
     afterMs: number,
@@ -160,10 +184,10 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
     const isLoss = () => situation.sequence.fault?.state === 'pgood';
     const pending: Told[] = [first];
     for (let told = pending.shift(), ms = afterMs; told !== undefined; told = pending.shift(), ms = 0) {
-      const stepped = situations.step(situation, told, ms, awaitedOf(draft));
+      const stepped = this.situations.step(situation, told, ms, this.awaitedOf(draft));
       situation = stepped.situation;
       for (const action of stepped.actions) {
-        const drive = driveOf(action);
+        const drive = this.driveOf(action);
         if (drive !== null) {
           const strikes = twist?.at === drives;
           drives += 1;
@@ -173,16 +197,17 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
             return { product: { situation, plant: draft }, violations, drives };
           }
           if (drive.what.what === 'enable')
-            judgeEnable(rules, draft, situation, drive.index, drive.asserted, isLoss(), say);
-          if (drive.what.what === 'reset' && !drive.asserted) judgeRelease(rules, draft, drive.index, say);
-          const outcome = carryOut(draft, drive, strikes ? twist.kind : null);
+            judgeEnable(this.rules, draft, situation, drive.index, drive.asserted, isLoss(), say);
+          if (drive.what.what === 'reset' && !drive.asserted)
+            judgeRelease(this.rules, draft, drive.index, say);
+          const outcome = this.carryOut(draft, drive, strikes ? twist.kind : null);
           if (outcome !== null) pending.push(outcome);
           const failed = outcome?.type === 'DRIVE_FAILED';
           hasFailed ||= failed;
           // Power that is coming up comes no further once a line failed.
           if (failed && hasTag(situation.state, 'rising')) break;
         } else if (action.type === 'raiseFault') {
-          judgeFault(rules, draft, situation, action.fault, hasFailed || isBroken(draft), say);
+          judgeFault(this.rules, draft, situation, action.fault, hasFailed || this.isBroken(draft), say);
           draft.marks |= MARK.told;
         } else if (action.type === 'answer') {
           answers.push(action);
@@ -191,13 +216,13 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
           if (isAnew) draft.marks &= ~(MARK.told | MARK.contradiction);
         } else if (action.type === 'entered') {
           const isFailing = pending.some(({ type }) => type === 'DRIVE_FAILED');
-          judgeEntered(rules, draft, situation, action.state, isFailing, say);
+          judgeEntered(this.rules, draft, situation, action.state, isFailing, say);
         }
       }
     }
     if (situation.state !== before.situation.state) draft.marks &= ~MARK.handed;
     const product = { situation, plant: draft };
-    judgeEnd(rules, before.situation, draft, situation, say);
+    judgeEnd(this.rules, before.situation, draft, situation, say);
     if (REQUESTS.includes(first.type as Request)) {
       judgeRequest(before, product, first.type, answers, say);
       // What is taken up waits for the first look at the clock.
@@ -208,11 +233,11 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
   };
 
   /** An event, and the same with each fault that its drives may meet. */
-  const withTwists = (
+  private readonly withTwists = (
     moves: Move[],
     label: string,
     isProgress: boolean,
-    play: (twist: Twist | null) => ReturnType<typeof run>,
+    play: (twist: Twist | null) => ReturnType<typeof this.run>,
     left: number,
   ): void => {
     const { product, violations, drives } = play(null);
@@ -232,29 +257,30 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
     }
   };
 
-  const changed = ({ situation, plant }: Product, change: (draft: Draft) => void): Product => {
+  private readonly changed = ({ situation, plant }: Product, change: (draft: Draft) => void): Product => {
     const draft = draftOf(plant);
     change(draft);
     return { situation, plant: draft };
   };
-  const fault = (product: Product, change: (draft: Draft) => void): Product =>
-    changed(product, (draft) => {
+
+  private readonly fault = (product: Product, change: (draft: Draft) => void): Product =>
+    this.changed(product, (draft) => {
       draft.left -= 1;
       change(draft);
     });
 
-  const takeUp = ({ situation, plant }: Product, afterMs: number, isForgotten: boolean) => {
+  private readonly takeUp = ({ situation, plant }: Product, afterMs: number, isForgotten: boolean) => {
     const draft = draftOf(plant);
-    if (afterMs > 0) rules.pass(draft, afterMs);
+    if (afterMs > 0) this.rules.pass(draft, afterMs);
     draft.mode = MODE.running;
     draft.awaited = null;
-    for (let index = 0; index <= pgood; index += 1)
+    for (let index = 0; index <= this.pgood; index += 1)
       draft.signals[index] = (draft.signals[index] ?? 0) & ~(BIT.missed | BIT.excused);
     const hint = isForgotten ? null : { state: situation.state, sequence: situation.sequence };
     const nowMs = situation.sequence.nowMs + afterMs;
-    const observation = rules.observe(draft);
-    const found = machine.reconcile(plan, observation, hint, nowMs);
-    const isContradictory = plan.rails.some(({ name, needs }) => {
+    const observation = this.rules.observe(draft);
+    const found = this.machine.reconcile(this.plan, observation, hint, nowMs);
+    const isContradictory = this.plan.rails.some(({ name, needs }) => {
       const seen = observation.rails[name];
       if (seen === undefined) return false;
       return (
@@ -267,35 +293,38 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
     if (isContradictory && found.state === 'unknown') draft.marks |= MARK.contradiction;
     if (hasTag(found.state, 'rising') || hasTag(found.state, 'lowering')) draft.marks |= MARK.taken;
     const violations: Violation[] = [];
-    judgeTakenUp(rules, draft, hint?.state ?? null, found.state, (invariant, what) =>
+    judgeTakenUp(this.rules, draft, hint?.state ?? null, found.state, (invariant, what) =>
       violations.push({ invariant, what }),
     );
     draft.marks &= ~MARK.handed;
-    const product = { situation: situations.of(machine.takeUp(plan, found), null), plant: draft };
+    const product = {
+      situation: this.situations.of(this.machine.takeUp(this.plan, found), null),
+      plant: draft,
+    };
     return { product, violations };
   };
 
   /** Levels that change, whether a process runs or not. A signal that breaks does so with its first change. */
-  const plantMoves = (moves: Move[], product: Product, isSeen: boolean): void => {
+  private readonly plantMoves = (moves: Move[], product: Product, isSeen: boolean): void => {
     const { plant } = product;
     const waitMs = plant.mode === MODE.running ? product.situation.waitMs : null;
-    const movable = rules.movable(plant, waitMs ?? rules.longMs);
+    const movable = this.rules.movable(plant, waitMs ?? this.rules.longMs);
     const change = (index: number, isBreaking: boolean, taking: readonly number[] = []) => {
-      const goes = rules.has(plant, index, BIT.good) ? 'drops' : 'comes good';
-      const next = changed(product, (draft) => {
+      const goes = this.rules.has(plant, index, BIT.good) ? 'drops' : 'comes good';
+      const next = this.changed(product, (draft) => {
         if (isBreaking) {
           draft.left -= 1;
-          rules.breakSignal(draft, index);
+          this.rules.breakSignal(draft, index);
         }
-        rules.move(draft, index);
-        rules.drop(draft, taking);
+        this.rules.move(draft, index);
+        this.rules.drop(draft, taking);
       });
-      const isProgress = isSeen && !isBreaking && !rules.has(plant, index, BIT.wild);
+      const isProgress = isSeen && !isBreaking && !this.rules.has(plant, index, BIT.wild);
       const isAlone = taking.length === 0 ? '' : ' with all that hangs on it';
-      const label = `${rules.nameOf(index)} ${goes}${isAlone}${isBreaking ? ', as it should not' : ''}`;
+      const label = `${this.rules.nameOf(index)} ${goes}${isAlone}${isBreaking ? ', as it should not' : ''}`;
       moves.push({ label, isProgress, product: next, violations: [] });
-      if (!isSeen || next.plant.left === 0 || !rules.isObservable(index)) return;
-      const unseen = fault(next, (draft) => {
+      if (!isSeen || next.plant.left === 0 || !this.rules.isObservable(index)) return;
+      const unseen = this.fault(next, (draft) => {
         draft.signals[index] = (draft.signals[index] ?? 0) | BIT.missed;
       });
       moves.push({
@@ -305,54 +334,62 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
         violations: [],
       });
     };
-    for (let index = 0; index <= pgood; index += 1) {
+    for (let index = 0; index <= this.pgood; index += 1) {
       const isBreaking = !movable.includes(index);
-      if (isBreaking && (plant.left === 0 || !rules.mayBreak(plant, index))) continue;
+      if (isBreaking && (plant.left === 0 || !this.rules.mayBreak(plant, index))) continue;
       change(index, isBreaking);
-      const taking = rules.has(plant, index, BIT.good) ? rules.hangingOn(plant, index) : [];
+      const taking = this.rules.has(plant, index, BIT.good) ? this.rules.hangingOn(plant, index) : [];
       if (taking.length > 0) change(index, isBreaking, taking);
     }
   };
 
   /** Whatever is not in time breaks, so that time may pass. */
-  const breakLate = (moves: Move[], product: Product, ms: number): void => {
+  private readonly breakLate = (moves: Move[], product: Product, ms: number): void => {
     if (product.plant.left === 0) return;
-    for (const index of rules.lateIn(product.plant, ms)) {
-      const next = fault(product, (draft) => rules.breakSignal(draft, index));
-      const label = `${rules.nameOf(index)} is not in time`;
+    for (const index of this.rules.lateIn(product.plant, ms)) {
+      const next = this.fault(product, (draft) => this.rules.breakSignal(draft, index));
+      const label = `${this.rules.nameOf(index)} is not in time`;
       moves.push({ label, isProgress: false, product: next, violations: [] });
     }
   };
 
   /** What the process does with what it was told, or was not told yet. */
-  const readingMoves = (moves: Move[], product: Product): boolean => {
+  private readonly readingMoves = (moves: Move[], product: Product): boolean => {
     const { situation, plant } = product;
     const { left, awaited } = plant;
     const answer = (index: number, label: string) =>
-      withTwists(
+      this.withTwists(
         moves,
         label,
         true,
         (twist) =>
-          run(product, levelOf(index, rules.has(plant, index, BIT.good)), 0, twist, (draft) => {
-            draft.signals[index] = (draft.signals[index] ?? 0) & ~(BIT.missed | BIT.excused);
-          }),
+          this.run(
+            product,
+            this.levelOf(index, this.rules.has(plant, index, BIT.good)),
+            0,
+            twist,
+            (draft) => {
+              draft.signals[index] = (draft.signals[index] ?? 0) & ~(BIT.missed | BIT.excused);
+            },
+          ),
         left,
       );
-    const news = observable.filter(
+    const news = this.observable.filter(
       (index) =>
-        awaited?.index !== index && knownGood(situation, index) !== rules.has(plant, index, BIT.good),
+        awaited?.index !== index &&
+        this.knownGood(situation, index) !== this.rules.has(plant, index, BIT.good),
     );
-    for (const index of news) answer(index, `the change of ${rules.nameOf(index)} is seen`);
-    if (news.some((index) => !rules.has(plant, index, BIT.missed))) return true;
-    const due = situation.due.filter((each) => indexOf(each) !== awaited?.index);
+    for (const index of news) answer(index, `the change of ${this.rules.nameOf(index)} is seen`);
+    if (news.some((index) => !this.rules.has(plant, index, BIT.missed))) return true;
+    const due = situation.due.filter((each) => this.indexOf(each) !== awaited?.index);
     const [source] = due;
     if (source === undefined) return false;
-    const index = indexOf(source);
-    const name = rules.nameOf(index);
+    const index = this.indexOf(source);
+    const name = this.rules.nameOf(index);
     answer(index, `${name} is read`);
     // Of a chassis that is on, pgood may answer before a rail that went with it.
-    if (source !== null && situation.state === 'pgood' && due.includes(null)) answer(pgood, 'pgood is read');
+    if (source !== null && situation.state === 'pgood' && due.includes(null))
+      answer(this.pgood, 'pgood is read');
     if (left === 0) return true;
     const signal = source === null ? ('pgood' as const) : ('good' as const);
     const failed: Told = {
@@ -362,15 +399,15 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
       code: 'GPIO_FAILED',
       reason: `${name} cannot be read`,
     };
-    const { product: unread, violations } = run(product, failed, 0, null, (draft) => {
+    const { product: unread, violations } = this.run(product, failed, 0, null, (draft) => {
       draft.left -= 1;
     });
     moves.push({ label: `${name} cannot be read`, isProgress: false, product: unread, violations });
     if (awaited !== null) return true;
-    const late = fault(product, (draft) => {
-      draft.awaited = { index, good: rules.has(plant, index, BIT.good), ageMs: 0 };
+    const late = this.fault(product, (draft) => {
+      draft.awaited = { index, good: this.rules.has(plant, index, BIT.good), ageMs: 0 };
     });
-    const situationThen = situations.of(situation.snapshot, awaitedOf(late.plant));
+    const situationThen = this.situations.of(situation.snapshot, this.awaitedOf(late.plant));
     const product_ = { situation: situationThen, plant: late.plant };
     moves.push({
       label: `the answer of ${name} is late`,
@@ -381,30 +418,30 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
     return true;
   };
 
-  const lateAnswer = (moves: Move[], product: Product): void => {
+  private readonly lateAnswer = (moves: Move[], product: Product): void => {
     const { awaited, left } = product.plant;
     if (awaited === null) return;
     const { index, good, ageMs } = awaited;
     const play = (twist: Twist | null) => {
       const checkMs = product.situation.readings.check?.fromMs;
       const isOfCheck = checkMs === undefined || product.situation.sequence.nowMs - ageMs >= checkMs;
-      return run(product, levelOf(index, good, ageMs), 0, twist, (draft) => {
+      return this.run(product, this.levelOf(index, good, ageMs), 0, twist, (draft) => {
         draft.awaited = null;
-        if (isOfCheck && rules.has(draft, index, BIT.good) !== good)
+        if (isOfCheck && this.rules.has(draft, index, BIT.good) !== good)
           draft.signals[index] = (draft.signals[index] ?? 0) | BIT.excused;
       });
     };
-    withTwists(moves, `the late answer of ${rules.nameOf(index)} comes`, true, play, left);
+    this.withTwists(moves, `the late answer of ${this.rules.nameOf(index)} comes`, true, play, left);
   };
 
-  const timeMoves = (moves: Move[], product: Product): void => {
+  private readonly timeMoves = (moves: Move[], product: Product): void => {
     const { situation, plant } = product;
     const tick = (ms: number, label: string) =>
-      withTwists(
+      this.withTwists(
         moves,
         label,
         true,
-        (twist) => run(product, { type: 'TICK' }, ms, twist, (draft) => rules.pass(draft, ms)),
+        (twist) => this.run(product, { type: 'TICK' }, ms, twist, (draft) => this.rules.pass(draft, ms)),
         plant.left,
       );
     if ((plant.marks & MARK.taken) !== 0) {
@@ -414,24 +451,24 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
     const { waitMs } = situation;
     const isResting = hasTag(situation.state, 'atRest') || situation.state === 'pgood';
     if (waitMs !== null) {
-      breakLate(moves, product, waitMs);
-      if (rules.mayPass(plant, waitMs)) tick(waitMs, 'time passes');
-    } else if (isResting) breakLate(moves, product, rules.longMs);
-    if (waitMs === null && isResting && rules.mayPass(plant, rules.longMs))
-      tick(rules.longMs, 'a long time passes');
+      this.breakLate(moves, product, waitMs);
+      if (this.rules.mayPass(plant, waitMs)) tick(waitMs, 'time passes');
+    } else if (isResting) this.breakLate(moves, product, this.rules.longMs);
+    if (waitMs === null && isResting && this.rules.mayPass(plant, this.rules.longMs))
+      tick(this.rules.longMs, 'a long time passes');
   };
 
-  const processMoves = (moves: Move[], product: Product): void => {
+  private readonly processMoves = (moves: Move[], product: Product): void => {
     const { situation, plant } = product;
     const isHanded = (plant.marks & MARK.handed) !== 0;
     if (HANDED_OVER.includes(situation.state) && plant.awaited === null && !isHanded) {
-      const next = takeUp(product, 0, false);
+      const next = this.takeUp(product, 0, false);
       next.product.plant.marks |= MARK.handed;
       moves.push({ label: 'the next process takes up', isProgress: false, ...next });
     }
     if (plant.left === 0) return;
     const free = (label: string, change: (draft: Draft) => void) =>
-      moves.push({ label, isProgress: false, product: fault(product, change), violations: [] });
+      moves.push({ label, isProgress: false, product: this.fault(product, change), violations: [] });
     free('the process stands still', (draft) => {
       draft.mode = MODE.asleep;
     });
@@ -444,60 +481,60 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
       kill(draft);
       draft.marks |= MARK.hintless;
     });
-    if (!plan.latched) return;
+    if (!this.plan.latched) return;
     free('the BMC starts anew, and its pins are inputs', (draft) => {
       kill(draft);
       draft.marks |= MARK.hintless;
-      rules.letGo(draft);
+      this.rules.letGo(draft);
     });
   };
 
-  const sleepingMoves = (product: Product): Move[] => {
+  private readonly sleepingMoves = (product: Product): Move[] => {
     const moves: Move[] = [];
     const { situation, plant } = product;
-    plantMoves(moves, product, false);
+    this.plantMoves(moves, product, false);
     const wake = (told: Told, ms: number, label: string) => {
-      breakLate(moves, product, ms);
-      if (!rules.mayPass(plant, ms)) return;
+      this.breakLate(moves, product, ms);
+      if (!this.rules.mayPass(plant, ms)) return;
       const play = (twist: Twist | null) =>
-        run(product, told, ms, twist, (draft) => {
-          rules.pass(draft, ms);
+        this.run(product, told, ms, twist, (draft) => {
+          this.rules.pass(draft, ms);
           draft.mode = MODE.running;
         });
-      withTwists(moves, label, false, play, plant.left);
+      this.withTwists(moves, label, false, play, plant.left);
     };
     if (situation.waitMs !== null) wake({ type: 'TICK' }, situation.waitMs + LATE_MS, 'it goes on late');
-    wake({ type: 'STALLED', ms: rules.longMs }, rules.longMs, 'it goes on after a long time');
+    wake({ type: 'STALLED', ms: this.rules.longMs }, this.rules.longMs, 'it goes on after a long time');
     return moves;
   };
 
-  const deadMoves = (product: Product): Move[] => {
+  private readonly deadMoves = (product: Product): Move[] => {
     const moves: Move[] = [];
-    plantMoves(moves, product, false);
+    this.plantMoves(moves, product, false);
     const isForgotten = (product.plant.marks & MARK.hintless) !== 0;
-    for (const ms of [0, rules.longMs]) {
-      breakLate(moves, product, ms);
-      if (!rules.mayPass(product.plant, ms)) continue;
+    for (const ms of [0, this.rules.longMs]) {
+      this.breakLate(moves, product, ms);
+      if (!this.rules.mayPass(product.plant, ms)) continue;
       const label = ms === 0 ? 'it is started again at once' : 'it is started again after a long time';
-      moves.push({ label, isProgress: false, ...takeUp(product, ms, isForgotten) });
+      moves.push({ label, isProgress: false, ...this.takeUp(product, ms, isForgotten) });
     }
     return moves;
   };
 
   /** A power off goes on where something cannot be read, and is told so after its request. */
-  const blindOff = (moves: Move[], found: Pick<Move, 'product' | 'violations'>): void => {
-    for (const index of observable) {
-      const name = rules.nameOf(index);
-      const asked = run(found.product, { type: 'POWER_OFF' }, 0, null);
-      const signal = index === pgood ? ('pgood' as const) : ('good' as const);
+  private readonly blindOff = (moves: Move[], found: Pick<Move, 'product' | 'violations'>): void => {
+    for (const index of this.observable) {
+      const name = this.rules.nameOf(index);
+      const asked = this.run(found.product, { type: 'POWER_OFF' }, 0, null);
+      const signal = index === this.pgood ? ('pgood' as const) : ('good' as const);
       const failed: Told = {
         type: 'READ_FAILED',
         signal,
-        rail: sourceOf(index),
+        rail: this.sourceOf(index),
         code: 'GPIO_FAILED',
         reason: `${name} cannot be read`,
       };
-      const { product, violations } = run(asked.product, failed, 0, null, (draft) => {
+      const { product, violations } = this.run(asked.product, failed, 0, null, (draft) => {
         draft.left -= 1;
       });
       moves.push({
@@ -509,39 +546,35 @@ export function createProductRules(machine: Machine, plan: Plan, situations: Sit
     }
   };
 
-  const movesOf = (product: Product): Move[] => {
+  readonly movesOf = (product: Product): Move[] => {
     const { plant } = product;
-    if (plant.mode === MODE.asleep) return sleepingMoves(product);
-    if (plant.mode === MODE.dead) return deadMoves(product);
+    if (plant.mode === MODE.asleep) return this.sleepingMoves(product);
+    if (plant.mode === MODE.dead) return this.deadMoves(product);
     const moves: Move[] = [];
-    lateAnswer(moves, product);
+    this.lateAnswer(moves, product);
     // A process acts on what it found before it reads anew.
     const isTaken = (plant.marks & MARK.taken) !== 0;
-    if (!isTaken && readingMoves(moves, product)) return moves;
+    if (!isTaken && this.readingMoves(moves, product)) return moves;
     // Of a chassis that rests another process asks, which looks at it first.
     const isAtRest = hasTag(product.situation.state, 'atRest') || product.situation.state === 'pgood';
-    const asked = isAtRest ? takeUp(product, 0, false) : { product, violations: [] };
-    if (isAtRest && plant.left > 0) blindOff(moves, asked);
+    const asked = isAtRest ? this.takeUp(product, 0, false) : { product, violations: [] };
+    if (isAtRest && plant.left > 0) this.blindOff(moves, asked);
     for (const request of REQUESTS) {
       const play = (twist: Twist | null) => {
-        const played = run(asked.product, { type: request }, 0, twist);
+        const played = this.run(asked.product, { type: request }, 0, twist);
         return { ...played, violations: [...asked.violations, ...played.violations] };
       };
-      withTwists(moves, `${request} is asked for`, false, play, plant.left);
+      this.withTwists(moves, `${request} is asked for`, false, play, plant.left);
     }
-    timeMoves(moves, product);
-    plantMoves(moves, product, true);
-    processMoves(moves, product);
+    this.timeMoves(moves, product);
+    this.plantMoves(moves, product, true);
+    this.processMoves(moves, product);
     return moves;
   };
 
-  return {
-    plant: rules,
-    initial: (faults) => {
-      const plant = rules.initial(faults);
-      const found = machine.reconcile(plan, rules.observe(plant), null, 1_000_000);
-      return { situation: situations.of(machine.takeUp(plan, found), null), plant };
-    },
-    movesOf,
+  readonly initial = (faults: number): Product => {
+    const plant = this.rules.initial(faults);
+    const found = this.machine.reconcile(this.plan, this.rules.observe(plant), null, 1_000_000);
+    return { situation: this.situations.of(this.machine.takeUp(this.plan, found), null), plant };
   };
 }

@@ -55,20 +55,6 @@ const DEFECTS: readonly Defect[] = [
     breaks: 'latchFollows',
   },
   {
-    what: 'a need is tested by phase instead of level',
-    file: 'rails.ts',
-    from: "return phase === 'up' && good;",
-    to: "return phase === 'up' || good;",
-    breaks: 'needsFirst',
-  },
-  {
-    what: 'what a rail rests on is not read before it is enabled',
-    file: 'rails.ts',
-    from: 'left: restsOn(plan, raises) }',
-    to: 'left: [] }',
-    breaks: 'needsFirst',
-  },
-  {
     what: 'rails are enabled without regard to what they need',
     file: 'rails.ts',
     from: 'supplyOf(each).every((need) => {',
@@ -98,7 +84,7 @@ const DEFECTS: readonly Defect[] = [
     from: `        { guard: 'canDisable', actions: 'disableRails' },
         { guard: 'loweredInFault'`,
     to: "        { guard: 'loweredInFault'",
-    breaks: 'offIsReached',
+    breaks: 'lossAtOnce',
   },
   {
     what: 'one rail is forgotten when the power goes down',
@@ -128,14 +114,6 @@ const DEFECTS: readonly Defect[] = [
     from: "        ...onFault('opWaitPowerOff', 'railsStuck', 'powerStays'),\n",
     to: '',
     breaks: 'offIsReached',
-  },
-  {
-    what: 'every fault is told, not the first alone',
-    file: 'chart.ts',
-    from: 'if (earlier !== null || fault === null) return {};',
-    to: 'if (fault === null) return {};',
-    faults: 2,
-    breaks: 'toldOnce',
   },
   {
     what: 'a fault is not recorded',
@@ -168,21 +146,14 @@ const DEFECTS: readonly Defect[] = [
   {
     what: 'the resets are not held when power goes',
     file: 'chart.ts',
-    from: `      always: [
-        { guard: 'anyResetReleased', actions: 'assertResets' },
+    from: `        { guard: 'anyResetReleased', actions: 'assertResets' },
         { guard: 'canDisable', actions: 'disableRails' },
-        {`,
-    to: `      always: [
-        { guard: 'canDisable', actions: 'disableRails' },
-        {`,
+        {
+          guard: 'allDrivenOff',`,
+    to: `        { guard: 'canDisable', actions: 'disableRails' },
+        {
+          guard: 'allDrivenOff',`,
     faults: 0,
-    breaks: 'resetsFollowPgood',
-  },
-  {
-    what: 'a reset is released on what was read before its time',
-    file: 'rails.ts',
-    from: 'return [...plan.rails.flatMap(({ name, observable }) => (observable ? [name] : [])), null];',
-    to: 'return [];',
     breaks: 'resetsFollowPgood',
   },
   {
