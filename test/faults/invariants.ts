@@ -218,6 +218,11 @@ function lookAt(act: Act) {
   };
   const happened = act.history.slice(act.historyFrom);
   const supplies = suppliesOf(described.rails);
+  /** The rail itself; where it is only watched, those with an enable that it hangs on. */
+  const switchesOf = (rail: string): ReadonlySet<string> => {
+    const { enable, needs = [] } = described.rails[rail] ?? {};
+    return new Set(enable !== undefined ? [rail] : needs.flatMap((need) => [...switchesOf(need)]));
+  };
   // What a process could see last, if it stood still up to its end.
   const sightMs = process.stalls.reduce(
     (earliest, { fromMs, toMs }) =>
@@ -253,6 +258,7 @@ function lookAt(act: Act) {
     /** Rails that are switched. */
     rails: Object.keys(described.rails).filter((rail) => described.rails[rail]?.enable !== undefined),
     isSwitched: (rail: string): boolean => described.rails[rail]?.enable !== undefined,
+    switchesOf,
     /** Rails that have their voltage without the chassis being on. */
     supplies,
     happened,
@@ -271,11 +277,11 @@ function lookAt(act: Act) {
       ),
     enableFaulty: (rail: string): boolean => enableFaults(rail).length > 0,
     goodFaulty,
-    /** Nothing tells of its fall: its signal lies, or goes with what it hangs on (docs/decisions/0041). */
+    /** Nothing tells of its fall: its signal lies, or what shows it has lost its power (docs/decisions/0041). */
     isUnseen: (rail: string): boolean => {
-      const { enable, good } = described.rails[rail] ?? {};
-      const device = good !== undefined && 'pmbus' in good ? board.devices[good.pmbus] : undefined;
-      return goodFaulty(rail) || (enable === undefined && device?.poweredBy !== undefined);
+      const { good } = described.rails[rail] ?? {};
+      const power = good !== undefined && 'pmbus' in good ? board.devices[good.pmbus]?.poweredBy : undefined;
+      return goodFaulty(rail) || after.rails.some((each) => each.rail === power && !each.good);
     },
     pgoodFaulty: faults.some((fault) => fault.effect.on === 'pgood' || hitsLine(fault, described.pgood)),
     resetsOf: (scene: Scene) => scene.lines.filter(({ role }) => role === 'reset'),
@@ -589,12 +595,13 @@ const powerFirst: Rule = (act, look) => {
     // Who is lied to, or cannot read the rail, asks for what may be there.
     if (enableFaulty(rail) || (isSeen && goodFaulty(rail)) || pgoodFaulty) return [];
     const wasOff = act.before.rails.some((each) => each.rail === rail && !each.enabled && !each.good);
+    // What is only watched is raised with an enable that it hangs on.
+    const switches = look.switchesOf(rail);
     const raised = happened
       .slice(0, index)
       .some(
         (each) =>
-          (each.type === 'line' && each.role === 'enable' && each.rail === rail && each.asserted) ||
-          (each.type === 'rail' && each.rail === rail && each.good),
+          each.type === 'line' && each.role === 'enable' && each.asserted && switches.has(each.rail ?? ''),
       );
     return wasOff && !raised ? [`${event.device} was asked, and ${rail}, which powers it, is off`] : [];
   });
