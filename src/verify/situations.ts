@@ -207,10 +207,21 @@ function bits(...flags: readonly boolean[]): string {
   return text;
 }
 
-/** The whole context, times from now and nothing left out. */
+/** The whole context, times from now; only what is longer ago than any time of the board is that long ago. */
 function unreducedKeyOf({ value, context }: ChassisSnapshot, awaited: Awaited | null): string {
-  const { plan: _, nowMs, ...rest } = context;
-  const relative = (key: string, each: unknown): unknown =>
-    key.endsWith('Ms') && typeof each === 'number' ? (Number.isFinite(each) ? each - nowMs : 'never') : each;
+  const { plan, nowMs, ...rest } = context;
+  const longest = longestOf(plan);
+  const relative = (key: string, each: unknown): unknown => {
+    if (!key.endsWith('Ms') || typeof each !== 'number') return each;
+    return Math.max(each - nowMs, -longest - 1);
+  };
   return `${String(value)} ${JSON.stringify(rest, relative)} ${JSON.stringify(awaited)}`;
+}
+
+function longestOf({ rails, pgood, resets, minOffMs }: Plan): number {
+  return Math.max(
+    ...rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [settleMs, onTimeoutMs, offTimeoutMs]),
+    ...[pgood.deglitchMs, pgood.onTimeoutMs, pgood.offTimeoutMs, minOffMs],
+    ...resets.map(({ releaseDelayMs }) => releaseDelayMs),
+  );
 }
