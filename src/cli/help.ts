@@ -13,7 +13,7 @@ const COLUMN_SHARE = 0.4;
 const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'done, or already so',
   usage: 'usage',
-  findings: 'units check or verify has findings',
+  findings: 'units check, units verify or verify has findings',
   serviceMissing: 'D-Bus or systemd is not there',
   internal: 'internal error',
   cannotCreate: 'cannot write a file',
@@ -175,9 +175,10 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
   units: {
     text: [
       'install puts the units of every chassis of the board in place, and tells systemd unless --root is given. uninstall takes away what install put, and ends with the release of every chassis of the board. check lints a tree of units, the ones that ship when none is named.',
+      'verify plays such a tree as systemd would run it: each stage ends well, fails, runs into its time limit or is killed, and requests and a loss of power come at any point. It tells the shortest way to each rest in which units and power do not agree.',
     ],
     exits: ['findings', 'serviceMissing', 'cannotCreate'],
-    examples: ['units install', 'units install --root image/', 'units check image/'],
+    examples: ['units install', 'units install --root image/', 'units check image/', 'units verify image/'],
   },
 };
 

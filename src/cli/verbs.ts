@@ -139,8 +139,8 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     load: async () => (await import('./verbs/schema.ts')).schema,
   },
   units: {
-    summary: 'systemd units: put in place, take away, lint',
-    takes: 'install|uninstall|check [DIR]',
+    summary: 'systemd units: put in place, take away, lint, prove',
+    takes: 'install|uninstall|check [DIR]|verify [DIR]',
     operands: [1, 2],
     options: {
       root: { value: 'DIR', help: 'install into, or uninstall from, a root folder that is not running' },

@@ -14,8 +14,9 @@ export interface LossOptions extends EventLogOptions {
 
 /**
  * Reports a loss of power, when everything is off and the evidence is in the journal: first to the event log, then to
- * systemd. Both are tried again for ten minutes, systemd only until power is requested again: a chassis that is on again
- * must not be switched off for an earlier loss. Once `signal` is aborted nothing is reported any more, and jobs of systemd
+ * systemd. Both are tried again for ten minutes, systemd only until a power-on has reached the chassis again: one that is on
+ * again must not be switched off for an earlier loss. Systemd is told again too where somebody's request ended the power-off
+ * and systemd still has the chassis for on. Once `signal` is aborted nothing is reported any more, and jobs of systemd
  * are not waited for. Never rejects for an answer of a bus, a service or a job.
  */
 export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOptions): Promise<void> {
@@ -26,33 +27,26 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
   const isNews = powerStillApplied || !isOfBefore;
   if (isNews) logFailure(powerStillApplied ? 2 : 3, error);
 
-  const untilSystemdTakes = (use: (units: UnitManager) => Promise<void>): Promise<void> =>
-    persist(
-      async () => {
-        await withUnits(options, use);
-        return true;
+  /** `use` resolves to whether systemd has taken it. */
+  const untilSystemdTakes = (use: (units: UnitManager) => Promise<boolean>): Promise<void> =>
+    persist(() => withUnits(options, use), {
+      clock,
+      signal,
+      onFailure: ({ message }, next) =>
+        log(3, `chassis ${chassis}: systemd was not told of the loss: ${message}: ${next}`),
+      isStillWanted() {
+        if (isStillOff()) return true;
+        log(4, `chassis ${chassis}: power was asked for since, so systemd is not told of the loss any more`);
+        return false;
       },
-      {
-        clock,
-        signal,
-        onFailure: ({ message }, next) =>
-          log(3, `chassis ${chassis}: systemd was not told of the loss: ${message}: ${next}`),
-        isStillWanted() {
-          if (isStillOff()) return true;
-          log(
-            4,
-            `chassis ${chassis}: power was asked for since, so systemd is not told of the loss any more`,
-          );
-          return false;
-        },
-      },
-    );
+    });
 
   if (isOfBefore) {
     // Systemd is told last. If it does not take the chassis for on, the loss was reported everywhere.
     let isKnown = true;
     await untilSystemdTakes(async (units) => {
       isKnown = !(await believedOn(units, chassis));
+      return true;
     });
     if (isKnown) return;
     if (!isNews) logFailure(3, error);
@@ -69,23 +63,30 @@ export async function tellOfLoss({ sequence, isOfBefore }: Loss, options: LossOp
   // One try of the event log comes before systemd, and no more.
   await tried;
   const routed = untilSystemdTakes(async (units) => {
-    for (const { unit, result } of await routeFailure(units, chassis, { powerStillApplied })) {
+    const started = await routeFailure(units, chassis, { powerStillApplied });
+    for (const { unit, result } of started) {
       log(result === 'done' ? 5 : 3, `chassis ${chassis}: ${unit} started: ${result}`);
     }
+    // A power-on request that comes while the host is being stopped takes the place of the power-off. To systemd the stages
+    // are active still, so it runs none of them and has a chassis without power for on.
+    if (powerStillApplied || started.every(({ result }) => result === 'done')) return true;
+    if (!(await believedOn(units, chassis))) return true;
+    log(4, `chassis ${chassis}: systemd has it for on, and it has no power: telling systemd again`);
+    return false;
   });
   await Promise.all([settled, routed]);
 }
 
 async function withUnits(
   { units: connect, signal }: LossOptions,
-  use: (units: UnitManager) => Promise<void>,
-): Promise<void> {
+  use: (units: UnitManager) => Promise<boolean>,
+): Promise<boolean> {
   const units = await connect();
   // Closing rejects a wait for the end of a job.
   const leave = () => void units.close();
   signal.addEventListener('abort', leave);
   try {
-    await use(units);
+    return await use(units);
   } finally {
     signal.removeEventListener('abort', leave);
     await units.close();

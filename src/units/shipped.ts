@@ -29,6 +29,8 @@ const FOREIGN: Readonly<Record<Flavour, (name: string) => boolean>> = {
 };
 
 export interface ShippedUnits {
+  /** Which kind of install: `legacy units, resident stages`. */
+  readonly name: string;
   readonly graph: UnitGraph;
   /** Names that the units mention or are linked into, and that are neither ours nor known of another project. */
   readonly strangers: readonly Found[];
@@ -44,7 +46,8 @@ export async function shippedUnits(sourceDir: string): Promise<ShippedUnits[]> {
   const shipped: ShippedUnits[] = [];
   for (const kind of KINDS) {
     const graph = new UnitGraph(await installedTree({ ...kind, chassis: [0], sourceDir }));
-    shipped.push({ graph, strangers: strangers(graph, FOREIGN[kind.flavour]) });
+    const name = `${kind.flavour} units, ${kind.stages} stages`;
+    shipped.push({ name, graph, strangers: strangers(graph, FOREIGN[kind.flavour]) });
   }
   return shipped;
 }

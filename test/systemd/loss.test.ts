@@ -93,6 +93,31 @@ describe.skipIf(skipped)(`a loss of power when nothing is well${titleSuffix}`, (
     ]);
   });
 
+  test('is told again where power was asked for while the host was still being stopped', async () => {
+    const host = '/etc/systemd/system/obmc-start-host@.service.d';
+    await machine.writeFile(
+      `${host}/slow.conf`,
+      `[Service]\nExecStop=/bin/sh -c 'until [ -e /run/host-may-stop ]; do sleep 0.05; done'\n`,
+    );
+    await machine.run('rm -f /run/host-may-stop; systemctl daemon-reload');
+    try {
+      await isOn();
+      await chassis.addFault('pgood stuck off');
+      await everyEnableGoes();
+      const hostStops = async () => (await states(machine))['obmc-start-host'] === 'deactivating';
+      await chassis.until('the host is being stopped', hostStops);
+      await machine.systemctl('start', '--no-block', 'obmc-power-chassis-on@0.target');
+      await machine.run('touch /run/host-may-stop');
+      await chassis.until('systemd no longer has it for on', async () => {
+        return (await states(machine))['obmc-power-chassis-off'] === 'active';
+      });
+      await expectRouted();
+      expect(await said()).toContain('telling systemd again');
+    } finally {
+      await machine.run(`rm -r ${host} && systemctl daemon-reload`);
+    }
+  });
+
   test('while the event log restarts is an entry all the same, once it is back, and only one', async () => {
     await startLogging('answers');
     await isOn();

@@ -234,7 +234,10 @@ describe('what a command line leaves open is refused', () => {
     [['on', 'help'], 'on does not take "help": see chassis-power on --help'],
     [['on', 'off'], 'on does not take "off": see chassis-power on --help'],
     [['help', 'of'], 'unknown verb "of": did you mean "off"?'],
-    [['units'], 'units needs an operand, install|uninstall|check [DIR]: see chassis-power units --help'],
+    [
+      ['units'],
+      'units needs an operand, install|uninstall|check [DIR]|verify [DIR]: see chassis-power units --help',
+    ],
     [['--chassis', '0'], 'no verb: see chassis-power --help'],
   ])('%j', async (args, message) => {
     const { code, stdout, stderr, touched } = await ask(args);

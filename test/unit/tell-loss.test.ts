@@ -48,6 +48,8 @@ describe('a loss is told', () => {
   let jobsHang: boolean;
   /** The error that the power supply was reported to have. */
   let supplyError: string;
+  /** Jobs that somebody else's request ends, and what is active then. */
+  let canceled: { unit: string; leaves: string }[];
   /** What waits on a connection, and ends with it. */
   const closing: (() => void)[] = [];
   let ending: AbortController;
@@ -65,6 +67,7 @@ describe('a loss is told', () => {
     isStillOff = true;
     jobsHang = false;
     supplyError = '';
+    canceled = [];
     ending = new AbortController();
   });
 
@@ -78,6 +81,11 @@ describe('a loss is told', () => {
         });
       }
       heard.push(unit);
+      if (canceled[0]?.unit === unit) {
+        active.add(canceled.shift()?.leaves ?? '');
+        return 'canceled';
+      }
+      if (unit.includes('off')) active.delete('obmc-power-chassis-on@0.target');
       if (!jobsHang) return 'done';
       return new Promise((_, reject) => {
         closing.push(() => reject(unavailable()));
@@ -259,6 +267,32 @@ describe('a loss is told', () => {
     expect(clock.nowMs()).toBe(1_000 + 60_000);
     expect(heard).toEqual(['event log', 'obmc-power-chassis-off@0.target', 'obmc-quiesce-host@0.target']);
     expect(logged).toEqual([]);
+  });
+
+  it('again where a power-on request ended the power-off, and systemd has the chassis for on', async () => {
+    const [off, on] = ['obmc-power-chassis-off@0.target', 'obmc-power-chassis-on@0.target'];
+    canceled = [
+      { unit: off, leaves: on },
+      { unit: off, leaves: on },
+    ];
+    await clock.runUntil(tell());
+    const quiesce = 'obmc-quiesce-host@0.target';
+    expect(heard.filter((each) => each !== 'asked')).toEqual([
+      'event log',
+      ...[off, quiesce, off, quiesce, off, quiesce],
+    ]);
+    expect(active.has(on)).toBe(false);
+    expect(failures).toHaveLength(1);
+  });
+
+  it('no more where the power-on request that ended the power-off has reached the chassis', async () => {
+    const [off, on] = ['obmc-power-chassis-off@0.target', 'obmc-power-chassis-on@0.target'];
+    canceled = [{ unit: off, leaves: on }];
+    const telling = tell();
+    isStillOff = false;
+    await clock.runUntil(telling);
+    expect(heard.filter((each) => each === off)).toHaveLength(1);
+    expect(active.has(on)).toBe(true);
   });
 
   it('once more when a service died over it and systemd still has the chassis for on', async () => {

@@ -6,18 +6,20 @@ import { WARNING, writeLine } from '../../system/severity.ts';
 import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install/install.ts';
 import { CATALOGUE_PATH } from '../../units/install/items.ts';
 import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint/lint.ts';
+import type { NamedProof } from '../../units/proof/verify.ts';
 import { EXIT } from '../exit.ts';
 import type { Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
-const ACTIONS = ['install', 'uninstall', 'check'];
+const ACTIONS = ['install', 'uninstall', 'check', 'verify'];
 const STAGES = ['program', 'resident'] as const;
 const FLAVOURS = ['legacy', 'current'] as const;
 
 /**
  * Puts the units of every chassis of the board in place, or takes away what was put; on the running
  * machine (no --root) systemd then reads its unit files again. `check` applies the rules of the power path to
- * a tree of units, the ones that ship when none is named, and returns `EXIT.findings` when it has any.
+ * a tree of units, the ones that ship when none is named, and `verify` explores what such a tree can come to; both return
+ * `EXIT.findings` when they have any.
  */
 export const units: Verb = {
   async run(invocation, world) {
@@ -26,9 +28,17 @@ export const units: Verb = {
     if (!ACTIONS.includes(action)) {
       throw new PowerError('USAGE', `units takes ${listed(ACTIONS)}, not "${action}"`);
     }
-    if (action === 'check') {
+    if (action === 'check' || action === 'verify') {
       if (option('root') !== undefined) {
-        throw new PowerError('USAGE', 'units check takes the root without --root: units check DIR');
+        throw new PowerError('USAGE', `units ${action} takes the root without --root: units ${action} DIR`);
+      }
+      if (action === 'verify') {
+        const { proofs, isClean } = await (await import('../../units/proof/verify.ts')).verifyUnits(
+          dir ?? null,
+          world.unitSourceDir,
+        );
+        printProofs(proofs, json, world);
+        return isClean ? EXIT.ok : EXIT.findings;
       }
       const report = await (dir === undefined ? checkShippedUnits(world.unitSourceDir) : checkUnits(dir));
       printFindings(report, json, world);
@@ -95,6 +105,30 @@ function printFindings({ dir, checked, findings }: LintReport, json: boolean, wo
   }
   const count = `${findings.length || 'no'} ${findings.length === 1 ? 'finding' : 'findings'}`;
   world.stdout.write(`${dir}: ${checked} unit files checked: ${count}\n`);
+}
+
+function printProofs(proofs: readonly NamedProof[], json: boolean, world: World): void {
+  if (json) {
+    world.stdout.write(`${JSON.stringify(proofs, null, 2)}\n`);
+    return;
+  }
+  for (const { name, proof } of proofs) {
+    for (const { rule, sentence, what, story } of proof.violations) {
+      const steps = story.map((step, index) => `    ${index + 1}. ${step}\n`).join('');
+      world.stdout.write(
+        `${name}, chassis ${proof.chassis}: ${rule}: ${sentence} Not so for ${what}:\n${steps}`,
+      );
+    }
+    const found =
+      proof.violations.length === 0
+        ? 'no rule can be broken'
+        : `${proof.violations.length} rules can be broken`;
+    const result = proof.isComplete ? found : `NOT FINISHED, ${found} so far`;
+    world.stdout.write(
+      `${name}, chassis ${proof.chassis}: ${proof.units} units, ${proof.states} states, ${proof.steps} steps, ` +
+        `${proof.limits.requests} requests and ${proof.limits.failures} failures at any point: ${result}\n`,
+    );
+  }
 }
 
 function print(report: UnitsReport, json: boolean, world: World): void {
