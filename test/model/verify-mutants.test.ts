@@ -57,8 +57,8 @@ const DEFECTS: readonly Defect[] = [
   {
     what: 'rails are enabled without regard to what they need',
     file: 'rails.ts',
-    from: 'supplyOf(each).every((need) => {',
-    to: '[].every((need) => {',
+    from: 'areUp(supplyOf(each), context),',
+    to: 'areUp([], context),',
     faults: 0,
     breaks: 'needsFirst',
   },
@@ -89,16 +89,16 @@ const DEFECTS: readonly Defect[] = [
   {
     what: 'one rail is forgotten when the power goes down',
     file: 'rails.ts',
-    from: 'return plan.rails.every(({ name }) => readings.driven.includes(name));',
-    to: 'return plan.rails.slice(1).every(({ name }) => readings.driven.includes(name));',
+    from: 'return switchedRails(plan).every((name) => readings.driven.includes(name));',
+    to: 'return switchedRails(plan).slice(1).every((name) => readings.driven.includes(name));',
     faults: 0,
     breaks: 'offAfterFault',
   },
   {
     what: 'a rail that does not come is waited for without an end',
     file: 'faults.ts',
-    from: "if (deadline.what === 'railComes') {",
-    to: "if (deadline.what === 'railFalls') {",
+    from: "if (deadline.what === 'railComes' && !isInDoubt(rail, context, nowMs)) return late(rail);",
+    to: '',
     breaks: 'neverWaits',
   },
   {

@@ -40,6 +40,13 @@ it('a search that is given up is not called clean', () => {
   expect(verifyPlan(MACHINE, CHAIN, { faults: 1, maxStates: 100 }).verdict).toBe('notFinished');
 });
 
+it('a board with a rail that has no enable is not called clean: the model does not have it', () => {
+  const rails = CHAIN.rails.map((rail) => ({ ...rail, watched: 'follower' as const }));
+  const report = verifyPlan(MACHINE, { ...CHAIN, rails }, { faults: 0, maxStates: 100 });
+  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
+  expect(report.notTried).toContain('without an enable');
+});
+
 it('with two faults it finds that what was never seen good, and cannot be read, is not told as still on', () => {
   // Not mended: docs/proof.md tells of it. Whoever mends it makes two faults clean here.
   const report = verifyPlan(MACHINE, CHAIN, { faults: 2, maxStates: MAX_STATES });

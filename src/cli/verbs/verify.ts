@@ -46,9 +46,8 @@ function textOf(what: string, report: Report, seconds: number): string {
     `${situations} situations of the machine, ${Object.keys(report.invariants).length} invariants, ${seconds} s, ${rate} states/s`,
   ];
   if (verdict === 'notFinished') {
-    return [`${what}: NOT FINISHED: the search was given up, and nothing is proven`, ...searched, ''].join(
-      '\n',
-    );
+    const why = report.notTried ?? 'the search was given up';
+    return [`${what}: NOT FINISHED: ${why}: nothing is proven`, ...searched, ''].join('\n');
   }
   if (broken !== null) {
     const { sentence, story } = broken;
