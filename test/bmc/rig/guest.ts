@@ -69,6 +69,9 @@ export const RAINIER_BMC: BmcMachine = {
  * | OPERATION (0x01) | 0x80 after reset, reads back as written; off makes READ_VOUT 0 at once, on makes it 250 (VOUT_MARGIN_LOW), whatever it was, and VOUT bits in STATUS_WORD may follow | 0x80 after reset, reads back as written, does not bring up a voltage of 0 |
  * | over QMP | `vout[0]`, `vout[1]` in millivolts, and iout, iin, vin, pout, pin, temp1 … temp3; not OPERATION itself | `vout[0]` … `vout[15]`, `temperature[0]` … `[4]` |
  *
+ * hsc0 is an adm1272 on bus 4 at 0x10, in its 100 V range (m 4062, b 0, R -2). Limits are 0 after reset, so that the first read
+ * of any voltage or current latches a fault; CLEAR_FAULTS does nothing, and the status registers can be written.
+ *
  * Fault bits come from limits that the guest writes: with VOUT_UV_FAULT_LIMIT (0x44) above the voltage STATUS_WORD gets
  * 0x80 in its high byte and STATUS_VOUT (0x7a) 0x10, which CLEAR_FAULTS (0x03) does not
  * clear while the voltage is below.
@@ -79,6 +82,7 @@ export const RAINIER_BMC: BmcMachine = {
 export const DEFAULT_DEVICES: readonly string[] = [
   'isl69260,bus=aspeed.i2c.bus.3,address=0x60,id=vr0',
   'max34451,bus=aspeed.i2c.bus.5,address=0x74,id=psm0',
+  'adm1272,bus=aspeed.i2c.bus.4,address=0x10,id=hsc0',
   'max7310,bus=aspeed.i2c.bus.6,address=0x18,id=exp0',
 ];
 
