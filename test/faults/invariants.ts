@@ -281,7 +281,8 @@ function lookAt(act: Act) {
     isUnseen: (rail: string): boolean => {
       const { good } = described.rails[rail] ?? {};
       const power = good !== undefined && 'pmbus' in good ? board.devices[good.pmbus]?.poweredBy : undefined;
-      return goodFaulty(rail) || after.rails.some((each) => each.rail === power && !each.good);
+      const isPowered = ({ good: stands, enabled }: PlantRail) => stands && enabled;
+      return goodFaulty(rail) || after.rails.some((each) => each.rail === power && !isPowered(each));
     },
     pgoodFaulty: faults.some((fault) => fault.effect.on === 'pgood' || hitsLine(fault, described.pgood)),
     resetsOf: (scene: Scene) => scene.lines.filter(({ role }) => role === 'reset'),
