@@ -60,7 +60,7 @@ export interface Run {
   readonly switched: Map<string, () => void>;
   /** Of the fault of this run; null before it. */
   levelsAtFault: LevelsAtFault | null;
-  /** Something of what the machine wanted last could not be driven. */
+  /** Something could not be driven. From then on the run ends in `failed`. */
   driveFailed: boolean;
   /** The state that was recorded last. */
   entered: State;
@@ -68,11 +68,6 @@ export interface Run {
   isEnding: boolean;
   lossTold: boolean;
   saveWarned: boolean;
-}
-
-/** States in which something is still going on by itself. */
-export function isActive(state: State): boolean {
-  return hasTag(state, 'rising') || hasTag(state, 'lowering');
 }
 
 /** These states conclude a request, so they are recorded only when every drive is over. */
@@ -188,8 +183,8 @@ function takeStep(run: Run, event: SequenceEvent): void {
   if (isLoss(before.sequence, now.sequence) && !hasTag(now.state, 'lowering')) lookAround(run);
   const switched = recordLevels(plan, before.sequence, now.sequence, run.recording.record);
   for (const [rail, recordRail] of switched) run.switched.set(rail, recordRail);
-  if (now.state !== before.state || actions.length > 0) save(run);
-  if (run.todo.length === 0) run.driveFailed = false;
+  // To enter a state is an action as well.
+  if (actions.length > 0) save(run);
   run.todo.push(...actions);
 }
 
@@ -245,11 +240,17 @@ async function carryOut(run: Run): Promise<SequenceEvent[]> {
       const outcome = await drives.carryOut(action);
       events.push(...outcome);
       const failed = noteDriven(run, action, outcome);
-      // Power that is coming up comes no further once a line failed; power goes down all the same.
-      if (failed && hasTag(run.now.state, 'rising')) todo.length = 0;
+      // Power that is coming up comes no further once a line failed, and what it has not come to is not told; power goes
+      // down all the same.
+      if (failed && isRaising(run.now.state)) todo.length = 0;
     }
   }
   return events;
+}
+
+/** Also on the last step of it: what is driven for that was wanted in `pgood` already. */
+function isRaising(state: State): boolean {
+  return hasTag(state, 'rising') || state === 'pgood';
 }
 
 function isDrive(action: SequenceAction): action is DriveAction {
@@ -290,7 +291,6 @@ function noteDriven(run: Run, action: DriveAction, events: readonly SequenceEven
     // driven that has to be: a read in between would hold up the next one.
     run.readings.mark(action.rail);
   }
-  if (action.type === 'driveEnable') run.switched.delete(action.rail);
   return failed;
 }
 
@@ -319,7 +319,8 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
     }
     // A device that hangs does not keep the news for long.
     if (run.recording.heldForMs() >= SPEAK_MS) run.recording.tell();
-    const isSettled = !run.drives.isUnderWay() && run.todo.length === 0;
+    // Nothing but a drive is waited for by what the machine wanted.
+    const isSettled = !run.drives.isUnderWay();
     if (isSettled) await tellLoss(run);
     const isDone = isSettled && done();
     if (isDone && !isAnswerAwaited(run)) return;
@@ -363,7 +364,7 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
   }
   const isWatching = job.watches && state === 'pgood';
   if (deadlineMs === null && isSettled && !run.readings.isUnderWay() && !isWatching) {
-    if (!isActive(state)) return false;
+    if (!hasTag(state, 'rising') && !hasTag(state, 'lowering')) return false;
     throw endedBy(run, 'INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
   }
   const isWatchful = run.readings.isUnderWay() || drives.isUnderWay() || hasDoubt(sequence);

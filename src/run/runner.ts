@@ -14,7 +14,6 @@ import {
   endedBy,
   goOn,
   handle,
-  isActive,
   isSteady,
   type Run,
   type RunOptions,
@@ -148,11 +147,7 @@ async function carryOutJob(run: Run, taken: Reconciled, unreadable: readonly Unr
     const atMs = clock.nowMs();
     await handle(run, { type: 'READ_FAILED', signal: unread, rail, ...failure, askedMs: atMs, atMs });
   }
-  const outcome = run.answer?.outcome;
-  if (outcome !== 'rejected') {
-    // A request that changed nothing leaves it to the next TICK to go on with what it found.
-    if (outcome === 'unchanged' && isActive(stateNow()))
-      await handle(run, { type: 'TICK', atMs: clock.nowMs() });
+  if (run.answer?.outcome !== 'rejected') {
     await goOn(
       run,
       () =>

@@ -274,6 +274,8 @@ export const chassisMachine = chart.createMachine({
       on: {
         POWER_ON: { actions: 'leaveAsIs' },
         POWER_OFF: { target: 'opPowerStop', actions: ['note', 'accept'] },
+        // Here nothing is driven, so it was on the way in: a host of which a reset stays held is not on.
+        DRIVE_FAILED: stopRaising('opWaitPowerOn').DRIVE_FAILED,
       },
       always: onFault('pgood', 'railLost', 'railTimedOut', 'railLostWithPgood', 'pgoodLost'),
     },

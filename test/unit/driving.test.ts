@@ -105,6 +105,43 @@ describe('power comes up', () => {
   });
 });
 
+describe('a power-on of which a reset cannot be released', () => {
+  const cannotRelease =
+    (name: string) =>
+    (opened: ChassisHardware): ChassisHardware => ({
+      ...opened,
+      async driveReset(reset, asserted) {
+        if (reset === name && !asserted) throw stuck();
+        await opened.driveReset(reset, asserted);
+      },
+    });
+
+  const everyReset = ['reference', 'openpower'].flatMap((board) =>
+    Object.keys(shippedBoard(board).chassis['0']?.resets ?? {}).map((reset) => ({ board, reset })),
+  );
+
+  it.each(everyReset)('fails, and leaves nothing on: $reset of $board', async ({ board, reset }) => {
+    const bench = createBench(board);
+    const { state, sequence } = await bench.run(JOBS.on, { hardware: cannotRelease(reset) });
+    expect({ state, fault: sequence.fault }).toMatchObject({
+      ...{ state: 'failed', fault: { kind: 'hardware', rail: null, state: 'opWaitPowerOn' } },
+    });
+    expect(bench.enabled()).toEqual([]);
+    const told = story(bench);
+    expect(told).not.toContain('pgood');
+    expect(told).toContain(`failed: reset ${reset}`);
+    expect(bench.plant.hazards).toEqual([]);
+  });
+
+  it('fails too where another process left it to be released', async () => {
+    const bench = createBench('reference');
+    expect((await bench.run(JOBS.start)).state).toBe('opWaitPowerOn');
+    const { state } = await bench.run(JOBS.waitOn, { hardware: cannotRelease('CPU_RESET_L') });
+    expect(state).toBe('failed');
+    expect(bench.enabled()).toEqual([]);
+  });
+});
+
 describe('a latch that cannot be pulsed', () => {
   const cannotPulse = (opened: ChassisHardware): ChassisHardware => ({
     ...opened,
