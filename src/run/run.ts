@@ -308,7 +308,8 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
       );
     }
     const isWatching = () => job.watches && run.now.state === 'pgood';
-    if (isWatching() && (signal?.aborted || (await options.superseded?.()))) return;
+    // To ask takes some time, in which the run may be asked to end.
+    if (isWatching() && ((await options.superseded?.()) || signal?.aborted)) return;
     await noticeStandstill(run);
     await beginToEnd(run, done);
     const over = run.lowered.shift();

@@ -54,7 +54,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   signal?.addEventListener('abort', onAbort);
   abandon?.addEventListener('abort', onAbort);
   try {
-    await carryOutJob(run, taken, unreadable);
+    await carryOutJob(run, unreadable);
     return await finish(run, taken, hinted);
   } finally {
     recording.tell();
@@ -125,7 +125,7 @@ async function observeAgain(
   return observed;
 }
 
-async function carryOutJob(run: Run, taken: Reconciled, unreadable: readonly Unreadable[]): Promise<void> {
+async function carryOutJob(run: Run, unreadable: readonly Unreadable[]): Promise<void> {
   const { job, options } = run;
   const { clock, signal } = options;
   const { request } = job;
@@ -136,7 +136,7 @@ async function carryOutJob(run: Run, taken: Reconciled, unreadable: readonly Unr
     await handle(run, { type: 'TICK', atMs: clock.nowMs() });
     await goOn(run, () => !hasTag(stateNow(), 'lowering') && isSteady(stateNow(), run.now.sequence));
     // What broke while nobody watched is this run's result: the next power-on starts afresh.
-    if (stateNow() === 'failed' && taken.state !== 'failed') return;
+    if (stateNow() === 'failed') return;
   } else if (request === null) return;
   if (signal?.aborted && (request !== null || run.withdrewIn !== null)) return;
   const atRest = stateNow() === 'off' || stateNow() === 'failed';
@@ -155,7 +155,7 @@ async function carryOutJob(run: Run, taken: Reconciled, unreadable: readonly Unr
     );
   }
   // Nothing was seen that had to go off; what could not be seen may be on all the same.
-  if (unreadable[0] !== undefined && stateNow() === 'failed' && atRest) throw unreadable[0].error;
+  if (unreadable[0] !== undefined && atRest) throw unreadable[0].error;
 }
 
 async function finish(run: Run, taken: Reconciled, hinted: State | null): Promise<RunResult> {

@@ -300,6 +300,48 @@ describe('a run that watches a chassis', () => {
     }
   });
 
+  it.each(['signal', 'abandon'] as const)(
+    'ends at once when it is asked to while it asks whether another process drives, whenever that is (%s)',
+    async (by) => {
+      for (let question = 1; ; question += 1) {
+        // It wakes for the glitch, and rests for as long as it takes before it and after it.
+        const bench = createBench('openpower', { initially: 'on', faults: ['pgood glitch 1ms at 1s'] });
+        const asked = new AbortController();
+        let left = question;
+        let askedMs = Number.NaN;
+        let endedMs = Number.NaN;
+        bench.clock.after(3_000, () => asked.abort('SIGTERM'));
+        const run = bench
+          .run(JOBS.watch, {
+            [by]: asked.signal,
+            superseded: async () => {
+              await pause(bench.clock, 2);
+              left -= 1;
+              if (left !== 0) return false;
+              askedMs = bench.clock.nowMs();
+              asked.abort('SIGTERM');
+              return false;
+            },
+          })
+          .finally(() => {
+            endedMs = bench.clock.nowMs();
+          });
+        const ended = await run.then(
+          ({ state }) => state,
+          ({ code }) => code,
+        );
+        expect(ended).toBe(by === 'signal' ? 'pgood' : 'INTERRUPTED');
+        if (left > 0) {
+          expect(question, 'it asks twice at least').toBeGreaterThan(2);
+          return;
+        }
+        expect(endedMs - askedMs, `question ${question}`).toBeLessThan(20);
+        expect(bench.recording.filter(({ type }) => type === 'warning')).toEqual([]);
+        expect(bench.enabled()).toHaveLength(bench.plan.rails.length);
+      }
+    },
+  );
+
   it('switches off in the order of a power-off what is switched within 50 ms, and waits no longer for what hangs', async () => {
     const offMs = async (ofPvddqMs: number) => {
       const bench = createBench('reference', lost);
