@@ -411,9 +411,12 @@ function poweredBy(plan: Plan, rail: string): readonly string[] {
 
 /** What shows the rail may not have started yet: a rail that it has its power through has not settled. */
 function isStarting(plan: Plan, sequence: SequenceState, rail: string): boolean {
-  return poweredBy(plan, rail).some(
-    (power) => railState(sequence, power).phase === 'rising' || isStarting(plan, sequence, power),
-  );
+  return poweredBy(plan, rail).some((power) => {
+    const { phase, watched } = railState(sequence, power);
+    // What is only watched may be good before it is waited for.
+    const isComing = phase === 'rising' || (watched !== undefined && phase === 'down');
+    return isComing || isStarting(plan, sequence, power);
+  });
 }
 
 async function noticeStandstill(run: Run): Promise<void> {
