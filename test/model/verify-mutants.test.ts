@@ -162,13 +162,11 @@ const DEFECTS: readonly Defect[] = [
     from: `      on: {
         POWER_ON: { actions: 'leaveAsIs' },
         POWER_OFF: { target: 'opPowerStop', actions: ['note', 'accept'] },
-      },
-      always: onFault('pgood'`,
+        // Here`,
     to: `      on: {
         POWER_ON: { target: 'opPowerStop', actions: ['note', 'accept'] },
         POWER_OFF: { target: 'opPowerStop', actions: ['note', 'accept'] },
-      },
-      always: onFault('pgood'`,
+        // Here`,
     faults: 0,
     breaks: 'askingMovesNothing',
   },
