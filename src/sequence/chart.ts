@@ -203,9 +203,8 @@ export const chassisMachine = chart.createMachine({
     STALLED: { actions: 'note' },
     DRIVEN: { actions: 'note' },
     LATCHED: { actions: 'note' },
-    // At rest nothing is driven and nothing is waited for: a line that cannot be read changes nothing. Neither does it in
-    // pgood: it is no reason to take a running host's power away.
-    DRIVE_FAILED: { actions: 'note' },
+    // At rest nothing is waited for: a line that cannot be read changes nothing. Neither does it in pgood: it is no reason to
+    // take a running host's power away.
     READ_FAILED: { actions: 'note' },
     CLEAR: { actions: 'leaveAsIs' },
   },

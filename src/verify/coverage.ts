@@ -21,7 +21,7 @@ const EXCUSES: readonly Excuse[] = [
   },
   {
     transitions:
-      /anyResetReleased|otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgoodLostEarly|chassis: DRIVE_FAILED/,
+      /anyResetReleased|otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgoodLostEarly|pgood: DRIVE_FAILED/,
     why: 'the board has no resets',
     holds: ({ resets }) => resets.length === 0,
   },
@@ -37,7 +37,7 @@ const EXCUSES: readonly Excuse[] = [
   },
   {
     transitions:
-      /RAIL_LEVEL|rail(Lost|TimedOut|Stray|TooLate)|railsStuck|linesContradict|(chassis|off|opPowerStart|opPowerStop): (READ|DRIVE)_FAILED/,
+      /RAIL_LEVEL|rail(Lost|TimedOut|Stray|TooLate)|railsStuck|linesContradict|(chassis|off|opPowerStart|opPowerStop): READ_FAILED|(off|opPowerStart|opPowerStop): DRIVE_FAILED/,
     why: 'no rail of the board has a signal of its own',
     holds: (plan) => !isSeen(plan),
   },
