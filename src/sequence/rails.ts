@@ -362,7 +362,7 @@ export function driveAllOff(context: Context): Reduced {
   return {
     asks: [
       ...driven.map((rail) => ({ type: 'driveEnable' as const, rail, asserted: false })),
-      // Otherwise it was pulsed since it last changed, and what it holds is off as well.
+      // Otherwise it was pulsed since an enable last changed, and what it holds is off as well.
       ...(context.latchPending ? [{ type: 'pulseLatch' as const }] : []),
     ],
     change: { readings: { ...context.readings, driven } },

@@ -72,6 +72,15 @@ function isDenied(plan: Plan, { rails, unread }: Observation): boolean {
   return seen.length > 0 && seen.every(({ name }) => isRead(name) && rails[name]?.good === false);
 }
 
+/**
+ * Nobody knows what the latch holds of a chassis that reads off: the BMC may have started anew in the middle of a power-on,
+ * before pgood. A power off has to pulse it. Where power is seen nothing is pending: the pins of a BMC that started anew are
+ * inputs, and a pulse would take the power of a running host away.
+ */
+function isLatchUnknown(plan: Plan, state: State): boolean {
+  return plan.latched && state === 'off';
+}
+
 function railOf(
   observed: Pick<RailState, 'watched' | 'enabled' | 'enableDoubt' | 'good' | 'goodUnread'>,
   times: Pick<RailPlan, 'onTimeoutMs' | 'offTimeoutMs'>,
@@ -212,7 +221,7 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
       : null,
     readyMs: null,
     offSinceMs: wentOff ? nowMs : (hinted?.offSinceMs ?? null),
-    latchPending: hinted?.latchPending ?? false,
+    latchPending: hinted?.latchPending ?? isLatchUnknown(plan, state),
     fault: state === 'failed' || state === 'fault' ? (hinted?.fault ?? null) : null,
     contradictions,
   };

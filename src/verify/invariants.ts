@@ -223,6 +223,7 @@ export function judgeEnd(
 
 /** A request, and what was moved for it. */
 export function judgeRequest(
+  rules: PlantRules,
   before: { readonly situation: Situation; readonly plant: Plant },
   after: { readonly situation: Situation; readonly plant: Plant },
   request: string,
@@ -234,6 +235,14 @@ export function judgeRequest(
   if (answers.length !== 1) say('answeredOnce', `${request} in ${from} has ${answers.length} answers`);
   if (request === 'POWER_OFF' && (answer === undefined || answer.outcome === 'rejected'))
     say('offIsReached', `power off is refused in ${from}`);
+  const { state } = after.situation;
+  if (request === 'POWER_OFF' && rules.plan.latched && (state === 'off' || state === 'failed')) {
+    for (const rail of rails(rules)) {
+      const isHeldAlone = rules.has(after.plant, rail, BIT.held) && !rules.has(after.plant, rail, BIT.driven);
+      if (isHeldAlone && (after.plant.marks & MARK.latchRefused) === 0)
+        say('latchFollows', `the latch holds ${rules.nameOf(rail)} on after a power off in ${from}`);
+    }
+  }
   const isContradictory = (before.plant.marks & MARK.contradiction) !== 0 && from === 'unknown';
   if (request === 'POWER_ON' && isContradictory && answer?.outcome !== 'rejected')
     say('noStartOverContradiction', 'a start is accepted over lines that contradict each other');

@@ -224,7 +224,7 @@ export class ProductModel implements ProductRules {
     const product = { situation, plant: draft };
     judgeEnd(this.rules, before.situation, draft, situation, say);
     if (REQUESTS.includes(first.type as Request)) {
-      judgeRequest(before, product, first.type, answers, say);
+      judgeRequest(this.rules, before, product, first.type, answers, say);
       // What is taken up waits for the first look at the clock.
       const isUnchanged = answers[0]?.outcome !== 'changed';
       if (isUnchanged && (before.plant.marks & MARK.taken) !== 0) draft.marks |= MARK.taken;

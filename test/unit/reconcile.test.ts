@@ -253,6 +253,18 @@ describe('which state a process takes up', () => {
     }
   });
 
+  it('what a latch holds is not known of a chassis that reads off after a start of the BMC, and of no other', () => {
+    const latched = { ...plan, latched: true };
+    const pending = (lines: Observation, hint: Hint | null, of = latched) =>
+      reconcile(of, lines, hint, NOW_MS).sequence.latchPending;
+    const off = seen(latched, [], [], false);
+    expect(pending(off, null)).toBe(true);
+    expect(pending(off, leftIn('off', latched, off, { latchPending: false }))).toBe(false);
+    expect(pending(off, null, plan)).toBe(false);
+    // A pulse would take over pins that are inputs, and with them the power of a running host.
+    expect(pending(released(seen(latched, [], all, true)), null)).toBe(false);
+  });
+
   it('a latching board whose pins are inputs again is on, unless it was coming up or a reset is held', () => {
     const latched = { ...plan, latched: true };
     const on = released(seen(latched, [], all, true));

@@ -520,6 +520,15 @@ describe('the state that was lost', () => {
     },
   );
 
+  it('after a start of the BMC, which may have cut off a power-on before pgood: a power-off pulses the latch, once', async () => {
+    const bench = createBench('openpower');
+    const pulses = () => bench.recording.filter(({ type }) => type === 'latch').length;
+    expect((await bench.run(JOBS.off)).state).toBe('off');
+    expect(pulses()).toBe(1);
+    expect((await bench.run(JOBS.off)).state).toBe('off');
+    expect(pulses()).toBe(1);
+  });
+
   it('after start on a latched board: wait-on still releases the resets', async () => {
     const bench = createBench('openpower');
     await bench.run(JOBS.start, { store: lost });
