@@ -261,7 +261,7 @@ describe('bad input gets one line that says what to do', () => {
       'a units action that does not exist',
       64,
       ['units', 'instal'],
-      /units takes install, uninstall or check/,
+      /units takes install, uninstall, check or verify/,
     ],
     ['units of a folder that is not there', 64, ['units', 'check', '/nowhere'], /\/nowhere/],
     ['a root without units of ours', 64, ['units', 'check', '/'], /\/ is a root without units/],
