@@ -122,8 +122,11 @@ function ofRails(plan: Plan, facts: FaultFacts): Finding | null {
  */
 function unseenBefore(name: string, { rails }: Plan, { evidence, levels }: FaultFacts): string[] {
   const unseen = new Set<string>();
+  const visited = new Set<string>();
   const visit = (each: string): void => {
     for (const need of rails.find((rail) => rail.name === each)?.needs ?? []) {
+      if (visited.has(need)) continue;
+      visited.add(need);
       const isRead = evidence.some(
         ({ rails: shown, statusWord }) => Object.hasOwn(shown, need) && statusWord !== null,
       );

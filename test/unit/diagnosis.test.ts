@@ -217,6 +217,21 @@ describe('it never guesses', () => {
       });
   });
 
+  it('and is over at once where rails need each other in many ways', () => {
+    // Two rails a layer, each needing both of the layer before: 2 to the power of 30 ways through them.
+    const layers = Array.from({ length: 30 }, (_, layer) =>
+      ['L', 'R'].map((side) =>
+        rail(`${side}${layer}`, ...(layer === 0 ? [] : [`L${layer - 1}`, `R${layer - 1}`])),
+      ),
+    );
+    const rails = [...layers.flat(), rail('LAST', 'L29', 'R29')];
+    const found = diagnose(
+      { ...PLAN, rails },
+      { fault: faultOf('pgoodLost'), evidence: [page('LAST', UNDER)], levels: null },
+    );
+    expect(found).toMatchObject({ rail: null, cause: 'unknown' });
+  });
+
   it('where the rail before was not read since the loss it says so, and names none', () => {
     const evidence = [page('B', UNDER)];
     const found = (of: LevelsAtFault | null) =>
