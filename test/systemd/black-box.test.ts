@@ -24,6 +24,8 @@ describe.skipIf(skipped)(`the black box${titleSuffix}`, () => {
     );
     await chassis.units('install');
     await allowEventLog(machine);
+    // The sandbox begins with the files of this machine, on which the program may have run.
+    await machine.run(`rm -rf ${STATE_DIR}/*`);
   });
   afterAll(async () => {
     await machine?.stop();
