@@ -190,14 +190,17 @@ describe('before the units are there', () => {
     }
   });
 
-  test('without permission: one line, exit 74, nothing driven', async () => {
+  test('without permission: one line of its reason and one of the run that is not kept, exit 74, nothing driven', async () => {
     const { code, stderr } = await bmc.exec(
       'setpriv --reuid=nobody --clear-groups chassis-power start --run-dir /tmp/nobody',
       { timeoutMs: TARGET_TIMEOUT_MS },
     );
     expect(code).toBe(74);
-    expect(stderr).toMatch(/enable of rail P12V.*(root|group)/);
-    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+    expect(stderr.trimEnd().split('\n')).toEqual([
+      expect.stringMatching(/enable of rail P12V.*(root|group)/),
+      expect.stringMatching(/the run of chassis 0 is not kept in .*(EACCES|permission)/),
+    ]);
+    await expectOff();
   });
 });
 

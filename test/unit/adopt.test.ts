@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -11,9 +11,7 @@ import { runCommandLine } from '../../src/cli/main.ts';
 import type { UnitManager } from '../../src/system/ports.ts';
 import { shippedBoard } from './bench.ts';
 import { createVerbWorld } from './verb-world.ts';
-
-// Loading takes real time, in which virtual time would run out.
-beforeAll(() => import('../../src/cli/verbs/adopt.ts'));
+import './load-verbs.ts';
 
 let dir = '';
 beforeEach(() => {

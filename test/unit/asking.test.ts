@@ -8,19 +8,14 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import { VERBS } from '../../src/cli/verbs.ts';
 import type { World } from '../../src/cli/world.ts';
+import './load-verbs.ts';
 
 const REFERENCE = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'reference.json');
 const ABOUT = JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8'));
 
 let dir = '';
-beforeAll(async () => {
+beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), 'asking-'));
-  // Loading takes real time, in which virtual time would run out.
-  await Promise.all([
-    ...Object.values(VERBS).map(({ load }) => load()),
-    import('../../src/cli/help.ts'),
-    import('../../src/cli/version.ts'),
-  ]);
 });
 afterAll(() => rmSync(dir, { recursive: true, force: true }));
 

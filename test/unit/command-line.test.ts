@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
@@ -19,6 +19,7 @@ import { lockChassis } from '../../src/store/lock.ts';
 import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry } from '../../src/system/ports.ts';
 import { checkBoard } from '../check-board.ts';
+import './load-verbs.ts';
 
 /** Two chassis of one rail each; the one of chassis 1 is switched by pin C1 and over PMBus, and seen at B1. */
 const BOARD = {
@@ -43,21 +44,6 @@ const BOARD = {
     ]),
   ),
 };
-
-// Loading takes real time, in which virtual time would run out.
-beforeAll(async () => {
-  await Promise.all([
-    import('../../src/cli/verbs/power.ts'),
-    import('../../src/cli/verbs/status.ts'),
-    import('../../src/cli/verbs/adopt.ts'),
-    import('../../src/cli/verbs/serve.ts'),
-    import('../../src/report/events.ts'),
-    import('../../src/run/run-record.ts'),
-    import('../../src/store/black-box.ts'),
-    import('../../src/cli/verbs/fault.ts'),
-    import('../../src/cli/verbs/trace.ts'),
-  ]);
-});
 
 let dir = '';
 beforeEach(() => {

@@ -11,19 +11,10 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { EXIT, worstOf } from '../../src/cli/exit.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import { VERBS } from '../../src/cli/verbs.ts';
-// A module that is loaded in virtual time would be waited for without a timer.
-import '../../src/cli/every-chassis.ts';
-import '../../src/cli/verbs/check.ts';
-import '../../src/cli/verbs/power.ts';
-import '../../src/cli/verbs/release.ts';
-import '../../src/cli/verbs/status.ts';
-import '../../src/board/templates.ts';
-import '../../src/report/timing-diagram.ts';
-import '../../src/run/run-record.ts';
-import '../../src/store/black-box.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { shippedBoard } from './bench.ts';
 import { createVerbWorld } from './verb-world.ts';
+import './load-verbs.ts';
 
 const BOARD = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'two-chassis.json');
 const board = shippedBoard('two-chassis');

@@ -11,9 +11,9 @@ import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import type { Problem } from '../../src/board/problem.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
-import { check } from '../../src/cli/verbs/check.ts';
 import { checkBoard } from '../check-board.ts';
 import { createVerbWorld } from './verb-world.ts';
+import './load-verbs.ts';
 
 let dir = '';
 beforeEach(() => {
@@ -86,9 +86,6 @@ interface Options {
   readonly change?: (board: ReturnType<typeof boardWith>) => void;
   readonly there?: ReturnType<typeof boardWith>;
 }
-
-// Loading takes real time, in which virtual time would run out.
-await Promise.all([check, import('../../src/board/diagnose.ts')]);
 
 describe('check says which I2C buses of the board are not there', () => {
   it('by number and by name, all at once, with what was probably meant, and sends nothing', async () => {

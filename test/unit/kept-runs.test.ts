@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { createMemoryDisk, type MemoryDisk } from '../../mocks/disk.ts';
@@ -15,23 +15,10 @@ import { renderSvg } from '../../src/report/timing-diagram.ts';
 import type { KeptRun } from '../../src/store/black-box.ts';
 import { shippedBoard } from './bench.ts';
 import { createVerbWorld } from './verb-world.ts';
+import './load-verbs.ts';
 
 const REFERENCE = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'reference.json');
 const board = shippedBoard('reference');
-
-// Loading takes real time, in which virtual time would run out.
-beforeAll(async () => {
-  await Promise.all([
-    import('../../src/cli/verbs/power.ts'),
-    import('../../src/cli/verbs/status.ts'),
-    import('../../src/cli/verbs/fault.ts'),
-    import('../../src/cli/verbs/trace.ts'),
-    import('../../src/cli/keep-run.ts'),
-    import('../../src/cli/write-picture.ts'),
-    import('../../src/run/run-record.ts'),
-    import('../../src/store/black-box.ts'),
-  ]);
-});
 
 let dir = '';
 beforeEach(() => {

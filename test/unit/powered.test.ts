@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LineRef } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
@@ -20,6 +20,7 @@ import { checkBoard } from '../check-board.ts';
 import { type Bench, createBench } from './bench.ts';
 import { startResident } from './start-resident.ts';
 import { createVerbWorld } from './verb-world.ts';
+import './load-verbs.ts';
 
 // Properties take their time on a machine that is busy.
 vi.setConfig({ testTimeout: 60_000 });
@@ -301,11 +302,6 @@ describe('who asks about a chassis that is off gets an answer, though a device h
     dir = mkdtempSync(join(tmpdir(), 'chassis-power-powered-'));
   });
   afterEach(() => rmSync(dir, { recursive: true }));
-  // Loading takes real time, in which virtual time would run out.
-  beforeAll(() =>
-    Promise.all(['adopt', 'status', 'release'].map((verb) => import(`../../src/cli/verbs/${verb}.ts`))),
-  );
-
   const say = async (...args: string[]) => {
     const bench = createBench(boardOf());
     const path = join(dir, 'board.json');

@@ -16,6 +16,7 @@ import type { World } from '../../src/cli/world.ts';
 import { watchChassis } from '../../src/store/watch-lock.ts';
 import { checkBoard } from '../check-board.ts';
 import { createVerbWorld } from './verb-world.ts';
+import './load-verbs.ts';
 
 const chassisOf = (number: number) => ({
   rails: {
@@ -36,11 +37,6 @@ beforeEach(() => {
   writeFileSync(boardPath, JSON.stringify(BOARD));
 });
 afterEach(() => rmSync(dir, { recursive: true }));
-
-// Loading takes real time, in which virtual time would run out.
-await import('../../src/cli/verbs/power.ts');
-await import('../../src/run/run-record.ts');
-await import('../../src/store/black-box.ts');
 
 /** Two chassis that are off, whose lines are taken by the commands that this program ran on them. */
 async function stage() {
