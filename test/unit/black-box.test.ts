@@ -382,7 +382,54 @@ describe('the two stages of a sequence', () => {
   it('that found nothing to do leave what was put aside', async () => {
     const disk = createMemoryDisk();
     await settleRun(boxOn(disk), start())();
-    await settleRun(boxOn(disk), null)();
+    expect(await settleRun(boxOn(disk), null)()).toBeNull();
     expect((await boxOn(disk).read()).runs).toHaveLength(1);
+    expect(disk.steps).toEqual([]);
+  });
+
+  it.each([
+    // A second stage comes, in a process of its own.
+    ['start', 'opWaitPowerOn', null, true],
+    ['stop', 'opWaitPowerOff', null, true],
+    // It ended otherwise: none goes on from it.
+    ['start', 'pgood', null, false],
+    ['stop', 'off', null, false],
+    ['start', 'opWaitPowerOn', 'INTERRUPTED', false],
+    // Both stages are one command.
+    ['on', 'opWaitPowerOn', null, false],
+    ['off', 'opWaitPowerOff', null, false],
+  ] as const)(
+    '%s that ends in %s with %s waits for one that goes on: %s',
+    async (asked, ended, code, waits) => {
+      const failure =
+        code === null ? null : { code, message: 'it was asked to end', powerStillApplied: null };
+      const run = runAt(1_000, { asked: [asked], ended, failure });
+      const disk = createMemoryDisk();
+      expect(await settleRun(boxOn(disk), run)()).toBeNull();
+      expect(Object.keys(disk.files())).toHaveLength(waits ? 0 : 1);
+      expect((await boxOn(disk).read()).runs).toEqual([{ ...run, number: 1 }]);
+    },
+  );
+
+  it('have together what neither of them had room for', async () => {
+    const disk = createMemoryDisk();
+    await settleRun(boxOn(disk), start({ left: 3 }))();
+    await settleRun(boxOn(disk), waitOn({ left: 4 }))();
+    expect((await boxOn(disk).read()).runs).toMatchObject([{ asked: ['start', 'wait-on'], left: 7 }]);
+  });
+
+  it('that are two runs are told of where one of them could not be written, whichever it was', async () => {
+    for (const broken of [1, 2]) {
+      const disk = createMemoryDisk();
+      await settleRun(boxOn(disk), start())();
+      let writes = 0;
+      disk.trouble = (step) => {
+        if (step === 'write') writes += 1;
+        return step === 'write' && writes === broken ? { errno: 'ENOSPC' } : null;
+      };
+      const problem = await settleRun(boxOn(disk), runAt(1_500, { asked: ['off'], ended: 'off' }))();
+      expect(problem).toMatch(/is not kept in .*: ENOSPC$/);
+      expect((await boxOn(disk).read()).runs).toHaveLength(1);
+    }
   });
 });

@@ -191,6 +191,16 @@ describe('a rail without a latched fault', () => {
     expect(found).toMatchObject({ rail: 'B', cause });
   });
 
+  it('is told with the voltage, the limit and the side, and by its line with what that did', () => {
+    const fault = faultOf('pgoodTimeout');
+    const because = (evidence: readonly Evidence[], of: LevelsAtFault) =>
+      diagnose(PLAN, { fault, evidence, levels: of }).because;
+    const low = page('A', QUIET, { voltsBefore: 0.5, rails: { A: { minVolts: 0.9 } } });
+    expect(because([low], levels())).toBe('0.500 V of vr_A page 0 was below minVolts 0.900 V');
+    expect(because([], levels(LOST, UP, UP))).toBe('its good signal was gone');
+    expect(because([], levels(UP, RISING, UP))).toBe('its good signal had not come');
+  });
+
   it('that was still rising when another one was late is not blamed, and is where it was due', () => {
     const late = levels(UP, RISING, RISING);
     const of = (fault: Fault) => diagnose(PLAN, { fault, evidence: [], levels: late });
@@ -230,6 +240,79 @@ describe('it never guesses', () => {
       { fault: faultOf('pgoodLost'), evidence: [page('LAST', UNDER)], levels: null },
     );
     expect(found).toMatchObject({ rail: null, cause: 'unknown' });
+  });
+
+  it.each([
+    ['every rail that has a good signal was good', [], PLAN],
+    [
+      'every rail that has a good signal was good',
+      [],
+      { ...PLAN, rails: PLAN.rails.map((each) => ({ ...each, observable: each.name === 'C' })) },
+    ],
+    [
+      'no rail has a signal of its own',
+      [],
+      { ...PLAN, rails: PLAN.rails.map((each) => ({ ...each, observable: false })) },
+    ],
+    ['no device could be read', [page('A', {}, SILENT), page('B', {}, SILENT)], PLAN],
+    ['no device says what it was', [page('A', {}, SILENT), page('B', QUIET)], PLAN],
+  ] as const)('and says what it has looked at: %s', (because, evidence, plan) => {
+    const found = diagnose(plan, { fault: faultOf('pgoodLost'), evidence, levels: levels() });
+    expect(found).toMatchObject({ rail: null, cause: 'unknown', because });
+  });
+
+  it('a rail before that was read by its line or by its device had nothing to say; else each of them is told', () => {
+    const fault = faultOf('pgoodLost');
+    const of = (evidence: readonly Evidence[], at: LevelsAtFault) =>
+      diagnose(PLAN, { fault, evidence: [...evidence, page('C', UNDER)], levels: at });
+    const byC = { rail: 'C', cause: 'undervoltage' };
+    expect(of([page('A', QUIET), page('B', QUIET)], levels(STALE, STALE, UP))).toMatchObject(byC);
+    expect(of([page('B', QUIET)], levels(UP, STALE, UP))).toMatchObject(byC);
+    // A device that did not answer was not read, nor is it read where another one was.
+    expect(of([page('A', QUIET), page('B', {}, SILENT)], levels(STALE, STALE, UP))).toMatchObject({
+      rail: null,
+      because: expect.stringMatching(/, but nobody read whether B before it went first$/),
+    });
+    expect(of([], levels(STALE, STALE, UP)).because).toMatch(/, but nobody read whether B, A before it/);
+  });
+
+  it('the rail of the fault was seen to fail, whatever else was not read', () => {
+    const facts = { fault: faultOf('railLost', 'C'), evidence: [page('B', UNDER), page('C', UNDER)] };
+    const expected = { rail: 'C', cause: 'undervoltage' };
+    expect(diagnose(PLAN, { ...facts, levels: levels(STALE, STALE, LOST) })).toMatchObject(expected);
+    // Another process found it, and nothing is known of those before it: they may have been off.
+    expect(diagnose(PLAN, { ...facts, levels: null })).toMatchObject(expected);
+    expect(diagnose(PLAN, { ...facts, evidence: [], levels: null })).toMatchObject({
+      rail: 'C',
+      cause: 'dropped',
+    });
+  });
+
+  it('without a rail in the fault and without levels, what a device says that has power of no other is believed', () => {
+    const found = diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence: [page('A', UNDER)], levels: null });
+    expect(found).toMatchObject({ rail: 'A', cause: 'undervoltage' });
+  });
+
+  it('what a good rail has latched is older than a line that fails', () => {
+    const facts = { fault: faultOf('hardware'), evidence: [page('A', UNDER)], levels: levels() };
+    expect(diagnose(PLAN, facts)).toMatchObject({ rail: null, cause: 'hardware', because: 'hardware null' });
+  });
+
+  it('what the device of a rail says that was off is nothing that watches the chassis', () => {
+    const facts = { fault: faultOf('pgoodLost'), evidence: [page('B', UNDER)], levels: levels(UP, OFF, OFF) };
+    expect(diagnose(PLAN, facts)).toMatchObject({ rail: null, cause: 'unknown' });
+  });
+
+  it('of devices that belong to no rail the first that says something is told', () => {
+    const evidence = [
+      page(null, QUIET, { device: 'input' }),
+      page(null, { ...QUIET, STATUS_INPUT: 1 << 4 }, { device: 'hsc' }),
+    ];
+    expect(diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence, levels: levels() })).toMatchObject({
+      rail: null,
+      cause: 'input',
+      because: expect.stringContaining('of hsc page 0'),
+    });
   });
 
   it('where the rail before was not read since the loss it says so, and names none', () => {

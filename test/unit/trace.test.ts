@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { Recorded } from '../../src/run/record.ts';
+import { lastState, type Recorded } from '../../src/run/record.ts';
 import { runRecord } from '../../src/run/run-record.ts';
 import { begunAt, createTrace } from '../../src/run/trace.ts';
 import { createBench } from './bench.ts';
@@ -19,6 +20,92 @@ const good = (atMs: number, is: boolean): Recorded => ({
   phase: 'up',
   good: is,
   atMs,
+});
+
+const RAILS = ['P12V', 'P5V'];
+/** All that was read and driven for some time, in its order; several things may happen in one moment. */
+const anyTrace: fc.Arbitrary<readonly Recorded[]> = fc
+  .array(
+    fc.tuple(
+      fc.nat(3),
+      fc.oneof(
+        fc.record({
+          type: fc.constant('rail' as const),
+          rail: fc.constantFrom(...RAILS),
+          phase: fc.constant('up' as const),
+          good: fc.boolean(),
+        }),
+        fc.record({
+          type: fc.constant('enable' as const),
+          rail: fc.constantFrom(...RAILS),
+          asserted: fc.boolean(),
+        }),
+        fc.record({
+          type: fc.constant('reset' as const),
+          reset: fc.constantFrom('CPU', 'PCIE'),
+          asserted: fc.boolean(),
+        }),
+        fc.record({ type: fc.constant('pgood' as const), level: fc.boolean() }),
+        fc.record({
+          type: fc.constant('state' as const),
+          from: fc.constant('pgood' as const),
+          to: fc.constantFrom('pgood' as const, 'fault' as const, 'failed' as const),
+        }),
+        fc.constant({ type: 'latch' } as const),
+      ),
+    ),
+    { maxLength: 20 },
+  )
+  .map((steps) => {
+    let atMs = 2;
+    const first: Recorded = {
+      ...FIRST,
+      rails: { P12V: { enabled: true, good: true }, P5V: { enabled: true, good: false } },
+      resetsAsserted: { CPU: false, PCIE: true },
+      atMs,
+    };
+    return [
+      first,
+      ...steps.map(([laterMs, happening]): Recorded => {
+        atMs += laterMs;
+        return { ...happening, atMs };
+      }),
+    ];
+  });
+
+/** By name, the level that each signal has at the end of a trace. */
+function levelsAfter(entries: readonly Recorded[]): Readonly<Record<string, unknown>> {
+  const levels: Record<string, unknown> = {};
+  for (const entry of entries) {
+    if (entry.type === 'rail') levels[`${entry.rail} good`] = entry.good;
+    else if (entry.type === 'enable') levels[`${entry.rail} enabled`] = entry.asserted;
+    else if (entry.type === 'reset') levels[entry.reset] = entry.asserted;
+    else if (entry.type === 'pgood') levels.pgood = entry.level;
+    else if (entry.type === 'state') levels.state = entry.to;
+    else if (entry.type === 'reconciled') {
+      Object.assign(levels, entry.resetsAsserted, { pgood: entry.pgood, state: entry.state });
+      for (const [rail, { enabled, good: isGood }] of Object.entries(entry.rails))
+        Object.assign(levels, { [`${rail} good`]: isGood, [`${rail} enabled`]: enabled });
+    }
+  }
+  return levels;
+}
+
+describe('the state that a chassis was seen in last', () => {
+  it('is that of the last entry that has one, whatever comes after it', () => {
+    const other: Recorded = { type: 'warning', message: 'something else', atMs: 9 };
+    const to = (state: 'fault' | 'failed', atMs: number): Recorded => ({
+      type: 'state',
+      from: 'pgood',
+      to: state,
+      atMs,
+    });
+    expect(lastState([])).toBeNull();
+    expect(lastState([other])).toBeNull();
+    expect(lastState([FIRST, other])).toBe('pgood');
+    expect(lastState([FIRST, to('fault', 1), to('failed', 2), other])).toBe('failed');
+    expect(lastState([to('failed', 2), FIRST])).toBe('pgood');
+  });
 });
 
 describe('the trace of a watch', () => {
@@ -66,6 +153,38 @@ describe('the trace of a watch', () => {
       { type: 'latch', atMs: 9 },
     ]);
     expect(begunAt(entries, 0)).toEqual(entries);
+  });
+
+  it('that is cut lets go of no more than half', () => {
+    const trace = createTrace();
+    trace.add(FIRST);
+    for (let at = 1; at <= 4_000; at += 1) trace.add(good(at, at % 2 === 0));
+    expect(trace.left).toBeGreaterThan(1_900);
+    expect(trace.entries.length).toBeGreaterThan(1_900);
+  });
+
+  it('begun at any time has all from then on, and at its end every level that the whole has', () => {
+    fc.assert(
+      fc.property(anyTrace, fc.integer({ min: -5, max: 70 }), (entries, fromMs) => {
+        const begun = begunAt(entries, fromMs);
+        const later = entries.filter(({ atMs }) => atMs >= fromMs);
+        expect(begun.slice(begun.length - later.length)).toEqual(later);
+        expect(levelsAfter(begun)).toEqual(levelsAfter(entries));
+        // It claims to have read nothing before it did.
+        expect(begun[0]?.type).toBe('reconciled');
+        expect(begun[0]?.atMs).toBe(Math.max(fromMs, entries[0]?.atMs ?? 0));
+        expect(begun.length - later.length).toBeLessThanOrEqual(1);
+      }),
+    );
+  });
+
+  it('in which nothing was read at first begins with what there is: there are no levels to begin with', () => {
+    fc.assert(
+      fc.property(anyTrace, fc.integer({ min: -5, max: 70 }), ([, ...entries], fromMs) => {
+        expect(begunAt(entries, fromMs)).toEqual(entries);
+      }),
+    );
+    expect(begunAt([], 3)).toEqual([]);
   });
 
   it('that ends with a loss is kept from two seconds before it', async () => {
