@@ -7,8 +7,18 @@ import { STATE_WORDS } from './words.ts';
 
 type Evidence = Extract<Recorded, { type: 'evidence' }>['evidence'][number];
 
-/** The line for an entry of the record, with its severity. */
-export function lineOf(entry: Recorded): { severity: number; text: string } {
+interface Line {
+  readonly severity: number;
+  readonly text: string;
+}
+
+/** The lines for an entry of the record: one, or one for each page that was asked for evidence. */
+export function linesOf(entry: Recorded): readonly Line[] {
+  if (entry.type !== 'evidence' || entry.evidence.length === 0) return [lineOf(entry)];
+  return entry.evidence.map((each) => ({ severity: NOTICE, text: `evidence: ${evidenceText(each)}` }));
+}
+
+function lineOf(entry: Recorded): Line {
   const info = (text: string) => ({ severity: INFO, text });
   switch (entry.type) {
     case 'reconciled':
@@ -45,13 +55,7 @@ export function lineOf(entry: Recorded): { severity: number; text: string } {
     case 'readFailed':
       return { severity: ERROR, text: `not read: ${entry.reason}` };
     case 'evidence':
-      return {
-        severity: entry.evidence.length === 0 ? INFO : NOTICE,
-        text:
-          entry.evidence.length === 0
-            ? 'no device to ask for the cause'
-            : `evidence: ${entry.evidence.map(evidenceText).join('; ')}`,
-      };
+      return info('no device to ask for the cause');
     case 'diagnosis':
       return { severity: ERROR, text: `diagnosis: ${diagnosisText(entry.diagnosis)}` };
     case 'warning':
@@ -136,17 +140,22 @@ export function jsonReporter(out: Output): Recorder {
 }
 
 /**
- * Writes each entry as a line for people. In the journal it begins with its severity, elsewhere with the time since the
+ * Writes each entry for people. In the journal a line begins with its severity, elsewhere with the time since the
  * first entry.
  */
 export function lineReporter(out: Output, chassis: number): Recorder {
   let startMs: number | undefined;
   return (entry) => {
     startMs ??= entry.atMs;
-    const { severity, text } = lineOf(entry);
-    const prefix = out.journal
-      ? `${severityMark(out, severity)}chassis ${chassis}: `
-      : `${(entry.atMs - startMs).toFixed(1).padStart(9)} ms  `;
-    out.write(`${prefix}${text}\n`);
+    const atMs = entry.atMs - startMs;
+    const lines = linesOf(entry).map(({ severity, text }) =>
+      out.journal ? `${severityMark(out, severity)}chassis ${chassis}: ${text}` : timedLine(atMs, text),
+    );
+    out.write(`${lines.join('\n')}\n`);
   };
+}
+
+/** A line with its time. */
+export function timedLine(atMs: number, text: string): string {
+  return `${atMs.toFixed(1).padStart(9)} ms  ${text}`;
 }

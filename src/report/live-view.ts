@@ -4,7 +4,7 @@ import type { Plan } from '../sequence/plan.ts';
 import type { RailPhase, State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
 import { ERROR, WARNING } from '../system/severity.ts';
-import { lineOf } from './lines.ts';
+import { linesOf } from './lines.ts';
 import { STATE_WORDS } from './words.ts';
 
 const STAGES_UP: readonly State[] = ['off', 'opPowerStart', 'opWaitPowerOn', 'pgood'];
@@ -56,9 +56,9 @@ export function liveReporter(out: Output, plan: Plan): Recorder {
   return (entry) => {
     startMs ??= entry.atMs;
     update(view, entry);
-    const { severity, text } = lineOf(entry);
-    const isNote = severity <= WARNING && entry.type !== 'state';
-    const notes = isNote ? [severity <= ERROR ? pc.red(text) : pc.yellow(text)] : [];
+    const notes = linesOf(entry)
+      .filter(({ severity }) => severity <= WARNING && entry.type !== 'state')
+      .map(({ severity, text }) => (severity <= ERROR ? pc.red(text) : pc.yellow(text)));
     const lines = fitting(draw(view, plan, entry.atMs - startMs), out.rows);
     const up = drawnLines === 0 ? '' : `\u001b[${drawnLines}A`;
     // A line that the terminal breaks in two would not be drawn over as a whole.

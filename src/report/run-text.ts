@@ -1,5 +1,5 @@
 import type { KeptRun, Recorded, RunRecord } from '../run/record.ts';
-import { evidenceText, lineOf } from './lines.ts';
+import { evidenceText, linesOf, timedLine } from './lines.ts';
 import { STATE_WORDS } from './words.ts';
 
 /** In which boot a run was, as people count them. */
@@ -27,7 +27,7 @@ function isRecorded(entry: RunRecord['trace'][number]): entry is RunRecord['trac
     if (entry.type === 'state' && !isState(entry.to)) return false;
     if (entry.type === 'fault' && !(isRecord(entry.fault) && typeof entry.fault.reason === 'string'))
       return false;
-    return typeof lineOf(entry as unknown as Recorded).text === 'string';
+    return linesOf(entry as unknown as Recorded).every(({ text }) => typeof text === 'string');
   } catch {
     return false;
   }
@@ -85,7 +85,7 @@ export function runText(run: KeptRun, boot: BootOf): string {
     return `  rail ${name.padEnd(width)}  ${parts.join('  ') || 'not switched'}`;
   });
   const evidence = entriesOf(run).flatMap((entry) => {
-    if (entry.type === 'diagnosis') return [`  ${lineOf(entry).text}`];
+    if (entry.type === 'diagnosis') return linesOf(entry).map(({ text }) => `  ${text}`);
     return entry.type === 'evidence' ? entry.evidence.map((each) => `  ${evidenceText(each)}`) : [];
   });
   return `${[headOf(run, boot), ...facts, ...rails, ...evidence, ...leftText(run)].join('\n')}\n`;
@@ -93,8 +93,8 @@ export function runText(run: KeptRun, boot: BootOf): string {
 
 /** What happened, in its order. */
 export function traceText(run: KeptRun, boot: BootOf): string {
-  const lines = entriesOf(run).map(
-    (entry) => `${entry.atMs.toFixed(1).padStart(9)} ms  ${lineOf(entry).text}`,
+  const lines = entriesOf(run).flatMap((entry) =>
+    linesOf(entry).map(({ text }) => timedLine(entry.atMs, text)),
   );
   return `${[headOf(run, boot), ...lines, `  ended: ${outcomeOf(run)}`, ...leftText(run)].join('\n')}\n`;
 }

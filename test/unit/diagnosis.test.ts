@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { STATUS_REGISTERS, STATUS_WORD, statusReading } from '../../hw/pmbus/status.ts';
 import { failureFields } from '../../src/report/events.ts';
-import { lineOf } from '../../src/report/lines.ts';
+import { linesOf } from '../../src/report/lines.ts';
 import { diagnose, type LevelsAtFault } from '../../src/run/diagnosis.ts';
 import type { Evidence } from '../../src/run/evidence.ts';
 import { JOBS } from '../../src/run/jobs.ts';
@@ -418,7 +418,7 @@ describe('the diagnosis is told everywhere', () => {
     const [evidence, entry] = bench.recording.slice(-2);
     expect([evidence?.type, entry?.type]).toEqual(['evidence', 'diagnosis']);
     if (entry === undefined) throw new Error('no entry');
-    expect(lineOf(entry).text).toBe(`diagnosis: rail PVDDQ: overcurrent (${BECAUSE})`);
+    expect(linesOf(entry)).toMatchObject([{ text: `diagnosis: rail PVDDQ: overcurrent (${BECAUSE})` }]);
     expect(JSON.parse(JSON.stringify(entry))).toMatchObject({
       diagnosis: { rail: 'PVDDQ', cause: 'overcurrent' },
     });

@@ -6,7 +6,7 @@ import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
-import { jsonReporter, lineOf } from '../../src/report/lines.ts';
+import { jsonReporter, lineReporter, linesOf } from '../../src/report/lines.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
@@ -42,8 +42,8 @@ describe('the evidence of a PMBus rail names the bits of its status registers', 
   });
 
   it('in words in the line for people', async () => {
-    const { text } = lineOf(await evidenceOf('rail PVDDQ never good'));
-    expect(text).toMatch(
+    const [line] = linesOf(await evidenceOf('rail PVDDQ never good'));
+    expect(line?.text).toMatch(
       /^evidence: vr_ddr page 0: STATUS_WORD 0x8840 \(output voltage, power not good, off\), STATUS_VOUT 0x10 \(undervoltage fault\), READ_VOUT \d\.\d{3} V, /,
     );
   });
@@ -66,6 +66,24 @@ describe('the evidence of a PMBus rail names the bits of its status registers', 
   });
 });
 
+describe('the evidence of several pages', () => {
+  it.each([true, false])('has a line for each of them (in the journal: %s)', async (journal) => {
+    const bench = createBench('power-ucd90320', { faults: ['rail VDDA_DCM0 shorts 50ms after good'] });
+    await bench.run(JOBS.on);
+    const entry = bench.recording.find((each) => each.type === 'evidence');
+    if (entry?.type !== 'evidence') throw new Error('no evidence');
+    let text = '';
+    lineReporter({ write: (piece) => (text += piece), columns: null, journal }, 0)(entry);
+    const head = journal ? '<5>chassis 0: ' : '      0.0 ms  ';
+    const begins = entry.evidence.map(
+      ({ device, page }) => `${head}evidence: ${device} page ${page}: STATUS_WORD `,
+    );
+    expect(begins).toHaveLength(18);
+    expect(text.endsWith('\n')).toBe(true);
+    expect(text.trimEnd().split('\n')).toEqual(begins.map((begin) => expect.stringContaining(begin)));
+  });
+});
+
 describe('the evidence of a rail that did not come good, or dropped', () => {
   // hw/boards/reference.json: 1.2 V, good from 1.14 V; one that never comes good rises to half, and the plant takes its
   // limits from where it is good, and from 15 % above the nominal voltage. Linear with exponent -9: steps of 2 mV.
@@ -80,7 +98,7 @@ describe('the evidence of a rail that did not come good, or dropped', () => {
   });
 
   it('says so in words', async () => {
-    expect(lineOf(await evidenceOf('rail PVDDQ never good')).text).toMatch(
+    expect(linesOf(await evidenceOf('rail PVDDQ never good'))[0]?.text).toMatch(
       /READ_VOUT \d\.\d{3} V, 0\.600 V while it was on, below VOUT_UV_FAULT_LIMIT 1\.141 V, below POWER_GOOD_ON 1\.141 V$/,
     );
   });
@@ -101,7 +119,7 @@ describe('the evidence of a rail that did not come good, or dropped', () => {
       ['VOUT_OV_FAULT_LIMIT', null],
       ['POWER_GOOD_ON', null],
     ]);
-    if (entry !== undefined) expect(lineOf(entry).text).not.toMatch(/below/);
+    if (entry !== undefined) expect(linesOf(entry)[0]?.text).not.toMatch(/below/);
   });
 
   it('knows no voltage of a rail that was not on, though it was looked at', async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PowerError } from '../../src/errors.ts';
-import { lineOf } from '../../src/report/lines.ts';
+import { linesOf } from '../../src/report/lines.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone, faultError } from '../../src/run/outcome.ts';
 import { type Bench, createBench } from './bench.ts';
@@ -201,7 +201,7 @@ it.each([
 ])('the line for people does not tell a level that was not read: %j', async (faults, line) => {
   const bench = createBench('reference', { faults });
   await bench.run(JOBS.off).catch(() => undefined);
-  expect(bench.recording.map((entry) => lineOf(entry).text)).toContain(line);
+  expect(bench.recording.flatMap(linesOf).map(({ text }) => text)).toContain(line);
 });
 
 it('a reset that could not be read is not told as pgood', async () => {

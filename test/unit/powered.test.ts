@@ -10,7 +10,7 @@ import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
-import { lineOf } from '../../src/report/lines.ts';
+import { linesOf } from '../../src/report/lines.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { RunResult } from '../../src/run/runner.ts';
@@ -85,7 +85,8 @@ const asked = ({ plant }: Bench) => plant.history.filter(({ type }) => type === 
 const blamed = ({ recording }: Bench) =>
   recording
     .filter(({ type }) => type === 'readFailed' || type === 'driveFailed')
-    .map((entry) => lineOf(entry).text);
+    .flatMap(linesOf)
+    .map(({ text }) => text);
 const faultOf = ({ sequence: { fault } }: RunResult) => fault && [fault.kind, fault.rail];
 
 describe.each(VARIANTS)('a device that is powered by %s', (_, variant) => {
@@ -233,7 +234,9 @@ it('a device that has no power is told as such in the evidence, and is no error 
   for (const { statusWord, error } of entry.evidence) {
     expect([statusWord, error]).toEqual([null, 'not asked: it has no power, rail P is not good']);
   }
-  expect(lineOf(entry).text).toContain('first page 0: not asked: it has no power, rail P is not good');
+  expect(linesOf(entry).map(({ text }) => text)).toEqual(
+    [1, 0].map((page) => `evidence: first page ${page}: not asked: it has no power, rail P is not good`),
+  );
   expect(asked(bench)).toEqual([]);
 });
 
