@@ -82,15 +82,19 @@ function notePgoodLevel(context: Context, { good: level, askedMs, atMs }: EventO
   };
 }
 
-/** Nothing else will be known of the signal: it stands as it was read last, and no deadline waits for more. */
+/**
+ * Nothing else will be known of the signal, and no deadline waits for more: it stands as it was read last. A rail on its way
+ * down is taken to be good, whatever was read of it last: it was enabled since.
+ */
 function noteUnread(context: Context, { signal, rail, askedMs }: EventOf<'READ_FAILED'>): Context {
   const { pgood, readings } = context;
   if (signal === 'pgood') {
     return { ...context, pgood: { ...pgood, unread: true }, readings: answered(readings, null, askedMs) };
   }
   if (signal !== 'good' || rail === null) return context;
+  const before = railState(context, rail);
   return {
-    ...withRail(context, rail, { goodUnread: true }),
+    ...withRail(context, rail, { good: before.good || before.phase === 'falling', goodUnread: true }),
     readings: answered(readings, rail, askedMs),
   };
 }

@@ -47,15 +47,15 @@ it('a board with a rail that has no enable is not called clean: the model does n
   expect(report.notTried).toContain('without an enable');
 });
 
-it('with two faults it finds that what was never seen good, and cannot be read, is not told as still on', () => {
+it('with two faults it finds that a rail which came back for a moment is told as delivering when it is gone again', () => {
   // Not mended: docs/proof.md tells of it. Whoever mends it makes two faults clean here.
   const report = verifyPlan(MACHINE, CHAIN, { faults: 2, maxStates: MAX_STATES });
-  expect(report.broken?.invariant).toBe('powerIsTold');
-  expect(report.broken?.story.map(({ what }) => what)).toEqual([
-    'POWER_ON is asked for',
-    'A comes good, and its interrupt is lost',
-    'POWER_OFF is asked for',
-    'A cannot be read',
-    'pgood is read',
+  expect(report.broken?.invariant).toBe('nothingOld');
+  expect(report.broken?.story.map(({ what }) => what).slice(-5)).toEqual([
+    'time passes',
+    'B comes good, as it should not',
+    'the change of B is seen',
+    'B drops',
+    'the late answer of A comes',
   ]);
 });

@@ -58,6 +58,17 @@ describe('power that could not be taken down is told as far as it is known', () 
     expect(details.stillOn).toEqual([{ rail: 'P1V8', because: 'unread' }]);
   });
 
+  // From before P1V8 is enabled until it has been seen good.
+  it.each([1, 50, 100, 150, 175, 200])('a rail that cannot be read any more from %i ms on', async (ms) => {
+    const bench = createBench('reference', { faults: [`line rail P1V8 good read error at ${ms}ms`] });
+    const result = await bench.run(JOBS.on);
+    expect(result.state).toBe('failed');
+    const wasEnabled = bench.recording.some((each) => each.type === 'enable' && each.rail === 'P1V8');
+    const { details, message } = faultError(0, result.sequence);
+    expect(details.stillOn).toEqual(wasEnabled ? [{ rail: 'P1V8', because: 'unread' }] : []);
+    expect(message.includes('POWER IS STILL APPLIED')).toBe(wasEnabled);
+  });
+
   it('the same of pgood', async () => {
     const bench = createBench('reference', { faults: ['pgood stuck on'], initially: 'on' });
     const { sequence } = await bench.run(JOBS.off);
