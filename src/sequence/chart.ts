@@ -168,6 +168,7 @@ const reject = (reason: string) => ({ actions: { type: 'reject' as const, params
 
 const goingOff = reject('the chassis is being powered off: ask again when it is off');
 const stillApplied = reject('power could not be taken down and is still applied: ask for power off first');
+const latchHolds = reject('the latch was not told that the enables are off: ask for power off first');
 
 /** Of what can go wrong in the state, whatever is found first ends it. */
 const onFault = (state: State, ...faults: FaultName[]) =>
@@ -306,7 +307,7 @@ export const chassisMachine = chart.createMachine({
         ...keepLowering('opWaitPowerOff'),
       },
       always: [
-        { guard: 'powerIsGone', target: 'off', actions: 'markOff' },
+        { guard: 'powerIsGone', target: 'off', actions: ['pulseLatchIfPending', 'markOff'] },
         ...onFault('opWaitPowerOff', 'railsStuck', 'powerStays'),
       ],
     },
@@ -339,6 +340,7 @@ export const chassisMachine = chart.createMachine({
         ],
         CLEAR: [
           { guard: 'powerSeen', ...stillApplied },
+          { guard: 'latchMissed', ...latchHolds },
           { target: 'off', actions: ['note', 'beginAnew', 'accept'] },
         ],
         // Of a power-off that found no power: what it could not drive is its own failure, and not the older one.

@@ -73,12 +73,12 @@ function isDenied(plan: Plan, { rails, unread }: Observation): boolean {
 }
 
 /**
- * Nobody knows what the latch holds of a chassis that reads off: the BMC may have started anew in the middle of a power-on,
- * before pgood. A power off has to pulse it. Where power is seen nothing is pending: the pins of a BMC that started anew are
- * inputs, and a pulse would take the power of a running host away.
+ * Nobody knows what the latch holds of a chassis that reads off, or whose lines contradict each other: the BMC may have started
+ * anew in the middle of a power-on, before pgood. A power off has to pulse it. In pgood nothing is pending: the pins of a BMC
+ * that started anew are inputs, and a pulse would take the power of a running host away.
  */
 function isLatchUnknown(plan: Plan, state: State): boolean {
-  return plan.latched && state === 'off';
+  return plan.latched && (state === 'off' || state === 'unknown');
 }
 
 function railOf(
@@ -180,6 +180,8 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
   const { state, contradictions } = classify(plan, observation, hint);
   const hinted = hint?.sequence;
   const settled = state === 'pgood';
+  // Behind a latch that was not told that the enables are off nothing has begun to fall.
+  const stillHeld = state === 'opWaitPowerOff' && hinted?.latchPending === true;
   const rails: Record<string, RailState> = {};
   for (const rail of plan.rails) {
     const seen = observation.rails[rail.name] ?? { enabled: false, good: false };
@@ -196,7 +198,8 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
     const good = rail.observable ? seen.good : enabled;
     const enableDoubt = unread('enable') ? 'unread' : null;
     const goodUnread = !rail.observable || unread('good');
-    rails[rail.name] = railOf({ enabled, enableDoubt, good, goodUnread }, rail, hintedRail, settled, nowMs);
+    const begun = hintedRail && stillHeld ? { ...hintedRail, deadlineMs: null } : hintedRail;
+    rails[rail.name] = railOf({ enabled, enableDoubt, good, goodUnread }, rail, begun, settled, nowMs);
   }
   // One sample must neither end a running host nor release the resets of one that comes up: in pgood a low level, and in
   // every other state a high one, has to stand for deglitchMs first.
@@ -215,13 +218,13 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
     },
     resetsAsserted: observation.resetsAsserted,
     stageDeadlineMs: waiting
-      ? hint?.state === state && hinted?.stageDeadlineMs != null
+      ? hint?.state === state && hinted?.stageDeadlineMs != null && !stillHeld
         ? hinted.stageDeadlineMs
         : nowMs + stageMs
       : null,
     readyMs: null,
     offSinceMs: wentOff ? nowMs : (hinted?.offSinceMs ?? null),
-    latchPending: hinted?.latchPending ?? isLatchUnknown(plan, state),
+    latchPending: state !== 'pgood' && (hinted?.latchPending ?? isLatchUnknown(plan, state)),
     fault: state === 'failed' || state === 'fault' ? (hinted?.fault ?? null) : null,
     contradictions,
   };

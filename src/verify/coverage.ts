@@ -43,7 +43,7 @@ const EXCUSES: readonly Excuse[] = [
   },
   {
     transitions:
-      /READ_FAILED|railStray|railTimedOut|railTooLateForPgood|railLostWithPgood|(fault|failed): DRIVE_FAILED/,
+      /READ_FAILED|railStray|railTimedOut|railTooLateForPgood|railLostWithPgood|(fault|failed): DRIVE_FAILED|failed: CLEAR \[latchMissed\]/,
     why: 'it takes two faults',
     holds: (_, faults) => faults === 1,
   },

@@ -374,11 +374,7 @@ export class ProductModel implements ProductRules {
           ),
         left,
       );
-    const news = this.observable.filter(
-      (index) =>
-        awaited?.index !== index &&
-        this.knownGood(situation, index) !== this.rules.has(plant, index, BIT.good),
-    );
+    const news = this.newsOf(product);
     for (const index of news) answer(index, `the change of ${this.rules.nameOf(index)} is seen`);
     if (news.some((index) => !this.rules.has(plant, index, BIT.missed))) return true;
     const due = situation.due.filter((each) => this.indexOf(each) !== awaited?.index);
@@ -418,6 +414,18 @@ export class ProductModel implements ProductRules {
     return true;
   };
 
+  /** Signals that have changed and have not been seen to. Of one whose answer is awaited, that will tell. */
+  private readonly newsOf = ({ situation, plant }: Product): number[] =>
+    this.observable.filter(
+      (index) =>
+        plant.awaited?.index !== index &&
+        this.knownGood(situation, index) !== this.rules.has(plant, index, BIT.good),
+    );
+
+  private readonly excuse = (draft: Draft, index: number): void => {
+    draft.signals[index] = (draft.signals[index] ?? 0) | BIT.excused;
+  };
+
   private readonly lateAnswer = (moves: Move[], product: Product): void => {
     const { awaited, left } = product.plant;
     if (awaited === null) return;
@@ -427,8 +435,10 @@ export class ProductModel implements ProductRules {
       const isOfCheck = checkMs === undefined || product.situation.sequence.nowMs - ageMs >= checkMs;
       return this.run(product, this.levelOf(index, good, ageMs), 0, twist, (draft) => {
         draft.awaited = null;
-        if (isOfCheck && this.rules.has(draft, index, BIT.good) !== good)
-          draft.signals[index] = (draft.signals[index] ?? 0) | BIT.excused;
+        if (isOfCheck && this.rules.has(draft, index, BIT.good) !== good) this.excuse(draft, index);
+        // A change whose news is on its way came after the answers that the other signals gave.
+        for (const other of this.newsOf(product))
+          if (!this.rules.has(draft, other, BIT.missed)) this.excuse(draft, other);
       });
     };
     this.withTwists(moves, `the late answer of ${this.rules.nameOf(index)} comes`, true, play, left);

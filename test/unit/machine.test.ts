@@ -619,6 +619,39 @@ describe('a latching board', () => {
     machine.tell({ type: 'TICK', atMs: 2030 });
     expect(machine.state).toBe('off');
   });
+
+  it('is not cleared, and not off, with a latch that was not told that the enables are off', () => {
+    const plan = diamondPlan({ latched: true });
+    const found = reconcile(plan, observed(plan, []), null, 1000);
+    const bare = { ...found.sequence, latchPending: true };
+    const inState = (state: State) => {
+      let snapshot = takeUp(plan, { state, sequence: bare });
+      return (event: SequenceEvent) => {
+        const next = step(snapshot, event);
+        snapshot = next.snapshot;
+        return { state: snapshot.value, asked: next.actions.map(({ type }) => type), actions: next.actions };
+      };
+    };
+    const failed = inState('failed');
+    const cleared = failed({ type: 'CLEAR', atMs: 1001 });
+    expect(cleared.state).toBe('failed');
+    expect(cleared.actions).toEqual([
+      expect.objectContaining({
+        type: 'answer',
+        outcome: 'rejected',
+        reason: expect.stringMatching(/latch.*power off first/),
+      }),
+    ]);
+    expect(failed({ type: 'POWER_OFF', atMs: 1002 }).asked).toContain('pulseLatch');
+    failed({ type: 'LATCHED', atMs: 1003 });
+    expect(failed({ type: 'CLEAR', atMs: 1004 }).state).toBe('off');
+
+    const waiting = inState('opWaitPowerOff');
+    expect(waiting({ type: 'PGOOD_LEVEL', good: false, askedMs: 1001, atMs: 1001 })).toMatchObject({
+      state: 'off',
+      asked: expect.arrayContaining(['pulseLatch']),
+    });
+  });
 });
 
 describe('what a process finds', () => {

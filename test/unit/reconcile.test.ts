@@ -253,7 +253,7 @@ describe('which state a process takes up', () => {
     }
   });
 
-  it('what a latch holds is not known of a chassis that reads off after a start of the BMC, and of no other', () => {
+  it('what a latch holds is not known of a chassis that reads off after a start of the BMC, or whose lines contradict, and of no other', () => {
     const latched = { ...plan, latched: true };
     const pending = (lines: Observation, hint: Hint | null, of = latched) =>
       reconcile(of, lines, hint, NOW_MS).sequence.latchPending;
@@ -261,8 +261,32 @@ describe('which state a process takes up', () => {
     expect(pending(off, null)).toBe(true);
     expect(pending(off, leftIn('off', latched, off, { latchPending: false }))).toBe(false);
     expect(pending(off, null, plan)).toBe(false);
+    const contradictory = seen(latched, [], ['P12V'], false);
+    expect(taken(contradictory, null, latched)).toBe('unknown');
+    expect(pending(contradictory, null)).toBe(true);
     // A pulse would take over pins that are inputs, and with them the power of a running host.
-    expect(pending(released(seen(latched, [], all, true)), null)).toBe(false);
+    const on = released(seen(latched, [], all, true));
+    expect(pending(on, null)).toBe(false);
+    expect(pending(on, leftIn('unknown', latched, on, { latchPending: true }))).toBe(false);
+  });
+
+  it('times on the way down begin anew where the latch was not told of it yet', () => {
+    const latched = { ...plan, latched: true };
+    const lines = seen(latched, [], ['P12V'], true);
+    const downFor = (latchPending: boolean) => {
+      const rails = railsDue(latched, lines, NOW_MS - 1);
+      const hint = leftIn('opWaitPowerOff', latched, lines, {
+        stageDeadlineMs: NOW_MS - 1,
+        rails,
+        latchPending,
+      });
+      const { state, sequence } = reconcile(latched, lines, hint, NOW_MS);
+      expect(state).toBe('opWaitPowerOff');
+      return [sequence.rails.P12V?.deadlineMs, sequence.stageDeadlineMs];
+    };
+    const { offTimeoutMs = Number.NaN } = latched.rails.find(({ name }) => name === 'P12V') ?? {};
+    expect(downFor(true)).toEqual([NOW_MS + offTimeoutMs, NOW_MS + latched.pgood.offTimeoutMs]);
+    expect(downFor(false)).toEqual([NOW_MS - 1, NOW_MS - 1]);
   });
 
   it('a latching board whose pins are inputs again is on, unless it was coming up or a reset is held', () => {
