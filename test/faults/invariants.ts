@@ -562,7 +562,7 @@ const noMove: Rule = (act, look) => {
     if (role === 'good' || role === 'pgood') return [];
     // A process that was killed on its way to the enables owes the pulse for what it may have driven (decision 15), and
     // without a state nobody knows what the latch holds.
-    const isOwed = act.hintBefore === null || act.hintBefore.sequence.latchPending;
+    const isOwed = !act.stateKept || act.hintBefore === null || act.hintBefore.sequence.latchPending;
     // Who finds pgood asserted for a moment finds power that has to go, and latches that it is off.
     if (role === 'latch' && TO_OFF.includes(verb) && (isOwed || look.pgoodFaulty)) return [];
     const old = before.lines.find((each) => each.line === key);
