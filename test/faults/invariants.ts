@@ -451,8 +451,11 @@ const powerTold: Rule = (act, look) => {
 /** Why the chassis is not off. */
 function notOff(act: Act, look: Look): string[] {
   const pgood = look.line(act.after, 'pgood');
+  // What strikes while the latch is pulsed comes after the levels that were read: the pulse is the last thing of a power-off.
+  const { latch } = look.described;
+  const within = latch === undefined ? undefined : latch.pulseMs + SAME_MOMENT_MS;
   return [
-    ...(pgood?.asserted && !look.changedNow(pgood.line) ? ['pgood stands'] : []),
+    ...(pgood?.asserted && !look.changedNow(pgood.line, within) ? ['pgood stands'] : []),
     ...act.after.rails.flatMap(({ rail, enabled, good }) => [
       ...(good && !look.supplies.has(rail) && !look.isUnseen(rail) && !look.raisedNow(rail)
         ? [`${rail} still delivers`]
