@@ -5,7 +5,7 @@ import { type Asked, firstWord, readArguments } from './arguments.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
 import { type FieldsOf, tellEvent } from './tell-event.ts';
 import type { Invocation, Verb } from './verb.ts';
-import { DEFAULT_BOARD, VERBS } from './verbs.ts';
+import { BOARD_OPERAND, DEFAULT_BOARD, VERBS } from './verbs.ts';
 import type { World } from './world.ts';
 
 /** Value of `--chassis` for every chassis of the board. */
@@ -77,11 +77,12 @@ function runOf({ verb, chassis }: Invocation): { verb: string; chassis: number |
 }
 
 function invocationOf({ verb, operands, values, flags }: Asked & { kind: 'verb' }, world: World): Invocation {
+  const named = VERBS[verb]?.takes === BOARD_OPERAND ? operands[0] : undefined;
   return {
     verb,
     operands,
     // An empty variable counts as not set.
-    boardPath: values.get('board') ?? (world.env.CHASSIS_POWER_BOARD || DEFAULT_BOARD),
+    boardPath: named ?? values.get('board') ?? (world.env.CHASSIS_POWER_BOARD || DEFAULT_BOARD),
     chassis: chassisNumber(values.get('chassis') ?? '0'),
     runDir: values.get('run-dir') ?? world.defaultRunDir,
     json: flags.has('json'),

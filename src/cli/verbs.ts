@@ -27,6 +27,9 @@ export interface VerbEntry {
   readonly load: () => Promise<Verb>;
 }
 
+/** What a verb takes whose operand names the board file in place of `--board`. */
+export const BOARD_OPERAND = '[BOARD]';
+
 /** Options that every verb takes. */
 export const COMMON: Readonly<Record<string, Option>> = {
   board: { value: 'FILE', help: 'the board file; else CHASSIS_POWER_BOARD, else the default below' },
@@ -101,7 +104,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   check: {
     summary:
       'report every problem of a board file and of its lines and I2C buses on this machine; touches none',
-    takes: '[BOARD]',
+    takes: BOARD_OPERAND,
     operands: [0, 1],
     options: {
       'no-lines': { help: 'look at the file alone: this machine is not the one that the board is for' },
@@ -111,7 +114,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   },
   verify: {
     summary: 'try every course of events of a board with every placement of faults; touches no line',
-    takes: '[BOARD]',
+    takes: BOARD_OPERAND,
     operands: [0, 1],
     options: {
       faults: { value: '0|1|2', help: 'how many faults a course of events may have (1)' },

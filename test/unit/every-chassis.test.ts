@@ -10,7 +10,7 @@ import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { EXIT, worstOf } from '../../src/cli/exit.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
-import { VERBS } from '../../src/cli/verbs.ts';
+import { BOARD_OPERAND, VERBS } from '../../src/cli/verbs.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { shippedBoard } from './bench.ts';
 import { createVerbWorld } from './verb-world.ts';
@@ -135,6 +135,17 @@ describe('--chassis all', () => {
       { chassis: 0, state: 'pgood' },
       { chassis: 1, state: 'pgood' },
     ]);
+  });
+
+  it('a board that is named as an operand is the board', async () => {
+    const { run } = machine();
+    const ofBoards = Object.keys(VERBS).filter((verb) => VERBS[verb]?.takes === BOARD_OPERAND);
+    expect(ofBoards).toEqual(['check', 'verify']);
+    const { code, lines } = await run('verify', BOARD, '--faults', '0', { board: join(BOARD, 'gone.json') });
+    expect(code).toBe(EXIT.ok);
+    for (const chassis of [0, 1])
+      expect(lines).toContainEqual(expect.stringContaining(`chassis ${chassis}: clean`));
+    expect((await run('check', BOARD, { board: join(BOARD, 'gone.json') })).code).toBe(EXIT.ok);
   });
 
   it('each stage goes on where that of the same chassis ended', async () => {

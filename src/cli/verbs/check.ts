@@ -20,8 +20,7 @@ import type { World } from '../world.ts';
  * another machine.
  */
 export const check: Verb = {
-  async run({ operands, boardPath, flag, json }, world) {
-    const path = operands[0] ?? boardPath;
+  async run({ boardPath: path, flag, json }, world) {
     const withLines = !flag('no-lines');
     const { board, problems } = await checkAll(path, withLines, world);
     if (json) {

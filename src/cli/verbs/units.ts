@@ -122,11 +122,11 @@ function printProofs(proofs: readonly NamedProof[], json: boolean, world: World)
     const found =
       proof.violations.length === 0
         ? 'no rule can be broken'
-        : `${proof.violations.length} rules can be broken`;
+        : `rules that can be broken: ${proof.violations.length}`;
     const result = proof.isComplete ? found : `NOT FINISHED, ${found} so far`;
     world.stdout.write(
       `${name}, chassis ${proof.chassis}: ${proof.units} units, ${proof.states} states, ${proof.steps} steps, ` +
-        `${proof.limits.requests} requests and ${proof.limits.failures} failures at any point: ${result}\n`,
+        `requests: ${proof.limits.requests}, failures: ${proof.limits.failures}, at any point: ${result}\n`,
     );
   }
 }

@@ -15,8 +15,7 @@ const MAX_STATES = 1_000_000;
  * `EXIT.unfinished` where the search was given up.
  */
 export const verify: Verb = {
-  async run({ operands, boardPath, chassis, option, flag, json }, world) {
-    const path = operands[0] ?? boardPath;
+  async run({ boardPath: path, chassis, option, flag, json }, world) {
     const faults = numberOf('faults', option('faults') ?? '1', 2);
     const maxStates = numberOf('states', option('states') ?? String(MAX_STATES), Number.MAX_SAFE_INTEGER);
     const loaded = await loadBoard(path);
