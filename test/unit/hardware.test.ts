@@ -53,6 +53,60 @@ describe('a rail that is seen by its voltage', () => {
   });
 });
 
+describe('a rail that is seen by its device', () => {
+  const UV_LIMIT = 0x44;
+  const OV_LIMIT = 0x40;
+  const STATUS_WORD = 0x79;
+  const POWER_NOT_GOOD = 1 << 11;
+  /** What nobody drives a bus for. */
+  const NOTHING = 0xffff;
+
+  /** Whether PVCORE of hw/boards/ast2600-evb.json is good by `good`, where its device answers these. */
+  async function isGood(good: object, answers: Readonly<Record<number, number>>): Promise<boolean> {
+    const board = structuredClone(shippedBoard('ast2600-evb'));
+    const { PVCORE } = board.chassis['0']?.rails ?? {};
+    if (PVCORE === undefined) throw new RangeError('another board');
+    PVCORE.good = { pmbus: 'vr0', page: 0, ...good } as typeof PVCORE.good;
+    const clock = createVirtualClock();
+    const plant = createPlant({ board, clock, initially: 'on' });
+    const i2c = answering(createMockI2c(plant), async (command) => answers[command]);
+    const hardware = await clock.runUntil(
+      openChassis(board, 0, { gpio: async () => createMockGpio(plant), i2c: async () => i2c, clock }),
+    );
+    return clock.runUntil(hardware.readGood('PVCORE'));
+  }
+
+  it.each([
+    [849, 850, 950, false],
+    [850, 850, 950, true],
+    [950, 850, 950, true],
+    [951, 850, 950, false],
+    // A device may lack the upper one.
+    [1800, 850, NOTHING, true],
+    [849, 850, NOTHING, false],
+  ])('at %i mV, whose limits are %i and %i, is good by these: %s', async (volts, from, to, good) => {
+    const answers = { [READ_VOUT]: volts, [UV_LIMIT]: from, [OV_LIMIT]: to };
+    expect(await isGood({ limits: 'device' }, answers)).toBe(good);
+    expect(await isGood({ limits: 'device' }, { ...answers, [STATUS_WORD]: POWER_NOT_GOOD })).toBe(false);
+  });
+
+  it.each([
+    [NOTHING, 'it answers nothing'],
+    [0, 'it is 0 V'],
+  ])('whose lower limit is %i is refused: without voltage it would be good', async (from, why) => {
+    await expect(isGood({ limits: 'device' }, { [UV_LIMIT]: from })).rejects.toMatchObject({
+      code: 'PMBUS_FORMAT',
+      message: expect.stringContaining(`could be taken for one (${why}): give "minVolts"`),
+      details: { device: 'vr0', page: 0 },
+    });
+  });
+
+  it('by its status alone is good whatever its voltage', async () => {
+    expect(await isGood({ status: true }, { [READ_VOUT]: 0, [STATUS_WORD]: 0 })).toBe(true);
+    expect(await isGood({ status: true }, { [READ_VOUT]: 900, [STATUS_WORD]: POWER_NOT_GOOD })).toBe(false);
+  });
+});
+
 /** A chassis of a shipped board over a plant, and what of it is open. */
 function stage(name: string, initially: 'on' | 'off' = 'on', faults: readonly string[] = []) {
   const board = shippedBoard(name);
@@ -198,6 +252,44 @@ describe('lines and buses of a chassis', () => {
       { signal: 'enable', rail: 'P5V' },
       { signal: 'pgood', rail: null },
     ]);
+  });
+
+  it('are read once each for a look at the chassis, whatever they are behind', async () => {
+    const given = stage('reference');
+    const asked: string[] = [];
+    const noting = <Part extends { read(): Promise<unknown> }>(name: string, part: Part): Part => ({
+      ...part,
+      read: () => {
+        asked.push(name);
+        return part.read();
+      },
+    });
+    const ports = {
+      ...given.ports,
+      gpio: async (): Promise<GpioBackend> => {
+        const inner = await given.ports.gpio();
+        return {
+          ...inner,
+          openInput: async (ref) => noting(JSON.stringify(ref), await inner.openInput(ref)),
+          openOutput: async (ref) => noting(JSON.stringify(ref), await inner.openOutput(ref)),
+        };
+      },
+      i2c: async () =>
+        answering(await given.ports.i2c(), async (command) => {
+          asked.push(`command ${command}`);
+          return undefined;
+        }),
+    };
+    const hardware = await given.run(openChassis(given.board, 0, ports));
+    await given.run(hardware.observe());
+    const { rails = {}, resets = {} } = given.board.chassis['0'] ?? {};
+    const lines = Object.values(rails).flatMap(({ enable, good }) =>
+      [enable, good].filter((part) => part !== undefined && !('pmbus' in part)),
+    );
+    expect(asked.filter((each) => !each.startsWith('command'))).toHaveLength(
+      lines.length + Object.keys(resets).length + 1,
+    );
+    expect(asked.toSorted()).toEqual([...new Set(asked)].toSorted());
   });
 
   it('that cannot be driven are told with their role', async () => {

@@ -77,6 +77,23 @@ describe('power that could not be taken down is told as far as it is known', () 
     expect(message).toContain(applied('pgood could not be read and is taken to stand'));
   });
 
+  it('what a board only watches is still on while it is good: a supply never, a rail whatever is switched for it', async () => {
+    const { sequence } = await createBench('reference', { faults: ['rail P1V8 never good'] }).run(JOBS.on);
+    const stillOn = (change: object) => {
+      const P12V = sequence.rails.P12V;
+      if (P12V === undefined) throw new RangeError('another board');
+      const rails = { ...sequence.rails, P12V: { ...P12V, ...change } };
+      return faultError(0, { ...sequence, rails }).details.stillOn;
+    };
+    const on = { enabled: true, good: true, goodUnread: false };
+    expect(stillOn({ ...on, watched: 'supply' })).toEqual([]);
+    expect(stillOn({ ...on, watched: 'follower' })).toEqual([{ rail: 'P12V', because: 'good' }]);
+    expect(stillOn({ ...on, watched: 'follower', good: false })).toEqual([]);
+    expect(stillOn({ ...on, watched: 'follower', goodUnread: true })).toEqual([
+      { rail: 'P12V', because: 'unread' },
+    ]);
+  });
+
   it('power that is down leaves nothing', async () => {
     const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
     const result = await bench.run(JOBS.on);

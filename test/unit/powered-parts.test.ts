@@ -132,6 +132,31 @@ describe('a device whose rail cannot be read', () => {
     await expect(run(hardware.readGood('VDD'))).rejects.toMatchObject({ code: SILENT.code });
   });
 
+  it('is told to go off where the enable of that rail could not be read: it may be on', async () => {
+    const { open, run, given, plant } = stage(SWITCHED, 'on');
+    const hardware = await open();
+    given.break('line rail P enable read error');
+    await run(hardware.observe());
+    plant.hold(line(1), 0);
+    await run(hardware.driveEnable('VDD', false));
+    expect(plant.rails().find(({ rail }) => rail === 'VDD')?.enabled).toBe(false);
+  });
+
+  it('and is off when it can be read again has no power to be told by', async () => {
+    const { open, run, given, plant, unpowered } = stage(SWITCHED, 'off');
+    const hardware = await open();
+    given.break('line rail P good read error');
+    await run(hardware.observe());
+    plant.clearFaults();
+    const before = unpowered().length;
+    let transactions = 0;
+    given.inTransaction = () => {
+      transactions += 1;
+    };
+    await run(hardware.driveEnable('VDD', false));
+    expect([transactions, unpowered().length]).toEqual([0, before]);
+  });
+
   it('for a mistake of the program is not asked: the mistake is told', async () => {
     const { open, run, given } = stage(SWITCHED, 'on');
     const hardware = await open();
@@ -184,6 +209,36 @@ describe('a device that starts with the rail that powers it', () => {
     const hardware = await open();
     await run(hardware.observe());
     expect(given.readings.toSorted()).toEqual([1, 9]);
+  });
+});
+
+describe('what is seen of a chassis has of a device', () => {
+  const { good: _, ...blind } = POWER;
+  const OFF = { enabled: false, good: false };
+
+  it.each([
+    ['whose rail is enabled and not good', SWITCHED, 'on'],
+    ['whose rail is off', SWITCHED, 'off'],
+    ['whose rail has no signal and is off', { ...SWITCHED, P: blind }, 'off'],
+  ] as const)('%s that all of it is off, and that it was not asked', async (_case, rails, initially) => {
+    const { open, run, plant, unpowered } = stage(rails, initially);
+    const hardware = await open();
+    if (initially === 'on') plant.hold(line(1), 0);
+    const { observation, unreadable } = await run(hardware.observe());
+    expect(observation.rails.VDD).toEqual(OFF);
+    expect(observation.unpowered).toHaveLength(2);
+    expect([unreadable, unpowered()]).toEqual([[], []]);
+  });
+
+  it('whose rail has no signal and is enabled what it says', async () => {
+    const { open, run } = stage({ ...SWITCHED, P: blind }, 'on');
+    const hardware = await open();
+    const { observation } = await run(hardware.observe());
+    expect(observation.rails).toEqual({
+      P: { enabled: true, good: true },
+      VDD: { enabled: true, good: true },
+    });
+    expect(observation).not.toHaveProperty('unpowered');
   });
 });
 
