@@ -33,9 +33,10 @@ function lost({ name, watched }: RailPlan): Finding {
 }
 
 function late({ name, watched, needs, onTimeoutMs }: RailPlan): Finding {
+  const of = needs.length === 0 ? 'the request' : needs.join(' and ');
   const reasons = {
-    follower: `rail ${name} was not good within ${onTimeoutMs} ms of ${needs.join(' and ')}`,
-    supply: `rail ${name}, which supplies the chassis, was not good within ${onTimeoutMs} ms of the request`,
+    follower: `rail ${name} was not good within ${onTimeoutMs} ms of ${of}`,
+    supply: `rail ${name}, which supplies the chassis, was not good within ${onTimeoutMs} ms of ${of}`,
   };
   const ofEnable = `rail ${name} was not good within ${onTimeoutMs} ms of its enable`;
   return finding('railTimeout', name, watched ? reasons[watched] : ofEnable);
@@ -49,7 +50,8 @@ function isInDoubt(rail: RailPlan, context: Context, sinceMs: number): boolean {
   if (context.plan.rails.every(({ watched }) => watched === null)) return false;
   return rail.needs.some((name) => {
     const { phase, good, sinceMs: droppedMs } = railState(context, name);
-    return phase === 'up' && !good && droppedMs <= sinceMs;
+    // What supplies the chassis may have gone before it had settled.
+    return (phase === 'up' || phase === 'rising') && !good && droppedMs <= sinceMs;
   });
 }
 
@@ -92,6 +94,13 @@ const lostPgoodEarly = once(({ readyMs, pgood }) =>
     : finding('pgoodLost', null, 'pgood was lost before the resets were released'),
 );
 
+/** The rail had to be good by now, and was not read since. */
+function isUnreadSinceDue(rail: RailPlan, context: Context): boolean {
+  const { plan, readings, nowMs } = context;
+  const deadline = railDeadline(plan, rail, context);
+  return deadline?.what === 'railComes' && nowMs >= deadline.dueMs && !isOver(deadline, nowMs, readings);
+}
+
 /**
  * Power did not come in time. Where a rail has not come yet, pgood cannot come either, though the rail's own time may be
  * longer.
@@ -99,6 +108,8 @@ const lostPgoodEarly = once(({ readyMs, pgood }) =>
 const latePower = once((context) => {
   if (context.readyMs !== null || !isStageOver(context, false)) return null;
   const { rails, pgood } = context.plan;
+  // The time of a rail may have ended with that of pgood, in a standstill: it is read before anything is said of pgood.
+  if (rails.some((rail) => isUnreadSinceDue(rail, context))) return null;
   const { onTimeoutMs } = pgood;
   const first = rails.find(({ name, observable, watched }) => {
     const { phase, good } = railState(context, name);

@@ -236,7 +236,10 @@ export function expectSupplies(context: Context): Partial<Context> {
   let { readings } = context;
   for (const rail of plan.rails) {
     if (rail.watched !== 'supply') continue;
-    rails[rail.name] = raisedRail(rail, railState(context, rail.name), nowMs);
+    // What stands behind another one has its own time after it.
+    const dueMs = rail.needs.map((need) => rails[need]?.deadlineMs ?? nowMs);
+    const raised = raisedRail(rail, railState(context, rail.name), nowMs);
+    rails[rail.name] = { ...raised, deadlineMs: Math.max(nowMs, ...dueMs) + rail.onTimeoutMs };
     readings = forgotten(readings, rail.name, nowMs);
   }
   return { rails, readings };

@@ -495,6 +495,16 @@ describe('what is at fault', () => {
     });
   });
 
+  it('a rail whose time ended in a standstill is read before pgood is blamed, whichever answers first', () => {
+    const machine = waiting();
+    machine.tell({ type: 'STALLED', ms: 1500, atMs: 2540 });
+    machine.look(null, false, 2540);
+    expect(machine.sequence.fault).toBeNull();
+    expect(machine.due()).toContain('D');
+    machine.look('D', false, 2540);
+    expect(machine.sequence.fault).toMatchObject({ kind: 'railTimeout', rail: 'D' });
+  });
+
   it('a rail that came and dips when pgood is due is not what pgood waited for', () => {
     const machine = waiting();
     machine.good('D', 1040);

@@ -140,6 +140,26 @@ describe('the supply of a chassis', () => {
     expect(drives(bench)).not.toContain('P12V on');
   });
 
+  it('that another one stands behind is named, though its own time is longer', async () => {
+    const { PSU, P12V } = DESCRIBED.chassis[0].rails;
+    const GRID = { good: line(16), ...times, onTimeoutMs: 400 };
+    const rails = { PSU: { ...PSU, needs: ['GRID'] }, GRID, P12V };
+    const board = boardOf({ name: 'grid', chassis: { 0: { rails } } });
+    const faultOf = async (faults: readonly string[], beforeMs: number) => {
+      const bench = createBench(board, { faults });
+      await bench.clock.advance(beforeMs);
+      return (await bench.run(JOBS.on)).sequence.fault;
+    };
+    expect(await faultOf(['rail GRID shorts'], 0)).toMatchObject({ rail: 'GRID' });
+    expect(await faultOf(['rail GRID shorts'], 20)).toMatchObject({ kind: 'railTimeout', rail: 'GRID' });
+    expect(await faultOf(['rail PSU shorts'], 20)).toMatchObject({
+      rail: 'PSU',
+      reason: 'rail PSU, which supplies the chassis, was not good within 200 ms of GRID',
+    });
+    const late = ['rail GRID never good for 350ms', 'rail PSU never good for 450ms'];
+    expect(await faultOf(late, 20)).toBeNull();
+  });
+
   it('is not waited for by a power-off, is no power that is still applied, and a chassis with it is off', async () => {
     const bench = createBench(BOARD);
     expect((await bench.run(JOBS.waitOff)).state).toBe('off');
