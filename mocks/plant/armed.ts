@@ -1,5 +1,5 @@
 import type { Clock } from '../../hw/ports.ts';
-import type { ArmedFault, Chassis, Circuit, Device, Net, Page, Rail } from './circuit.ts';
+import type { ArmedFault, Chassis, Circuit, Device, Net, Page, PgoodSource, Rail } from './circuit.ts';
 import type { History } from './events.ts';
 import type { Fault, FaultEffect } from './faults.ts';
 import type { Timers } from './timers.ts';
@@ -29,6 +29,8 @@ export interface ArmedFaultOptions {
   /** Whose faults have changed. */
   refresh(signal: Net | Page): void;
   updateRail(rail: Rail): void;
+  /** Told when what a signal says may have changed. */
+  changed(): void;
 }
 
 export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
@@ -48,6 +50,7 @@ export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
     fault.active = true;
     history.record({ type: 'fault', atMs: clock.nowMs(), fault: fault.fault.text, active: true });
     changeFaultsOfTarget(fault, options, (list) => list.push(fault));
+    options.changed();
     const { forMs } = fault.fault;
     if (forMs !== null) fault.timers.push(timers.after(forMs, () => disarm(fault)));
   };
@@ -59,6 +62,7 @@ export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
     fault.active = false;
     history.record({ type: 'fault', atMs: clock.nowMs(), fault: fault.fault.text, active: false });
     changeFaultsOfTarget(fault, options, (list) => list.splice(list.indexOf(fault), 1));
+    options.changed();
   };
 
   return {
@@ -143,9 +147,18 @@ function changeFaultsOfTarget(
       else changeSignal(rail?.goodNet);
       break;
     case 'pgood':
-      changeSignal(chassis.pgoodNet);
+      for (const source of pgoodSourcesHit(fault.effect, chassis)) {
+        change(source.faults);
+        if (source.net !== undefined) refresh(source.net);
+      }
       break;
   }
+}
+
+function pgoodSourcesHit(effect: FaultEffect & { readonly on: 'pgood' }, chassis: Chassis): PgoodSource[] {
+  return chassis.pgoodSources.filter(
+    ({ isSignal }, index) => isSignal && (effect.source === null || effect.source === index + 1),
+  );
 }
 
 /** @param struck the line that the fault names */

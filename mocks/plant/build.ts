@@ -1,4 +1,5 @@
 import type { Level, LineRef } from '../../hw/ports.ts';
+import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
 import {
   type Chassis,
@@ -11,6 +12,7 @@ import {
   type Page,
   type Rail,
 } from './circuit.ts';
+import { buildPgood } from './pgood.ts';
 
 /** Where the board file does not say. */
 const DEFAULT_NOMINAL_VOLTS = 1;
@@ -56,7 +58,10 @@ export function buildCircuit(options: BuildOptions): Circuit {
 
 function uses(chassis: ChassisBoard | undefined, device: string): boolean {
   if (chassis === undefined) return false;
-  const parts = Object.values(chassis.rails).flatMap(({ enable, good }) => [enable, good]);
+  const parts = [
+    ...Object.values(chassis.rails).flatMap(({ enable, good }) => [enable, good]),
+    ...sourcesOf(chassis.pgood).map(({ source }) => source),
+  ];
   return (
     chassis.evidence.includes(device) ||
     parts.some((part) => part !== undefined && 'pmbus' in part && part.pmbus === device)
@@ -162,12 +167,22 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     number,
     rails: [],
     resets: [],
-    pgoodNet: undefined,
+    pgoodSources: [],
+    takesAny: 'any' in described.pgood,
+    seen: options.isOn,
+    seenSinceMs: options.startMs,
     pgood: options.isOn,
     failedAtMs: Number.NEGATIVE_INFINITY,
     cancelPgood: () => undefined,
   };
-  const needed = new Set(Object.values(described.rails).flatMap(({ needs }) => needs));
+  const needed = new Set([
+    ...Object.values(described.rails).flatMap(({ needs }) => needs),
+    ...Object.values(options.board.devices).flatMap(({ poweredBy }) => poweredBy ?? []),
+    // Also where an enable tells nothing behind a latch: nobody waits for more of such a rail than its settle time.
+    ...(sourcesOf(described.pgood).some(({ source }) => 'rails' in source)
+      ? Object.keys(described.rails)
+      : []),
+  ]);
   const supplies = suppliesOf(described);
   for (const [name, rail] of Object.entries(described.rails)) {
     // A supply is there before anything is switched.
@@ -176,8 +191,9 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   }
   connectNeeds(chassis.rails);
   const part = { chassis: number, rail: null };
-  chassis.pgoodNet = parts.net(described.pgood, { ...part, role: 'pgood', name: 'pgood' }, 'pgood', true);
-  chassis.pgoodNet.sources.push(() => chassis.pgood);
+  chassis.pgoodSources = buildPgood(chassis, described, (line, name) =>
+    parts.net(line, { ...part, role: 'pgood', name }, name, true),
+  );
   for (const [name, line] of Object.entries(described.resets)) {
     chassis.resets.push(parts.net(line, { ...part, role: 'reset', name }, `reset ${name}`, false));
   }
@@ -209,7 +225,7 @@ function connectNeeds(rails: readonly Rail[]): void {
   }
 }
 
-/** @param isNeeded another rail waits for it */
+/** @param isNeeded another rail, a device or pgood counts on it */
 function buildRail(
   chassis: Chassis,
   name: string,

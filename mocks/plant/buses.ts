@@ -8,6 +8,7 @@ import {
   OPERATION_ON_BIT,
   operationOf,
   type Page,
+  type PgoodSource,
   type Rail,
   voltsAt,
   withFaults,
@@ -88,6 +89,14 @@ function outputsOf(device: string, options: BusOptions): Map<number, PmbusOutput
     const signal = circuit.pages.get(`pmbus:${device}/${page}`);
     outputs.set(page, createOutput(signal, shown.length > 0 ? shown : switched, options));
   }
+  for (const { pgoodSources } of circuit.chassis) {
+    for (const source of pgoodSources) {
+      const page = source.page?.device === device ? source.page : undefined;
+      if (page !== undefined && !outputs.has(page.page)) {
+        outputs.set(page.page, createPgoodOutput(source, page.nominalVolts));
+      }
+    }
+  }
   // A device that only watches shows the whole chassis on page 0.
   if (outputs.size === 0) outputs.set(0, createOutput(undefined, watchedRails(device, options), options));
   return outputs;
@@ -130,6 +139,24 @@ function createOutput(
     tripped: (cause) => rails.some((rail) => rail.tripped.has(cause)),
     undervoltage: () =>
       rails.some((rail) => rail.wasUnder) || (!good() && rails.some((rail) => isUnder(rail, clock.nowMs()))),
+  };
+}
+
+/** An output that shows pgood: it stands at its voltage while that is asserted. */
+function createPgoodOutput(source: PgoodSource, nominalVolts: number): PmbusOutput {
+  let kept = OPERATION_ON_BIT;
+  return {
+    operation: () => kept,
+    writeOperation: (value) => {
+      kept = value;
+    },
+    volts: () => (source.says() ? nominalVolts : 0),
+    goodVolts: () => nominalVolts,
+    mostVolts: () => nominalVolts * 1.1,
+    good: source.says,
+    off: () => !source.says(),
+    undervoltage: () => false,
+    tripped: () => false,
   };
 }
 

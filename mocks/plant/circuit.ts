@@ -131,11 +131,32 @@ export interface Segment {
   readonly slope: number;
 }
 
+/** Something that pgood of a chassis is taken from, as the BMC can see it. */
+export interface PgoodSource {
+  /** A line of its own. */
+  readonly net: Net | undefined;
+  /** The PMBus page that shows it. */
+  readonly page:
+    | { readonly device: string; readonly page: number; readonly nominalVolts: number }
+    | undefined;
+  /** What holds or inverts it. */
+  readonly faults: ArmedFault[];
+  /** It is not taken from the rails. */
+  readonly isSignal: boolean;
+  says(): boolean;
+}
+
 export interface Chassis {
   readonly number: number;
   readonly rails: Rail[];
   readonly resets: Net[];
-  pgoodNet: Net | undefined;
+  /** What pgood is taken from, in the order of the board. */
+  pgoodSources: readonly PgoodSource[];
+  /** One of them is enough. */
+  readonly takesAny: boolean;
+  /** What the BMC can see of pgood, and since when. */
+  seen: boolean;
+  seenSinceMs: number;
   /** All rails are good, and have been for the delay of pgood. */
   pgood: boolean;
   /** When that was lost though the BMC wanted all of them. */

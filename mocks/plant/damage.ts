@@ -74,12 +74,10 @@ export function createDamageRules(
   };
 
   const resetReleased = (chassis: Chassis, reset: Net): void => {
-    const pgood = chassis.pgoodNet;
-    if (pgood === undefined) return;
-    const seen = netAsserted(pgood);
+    const { seen } = chassis;
     const failed = !chassis.pgood && !seen && !recently(chassis.failedAtMs);
-    // A good chassis whose pgood line has said otherwise long enough to be noticed.
-    const ignored = chassis.pgood && !seen && !recently(pgood.changedAtMs);
+    // A good chassis whose pgood has said otherwise long enough to be noticed.
+    const ignored = chassis.pgood && !seen && !recently(chassis.seenSinceMs);
     if (!failed && !ignored) return;
     report(
       'resetWithoutPgood',

@@ -16,6 +16,8 @@ export type PlantEvent =
       readonly level: Level;
       readonly asserted: boolean;
     }
+  /** What can be seen of pgood changed, all that it is taken from taken together. */
+  | { readonly type: 'pgood'; readonly atMs: number; readonly chassis: number; readonly asserted: boolean }
   /** The BMC drove a line, or the on bit of a PMBus output, whether it followed or not. */
   | {
       readonly type: 'drive';

@@ -1,11 +1,14 @@
-import type { Board } from '../../src/board/schema.ts';
+import { linesOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
+import type { Board, ChassisBoard, LineBoard } from '../../src/board/schema.ts';
 import { didYouMean } from '../../src/near.ts';
 import { lineKey } from './line-key.ts';
 
 /** A line of the board, by its part in the chassis or by itself. */
 export type FaultLine =
   | { readonly of: 'enable' | 'good'; readonly rail: string }
-  | { readonly of: 'pgood' | 'latch' }
+  | { readonly of: 'latch' }
+  /** Of several signals of pgood the one of this number; null: the first line. */
+  | { readonly of: 'pgood'; readonly source: number | null }
   | { readonly of: 'reset'; readonly reset: string }
   /** Pin name, `chip/offset` or device-tree name, as it was written. */
   | { readonly of: 'board'; readonly text: string };
@@ -20,7 +23,12 @@ export type FaultEffect =
       readonly extraMs: number;
     }
   | { readonly on: 'enable' | 'good'; readonly rail: string; readonly does: 'stuckOn' | 'stuckOff' }
-  | { readonly on: 'pgood'; readonly does: 'stuckOn' | 'stuckOff' | 'inverts' }
+  | {
+      readonly on: 'pgood';
+      /** Of several signals the one of this number; null: all. */
+      readonly source: number | null;
+      readonly does: 'stuckOn' | 'stuckOff' | 'inverts';
+    }
   | {
       readonly on: 'i2c';
       readonly device: string;
@@ -74,6 +82,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   pgood never                       the chassis pgood never comes
   pgood stuck on                    the chassis pgood never goes
   pgood glitch 3ms at 500ms         the chassis pgood is inverted for 3 ms
+  pgood 1 never                     the same of one of several signals of pgood
   i2c vr_ddr nack                   no transfer is acknowledged
   i2c vr_ddr nack 2 times           the next two transfers are not acknowledged
   i2c vr_ddr hang at 200ms          transfers run into the driver's deadline
@@ -134,10 +143,11 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
       return plain({ on, rail, does: parseStuck(words) });
     }
     case 'pgood': {
+      const source = words.nextIsCount() ? words.count('a signal of pgood') : null;
       const does = words.oneOf('never', 'stuck', 'glitch');
-      if (does === 'never') return plain({ on, does: 'stuckOff' });
-      if (does === 'stuck') return plain({ on, does: parseStuck(words) });
-      return { effect: { on, does: 'inverts' }, forMs: words.time() };
+      if (does === 'never') return plain({ on, source, does: 'stuckOff' });
+      if (does === 'stuck') return plain({ on, source, does: parseStuck(words) });
+      return { effect: { on, source, does: 'inverts' }, forMs: words.time() };
     }
     case 'i2c': {
       const device = words.name('a device');
@@ -175,7 +185,8 @@ function parseLine(words: Words): FaultLine {
     return { of: words.oneOf('enable', 'good'), rail };
   }
   if (words.skip('reset')) return { of: 'reset', reset: words.name('a reset') };
-  if (words.skip('pgood')) return { of: 'pgood' };
+  if (words.skip('pgood'))
+    return { of: 'pgood', source: words.nextIsCount() ? words.count('a signal of pgood') : null };
   if (words.skip('latch')) return { of: 'latch' };
   return { of: 'board', text: words.name('a line') };
 }
@@ -285,6 +296,7 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   if (effect.on === 'i2c' && !Object.hasOwn(board.devices, effect.device)) {
     throw refuse('device', effect.device, Object.keys(board.devices), 'the board');
   }
+  if (effect.on === 'pgood') checkPgood(fault, described, effect.source, where);
   if (effect.on !== 'line') return;
   const { line } = effect;
   switch (line.of) {
@@ -304,12 +316,28 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
       if (described.latch !== undefined) return;
       throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no latch`);
     case 'pgood':
-      return;
+      if (pgoodLine(described, line.source) !== undefined) return;
+      throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no such line of pgood`);
     case 'board': {
       const lines = linesByName(board, chassis);
       if (!lines.has(line.text)) throw refuse('line', line.text, [...lines.keys()], 'the plant');
     }
   }
+}
+
+function checkPgood(fault: Fault, described: ChassisBoard, number: number | null, where: string): void {
+  const signals = sourcesOf(described.pgood).map(({ source }) => !('rails' in source));
+  if (number === null ? signals.includes(true) : signals[number - 1]) return;
+  throw new FaultSyntaxError(
+    `fault "${fault.text}": ${where} has no ${number === null ? 'signal of pgood' : `signal ${number} of pgood`}`,
+  );
+}
+
+/** @param number of several signals; null: the first line */
+function pgoodLine({ pgood }: ChassisBoard, number: number | null): LineBoard | undefined {
+  if (number === null) return linesOfPgood(pgood)[0];
+  const source = sourcesOf(pgood)[number - 1]?.source;
+  return source !== undefined && 'active' in source ? source : undefined;
 }
 
 /** Key of the line that a fault names, in a chassis. Undefined for what `checkFault` refuses. */
@@ -330,8 +358,9 @@ export function faultLineKey(
       case 'reset':
         return described.resets[line.reset];
       case 'pgood':
+        return pgoodLine(described, line.source);
       case 'latch':
-        return described[line.of];
+        return described.latch;
     }
   };
   const ref = refOf();
@@ -354,7 +383,7 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
     const { rails, pgood, resets, latch } = described;
     const refs = [
       ...Object.values(rails).flatMap(({ enable, good }) => [enable, good]),
-      pgood,
+      ...linesOfPgood(pgood),
       ...Object.values(resets),
       latch,
     ];

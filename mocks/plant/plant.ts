@@ -8,6 +8,7 @@ import { createDamageRules } from './damage.ts';
 import { createHistory, type Hazard, type History, type LineRole, type PlantEvent } from './events.ts';
 import { chassisOf, checkFault, type Fault, faultLineKey } from './faults.ts';
 import { lineKey } from './line-key.ts';
+import { pgoodSeen } from './pgood.ts';
 import { createPins, type LineNames, type PlantPin } from './pins.ts';
 import { createDevicePower, type DevicePower } from './power.ts';
 import { createRails, type Rails } from './rails.ts';
@@ -83,6 +84,8 @@ export interface Plant {
   readonly startMs: number;
   lines(): PlantLine[];
   rails(): PlantRail[];
+  /** What can be seen of pgood, all that it is taken from taken together. */
+  pgood(chassis: number): boolean;
   /** Oldest first; the newest 100,000. */
   readonly history: readonly PlantEvent[];
   readonly hazards: readonly Hazard[];
@@ -150,6 +153,7 @@ export function createPlant(options: PlantOptions): Plant {
     clearFaults: faults.clear,
     lines: () => linesOf(circuit),
     rails: () => railsOf(circuit, rails),
+    pgood: (number) => circuit.chassis.find((each) => each.number === number)?.seen ?? false,
 
     hold: (ref, level) => {
       const key = keyOf(ref);
@@ -200,6 +204,16 @@ function connectCircuit(
   readonly power: DevicePower;
 } {
   const { clock, timers, history, timing } = given;
+  /** Follows what the BMC can see of pgood. */
+  const followSeen = (): void => {
+    for (const chassis of circuit.chassis) {
+      const asserted = pgoodSeen(chassis);
+      if (asserted === chassis.seen) continue;
+      chassis.seen = asserted;
+      chassis.seenSinceMs = clock.nowMs();
+      history.record({ type: 'pgood', atMs: clock.nowMs(), chassis: chassis.number, asserted });
+    }
+  };
   const rules = createDamageRules(clock, timing.reactionMs, (kind, chassis, name, text) =>
     history.hazard(kind, chassis.number, name, text),
   );
@@ -208,6 +222,7 @@ function connectCircuit(
     chassis: circuit.chassis,
     history,
     rules,
+    changed: followSeen,
     enableChanged: (rail) => rails.enableChanged(rail),
   });
   const rails = createRails({
@@ -217,6 +232,7 @@ function connectCircuit(
     pgoodDelayMs: timing.pgoodDelayMs,
     refresh: signals.refresh,
     goodChanged: (chassis, rail, good) => {
+      followSeen();
       if (rail !== undefined) power.goodChanged(rail, good);
       faults.goodChanged(chassis, rail, good);
     },
@@ -229,6 +245,7 @@ function connectCircuit(
     circuit,
     refresh: signals.refresh,
     updateRail: rails.update,
+    changed: followSeen,
   });
   return { signals, rails, faults, power };
 }

@@ -128,7 +128,7 @@ function followPgood(
   const setPgood = (pgood: boolean): void => {
     chassis.pgood = pgood;
     if (!pgood && chassis.rails.every(isWanted)) chassis.failedAtMs = clock.nowMs();
-    if (chassis.pgoodNet !== undefined) refresh(chassis.pgoodNet);
+    for (const { net } of chassis.pgoodSources) if (net !== undefined) refresh(net);
     goodChanged(chassis, undefined, pgood);
   };
   chassis.cancelPgood();

@@ -31,6 +31,8 @@ export interface SignalOptions {
   readonly chassis: readonly Chassis[];
   readonly history: History;
   readonly rules: DamageRules;
+  /** Told whenever a signal has changed, before all that follows from it. */
+  changed(): void;
   /** Told whenever the enable of a rail may have changed. */
   enableChanged(rail: Rail): void;
 }
@@ -47,7 +49,10 @@ export function createSignals(options: SignalOptions): Signals {
       signal.changedAtMs = clock.nowMs();
     }
     if (changed || directionChanged) record.level(signal);
-    if (changed) for (const rail of signal.rails) options.enableChanged(rail);
+    if (changed) {
+      options.changed();
+      for (const rail of signal.rails) options.enableChanged(rail);
+    }
     return changed;
   };
 

@@ -1,6 +1,7 @@
 import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
+import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
 import {
   type BoardPart,
   type ChassisPart,
@@ -10,6 +11,7 @@ import {
   type PartOf,
   railsOf,
 } from './findings.ts';
+import type { PgoodSource } from './pgood.ts';
 import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
 import { checkSwitched, checkWatched } from './watched.ts';
 
@@ -99,7 +101,9 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
     use(`enable of ${rail}`, enable, 'rails', rail, 'enable');
     use(`good of ${rail}`, good, 'rails', rail, 'good');
   }
-  use('pgood', chassis.pgood, 'pgood');
+  for (const { source, role, keys } of pgoodParts(chassis)) {
+    if ('chip' in source || 'name' in source) use(role, source, ...keys);
+  }
   use('latch', chassis.latch, 'latch');
   for (const [reset, line] of Object.entries(chassis.resets ?? {})) {
     use(`reset ${reset}`, line, 'resets', reset);
@@ -153,6 +157,9 @@ export const checkDevicesExist: Check = (board) => {
         : []),
       ...(good && 'pmbus' in good ? missing(good.pmbus, ...path, 'rails', rail, 'good', 'pmbus') : []),
     ]),
+    ...pgoodParts(chassis).flatMap(({ source, keys }) =>
+      'pmbus' in source ? missing(source.pmbus, ...path, ...keys, 'pmbus') : [],
+    ),
     ...(chassis.evidence ?? []).flatMap((device, index) =>
       missing(device, ...path, 'evidence', String(index)),
     ),
@@ -205,12 +212,13 @@ export const checkPagesUnique: Check = (board) => {
   return findings;
 };
 
-/** What a chassis asks of a device: a rail that it switches or shows, or null where the device is named as evidence. */
+/** What a chassis asks of a device: a rail that it switches or shows, or null where it shows pgood or is named as evidence. */
 function usesOf(device: string, chassis: ChassisPart): (string | null)[] {
-  const isIt = (part: PartOf<EnableBoard | GoodBoard> | undefined) =>
+  const isIt = (part: PartOf<EnableBoard | GoodBoard | PgoodSource> | undefined) =>
     part !== undefined && 'pmbus' in part && part.pmbus === device;
   return [
     ...railsOf(chassis).flatMap(([rail, { enable, good }]) => (isIt(enable) || isIt(good) ? [rail] : [])),
+    ...pgoodParts(chassis).flatMap(({ source }) => (isIt(source) ? [null] : [])),
     ...(chassis.evidence?.includes(device) ? [null] : []),
   ];
 }
@@ -419,6 +427,9 @@ const CHECKS: readonly Check[] = [
   checkPagesUnique,
   checkPoweredBy,
   checkVoltageWindow,
+  checkPgoodHasSource,
+  checkPgoodWindow,
+  checkPgoodOfLatch,
   checkTimeBudgets,
 ];
 

@@ -1,3 +1,4 @@
+import { sourcesOf } from './pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard } from './schema.ts';
 
 /** A GPIO line and its role in a chassis. */
@@ -25,7 +26,9 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
     if (enable && !('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
     if (good && !('pmbus' in good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
   }
-  add('pgood', chassis.pgood, 'pgood');
+  for (const { source, role, keys } of sourcesOf(chassis.pgood)) {
+    if ('chip' in source || 'name' in source) add(role, source, ...keys);
+  }
   if (chassis.latch) add('latch', chassis.latch, 'latch');
   for (const [reset, ref] of Object.entries(chassis.resets)) add(`reset ${reset}`, ref, 'resets', reset);
   return lines;

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { goodEntry } from './good.ts';
+import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
 import {
   BY_LINE_OR_PAGE,
   CHIP_LINE,
@@ -80,23 +81,6 @@ const railEntries = v.strictObject({
 });
 const rail = expects('object', 'a rail, with at least "enable" or "good"', RAIL, railEntries);
 
-/** A lost power good is acted on only when it has stood for the de-glitch time. */
-const LONGEST_DEGLITCH_MS = 10_000;
-
-const pgoodTimes = {
-  deglitchMs: v.pipe(
-    v.optional(milliseconds(0, LONGEST_DEGLITCH_MS, '5'), 0),
-    v.description('Time the level must stand before it is believed'),
-  ),
-  onTimeoutMs: v.pipe(
-    v.optional(timeoutMs, 10_000),
-    v.description('Longest time from the last enable until all rails and pgood are good'),
-  ),
-  offTimeoutMs: v.pipe(
-    v.optional(timeoutMs, 10_000),
-    v.description('Longest time from the last disable until pgood is gone'),
-  ),
-};
 const resetTimes = {
   releaseDelayMs: v.pipe(
     v.optional(durationMs, 0),
@@ -129,8 +113,8 @@ export const chassisEntries = v.strictObject({
     v.description('The supplies that are switched, by name'),
   ),
   pgood: v.pipe(
-    lineWith(pgoodTimes, '{ "chip": "1e780000.gpio", "line": "B7" }'),
-    v.description('The signal that all rails are up'),
+    v.optional(pgood, PGOOD_OF_RAILS),
+    v.description('What shows that all rails are up; without it, the rails themselves'),
   ),
   resets: v.pipe(
     v.optional(
@@ -158,7 +142,7 @@ export const chassisEntries = v.strictObject({
   ),
 });
 
-export const chassis = expects('object', 'a chassis, with "rails" and "pgood"', CHASSIS, chassisEntries);
+export const chassis = expects('object', 'a chassis, with "rails"', CHASSIS, chassisEntries);
 
 const deviceEntries = v.strictObject({
   bus: v.pipe(

@@ -159,7 +159,7 @@ class Expander {
         const message = `${JSON.stringify(each.key)} is not written as a name`;
         this.#report([key, each.key], each.keySpan, message, 'write a name of letters and digits');
       }
-      return object(each.value, [key, each.key], 'a chassis, with "rails" and "pgood"');
+      return object(each.value, [key, each.key], 'a chassis, with "rails"');
     });
   }
 

@@ -10,6 +10,18 @@ function saidOf({ rails = {} }: ChassisPart, key: 'enable' | 'good'): [name: str
   return Object.entries(rails).flatMap(([name, rail]) => (rail === undefined ? [] : [[name, key in rail]]));
 }
 
+/** The rail hangs on no enable, itself or through others: it stays when the chassis is off. */
+export function isSupply({ rails = {} }: ChassisPart, name: string): boolean {
+  const visited = new Set<string>();
+  const hangsOnEnable = (each: string): boolean => {
+    const rail = rails[each];
+    if (rail === undefined || visited.has(each)) return false;
+    visited.add(each);
+    return 'enable' in rail || (rail.needs ?? []).some((need) => need !== undefined && hangsOnEnable(need));
+  };
+  return !hangsOnEnable(name);
+}
+
 /** A rail that nobody can switch can at least be seen. */
 export const checkWatched: Check = (board) =>
   eachChassis(board, (chassis, path) => {

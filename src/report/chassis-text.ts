@@ -15,6 +15,8 @@ export interface ChassisReport {
   /** What the last process that drove the chassis made of it; null where none of this boot did. */
   readonly stage: State | null;
   readonly pgood: boolean | null;
+  /** Its signals where it has several. */
+  readonly pgoodSources: readonly PgoodReport[];
   readonly powerStillApplied: boolean;
   readonly fault: Fault | null;
   readonly contradictions: readonly string[];
@@ -26,6 +28,17 @@ export interface ChassisReport {
   readonly units: readonly UnitState[] | null;
   readonly noUnits: string | null;
   readonly warning: string | null;
+}
+
+/** One of several signals of pgood. */
+export interface PgoodReport {
+  /** `pgood 2`. */
+  readonly role: string;
+  readonly good: boolean | null;
+  /** Why it could not be read, null where it was. */
+  readonly reason: string | null;
+  /** For people: the line or the PMBus page. */
+  readonly shownBy: string;
 }
 
 export interface RailReport {
@@ -88,6 +101,10 @@ export function chassisText(report: ChassisReport): string {
   if (report.powerStillApplied) lines.push('  POWER IS STILL APPLIED');
   for (const contradiction of report.contradictions) lines.push(`  contradiction: ${contradiction}`);
   for (const { reason } of unread) lines.push(`  not read: ${reason}`);
+  for (const { role, good, reason, shownBy } of report.pgoodSources) {
+    const why = reason === null || unread.some((each) => each.reason === reason) ? '' : `: ${reason}`;
+    lines.push(`  ${role}  ${either(good, 'asserted', 'not asserted')}  ${shownBy}${why}`);
+  }
   const width = Math.max(...Object.keys(rails).map((name) => name.length));
   for (const [name, rail] of Object.entries(rails)) {
     const enabled = switchText(rail).padEnd(8);

@@ -10,6 +10,7 @@ import {
   VOUT_BIT,
 } from '../../hw/pmbus/status.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { sourcesOf } from '../board/pgood-sources.ts';
 import type { ChassisBoard } from '../board/schema.ts';
 
 /** What a PMBus device says, after a fault or when somebody asks. */
@@ -110,7 +111,7 @@ function noPower(rail: string): string {
   return `not asked: it has no power, rail ${rail} is not good`;
 }
 
-function pagesOf({ rails, evidence }: ChassisBoard): Iterable<EvidencePage> {
+function pagesOf({ rails, pgood, evidence }: ChassisBoard): Iterable<EvidencePage> {
   const pages = new Map<string, EvidencePage>();
   const add = (device: string, page: number): EvidencePage => {
     const key = `${device}/${page}`;
@@ -125,6 +126,7 @@ function pagesOf({ rails, evidence }: ChassisBoard): Iterable<EvidencePage> {
       add(good.pmbus, good.page).rails.set(rail, limits);
     }
   }
+  for (const { source } of sourcesOf(pgood)) if ('pmbus' in source) add(source.pmbus, source.page);
   for (const device of evidence) add(device, 0);
   return pages.values();
 }

@@ -2,6 +2,8 @@ import { HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { type BoardLine, linesOf } from '../board/lines.ts';
+import type { PgoodSource } from '../board/pgood.ts';
+import { sourcesOf } from '../board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../board/schema.ts';
 import { type Evidence, readEvidence } from './evidence.ts';
 import { findLines } from './find-lines.ts';
@@ -13,9 +15,11 @@ import {
   located,
   type Paces,
   type PartOpener,
+  repeat,
   type Signal,
   type Switch,
 } from './parts.ts';
+import { type Asked, askedFor, powerGoodOf, readTogether } from './power-good.ts';
 
 /**
  * What the chassis is watched for: `switching`, power is in motion and every signal is waited for; `guarding`, it is on
@@ -26,12 +30,12 @@ export type Pace = 'switching' | 'guarding';
 /** How often a signal is looked at that does not tell of a change by itself. */
 const PACES: Readonly<Record<Pace, Paces>> = {
   // Short against a ramp, long against a transfer.
-  switching: { pgood: 10, good: 10, pmbus: 10 },
-  // pgood tells of a loss first; a rail that goes while pgood stands does not take the host with it.
-  guarding: { pgood: 10, good: 100, pmbus: 1_000 },
+  switching: { pgood: 10, good: 10, pmbus: 10, pgoodAsked: 10 },
+  // pgood tells of a loss first; a rail that goes while pgood stands does not take the host with it. A bus has other users.
+  guarding: { pgood: 10, good: 100, pmbus: 1_000, pgoodAsked: 100 },
 };
 /** For somebody who only shows pgood. Whoever waits for it, or guards it, sets a pace that this one then has too. */
-const SHOWN_MS = 500;
+const SHOWN: Paces = { pgood: 500, good: 500, pmbus: 500, pgoodAsked: 500 };
 /** The same where the line tells by interrupts: how late a change is shown at most whose interrupt got lost. */
 const SHOWN_CHECK_MS = 5_000;
 
@@ -128,7 +132,7 @@ async function openParts(
     }
   };
   const enables: [string, Switch][] = [];
-  const goods: [string, ReadParts['pgood']][] = [];
+  const goods: [string, Signal][] = [];
   const resets: [string, Switch][] = [];
   for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
     if (enable) {
@@ -141,7 +145,13 @@ async function openParts(
       'pmbus' in good ? opener.openPageSignal(role, good) : opener.openSignal(role, good);
     goods.push([rail, await orBroken(`good signal of rail ${rail}`, openGood)]);
   }
-  const pgood = await orBroken('pgood', (role) => opener.openSignal(role, chassis.pgood));
+  const own: [PgoodSource, Signal][] = [];
+  for (const { source, role } of sourcesOf(chassis.pgood)) {
+    if ('rails' in source) continue;
+    const openSource = () =>
+      'pmbus' in source ? opener.openPageSignal(role, source) : opener.openSignal(role, source);
+    own.push([source, await orBroken(role, openSource)]);
+  }
   for (const [reset, line] of Object.entries(chassis.resets)) {
     resets.push([reset, await orBroken(`reset ${reset}`, (role) => opener.openSwitch(role, line))]);
   }
@@ -149,6 +159,7 @@ async function openParts(
   const latch = line && (await orBroken('latch', (role) => opener.openSwitch(role, line)));
   const rails = Object.keys(chassis.rails);
   const maps = { enables: new Map(enables), goods: new Map(goods), resets: new Map(resets) };
+  const pgood = powerGoodOf(chassis, new Map(own), maps);
   return { parts: { rails, ...maps, pgood, latch }, missing };
 }
 
@@ -166,8 +177,8 @@ function hardwareOf(
     if (!found) throw new RangeError(`no rail ${rail}`);
     return found;
   };
-  const signalOf = (source: Source) => (source === null ? pgood : (goods.get(source) ?? enableOf(source)));
-  const { hasPower, read } = powerOf(parts, enableOf, latch !== undefined);
+  const signalOf = (rail: string) => goods.get(rail) ?? enableOf(rail);
+  const { hasPower, read, readPgood } = powerOf(parts, enableOf, latch !== undefined);
   const missingPowerOf = missingPowerIn(devices, hasPower);
   /** Rails that were read to be enabled, or were told so since. */
   const enabled = new Set<string>();
@@ -215,20 +226,51 @@ function hardwareOf(
       }
     },
     async readGood(source) {
-      return read(signalOf(source));
+      return source === null ? readPgood() : read(signalOf(source));
     },
-    asksBus: (source) => signalOf(source).bus !== null,
-    watchPgood: (wake) => pgood.watch(wake, { ...PACES.guarding, pgood: SHOWN_MS }, 'pgood', SHOWN_CHECK_MS),
-    watch(wake, pace) {
-      const ends = [pgood.watch(() => wake(null), PACES[pace], 'pgood')];
-      for (const [rail, signal] of goods) ends.push(signal.watch(() => wake(rail), PACES[pace], 'good'));
-      return () => {
-        for (const end of ends) end();
-      };
-    },
+    asksBus: (source) =>
+      (source === null ? askedFor(pgood.whole) : [signalOf(source)]).some(({ bus }) => bus !== null),
+    watchPgood: (wake) => watchPgood(parts, clock, wake, SHOWN, SHOWN_CHECK_MS),
+    watch: (wake, pace) => watchAll(parts, clock, wake, PACES[pace]),
     evidence: (rail) => readEvidence(chassis, opener.openPage, { rail, voltsBefore }, missingPowerOf, clock),
     telemetry: () => readEvidence(chassis, opener.openPage, null, missingPowerOf, clock),
     close: () => opener.close(),
+  };
+}
+
+/** Watches every good signal. A rail that pgood is taken from is told of before it: it says more. */
+function watchAll(parts: Parts, clock: Clock, wake: (source: Source) => void, paces: Paces): () => void {
+  const wakeOf = (rail: string | null): void => {
+    if (rail !== null) wake(rail);
+    wake(null);
+  };
+  const ends = [watchPgood(parts, clock, wakeOf, paces)];
+  for (const [rail, signal] of parts.goods) {
+    if (!parts.pgood.rails.has(rail)) ends.push(signal.watch(() => wake(rail), paces, 'good'));
+  }
+  return () => {
+    for (const end of ends) end();
+  };
+}
+
+/** Watches all that pgood is taken from. `wake` is told the rail that may have changed, null for a signal of its own. */
+function watchPgood(
+  { enables, goods, pgood }: Parts,
+  clock: Clock,
+  wake: (rail: string | null) => void,
+  paces: Paces,
+  checkMs?: number,
+): () => void {
+  const ends = pgood.own.map((signal) => signal.watch(() => wake(null), paces, 'pgood', checkMs));
+  for (const rail of pgood.rails) {
+    const signal = goods.get(rail);
+    const wakeRail = () => wake(rail);
+    if (signal !== undefined) ends.push(signal.watch(wakeRail, paces, 'pgood', checkMs));
+    // What an enable reads raises no interrupts.
+    else if (enables.has(rail)) ends.push(repeat(clock, paces.pgoodAsked, wakeRail));
+  }
+  return () => {
+    for (const end of ends) end();
   };
 }
 
@@ -279,33 +321,41 @@ interface Power {
   /** The rail is good. One that cannot be read is taken to be, and one without a signal is as good as its enable. */
   hasPower(rail: string): Promise<boolean>;
   /** Asserted or not; never asserted where the device has no power, or has lost it by the time that it does not answer. */
-  read(part: Switch | Signal): Promise<boolean>;
+  read(part: Asked): Promise<boolean>;
+  readPgood(): Promise<boolean>;
 }
 
 /** @param isLatched enables stand though their lines read otherwise: pgood then tells of rails without a signal */
 function powerOf({ goods, pgood }: Parts, enableOf: (rail: string) => Switch, isLatched: boolean): Power {
-  const isGood = async (rail: string): Promise<boolean> => {
+  /** @param asking rails that this is asked for: what hangs on them in turn says nothing of them */
+  const isGood = async (rail: string, asking: readonly string[]): Promise<boolean> => {
     const good = goods.get(rail);
-    if (good !== undefined) return read(good);
-    return (await read(enableOf(rail))) || (isLatched && (await pgood.read()));
+    if (good !== undefined) return read(good, asking);
+    return (await read(enableOf(rail), asking)) || (isLatched && (await readPgood(asking)));
   };
-  const hasPower = (rail: string): Promise<boolean> =>
-    isGood(rail).catch((error: unknown) => {
+  const hasPower = async (rail: string, asking: readonly string[] = []): Promise<boolean> => {
+    if (asking.includes(rail)) return true;
+    try {
+      return await isGood(rail, [...asking, rail]);
+    } catch (error) {
       if (error instanceof HardwareError) return true;
       throw error;
-    });
-  const read = async (part: Switch | Signal): Promise<boolean> => {
+    }
+  };
+  const read = async (part: Asked, asking: readonly string[] = []): Promise<boolean> => {
     const { poweredBy } = part;
     if (poweredBy === null) return part.read();
-    if (!(await hasPower(poweredBy))) return false;
+    if (!(await hasPower(poweredBy, asking))) return false;
     try {
       return await part.read();
     } catch (error) {
-      if (!isSilence(error) || (await hasPower(poweredBy))) throw error;
+      if (!isSilence(error) || (await hasPower(poweredBy, asking))) throw error;
       return false;
     }
   };
-  return { hasPower, read };
+  const readPgood = (asking: readonly string[] = []) =>
+    readTogether(pgood.whole, (part) => read(part, asking));
+  return { hasPower: (rail) => hasPower(rail), read: (part) => read(part), readPgood: () => readPgood() };
 }
 
 /** Of a device: the rail without which it has no power now; null where it has. */

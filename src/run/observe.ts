@@ -1,6 +1,7 @@
 import { HardwareError, type HardwareErrorCode } from '../../hw/errors.ts';
 import type { Observation, SignalRef, Unpowered } from '../sequence/state.ts';
 import { located, type Signal, type Switch } from './parts.ts';
+import { type Asked, type PowerGood, type Said, verdict } from './power-good.ts';
 
 export interface Observed {
   /**
@@ -9,6 +10,16 @@ export interface Observed {
    */
   readonly observation: Observation;
   readonly unreadable: readonly Unreadable[];
+  /** Where pgood has several: each by its role, null where it could not be read. */
+  readonly pgoodSources: readonly PgoodSeen[];
+}
+
+/** One of several signals of pgood. */
+export interface PgoodSeen {
+  readonly role: string;
+  readonly good: boolean | null;
+  /** Why it could not be read; null where it was. */
+  readonly reason: string | null;
 }
 
 /** A signal that could not be read. */
@@ -42,7 +53,7 @@ export interface ReadParts {
   readonly enables: ReadonlyMap<string, Switch>;
   readonly goods: ReadonlyMap<string, Signal>;
   readonly resets: ReadonlyMap<string, Switch>;
-  readonly pgood: Signal;
+  readonly pgood: PowerGood;
 }
 
 /** One part to be read, and what it is taken for where it cannot be. */
@@ -81,14 +92,24 @@ export async function observeParts(
     ];
   });
   for (const part of resets.values()) questions.push({ signal: 'reset', rail: null, part, assumed: false });
-  questions.push({ signal: 'pgood', rail: null, part: pgood, assumed: false });
+  for (const part of pgood.own) questions.push({ signal: 'pgood', rail: null, part, assumed: false });
 
   const { replies, asked } = await askAll(questions, parts, isLatched);
 
-  const unreadable = asked.flatMap(({ signal, rail, part }): Unreadable[] => {
-    const error = replies.get(part)?.error ?? null;
-    return error === null ? [] : [{ signal, rail, reason: error.message, error: ofChassis(error) }];
+  const saidOf = (part: Asked): Said | undefined => replies.get(part)?.error ?? replies.get(part)?.asserted;
+  const isPgood = verdict(pgood.whole, saidOf);
+  const unread = (error: HardwareError, { signal, rail }: SignalRef): Unreadable => {
+    return { signal, rail, reason: error.message, error: ofChassis(error) };
+  };
+  const unreadable = asked.flatMap((question): Unreadable[] => {
+    const error = replies.get(question.part)?.error ?? null;
+    // Of several signals of pgood one may not matter.
+    const counts = question.signal !== 'pgood' || isPgood === error;
+    return error === null || !counts ? [] : [unread(error, question)];
   });
+  if (isPgood instanceof HardwareError && !unreadable.some(({ signal }) => signal === 'pgood')) {
+    unreadable.push(unread(located(isPgood, 'pgood', { role: 'pgood' }), { signal: 'pgood', rail: null }));
+  }
   const unpowered = asked.flatMap(({ signal, rail, part: { poweredBy }, part }): Unpowered[] =>
     poweredBy !== null && replies.get(part)?.unpowered ? [{ signal, rail, poweredBy }] : [],
   );
@@ -99,15 +120,21 @@ export async function observeParts(
     const good = goods.get(rail);
     return [rail, { enabled: isAsserted(enable ?? good), good: isAsserted(good ?? enable) }] as const;
   });
-  const unread = unreadable.map(({ signal, rail }) => ({ signal, rail }));
+  const refs = unreadable.map(({ signal, rail }) => ({ signal, rail }));
   const observation = {
     rails: Object.fromEntries(rails),
-    pgood: isAsserted(pgood),
+    pgood: isPgood === true,
     resetsAsserted: Object.fromEntries([...resets].map(([name, reset]) => [name, isAsserted(reset)])),
-    ...(unread.length > 0 && { unread }),
+    ...(refs.length > 0 && { unread: refs }),
     ...(unpowered.length > 0 && { unpowered }),
   };
-  return { observation, unreadable };
+  const sources = pgood.own.length + pgood.rails.size > 1 ? pgood.own : [];
+  const pgoodSources = sources.map((part): PgoodSeen => {
+    const said = saidOf(part);
+    if (said instanceof HardwareError) return { role: part.role, good: null, reason: said.message };
+    return { role: part.role, good: said ?? null, reason: null };
+  });
+  return { observation, unreadable, pgoodSources };
 }
 
 /** @returns replies to all questions, and the questions in the order in which they were dealt with */
@@ -148,7 +175,8 @@ function mayBeGood(rail: string, parts: ReadParts, isLatched: boolean, replies: 
   };
   const good = parts.goods.get(rail);
   if (good !== undefined) return isOrMayBe(good);
-  return isOrMayBe(parts.enables.get(rail)) || (isLatched && isOrMayBe(parts.pgood));
+  const saidOf = (part: Asked): Said | undefined => replies.get(part)?.error ?? replies.get(part)?.asserted;
+  return isOrMayBe(parts.enables.get(rail)) || (isLatched && verdict(parts.pgood.whole, saidOf) !== false);
 }
 
 async function askBus(

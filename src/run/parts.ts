@@ -16,6 +16,8 @@ export interface Paces {
   readonly good: number;
   /** Of a rail that is seen good only over PMBus. */
   readonly pmbus: number;
+  /** Of pgood where it is seen over PMBus, or by what an enable reads. */
+  readonly pgoodAsked: number;
 }
 
 /** What a part is behind: parts of one bus wait for each other, and hang together. Null for a GPIO line. */
@@ -151,7 +153,8 @@ export function createPartOpener(
             return isGood;
           }),
         lastVolts: () => lastVolts,
-        watch: (wake, { pmbus }) => repeat(ports.clock, pmbus, wake),
+        watch: (wake, { pmbus, pgoodAsked }, of) =>
+          repeat(ports.clock, of === 'pgood' ? pgoodAsked : pmbus, wake),
       };
     },
     openPage,
@@ -238,7 +241,7 @@ async function readLimits(page: PmbusPage, good: PageGood): Promise<Limits> {
 }
 
 /** Calls `run` every `everyMs`. Returns the function that ends it. */
-function repeat(clock: Clock, everyMs: number, run: () => void): () => void {
+export function repeat(clock: Clock, everyMs: number, run: () => void): () => void {
   let cancel = clock.after(everyMs, again);
   function again(): void {
     run();

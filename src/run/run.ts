@@ -349,11 +349,9 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
   const { state, sequence, readings } = now;
   // Before its enable is switched a signal tells nothing of what the switching does, and pgood is of all of them.
   const isSwitching = (source: Source) =>
-    source === null
-      ? hasTag(state, 'lowering') && !isSettled
-      : isBeingSwitched(run, source) ||
-        // On the way down a rail that has not settled never will, and what is behind it is waited for.
-        (hasTag(state, 'rising') && isStarting(plan, sequence, source));
+    (source === null ? hasTag(state, 'lowering') && !isSettled : isBeingSwitched(run, source)) ||
+    // On the way down a rail that has not settled never will, and what is behind it is waited for.
+    (hasTag(state, 'rising') && isStarting(plan, sequence, source));
   const mustWait = (source: Source) => isSwitching(source) || (isDone && hardware.asksBus(source));
   run.readings.begin(readingsDue(plan, state, sequence, readings), mustWait);
   // What the machine wants next, time included, comes when what it wanted last is done.
@@ -385,32 +383,41 @@ function isBeingSwitched({ drives, options: { plan } }: Run, rail: string): bool
 }
 
 /**
- * What is read before bad news is told, because it may have gone first and be at fault: what powers the device of a rail,
- * and where rails are only watched what a rail needs that was up; for pgood of a running chassis all that is only watched,
- * because nothing of that can be read any more once the enables are off. A loss waits for no bus but its own.
+ * What is read before bad news is told, because it may have gone first and be at fault: what powers the device of a rail or
+ * of pgood, and where rails are only watched what a rail needs that was up; for pgood of a running chassis the rails that it
+ * is taken from, and all that is only watched, because nothing of that can be read any more once the enables are off. A loss
+ * waits for no bus but its own. What is being switched tells nothing until that is over.
  */
-function tellsOf(
+function tellsOf(run: Run, event: LevelEvent): string[] {
+  return [...new Set(firstToTell(run, event))].filter((rail) => !isBeingSwitched(run, rail));
+}
+
+function firstToTell(
   { options: { plan, hardware }, now: { state, sequence } }: Run,
   event: LevelEvent,
-): string[] {
+): readonly string[] {
   const isAtHand = (rail: string) => !hardware.asksBus(rail);
   const watched = plan.rails.filter((rail) => rail.watched !== null).map(({ name }) => name);
-  if (event.type === 'PGOOD_LEVEL') return state === 'pgood' ? watched.filter(isAtHand) : [];
-  if (event.rail === null) return [];
+  const ofPgood = poweredBy(plan, null);
+  if (event.type === 'PGOOD_LEVEL') {
+    return state === 'pgood' ? [...ofPgood, ...plan.pgood.rails, ...watched.filter(isAtHand)] : ofPgood;
+  }
+  if (event.rail === null) return ofPgood;
   const { rail } = event;
   const power = poweredBy(plan, rail);
   const wasUp = event.type === 'RAIL_LEVEL' && railState(sequence, rail).phase === 'up';
-  if (watched.length === 0 || !wasUp) return [...power];
+  if (watched.length === 0 || !wasUp) return power;
   const needs = railPlan(plan, rail).needs.filter((need) => isAtHand(need) || !isAtHand(rail));
-  return [...new Set([...needs, ...power])];
+  return [...needs, ...power];
 }
 
-function poweredBy(plan: Plan, rail: string): readonly string[] {
+function poweredBy(plan: Plan, rail: Source): readonly string[] {
+  if (rail === null) return plan.pgood.poweredBy;
   return plan.rails.find(({ name }) => name === rail)?.poweredBy ?? [];
 }
 
-/** What shows the rail may not have started yet: a rail that it has its power through has not settled. */
-function isStarting(plan: Plan, sequence: SequenceState, rail: string): boolean {
+/** What shows the rail, or pgood, may not have started yet: a rail that it has its power through has not settled. */
+function isStarting(plan: Plan, sequence: SequenceState, rail: Source): boolean {
   return poweredBy(plan, rail).some((power) => {
     const { phase, watched } = railState(sequence, power);
     // What is only watched may be good before it is waited for.

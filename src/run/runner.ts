@@ -114,15 +114,27 @@ async function observeAgain(
 ): Promise<Observed> {
   let observed = first;
   for (let left = READINGS - 1; left > 0; left -= 1) {
-    const { observation, unreadable } = observed;
-    const [unread] = unreadable;
-    if (unread === undefined || !observation.pgood || !unreadable.every(({ error }) => mayPass(error))) break;
-    record({ type: 'warning', message: `${unread.reason}: pgood stands, reading again` });
+    const [unread] = observed.unreadable;
+    if (
+      unread === undefined ||
+      !mayBeOn(observed) ||
+      !observed.unreadable.every(({ error }) => mayPass(error))
+    )
+      break;
+    const why = observed.observation.pgood ? 'pgood stands' : 'pgood may stand';
+    record({ type: 'warning', message: `${unread.reason}: ${why}, reading again` });
     await pause(clock, READ_AGAIN_MS, signal);
     if (signal?.aborted) break;
     observed = await hardware.observe();
   }
   return observed;
+}
+
+/** pgood stands, or it is what cannot be read and something is enabled. */
+function mayBeOn({ observation, unreadable }: Observed): boolean {
+  if (observation.pgood) return true;
+  const isEnabled = Object.values(observation.rails).some(({ enabled }) => enabled);
+  return isEnabled && unreadable.some(({ signal }) => signal === 'pgood');
 }
 
 async function carryOutJob(run: Run, unreadable: readonly Unreadable[]): Promise<void> {

@@ -1,3 +1,4 @@
+import { railsOfPgood, sourcesOf } from '../board/pgood-sources.ts';
 import type { Board, ChassisBoard, RailBoard } from '../board/schema.ts';
 
 /**
@@ -32,6 +33,10 @@ export interface Plan {
     readonly deglitchMs: number;
     readonly onTimeoutMs: number;
     readonly offTimeoutMs: number;
+    /** Rails that it is taken from, none where it has signals of its own alone. */
+    readonly rails: readonly string[];
+    /** Rails without which nobody answers for it: they power what it is seen by. */
+    readonly poweredBy: readonly string[];
   };
   readonly resets: readonly { readonly name: string; readonly releaseDelayMs: number }[];
   /** The board latches its enables: they stand though the BMC's pins went back to inputs. */
@@ -91,6 +96,8 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
       deglitchMs: chassis.pgood.deglitchMs,
       onTimeoutMs: chassis.pgood.onTimeoutMs,
       offTimeoutMs: chassis.pgood.offTimeoutMs,
+      rails: railsOfPgood(chassis),
+      poweredBy: powerOfPgood(chassis, devices),
     },
     resets: Object.entries(chassis.resets).map(([name, { releaseDelayMs }]) => ({ name, releaseDelayMs })),
     latched: chassis.latch !== undefined,
@@ -103,4 +110,15 @@ function powerOf({ enable, good }: RailBoard, devices: Board['devices']): readon
     part && 'pmbus' in part ? (devices[part.pmbus]?.poweredBy ?? []) : [],
   );
   return [...new Set(rails)];
+}
+
+function powerOfPgood(chassis: ChassisBoard, devices: Board['devices']): readonly string[] {
+  const ofRails = railsOfPgood(chassis).flatMap((name) => {
+    const rail = chassis.rails[name];
+    return rail === undefined ? [] : powerOf(rail, devices);
+  });
+  const own = sourcesOf(chassis.pgood).flatMap(({ source }) =>
+    'pmbus' in source ? (devices[source.pmbus]?.poweredBy ?? []) : [],
+  );
+  return [...new Set([...own, ...ofRails])];
 }

@@ -163,7 +163,9 @@ function classify(
   const held = Object.values(observation.resetsAsserted).some((asserted) => asserted);
   if (enabled) {
     if (!good) return as(hinted === 'pgood' || hinted === 'opPowerStart' ? hinted : 'opWaitPowerOn');
-    if (starting) return as(held || hint?.sequence.latchPending ? hinted : 'pgood');
+    // What is good as soon as it is enabled has to settle all the same.
+    const settles = plan.pgood.rails.some((name) => hint?.sequence.rails[name]?.phase === 'rising');
+    if (starting) return as(held || hint?.sequence.latchPending || settles ? hinted : 'pgood');
     return as(held ? 'opWaitPowerOn' : 'pgood');
   }
   // A latching board keeps its power while the BMC's own pins went back to inputs. Its resets, inputs as well

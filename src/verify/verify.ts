@@ -46,8 +46,8 @@ export interface Report {
 /** Tries every course of events of a chassis with so many faults. Pure; takes seconds to minutes. */
 export function verifyPlan(machine: Machine, plan: Plan, options: VerifyOptions): Report {
   const { faults, isExact = false } = options;
-  // The chassis of the model has no rails that come by themselves: it would break what is whole.
-  if (plan.rails.some(({ watched }) => watched !== null)) return notModelled(faults);
+  const missing = missingInModel(plan);
+  if (missing !== null) return notModelled(missing, faults);
   const searched = isExact ? plan : rankedPlan(plan);
   const found = explore(machine, searched, options);
   const { counterexample, isFinished, states, transitions, faultsPlaced, situations, taken } = found;
@@ -78,10 +78,17 @@ export function verifyPlan(machine: Machine, plan: Plan, options: VerifyOptions)
   };
 }
 
-function notModelled(faults: number): Report {
+/** What the chassis of the model does not have: tried all the same it would break what is whole, or call clean what it did not try. */
+function missingInModel({ rails, pgood }: Plan): string | null {
+  if (rails.some(({ watched }) => watched !== null)) return 'rails without an enable';
+  if (pgood.rails.length > 0) return 'pgood that is taken from rails';
+  return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;
+}
+
+function notModelled(missing: string, faults: number): Report {
   return {
     verdict: 'notFinished',
-    notTried: 'the board has rails without an enable, which the model of the chassis does not have yet',
+    notTried: `the board has ${missing}, which the model of the chassis does not have yet`,
     faults,
     states: 0,
     transitions: 0,

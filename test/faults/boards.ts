@@ -10,11 +10,15 @@ export type BoardDraw =
 /** Whether the chassis of a board share a PMBus device (each has its own pages), its bus, or nothing. */
 const WIRINGS = ['apart', 'oneBus', 'oneDevice'] as const;
 
+/** What pgood is taken from: the first ones are what most boards have. */
+const PGOODS = ['line', 'page', 'none', 'allLines', 'anyLines', 'allWithPage', 'anyWithRails'] as const;
+
 interface ChassisDraw {
   readonly rails: readonly RailDraw[];
   /** Written in another order than they rise: the order of the file must not matter. */
   readonly reversed: boolean;
   readonly pgood: LineDraw & {
+    readonly by: (typeof PGOODS)[number];
     readonly deglitchMs: number;
     readonly onTimeoutMs: number;
     readonly offTimeoutMs: number;
@@ -43,6 +47,10 @@ interface LineDraw {
 }
 
 const CHIP = 'gpiochip-generated';
+/** Behind the pages of the rails. */
+const PGOOD_PAGE = 30;
+/** Of a board with a latch these say nothing where a rail, or what powers the device, has no signal. */
+const NEEDS_RAILS: readonly string[] = ['page', 'none', 'allWithPage', 'anyWithRails'];
 /** What nobody can see to be good must be so when it has settled; the plant lets it rise in half that time. */
 const LEAST_UNSEEN_SETTLE_MS = 6;
 
@@ -78,6 +86,10 @@ const chassis = (mostRails: number): fc.Arbitrary<ChassisDraw> =>
     reversed: fc.boolean(),
     pgood: fc.record({
       low,
+      by: fc.oneof(
+        { weight: 3, arbitrary: fc.constant('line' as const) },
+        { weight: 2, arbitrary: fc.constantFrom(...PGOODS) },
+      ),
       // Long ones too: what happens while a level is not believed yet has to be seen.
       deglitchMs: fc.constantFrom(0, 2, 5, 10, 60, 200),
       // Rails that are only watched come one after the other when the last enable is on.
@@ -104,6 +116,7 @@ export const boardDraws: fc.Arbitrary<BoardDraw> = fc.oneof(
   },
   { weight: 8, arbitrary: fc.constant({ shipped: 'reference' }) },
   { weight: 8, arbitrary: fc.constant({ shipped: 'openpower' }) },
+  { weight: 4, arbitrary: fc.constant({ shipped: 'relay-bench' }) },
   { weight: 2, arbitrary: fc.constant({ shipped: 'ast2600-evb' }) },
 );
 
@@ -173,10 +186,16 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
       ] as const;
     });
     if (draw.wiring === 'oneDevice') firstPage += own.rails.length;
-    const { low: _, ...pgoodTimes } = own.pgood;
+    const { low: _, by: __, ...pgoodTimes } = own.pgood;
     return {
       rails: Object.fromEntries(own.reversed ? rails.reverse() : rails),
-      pgood: { ...nextLine(own.pgood), ...pgoodTimes },
+      ...pgoodOf(
+        own,
+        { pmbus: device, page: PGOOD_PAGE + number },
+        power !== undefined,
+        () => nextLine(own.pgood),
+        pgoodTimes,
+      ),
       resets: Object.fromEntries(
         own.resets.map((reset, index) => [
           `RESET${index + 1}`,
@@ -191,6 +210,37 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
   const { board, problems } = checkBoard({ name: 'generated', devices, chassis: { ...described } });
   if (!board) throw new TypeError(`a generated board is refused: ${JSON.stringify(problems)}`);
   return board;
+}
+
+/** How pgood is described; by a line where the board could not tell whether it has power. */
+function pgoodOf(
+  { pgood, rails, latch }: ChassisDraw,
+  at: { readonly pmbus: string; readonly page: number },
+  isBehind: boolean,
+  nextLine: () => object,
+  times: object,
+): { readonly pgood?: object } {
+  const page = { ...at, minVolts: 0.9, maxVolts: 1.1 };
+  // One that is only watched may be a supply, which stays when the chassis is off.
+  const isTold = rails.some(({ enable, good }) => good.by !== 'none' && !enable.watched);
+  const isSeen = latch === null || (isTold && !isBehind);
+  const by = isSeen || !NEEDS_RAILS.includes(pgood.by) ? pgood.by : 'line';
+  switch (by) {
+    case 'line':
+      return { pgood: { ...nextLine(), ...times } };
+    case 'page':
+      return { pgood: { ...page, ...times } };
+    case 'none':
+      return {};
+    case 'allLines':
+      return { pgood: { all: [nextLine(), nextLine()], ...times } };
+    case 'anyLines':
+      return { pgood: { any: [nextLine(), nextLine()], ...times } };
+    case 'allWithPage':
+      return { pgood: { all: [nextLine(), page], ...times } };
+    case 'anyWithRails':
+      return { pgood: { any: [nextLine(), { rails: true }], ...times } };
+  }
 }
 
 function isOfDevice(rail: RailDraw | undefined): boolean {

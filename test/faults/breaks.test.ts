@@ -6,7 +6,7 @@ import { INVARIANTS, type Invariant } from './invariants.ts';
 import { play } from './story.ts';
 
 const BOARDS = Object.fromEntries(
-  ['reference', 'openpower', 'ast2600-evb'].map((name) => [name, shippedBoard(name)]),
+  ['reference', 'openpower', 'ast2600-evb', 'relay-bench'].map((name) => [name, shippedBoard(name)]),
 );
 /** Cases in which a defect has to be seen. */
 const CASES = 400;

@@ -1,5 +1,6 @@
 import type { Clock, GpioBackend, LineRef } from '../../hw/ports.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
+import { linesOfPgood } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Recorder } from '../../src/run/record.ts';
@@ -36,7 +37,7 @@ type LineRole = 'enable' | 'good' | 'pgood' | 'reset' | 'latch';
 function roleOf({ rails, pgood, resets, latch }: ChassisBoard, ref: LineRef): LineRole {
   const key = lineKey(ref);
   const isIt = (part: object | undefined) => part !== undefined && lineKey(part as LineRef) === key;
-  if (isIt(pgood)) return 'pgood';
+  if (linesOfPgood(pgood).some(isIt)) return 'pgood';
   if (isIt(latch)) return 'latch';
   if (Object.values(resets).some(isIt)) return 'reset';
   return Object.values(rails).some(({ enable }) => isIt(enable)) ? 'enable' : 'good';

@@ -42,7 +42,7 @@ const CASE_LIMIT_MS = 60_000;
 const MOST_WORKERS = 8;
 
 const BOARDS = Object.fromEntries(
-  ['reference', 'openpower', 'ast2600-evb'].map((name) => [name, shippedBoard(name)]),
+  ['reference', 'openpower', 'ast2600-evb', 'relay-bench'].map((name) => [name, shippedBoard(name)]),
 );
 
 /** `FAULTS_BREAK=needsFirst`: every process has the deliberate defect that this invariant must see. */

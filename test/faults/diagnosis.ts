@@ -1,4 +1,5 @@
 import type { Fault } from '../../mocks/plant/faults.ts';
+import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 
 /** Rails that are only watched, and that nothing with an enable stands before. */
@@ -17,7 +18,9 @@ export function suppliesOf(rails: ChassisBoard['rails']): ReadonlySet<string> {
 
 /** What a power-on from off may say of a fault that was there before it; null where several answers are right. */
 export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): readonly string[] | null {
-  const { rails = {}, evidence = [] } = board.chassis[chassis] ?? {};
+  const { rails = {}, evidence = [], pgood } = board.chassis[chassis] ?? {};
+  const sources = pgood === undefined ? [] : sourcesOf(pgood);
+  const takesAny = pgood !== undefined && 'any' in pgood;
   const seen = (rail: string) => rails[rail]?.good !== undefined;
   const isSeenOverPmbus = (rail: string) => 'pmbus' in (rails[rail]?.good ?? {});
   const inTime = (rail: string, extraMs: number) => {
@@ -43,8 +46,14 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : null;
     case 'good':
       return effect.does === 'stuckOff' ? [`railTimeout ${effect.rail}`] : null;
-    case 'pgood':
-      return effect.does === 'stuckOff' ? ['pgoodTimeout'] : null;
+    case 'pgood': {
+      if (effect.does !== 'stuckOff') return null;
+      // One that is not hit is enough for `any`.
+      const isLeft = sources.some(
+        ({ source }, index) => 'rails' in source || (effect.source !== null && effect.source !== index + 1),
+      );
+      return takesAny && isLeft ? ['pgood'] : ['pgoodTimeout'];
+    }
     case 'i2c': {
       if (effect.times !== null) return null;
       const used = Object.keys(rails).filter((rail) =>
@@ -52,6 +61,7 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
           (part) => part && 'pmbus' in part && part.pmbus === effect.device,
         ),
       );
+      if (sources.some(({ source }) => 'pmbus' in source && source.pmbus === effect.device)) return null;
       if (used.length === 0) return evidence.includes(effect.device) ? ['pgood'] : null;
       // A device without a check answers anything then, and one with it tells.
       if (effect.does === 'noise') return null;
@@ -64,6 +74,8 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
     case 'line':
       // The latch is not read before it is pulsed.
       if (effect.line.of === 'latch' && effect.does === 'readError') return null;
+      // Of `all` it does not matter before the others are good.
+      if (effect.line.of === 'pgood' && sources.length > 1 && effect.does !== 'busy') return null;
       return [effect.does === 'busy' ? 'GPIO_BUSY' : 'GPIO_FAILED'];
     case 'gpio':
       return ['GPIO_FAILED'];

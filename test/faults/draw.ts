@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { chassisOf } from '../../mocks/plant/faults.ts';
+import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { type BoardDraw, boardDraws, boardNameOf, boardOf, type ShippedBoards } from './boards.ts';
 
@@ -280,6 +281,7 @@ function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number)
   const described = board.chassis[chassis];
   if (!described) throw new RangeError(`no chassis ${chassis}`);
   const rails = Object.entries(described.rails);
+  const sources = sourcesOf(described.pgood);
   switch (what) {
     case 'rail':
       return rails.map(([rail]) => `rail ${rail}`);
@@ -296,13 +298,23 @@ function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number)
           ...(good === undefined || 'pmbus' in good ? [] : [`line rail ${rail} good`]),
         ]),
         ...Object.keys(described.resets).map((reset) => `line reset ${reset}`),
-        'line pgood',
+        ...linesOfPgoodIn(sources),
         ...(described.latch === undefined ? [] : ['line latch']),
       ];
-    case 'pgood':
+    case 'pgood': {
+      const signals = sources.flatMap(({ source }, index) =>
+        'rails' in source ? [] : [`pgood ${index + 1}`],
+      );
+      return signals.length > 1 ? ['pgood', ...signals] : signals.length === 1 ? ['pgood'] : [];
+    }
     case 'gpio':
       return [what];
   }
+}
+
+function linesOfPgoodIn(sources: ReturnType<typeof sourcesOf>): string[] {
+  if (sources.length === 1) return sources.some(({ source }) => 'active' in source) ? ['line pgood'] : [];
+  return sources.flatMap(({ source }, index) => ('active' in source ? [`line pgood ${index + 1}`] : []));
 }
 
 /** The faults of a draw: one for each time that it comes. */

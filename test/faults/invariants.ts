@@ -4,6 +4,7 @@ import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts
 import type { Fault } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
+import { railsOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Hint } from '../../src/sequence/state.ts';
@@ -50,12 +51,15 @@ export interface Violation {
 export interface Scene {
   readonly lines: readonly PlantLine[];
   readonly rails: readonly PlantRail[];
+  /** What can be seen of pgood. */
+  readonly pgood: boolean;
 }
 
 export function sceneOf(plant: Plant, chassis: number): Scene {
   return {
     lines: plant.lines().filter((line) => line.chassis === chassis),
     rails: plant.rails().filter((rail) => rail.chassis === chassis),
+    pgood: plant.pgood(chassis),
   };
 }
 
@@ -104,6 +108,8 @@ const TO_OFF: readonly Verb[] = ['stop', 'wait-off', 'off'];
 const SAME_MOMENT_MS = 0.01;
 /** PMBus signals are polled. */
 const POLL_MS = 10;
+/** pgood that tells of nothing by itself, while the chassis is on (src/run/hardware.ts). */
+const GUARD_POLL_MS = 100;
 /** From a loss that is believed to the last enable, where no bus is slow. */
 const REACTION_MS = 5;
 /** How long what goes off after a loss waits for a device before it (src/run/drives.ts). */
@@ -116,9 +122,10 @@ function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
 }
 
 /** Signals of a chassis that are read over PMBus. */
-function pmbusSignals({ rails }: ChassisBoard): number {
+function pmbusSignals({ rails, pgood }: ChassisBoard): number {
   const isOverPmbus = (part: object | undefined) => part !== undefined && 'pmbus' in part;
-  return Object.values(rails).filter(({ enable, good }) => isOverPmbus(enable) || isOverPmbus(good)).length;
+  const ofRails = Object.values(rails).filter(({ enable, good }) => isOverPmbus(enable) || isOverPmbus(good));
+  return ofRails.length + sourcesOf(pgood).filter(({ source }) => isOverPmbus(source)).length;
 }
 
 /** The longest way through the needs of a chassis, each rail weighing `weight`. */
@@ -177,6 +184,10 @@ function lookAt(act: Act) {
   const { board, chassis, process, faults, after, before } = act;
   const described = chassisOfBoard(board, chassis);
   const { ending } = process;
+  const pgoodLines = sourcesOf(described.pgood).map(({ source }) =>
+    'active' in source ? source : undefined,
+  );
+  const pgoodRails = railsOfPgood(described);
   const line = (scene: Scene, role: PlantLine['role'], rail: string | null = null) =>
     scene.lines.find((each) => each.role === role && each.rail === rail);
   const hitsLine = (fault: Fault, ref: LineBoard): boolean => {
@@ -189,11 +200,20 @@ function lookAt(act: Act) {
         ? described.rails[part.rail]?.[part.of]
         : part.of === 'reset'
           ? described.resets[part.reset]
-          : part.of === 'pgood' || part.of === 'latch'
-            ? described[part.of]
-            : undefined;
+          : part.of === 'latch'
+            ? described.latch
+            : part.of === 'pgood'
+              ? part.source === null
+                ? pgoodLines.find((each) => each !== undefined)
+                : pgoodLines[part.source - 1]
+              : undefined;
     return hit !== undefined && !('pmbus' in hit) && lineKey(hit) === lineKey(ref);
   };
+  const hitsPgood = (fault: Fault): boolean =>
+    sourcesOf(described.pgood).some(({ source }) => {
+      if ('pmbus' in source) return fault.effect.on === 'i2c' && fault.effect.device === source.pmbus;
+      return 'active' in source && hitsLine(fault, source);
+    });
   /** Of what switches the rail; where it is only watched, of what it hangs on. */
   const enableFaults = (rail: string): Fault[] => {
     const { enable, needs = [] } = described.rails[rail] ?? {};
@@ -284,7 +304,31 @@ function lookAt(act: Act) {
       const isPowered = ({ good: stands, enabled }: PlantRail) => stands && enabled;
       return goodFaulty(rail) || after.rails.some((each) => each.rail === power && !isPowered(each));
     },
-    pgoodFaulty: faults.some((fault) => fault.effect.on === 'pgood' || hitsLine(fault, described.pgood)),
+    /** Something that pgood is taken from may not tell the truth, or nothing. */
+    pgoodFaulty:
+      faults.some((fault) => fault.effect.on === 'pgood' || hitsPgood(fault)) ||
+      pgoodRails.some((rail) =>
+        described.rails[rail]?.good === undefined ? enableFaults(rail).length > 0 : goodFaulty(rail),
+      ),
+    hitsPgood,
+    pgoodRails,
+    /** A device shows it that is not asked any more once the rail that powers it is disabled: nothing shows that rail. */
+    pgoodHidden: sourcesOf(described.pgood).some(({ source }) => {
+      const power = 'pmbus' in source ? board.devices[source.pmbus]?.poweredBy : undefined;
+      return power !== undefined && described.rails[power]?.good === undefined;
+    }),
+    /** pgood is asked for again and again: it tells of nothing by itself. */
+    pgoodAsked:
+      sourcesOf(described.pgood).some(({ source }) => 'pmbus' in source) ||
+      pgoodRails.some((rail) => !('active' in (described.rails[rail]?.good ?? {}))),
+    /** What can be seen of pgood changed so shortly before the end that nobody can have acted on it. */
+    pgoodChangedNow: (withinMs = 0): boolean =>
+      act.history.some(
+        (event) =>
+          event.type === 'pgood' &&
+          event.chassis === chassis &&
+          event.atMs >= sightMs - withinMs - SAME_MOMENT_MS,
+      ),
     resetsOf: (scene: Scene) => scene.lines.filter(({ role }) => role === 'reset'),
     /** The line changed so shortly before the end that nobody can have seen it. */
     changedNow: (key: string | undefined, withinMs = SAME_MOMENT_MS): boolean =>
@@ -306,14 +350,14 @@ function lookAt(act: Act) {
         (event) => event.type === 'drive' && event.chassis === chassis && event.role === 'enable',
       ),
     wasOn:
-      line(before, 'pgood')?.asserted === true &&
+      before.pgood &&
       before.rails.every(({ enabled, good }) => enabled && good) &&
       before.lines.every(({ role, asserted }) => role !== 'reset' || !asserted),
     wasOff:
-      line(before, 'pgood')?.asserted === false &&
+      !before.pgood &&
       before.rails.every(({ rail, enabled, volts }) => supplies.has(rail) || (!enabled && volts === 0)) &&
       before.lines.every(({ role, asserted }) => role !== 'reset' || asserted),
-    isOnAfter: line(after, 'pgood')?.asserted === true,
+    isOnAfter: after.pgood,
     /** It failed because it waited in vain for a bus that a process which stood still may have held (decision 21). */
     heldUp:
       act.busHeld &&
@@ -404,7 +448,7 @@ function mustBeDown({ verb, others }: Act, { ending, rest, withdrew }: Look): bo
 }
 
 const resetsHeld: Rule = (act, look) => {
-  const { described, line, hitsLine } = look;
+  const { described, hitsLine } = look;
   const texts = act.hazards.filter(({ kind }) => kind === 'resetWithoutPgood').map(({ text }) => text);
   for (const reset of look.resetsOf(act.after)) {
     const [name, ref] =
@@ -413,8 +457,7 @@ const resetsHeld: Rule = (act, look) => {
     // Where no power was found nothing is driven; the next power-on holds the resets before it does anything.
     const wasReleased = act.before.lines.some((each) => each.line === reset.line && !each.asserted);
     const found =
-      line(act.before, 'pgood')?.asserted ||
-      act.before.rails.some(({ rail, enabled }) => enabled && !look.supplies.has(rail));
+      act.before.pgood || act.before.rails.some(({ rail, enabled }) => enabled && !look.supplies.has(rail));
     if (wasReleased && !found) continue;
     if (mustBeDown(act, look))
       texts.push(`${name} is released after it ended ${describeEnding(act.process)}`);
@@ -450,12 +493,11 @@ const powerTold: Rule = (act, look) => {
 
 /** Why the chassis is not off. */
 function notOff(act: Act, look: Look): string[] {
-  const pgood = look.line(act.after, 'pgood');
   // What strikes while the latch is pulsed comes after the levels that were read: the pulse is the last thing of a power-off.
   const { latch } = look.described;
-  const within = latch === undefined ? undefined : latch.pulseMs + SAME_MOMENT_MS;
+  const unseenMs = Math.max(look.pgoodAsked ? POLL_MS : 0, latch?.pulseMs ?? 0);
   return [
-    ...(pgood?.asserted && !look.changedNow(pgood.line, within) ? ['pgood stands'] : []),
+    ...(act.after.pgood && !look.pgoodHidden && !look.pgoodChangedNow(unseenMs) ? ['pgood stands'] : []),
     ...act.after.rails.flatMap(({ rail, enabled, good }) => [
       ...(good && !look.supplies.has(rail) && !look.isUnseen(rail) && !look.raisedNow(rail)
         ? [`${rail} still delivers`]
@@ -477,18 +519,20 @@ const honestOff: Rule = (act, look) => {
 
 /** Why the chassis is not on. */
 function notOn(act: Act, look: Look): string[] {
-  const { described, pgoodFaulty, goodFaulty, changedNow } = look;
-  const pgood = look.line(act.after, 'pgood');
+  const { described, pgoodFaulty, goodFaulty, pgoodChangedNow } = look;
+  const askedMs = look.pgoodAsked ? POLL_MS : 0;
   const texts: string[] = [];
-  if (!pgood?.asserted && !changedNow(pgood?.line)) texts.push('pgood does not stand');
+  if (!act.after.pgood && !pgoodChangedNow(askedMs)) texts.push('pgood does not stand');
   // A latch keeps a chassis on that the enables do not show: there pgood is all that tells, and a process that lost
   // its state, or is lied to, has to take it for the truth.
   if (described.latch !== undefined && (pgoodFaulty || !act.stateKept)) return texts;
   for (const { rail, enabled, good } of act.after.rails) {
-    const masked =
-      goodFaulty(rail) &&
-      (pgoodFaulty || pgood === undefined || changedNow(pgood.line, described.pgood.deglitchMs));
-    if (!good && !look.lostNow(rail) && !masked) texts.push(`${rail} is not good`);
+    const masked = goodFaulty(rail) && (pgoodFaulty || pgoodChangedNow(askedMs + described.pgood.deglitchMs));
+    // Nothing tells of such a rail but its enable, and what a fault does behind that nobody can see.
+    const isBlind = look.pgoodRails.includes(rail) && described.rails[rail]?.good === undefined;
+    // Without a state nobody knows since when its enable stands either.
+    const isHidden = isBlind && (act.faults.length > 0 || !act.stateKept);
+    if (!good && !look.lostNow(rail) && !masked && !isHidden) texts.push(`${rail} is not good`);
     if (!enabled && look.isSwitched(rail) && !look.enableFaulty(rail) && !look.lostNow(rail))
       texts.push(`${rail} is not enabled`);
   }
@@ -616,7 +660,7 @@ const lossActedOn: Rule = (act, look) => {
   const { described } = look;
   const { process, chassis } = act;
   // Who cannot see the loss cannot act on it.
-  const unseen = act.faults.some((fault) => look.hitsLine(fault, described.pgood));
+  const unseen = act.faults.some((fault) => look.hitsPgood(fault));
   if (act.verb !== 'watch' || unseen || !look.wasOn || process.disturbedAtMs !== null) return [];
   const slow = act.faults.some(({ effect }) => effect.on === 'i2c');
   const slowMs = slow ? TRANSFER_DEADLINE_MS * (2 + 3 * pmbusSignals(described)) : 0;
@@ -624,12 +668,11 @@ const lossActedOn: Rule = (act, look) => {
   const isSilent = look.happened.some(
     (event) => event.type === 'unpowered' && described.rails[event.rail]?.good === undefined,
   );
-  const pgood = look.happened.filter(
-    (event) => event.type === 'line' && event.chassis === chassis && event.role === 'pgood',
-  );
-  const reactionMs = REACTION_MS + slowMs + (isSilent ? GRACE_MS : 0);
+  const pgood = look.happened.filter((event) => event.type === 'pgood' && event.chassis === chassis);
+  const askedMs = look.pgoodAsked ? GUARD_POLL_MS : 0;
+  const reactionMs = REACTION_MS + slowMs + askedMs + (isSilent ? GRACE_MS : 0);
   for (const [index, event] of pgood.entries()) {
-    if (event.type !== 'line' || event.asserted) continue;
+    if (event.type !== 'pgood' || event.asserted) continue;
     const backMs = pgood[index + 1]?.atMs ?? Number.POSITIVE_INFINITY;
     // A process that stood still looks anew when it goes on.
     const sinceMs = process.stalls.reduce(

@@ -4,6 +4,7 @@ import type { PlantEvent } from '../../mocks/plant/events.ts';
 import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Recorded } from '../../src/run/record.ts';
@@ -489,6 +490,7 @@ function busesOf(board: Board, chassis: number): Board['devices'][string]['bus']
   const parts = Object.values(described.rails).flatMap(({ enable, good }) => [enable, good]);
   const devices = [
     ...parts.flatMap((part) => (part && 'pmbus' in part ? [part.pmbus] : [])),
+    ...sourcesOf(described.pgood).flatMap(({ source }) => ('pmbus' in source ? [source.pmbus] : [])),
     ...described.evidence,
   ];
   return devices.flatMap((name) => board.devices[name]?.bus ?? []);

@@ -43,6 +43,17 @@ const FORK = planOf(
   {},
 );
 const LATCHED: Plan = { ...CHAIN, latched: true };
+/** Nothing shows U but its enable. */
+const OF_RAILS = planOf(
+  {
+    rails: { A: rail(0, []), U: { ...rail(1, ['A']), good: undefined }, B: rail(2, ['U']) },
+    pgood: { rails: true, deglitchMs: 1, onTimeoutMs: 3, offTimeoutMs: 2 },
+    resets: { CPU: { ...line(21), releaseDelayMs: 1 } },
+    evidence: [],
+    minOffMs: 0,
+  },
+  {},
+);
 /** What switches and shows C is powered by A, which it needs only through B. */
 const BEHIND: Plan = planOf(
   {
@@ -329,6 +340,7 @@ describe('in every state that hardware can bring about', () => {
     ['a fork', FORK],
     ['a latching board', LATCHED],
     ['a rail of a device that another rail powers', BEHIND],
+    ['pgood that is taken from rails', OF_RAILS],
     ['a supply, and a rail that is only watched', WATCHED],
     ['a rail that is only watched between two that are switched', BETWEEN],
   ])(

@@ -54,7 +54,10 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
     'src/board/',
     ['src/board/', 'src/errors.ts', 'src/near.ts', ...PORTS, 'node:', 'valibot', '@valibot/to-json-schema'],
   ],
-  ['src/sequence/', ['src/sequence/', 'src/board/schema.ts', 'valibot', 'xstate']],
+  [
+    'src/sequence/',
+    ['src/sequence/', 'src/board/schema.ts', 'src/board/pgood-sources.ts', 'valibot', 'xstate'],
+  ],
   // Tries the machine, and runs nothing.
   ['src/verify/', ['src/verify/', 'src/sequence/']],
   ['src/store/', ['src/store/', 'src/sequence/', 'src/errors.ts', ...PORTS, 'node:', 'valibot']],

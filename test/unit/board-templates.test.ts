@@ -136,9 +136,9 @@ describe('a problem of a template is told once, where the author wrote it', () =
     ],
     [
       'a word that is missing',
-      '"pgood": { "name": "node{n}-pgood", "deglitchMs": 5, "onTimeoutMs": 1000 },',
+      '"bus": "{n+4}", ',
       '',
-      { kind: 'missingKey', path: 'templates.node.pgood', line: 6 },
+      { kind: 'missingKey', path: 'templates.node.devices.vr{n}.bus', line: 8 },
     ],
     [
       'needs that name no rail',

@@ -24,7 +24,7 @@ function problemsOf(edit: (board: Loose) => void) {
 }
 
 describe('the boards that ship', () => {
-  it.each(['reference', 'openpower', 'ast2600-evb', 'two-chassis', 'power-ucd90320'])(
+  it.each(['reference', 'openpower', 'ast2600-evb', 'two-chassis', 'power-ucd90320', 'relay-bench'])(
     '%s has no problems',
     async (name) => {
       expect((await loadBoard(join(boards, `${name}.json`))).board.name).toBe(name);
@@ -113,12 +113,12 @@ describe('shape', () => {
       'write the rails by name, at least one',
     ],
     [
-      'no pgood',
+      'pgood of nothing',
       (board: Loose) => {
-        delete board.chassis[0].pgood;
+        board.chassis[0].pgood = { deglitchMs: 1 };
       },
       'chassis.0.pgood',
-      'add "pgood": a line, by "chip" and "line" or by "name"',
+      'name a line, by "chip" and "line" or by "name", or a PMBus page, by "pmbus" and "page", or the rails, by "rails", or several of these, by "all" or "any"',
     ],
     [
       'a list where an object belongs',

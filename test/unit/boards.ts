@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import type { Board } from '../../src/board/schema.ts';
+import { linesOfPgood } from '../../src/board/pgood-sources.ts';
+import type { Board, LineBoard } from '../../src/board/schema.ts';
 import { checkBoard } from '../check-board.ts';
 import { shippedBoard } from './bench.ts';
 
@@ -44,8 +45,9 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     format: fc.constantFrom(...FORMATS),
     pec: fc.boolean(),
     behind: fc.boolean(),
+    pgood: fc.constantFrom('line', 'line', 'line', 'page', 'rails', 'all', 'any'),
   })
-  .map(({ rails: drawn, deglitchMs, resets, latch, format, pec, behind }) => {
+  .map(({ rails: drawn, deglitchMs, resets, latch, format, pec, behind, pgood }) => {
     const rails = drawn.map((rail, index): Drawn => {
       // Something has to be switched, and what is not has to be seen.
       const isWatched =
@@ -93,7 +95,7 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
               ];
             }),
           ),
-          pgood: { ...nextLine(), deglitchMs, onTimeoutMs: 800, offTimeoutMs: 800 },
+          pgood: { ...pgoodOf(pgood, latch, nextLine), deglitchMs, onTimeoutMs: 800, offTimeoutMs: 800 },
           resets: Object.fromEntries(
             resets.map((releaseDelayMs, index) => [`RESET${index}`, { ...nextLine(true), releaseDelayMs }]),
           ),
@@ -105,8 +107,26 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     return board;
   });
 
+/** What pgood is taken from; a line of its own behind a latch, where what is behind an enable tells nothing. */
+function pgoodOf(kind: string, isLatched: boolean, nextLine: () => object): object {
+  const page = { pmbus: 'vr', page: 30, minVolts: 0.9 };
+  if (isLatched && kind !== 'line') return { all: [nextLine(), nextLine()] };
+  switch (kind) {
+    case 'page':
+      return page;
+    case 'rails':
+      return { rails: true };
+    case 'all':
+      return { all: [nextLine(), page] };
+    case 'any':
+      return { any: [nextLine(), { rails: true }] };
+    default:
+      return nextLine();
+  }
+}
+
 export const anyBoard: fc.Arbitrary<Board> = fc.oneof(
-  fc.constantFrom('reference', 'openpower', 'ast2600-evb').map(shippedBoard),
+  fc.constantFrom('reference', 'openpower', 'ast2600-evb', 'relay-bench').map(shippedBoard),
   generatedBoard,
 );
 
@@ -116,3 +136,19 @@ export function withDeglitch(board: Board, deglitchMs: number): Board {
   if (!chassis) throw new RangeError('no chassis 0');
   return { ...board, chassis: { 0: { ...chassis, pgood: { ...chassis.pgood, deglitchMs } } } };
 }
+
+/** The line of pgood of chassis 0, which has one. */
+export function pgoodLine(board: Board): LineBoard {
+  const chassis = board.chassis['0'];
+  const [line] = chassis === undefined ? [] : linesOfPgood(chassis.pgood);
+  if (line === undefined) throw new RangeError('no line of pgood');
+  return line;
+}
+
+/** "pgood stuck off" is a loss that a line tells of at once: pgood is a line, or all of several signals with a line among them. */
+export function losesPgoodByLine({ chassis }: Board): boolean {
+  const { pgood } = chassis['0'] ?? {};
+  return pgood !== undefined && !('any' in pgood) && linesOfPgood(pgood).length > 0;
+}
+
+export const boardWithPgoodLine: fc.Arbitrary<Board> = anyBoard.filter(losesPgoodByLine);

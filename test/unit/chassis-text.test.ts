@@ -64,6 +64,7 @@ const REPORT: ChassisReport = {
   state: 'pgood',
   stage: 'pgood',
   pgood: true,
+  pgoodSources: [],
   powerStillApplied: false,
   fault: null,
   contradictions: [],
@@ -108,6 +109,19 @@ describe('a chassis in words', () => {
       '  not read: enable of rail CORE: it does not answer',
       '  rail CORE  not read  not read   line C0 of gpio, vr page 0',
       '  reset CPU  not read',
+    ]);
+  });
+
+  it('has a row for each of several signals of pgood, with why one could not be read', () => {
+    const rows = rowsOf({
+      pgoodSources: [
+        { role: 'pgood 1', good: true, reason: null, shownBy: 'line B7 of gpio' },
+        { role: 'pgood 2', good: null, reason: 'pgood 2: nothing acknowledges', shownBy: 'vr page 9' },
+      ],
+    });
+    expect(rows.slice(1, 3)).toEqual([
+      '  pgood 1  asserted  line B7 of gpio',
+      '  pgood 2  not read  vr page 9: pgood 2: nothing acknowledges',
     ]);
   });
 

@@ -75,8 +75,8 @@ describe('power comes up', () => {
       hardware: (opened) => ({
         ...slow(bench, 'driveReset', 300)(opened),
         async observe() {
-          const { observation, unreadable } = await opened.observe();
-          return { observation: { ...observation, resetsAsserted: { CPU_RESET_L: false } }, unreadable };
+          const { observation, ...others } = await opened.observe();
+          return { observation: { ...observation, resetsAsserted: { CPU_RESET_L: false } }, ...others };
         },
       }),
     });

@@ -5,7 +5,7 @@ import type { Board, RailBoard } from '../../src/board/schema.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { checkBoard } from '../check-board.ts';
 import { type Bench, createBench } from './bench.ts';
-import { generatedBoard } from './boards.ts';
+import { generatedBoard, losesPgoodByLine } from './boards.ts';
 
 /* A PMBus device of which every transfer takes its whole deadline, beside rails that are switched by GPIO lines. */
 
@@ -31,7 +31,11 @@ function freeRails(board: Board): string[] {
 
 const withBoth = generatedBoard.filter((board) => {
   const rails = Object.values(railsOf(board));
-  return rails.some(({ enable }) => enable !== undefined && 'pmbus' in enable) && rails.some(isGpio);
+  return (
+    losesPgoodByLine(board) &&
+    rails.some(({ enable }) => enable !== undefined && 'pmbus' in enable) &&
+    rails.some(isGpio)
+  );
 });
 
 /** When the enables of these rails were driven off last. */

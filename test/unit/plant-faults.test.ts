@@ -15,7 +15,7 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(23);
+    expect(EXAMPLES).toHaveLength(24);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on the reference board', (example) => {
@@ -30,7 +30,8 @@ describe('parseFault', () => {
     ['rail P1V8 slow off 0.5ms', { on: 'rail', rail: 'P1V8', does: 'slowFall', extraMs: 0.5 }],
     ['enable P1V8 stuck off', { on: 'enable', rail: 'P1V8', does: 'stuckOff' }],
     ['good P1V8 stuck on', { on: 'good', rail: 'P1V8', does: 'stuckOn' }],
-    ['pgood never', { on: 'pgood', does: 'stuckOff' }],
+    ['pgood never', { on: 'pgood', source: null, does: 'stuckOff' }],
+    ['pgood 1 stuck on', { on: 'pgood', source: 1, does: 'stuckOn' }],
     ['i2c vr_ddr nack', { on: 'i2c', device: 'vr_ddr', does: 'nack', times: null }],
     ['i2c vr_ddr nack 1 time', { on: 'i2c', device: 'vr_ddr', does: 'nack', times: 1 }],
     ['i2c vr_ddr noise 3 times', { on: 'i2c', device: 'vr_ddr', does: 'noise', times: 3 }],
@@ -38,7 +39,7 @@ describe('parseFault', () => {
     ['line rail P1V8 good read error', { on: 'line', line: { of: 'good', rail: 'P1V8' }, does: 'readError' }],
     ['gpio read error', { on: 'gpio', does: 'readError' }],
     ['gpio no interrupts', { on: 'gpio', does: 'noInterrupts' }],
-    ['line pgood no interrupts', { on: 'line', line: { of: 'pgood' }, does: 'noInterrupts' }],
+    ['line pgood no interrupts', { on: 'line', line: { of: 'pgood', source: null }, does: 'noInterrupts' }],
   ])('reads "%s"', (text, effect) => {
     expect(parseFault(text, board)).toEqual({
       text,
@@ -97,6 +98,8 @@ describe('parseFault', () => {
     ['line reset CPU_RST_L busy', 'did you mean "CPU_RESET_L"?'],
     ['line rail PVDDQ enable busy', 'rail PVDDQ has no enable line'],
     ['line latch busy', 'chassis 0 has no latch'],
+    ['pgood 2 never', 'chassis 0 has no signal 2 of pgood'],
+    ['line pgood 2 busy', 'chassis 0 has no such line of pgood'],
     ['chassis 1 pgood never', 'the plant has no chassis "1"'],
   ])('refuses what the board does not have: "%s"', (text, message) => {
     expect(() => parseFault(text, board)).toThrow(FaultSyntaxError);

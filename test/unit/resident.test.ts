@@ -26,6 +26,7 @@ import {
 import { isLocked, lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
+import { pgoodLine } from './boards.ts';
 
 const IDENTITY = { bootId: 'boot', boardHash: 'hash' };
 /** hw/boards/reference.json. */
@@ -172,7 +173,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     breakIt: (fault: string) => plant.addFault(parseFault(fault, board)),
     /** Another program gives the pgood line back and takes it for itself, until the faults are cleared. */
     takePgood: () => {
-      plant.pins.get(lineKey(chassis.pgood) ?? '')?.free();
+      plant.pins.get(lineKey(pgoodLine(board)) ?? '')?.free();
       plant.addFault(parseFault('line pgood busy', board));
     },
     warnings: () => recording.flatMap((entry) => (entry.type === 'warning' ? [entry.message] : [])),

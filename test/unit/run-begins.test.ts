@@ -20,9 +20,9 @@ const without =
     ...opened,
     async observe() {
       looks.push(bench.clock.nowMs());
-      const { observation } = await opened.observe();
+      const { observation, pgoodSources } = await opened.observe();
       const unread = missing.map(({ signal, rail }) => ({ signal, rail }));
-      return { observation: { ...observation, unread }, unreadable: missing };
+      return { observation: { ...observation, unread }, unreadable: missing, pgoodSources };
     },
   });
 

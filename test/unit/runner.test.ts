@@ -10,6 +10,7 @@ import type { Recorded } from '../../src/run/record.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { createBench } from './bench.ts';
+import { pgoodLine } from './boards.ts';
 
 const BOARDS = ['reference', 'openpower', 'ast2600-evb'] as const;
 
@@ -418,7 +419,7 @@ describe('a fault while the chassis is on', () => {
     const bench = createBench('reference', { faults: fault.startsWith('pgood') ? [] : [fault] });
     await bench.run(JOBS.on);
     if (fault.startsWith('pgood')) {
-      bench.plant.hold(bench.board.chassis['0']?.pgood ?? { name: '' }, 0);
+      bench.plant.hold(pgoodLine(bench.board), 0);
     }
     await bench.clock.advance(500);
     const { state, sequence } = await bench.run(JOBS.start);

@@ -4,13 +4,14 @@ import { createPlant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { shippedBoard } from './bench.ts';
+import { pgoodLine } from './boards.ts';
 
 async function createStage() {
   const board = shippedBoard('reference');
   const world = createVirtualClock(0);
   const plant = createPlant({ board, clock: world, initially: 'on' });
   const loop = createStallingLoop(world);
-  const ref = board.chassis['0']?.pgood ?? { name: '' };
+  const ref = pgoodLine(board);
   const pgood = await loop.gpio(createMockGpio(plant)).openInput(ref);
   const told: string[] = [];
   const tell = (what: string) => () => told.push(`${what} at ${world.nowMs()}`);

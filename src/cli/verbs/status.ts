@@ -1,6 +1,7 @@
 import { CodedError, type HardwareError } from '../../../hw/errors.ts';
 import { lineLabel } from '../../../hw/lines.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
+import { sourcesOf } from '../../board/pgood-sources.ts';
 import type { ChassisBoard, EnableBoard, GoodBoard, RailBoard } from '../../board/schema.ts';
 import { type ChassisReport, chassisText, measured, type RailReport } from '../../report/chassis-text.ts';
 import { lastFailureText, withoutTrace } from '../../report/run-text.ts';
@@ -75,7 +76,7 @@ async function readReport(
   world: World,
 ): Promise<{ readonly report: ChassisReport; readonly error: HardwareError | null }> {
   const { hint, warning } = store.load();
-  const { observation, unreadable } = await hardware.observe();
+  const { observation, unreadable, pgoodSources } = await hardware.observe();
   const { state, sequence } = reconcile(plan, observation, hint, world.clock.nowMs());
   const devices = await hardware.telemetry();
   const { states: units, unavailable: noUnits } = await unitStates(number, world);
@@ -101,6 +102,9 @@ async function readReport(
       },
     ];
   });
+  const pgoodNames = new Map(
+    sourcesOf(chassis.pgood).map(({ source, role }) => [role, 'rails' in source ? 'rails' : nameOf(source)]),
+  );
   const [first] = unreadable;
   const isRead = first === undefined;
   const resetsUnread = unreadable.map(({ signal, error }) => signal === 'reset' && error.details.role);
@@ -114,6 +118,7 @@ async function readReport(
     state: isRead ? state : 'unknown',
     stage: hint?.state ?? null,
     pgood: orNull('pgood', null, observation.pgood),
+    pgoodSources: pgoodSources.map((seen) => ({ ...seen, shownBy: pgoodNames.get(seen.role) ?? seen.role })),
     powerStillApplied: state === 'failed' && powerSeen(sequence),
     fault: (isRead ? sequence.fault : hint?.sequence.fault) ?? null,
     contradictions: isRead ? sequence.contradictions : [],

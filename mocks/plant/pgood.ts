@@ -1,0 +1,55 @@
+import { sourcesOf } from '../../src/board/pgood-sources.ts';
+import type { ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
+import {
+  type ArmedFault,
+  type Chassis,
+  isAsserted,
+  type Net,
+  netAsserted,
+  type PgoodSource,
+  type Rail,
+  withFaults,
+} from './circuit.ts';
+
+/** Where the board gives the least voltage alone. */
+const ABOVE_LEAST = 1.1;
+
+type LineNet = (line: LineBoard, role: string) => Net;
+
+/** @param netOf the net of a line of the board */
+export function buildPgood(chassis: Chassis, described: ChassisBoard, netOf: LineNet): PgoodSource[] {
+  return sourcesOf(described.pgood).map(({ source, role }): PgoodSource => {
+    if ('rails' in source) {
+      const counts = ({ board: { good } }: Rail) => described.latch === undefined || good !== undefined;
+      const says = () => chassis.rails.filter(counts).every(seemsGood);
+      return { net: undefined, page: undefined, faults: [], isSignal: false, says };
+    }
+    if ('pmbus' in source) {
+      const { pmbus: device, page, minVolts, maxVolts } = source;
+      const nominalVolts = maxVolts === undefined ? minVolts * ABOVE_LEAST : (minVolts + maxVolts) / 2;
+      const faults: ArmedFault[] = [];
+      const isIt = (part: RailBoard['enable'] | RailBoard['good']) =>
+        part !== undefined && 'pmbus' in part && part.pmbus === device && part.page === page;
+      // A page that belongs to rails shows these.
+      const shown = chassis.rails.filter(({ board }) => isIt(board.enable) || isIt(board.good));
+      const says = () =>
+        withFaults(faults, shown.length > 0 ? shown.every(({ good }) => good) : chassis.pgood);
+      return { net: undefined, page: { device, page, nominalVolts }, faults, isSignal: true, says };
+    }
+    const net = netOf(source, role);
+    net.sources.push(() => chassis.pgood);
+    return { net, page: undefined, faults: net.faults, isSignal: true, says: () => netAsserted(net) };
+  });
+}
+
+/** What tells the BMC of the rail: its good signal, or else its enable. */
+function seemsGood(rail: Rail): boolean {
+  if (rail.board.good === undefined) return rail.enable !== undefined && isAsserted(rail.enable);
+  return rail.goodNet === undefined ? withFaults(rail.goodFaults, rail.good) : netAsserted(rail.goodNet);
+}
+
+/** What all sources say together. */
+export function pgoodSeen({ pgoodSources, takesAny }: Chassis): boolean {
+  const says = pgoodSources.map((source) => source.says());
+  return takesAny ? says.includes(true) : !says.includes(false);
+}

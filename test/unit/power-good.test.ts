@@ -1,0 +1,362 @@
+/** pgood that is not one line: several signals, a PMBus page, the rails, or nothing at all. */
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { HardwareError } from '../../hw/errors.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import type { Board } from '../../src/board/schema.ts';
+import { openChassis } from '../../src/run/hardware.ts';
+import { JOBS } from '../../src/run/jobs.ts';
+import { expectDone } from '../../src/run/outcome.ts';
+import { type Asked, readTogether, type Said, type Together, verdict } from '../../src/run/power-good.ts';
+import { checkBoard } from '../check-board.ts';
+import { createBench } from './bench.ts';
+
+const line = (offset: number) => ({ chip: 'gpio', line: offset });
+const PAGE = { pmbus: 'vr', page: 9, minVolts: 0.9, maxVolts: 1.1 };
+const times = { nominalVolts: 1, settleMs: 8, onTimeoutMs: 200, offTimeoutMs: 200 };
+
+/** B and U need A; nothing shows U. The device of the PMBus page always has power, or has it from A. */
+function described(pgood: object | undefined, { poweredBy }: { readonly poweredBy?: string } = {}) {
+  return {
+    name: 'power-good',
+    devices: { vr: { bus: 1, address: '0x40', ...(poweredBy && { poweredBy }) } },
+    chassis: {
+      0: {
+        rails: {
+          A: { ...times, enable: line(0), good: line(1) },
+          B: { ...times, enable: { pmbus: 'vr' }, good: { ...PAGE, page: 0 }, needs: ['A'] },
+          U: { ...times, enable: line(2), needs: ['A'] },
+        },
+        ...(pgood && { pgood: { deglitchMs: 5, onTimeoutMs: 400, offTimeoutMs: 400, ...pgood } }),
+        resets: { CPU: line(3) },
+      },
+    },
+  };
+}
+function boardOf(...args: Parameters<typeof described>): Board {
+  const { board, problems } = checkBoard(described(...args));
+  if (!board) throw new TypeError(JSON.stringify(problems));
+  return board;
+}
+
+const KINDS: readonly (readonly [string, object | undefined])[] = [
+  ['a line', line(7)],
+  ['a PMBus page', PAGE],
+  ['the rails', { rails: true }],
+  ['nothing, which are the rails', undefined],
+  ['all of two lines', { all: [line(7), line(8)] }],
+  ['any of two lines', { any: [line(7), line(8)] }],
+  ['all of a line and a PMBus page', { all: [line(7), PAGE] }],
+  ['any of a line, a PMBus page and the rails', { any: [line(7), PAGE, { rails: true }] }],
+];
+
+describe.each(KINDS)('pgood taken from %s', (_, pgood) => {
+  it.each([
+    ['always has power', {}],
+    ['has its power from a rail', { poweredBy: 'A' }],
+  ])('comes and goes with the power, its resets after it, where the device %s', async (_when, power) => {
+    const bench = createBench(boardOf(pgood, power));
+    const on = await bench.run(JOBS.on);
+    expect(on.state).toBe('pgood');
+    expect(on.sequence.resetsAsserted).toEqual({ CPU: false });
+    expect(bench.plant.rails().every(({ good }) => good)).toBe(true);
+    const changes = bench.changes();
+    expect((await bench.run(JOBS.on)).answer?.outcome).toBe('unchanged');
+    expect(bench.changes()).toEqual(changes);
+    const off = await bench.run(JOBS.off);
+    expect(off.state).toBe('off');
+    expect(bench.plant.rails().some(({ good, enabled }) => good || enabled)).toBe(false);
+    expect([bench.plant.hazards, bench.plant.misuses]).toEqual([[], []]);
+  });
+
+  it('is watched: whoever loses his power is switched off, and A is named where it is what was lost', async () => {
+    const bench = createBench(boardOf(pgood), { initially: 'on' });
+    bench.clock.after(1_000, () => bench.plant.addFault(bench.fault('rail A shorts')));
+    const { state, sequence } = await bench.run(JOBS.watch);
+    expect([state, sequence.fault?.kind, sequence.fault?.rail]).toEqual(['failed', 'railLost', 'A']);
+    expect(sequence.fault?.diagnosis).toMatchObject({ rail: 'A', cause: 'dropped' });
+    expect(bench.enabled()).toEqual([]);
+    // The slowest signal is a page that is asked every 100 ms; the grace of the drives is 50 ms.
+    expect(bench.clock.nowMs() - bench.plant.startMs).toBeLessThan(1_000 + 100 + 5 + 50 + 400 + 200);
+  });
+});
+
+describe('several signals of pgood', () => {
+  it('all of them are waited for, and the loss of one is a loss', async () => {
+    const never = createBench(boardOf({ all: [line(7), PAGE] }), { faults: ['pgood 2 never'] });
+    const { sequence } = await never.run(JOBS.on);
+    expect(sequence.fault).toMatchObject({ kind: 'pgoodTimeout', rail: null });
+    for (const lost of ['pgood 1', 'pgood 2']) {
+      const bench = createBench(boardOf({ all: [line(7), PAGE] }), { initially: 'on' });
+      bench.clock.after(1_000, () => bench.plant.addFault(bench.fault(`${lost} never`)));
+      const { state, sequence } = await bench.run(JOBS.watch);
+      expect([state, sequence.fault?.kind]).toEqual(['failed', 'pgoodLost']);
+    }
+  });
+
+  it('any of them is enough, and the loss of the last one is a loss', async () => {
+    const bench = createBench(boardOf({ any: [line(7), PAGE] }), { faults: ['pgood 1 never'] });
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
+    bench.clock.after(1_000, () => bench.plant.addFault(bench.fault('pgood 2 never')));
+    const { state, sequence } = await bench.run(JOBS.watch);
+    expect([state, sequence.fault?.kind]).toEqual(['failed', 'pgoodLost']);
+    expect(bench.clock.nowMs()).toBeGreaterThan(1_000);
+  });
+
+  it('a glitch of one is not believed before its de-glitch time', async () => {
+    const bench = createBench(boardOf({ all: [line(7), line(8)] }), { initially: 'on' });
+    const leave = new AbortController();
+    bench.clock.after(500, () => bench.plant.addFault(bench.fault('pgood 2 glitch 3ms')));
+    bench.clock.after(2_000, () => leave.abort('request'));
+    const { state } = await bench.run(JOBS.watch, { signal: leave.signal });
+    expect(state).toBe('pgood');
+  });
+
+  it('one that cannot be read is no loss of a chassis that is on', async () => {
+    for (const pgood of [{ all: [line(7), PAGE] }, { any: [line(7), PAGE] }]) {
+      const bench = createBench(boardOf(pgood), { initially: 'on' });
+      const leave = new AbortController();
+      bench.clock.after(500, () => bench.plant.addFault(bench.fault('i2c vr nack')));
+      bench.clock.after(3_000, () => leave.abort('request'));
+      const { state } = await bench.run(JOBS.watch, { signal: leave.signal });
+      expect(state).toBe('pgood');
+      expect(bench.enabled().sort()).toEqual(['A', 'B', 'U']);
+    }
+  });
+
+  it('a page that is pgood is read after a fault, and blamed for no rail', async () => {
+    const bench = createBench(boardOf(PAGE), { initially: 'on' });
+    bench.clock.after(1_000, () => bench.plant.addFault(bench.fault('pgood never')));
+    const { sequence } = await bench.run(JOBS.watch);
+    expect(sequence.fault).toMatchObject({ kind: 'pgoodLost', diagnosis: { rail: null, cause: 'unknown' } });
+    const pages = bench.recording.flatMap((entry) => (entry.type === 'evidence' ? entry.evidence : []));
+    expect(pages.map(({ device, page, rails }) => [device, page, Object.keys(rails)])).toEqual([
+      ['vr', 0, ['B']],
+      ['vr', 9, []],
+    ]);
+  });
+
+  it('a stage reads again where a page that is pgood is only busy', async () => {
+    const bench = createBench(boardOf(PAGE), { initially: 'on' });
+    bench.plant.addFault(bench.fault('i2c vr nack 9 times'));
+    const result = await bench.run(JOBS.waitOn);
+    expect(result.state).toBe('pgood');
+    expectDone(0, 'wait-on', JOBS.waitOn, result);
+  });
+});
+
+describe('who looks at several signals of pgood', () => {
+  const seenOf = async (pgood: object, fault: string) => {
+    const bench = createBench(boardOf(pgood), { initially: 'on', faults: [fault] });
+    const ports = {
+      gpio: async () => createMockGpio(bench.plant),
+      i2c: async () => createMockI2c(bench.plant),
+      clock: bench.clock,
+    };
+    const hardware = await bench.clock.runUntil(openChassis(bench.board, 0, ports));
+    return bench.clock.runUntil(hardware.observe());
+  };
+  const unreadable = expect.stringContaining('pgood 2: 0x40 on I2C bus 1');
+
+  it('sees each of them, and why one cannot be read that the others do without', async () => {
+    const seen = await seenOf({ any: [line(7), PAGE] }, 'i2c vr nack');
+    expect(seen.observation.pgood).toBe(true);
+    expect(seen.unreadable.filter(({ signal }) => signal === 'pgood')).toEqual([]);
+    expect(seen.pgoodSources).toEqual([
+      { role: 'pgood 1', good: true, reason: null },
+      { role: 'pgood 2', good: null, reason: unreadable },
+    ]);
+  });
+
+  it('is told that pgood cannot be read where that hangs on one that cannot be', async () => {
+    const seen = await seenOf({ all: [line(7), PAGE] }, 'i2c vr nack');
+    expect(seen.observation.unread).toContainEqual({ signal: 'pgood', rail: null });
+    expect(seen.unreadable.filter(({ signal }) => signal === 'pgood')).toMatchObject([
+      { reason: unreadable },
+    ]);
+  });
+
+  it('sees no pgood where one of all does not stand, whatever else cannot be read', async () => {
+    const seen = await seenOf({ all: [{ rails: true }, line(7), PAGE] }, 'pgood 2 never');
+    expect([seen.observation.pgood, seen.unreadable]).toEqual([false, []]);
+  });
+});
+
+const BUSES = [null, '1', '2'] as const;
+const UNREAD = new HardwareError('I2C_NO_DEVICE', 'nothing acknowledges');
+
+interface DrawnSignal {
+  readonly bus: (typeof BUSES)[number];
+  readonly says: boolean | 'unread';
+}
+const signals = fc.array(
+  fc.record<DrawnSignal>({
+    bus: fc.constantFrom(...BUSES),
+    says: fc.constantFrom<DrawnSignal['says']>(true, false, 'unread'),
+  }),
+  { minLength: 1, maxLength: 5 },
+);
+
+/** By the words of the board file's description. */
+function expected(take: 'all' | 'any', said: readonly (boolean | 'unread')[]): boolean | 'unread' {
+  const others = take === 'all' ? said.every((each) => each === true) : said.some((each) => each === true);
+  if (others) return true;
+  if (take === 'all' && said.includes(false)) return false;
+  return said.includes('unread') ? 'unread' : false;
+}
+
+function asked(bus: string | null, read: () => Promise<boolean>): Asked {
+  return { bus, role: 'pgood', poweredBy: null, read };
+}
+
+describe('what signals say together', () => {
+  it('of all one that is not good decides, of any one that is, and else one that cannot be read', async () => {
+    const drawn = fc.record({ take: fc.constantFrom('all' as const, 'any' as const), signals });
+    await fc.assert(
+      fc.asyncProperty(drawn, async ({ take, signals: of }) => {
+        const parts = of.map(({ bus, says }) => {
+          const read = async () => {
+            if (says === 'unread') throw UNREAD;
+            return says;
+          };
+          return { part: asked(bus, read), said: (says === 'unread' ? UNREAD : says) satisfies Said };
+        });
+        const whole: Together = { take, of: parts.map(({ part }) => part) };
+        const wanted = expected(
+          take,
+          of.map(({ says }) => says),
+        );
+        const now = verdict(whole, (part) => parts.find((each) => each.part === part)?.said);
+        expect(now instanceof HardwareError ? 'unread' : now).toBe(wanted);
+        const read = await readTogether(whole, (part) => part.read()).catch((error: unknown) => error);
+        expect(read === UNREAD ? 'unread' : read).toBe(wanted);
+      }),
+    );
+  });
+
+  it('nothing is good of no signal at all', () => {
+    expect(verdict({ take: 'all', of: [] }, () => true)).toBe(false);
+  });
+
+  it('asks no bus where the lines decide', async () => {
+    const bus = asked('1', () => Promise.reject(new Error('asked')));
+    const low = asked(null, async () => false);
+    const high = asked(null, async () => true);
+    expect(await readTogether({ take: 'all', of: [bus, low] }, (part) => part.read())).toBe(false);
+    expect(await readTogether({ take: 'any', of: [bus, high] }, (part) => part.read())).toBe(true);
+  });
+
+  it('asks a bus that hangs once, and the others all the same', async () => {
+    let hangs = 0;
+    const hang = () =>
+      asked('1', async () => {
+        hangs += 1;
+        throw new HardwareError('I2C_TIMEOUT', 'hangs');
+      });
+    const other = asked('2', async () => false);
+    const whole: Together = { take: 'all', of: [hang(), hang(), other, hang()] };
+    expect(await readTogether(whole, (part) => part.read())).toBe(false);
+    expect(hangs).toBe(1);
+  });
+});
+
+describe('a board file is refused', () => {
+  const problemsOf = (of: object) =>
+    checkBoard(of).problems.map(({ path, message }) => `${path}: ${message}`);
+
+  it('with pgood of no signal', () => {
+    expect(problemsOf(described({ all: [] }))).toEqual(['chassis.0.pgood.all: names no signal']);
+    expect(problemsOf(described({ any: [] }))).toEqual(['chassis.0.pgood.any: names no signal']);
+  });
+
+  it('with two roles of one line, also inside pgood', () => {
+    expect(problemsOf(described({ all: [line(7), line(1)] }))).toEqual([
+      'chassis.0.pgood.all.1: pgood 2 uses line 1 of gpio, which is already good of A',
+    ]);
+  });
+
+  it('with a device that is not there', () => {
+    expect(problemsOf(described({ any: [line(7), { ...PAGE, pmbus: 'wr' }] }))).toEqual([
+      'chassis.0.pgood.any.1.pmbus: "wr" is not in devices',
+    ]);
+  });
+
+  it('with an empty window', () => {
+    expect(problemsOf(described({ ...PAGE, minVolts: 2 }))).toEqual([
+      'chassis.0.pgood.minVolts: minVolts 2 is above maxVolts 1.1',
+    ]);
+  });
+
+  it('with a latch, where pgood hangs on what an enable reads', () => {
+    const blind = (pgood?: object) => {
+      const board = described(pgood, { poweredBy: 'U' });
+      const { rails, ...chassis } = board.chassis[0];
+      const { A: _, ...own } = { ...rails, U: { ...rails.U, needs: [] }, B: { ...rails.B, needs: ['U'] } };
+      return { ...board, chassis: { 0: { ...chassis, latch: line(5), rails: own } } };
+    };
+    expect(problemsOf(blind(PAGE))).toEqual([
+      'chassis.0.pgood: pgood hangs on vr, which has its power from rail U: behind the latch nothing tells whether that rail is there',
+    ]);
+    expect(problemsOf(blind())).toEqual([
+      'chassis.0.rails.B.good: pgood hangs on vr, which has its power from rail U: behind the latch nothing tells whether that rail is there',
+    ]);
+    expect(problemsOf(blind(line(7)))).toEqual([]);
+  });
+
+  it('with a latch, where pgood of the rails would be that of a supply, which stays', () => {
+    const supplied = (pgood: object | undefined, follower: object) => {
+      const { A } = described(undefined).chassis[0].rails;
+      const { good: _, ...blind } = A;
+      const rails = { PSU: { good: line(9) }, A: { ...blind, needs: ['PSU'] }, ...follower };
+      return { name: 'supplied', chassis: { 0: { rails, latch: line(5), ...(pgood && { pgood }) } } };
+    };
+    const unseen = (at: string) =>
+      `chassis.0.${at}: pgood is to be taken from the rails, and none of them that goes off with the power has a signal: behind the latch an enable does not tell whether there is power`;
+    expect(problemsOf(supplied(undefined, {}))).toEqual([unseen('pgood')]);
+    expect(problemsOf(supplied({ any: [line(7), { rails: true }] }, {}))).toEqual([unseen('pgood.any.1')]);
+    expect(problemsOf(supplied(undefined, { F: { good: line(8), needs: ['A'] } }))).toEqual([]);
+  });
+});
+
+describe('a bench of three relays without any signal', () => {
+  it('is on for the second stage only when the last relay has settled', async () => {
+    const bench = createBench('relay-bench');
+    await bench.run(JOBS.start);
+    const startedMs = bench.clock.nowMs();
+    expect((await bench.run(JOBS.waitOn)).state).toBe('pgood');
+    // settleMs of P12V, the longest of the two that come last.
+    expect(bench.clock.nowMs() - startedMs).toBeGreaterThanOrEqual(250);
+  });
+
+  it.each([
+    ['nothing', 'pgood', null],
+    ['enable MAINS stuck off', 'hardware', 'MAINS'],
+    ['enable P12V stuck off', 'hardware', 'P12V'],
+    ['enable FANS stuck off', 'hardware', 'FANS'],
+    // Nobody could see these, and nothing is claimed of them.
+    ['rail P12V never good', 'pgood', null],
+    ['rail FANS shorts', 'pgood', null],
+  ])('with %s a power-on ends with %s', async (fault, ending, rail) => {
+    const bench = createBench('relay-bench', { faults: fault === 'nothing' ? [] : [fault] });
+    const { state, sequence } = await bench.run(JOBS.on);
+    expect([sequence.fault?.kind ?? state, sequence.fault?.rail ?? null]).toEqual([ending, rail]);
+    expect(bench.enabled()).toEqual(state === 'pgood' ? ['MAINS', 'P12V', 'FANS'] : []);
+    if (fault === 'nothing') expect(bench.plant.hazards).toEqual([]);
+    await bench.clock.advance(5_000);
+    bench.plant.clearFaults();
+    expect((await bench.run(JOBS.off)).state).toMatch(/off|failed/);
+    expect(bench.enabled()).toEqual([]);
+  });
+
+  it.each(['MAINS', 'P12V', 'FANS'])(
+    'is switched off when the relay of %s goes, which is named',
+    async (rail) => {
+      const bench = createBench('relay-bench', { initially: 'on' });
+      bench.clock.after(1_000, () => bench.plant.addFault(bench.fault(`enable ${rail} stuck off`)));
+      const { state, sequence } = await bench.run(JOBS.watch);
+      expect([state, sequence.fault?.kind, sequence.fault?.rail]).toEqual(['failed', 'railLost', rail]);
+      expect(bench.enabled()).toEqual([]);
+    },
+  );
+});
