@@ -1,0 +1,91 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { Board } from '../../src/board/schema.ts';
+import { planOf, railPlan } from '../../src/sequence/plan.ts';
+import { generatedBoard } from './boards.ts';
+
+const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
+
+/** A chassis, and which of its rails go with the enable of which. */
+function chassisOf(board: Board) {
+  const chassis = board.chassis['0'];
+  if (chassis === undefined) throw new RangeError('no chassis 0');
+  const { rails } = chassis;
+  const isSwitched = (name: string) => rails[name]?.enable !== undefined;
+  /** It needs the other one, itself or through rails that only come and go with it. */
+  const hangsOn = (name: string, other: string): boolean =>
+    (rails[name]?.needs ?? []).some((need) => need === other || (!isSwitched(need) && hangsOn(need, other)));
+  return { chassis, rails, names: Object.keys(rails), isSwitched, hangsOn };
+}
+
+describe('the plan of a chassis, whatever its board', () => {
+  it('has every rail once, after all that it needs', () => {
+    fc.assert(
+      fc.property(generatedBoard, (board) => {
+        const { chassis, names } = chassisOf(board);
+        const plan = planOf(chassis, board.devices);
+        expect(plan.rails.map(({ name }) => name).toSorted()).toEqual(names.toSorted());
+        plan.rails.forEach(({ needs }, index) => {
+          const before = plan.rails.slice(0, index).map(({ name }) => name);
+          expect(before).toEqual(expect.arrayContaining([...needs]));
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  it('says of each rail what goes with it, and what is to be off before it', () => {
+    fc.assert(
+      fc.property(generatedBoard, (board) => {
+        const { chassis, names, isSwitched, hangsOn } = chassisOf(board);
+        for (const { name, neededBy, followers, watched } of planOf(chassis, board.devices).rails) {
+          const goesWithOne = names.some((other) => isSwitched(other) && hangsOn(name, other));
+          expect(watched).toBe(isSwitched(name) ? null : goesWithOne ? 'follower' : 'supply');
+          if (!isSwitched(name)) continue;
+          const hanging = names.filter((other) => hangsOn(other, name));
+          expect(neededBy.toSorted()).toEqual(hanging.filter(isSwitched).toSorted());
+          expect(followers.toSorted()).toEqual(hanging.filter((other) => !isSwitched(other)).toSorted());
+        }
+      }),
+      RUNS,
+    );
+  });
+
+  it('has the times and signals of the board file', () => {
+    fc.assert(
+      fc.property(generatedBoard, (board) => {
+        const { chassis, rails } = chassisOf(board);
+        const plan = planOf(chassis, board.devices);
+        for (const rail of plan.rails) {
+          const { settleMs, onTimeoutMs, offTimeoutMs, good, enable, needs } = rails[rail.name] ?? {};
+          expect(rail).toMatchObject({ settleMs, onTimeoutMs, offTimeoutMs, needs });
+          expect(rail.observable).toBe(good !== undefined);
+          const powers = [enable, good].flatMap((part) =>
+            part !== undefined && 'pmbus' in part ? [board.devices[part.pmbus]?.poweredBy] : [],
+          );
+          expect(new Set(rail.poweredBy)).toEqual(new Set(powers.filter((power) => power !== undefined)));
+          expect(new Set(rail.poweredBy).size).toBe(rail.poweredBy.length);
+        }
+        const { deglitchMs, onTimeoutMs, offTimeoutMs } = chassis.pgood;
+        expect(plan.pgood).toEqual({ deglitchMs, onTimeoutMs, offTimeoutMs });
+        expect(plan.resets).toEqual(
+          Object.entries(chassis.resets).map(([name, { releaseDelayMs }]) => ({ name, releaseDelayMs })),
+        );
+        expect(plan).toMatchObject({ latched: chassis.latch !== undefined, minOffMs: chassis.minOffMs });
+      }),
+      RUNS,
+    );
+  });
+
+  it('gives a rail by its name, and nothing for another name', () => {
+    fc.assert(
+      fc.property(generatedBoard, (board) => {
+        const { chassis, names } = chassisOf(board);
+        const plan = planOf(chassis, board.devices);
+        for (const name of names) expect(railPlan(plan, name).name).toBe(name);
+        expect(() => railPlan(plan, 'nowhere')).toThrow('rail nowhere is not in the plan');
+      }),
+      RUNS,
+    );
+  });
+});
