@@ -292,6 +292,21 @@ describe('lines and buses of a chassis', () => {
     expect(asked.toSorted()).toEqual([...new Set(asked)].toSorted());
   });
 
+  it('behind a bus that hangs are waited for once, and each is told', async () => {
+    const given = stage('reference');
+    const hardware = await given.openChassis();
+    given.breakIt('i2c vr_ddr hang');
+    const fromMs = given.clock.nowMs();
+    await given.run(hardware.readGood('PVDDQ').catch(() => undefined));
+    const onceMs = given.clock.nowMs() - fromMs;
+    const { unreadable } = await given.run(hardware.observe());
+    expect(given.clock.nowMs() - fromMs - onceMs).toBeCloseTo(onceMs, 3);
+    expect(unreadable.map(({ signal, rail, error }) => [signal, rail, error.code])).toEqual([
+      ['enable', 'PVDDQ', 'I2C_TIMEOUT'],
+      ['good', 'PVDDQ', 'I2C_TIMEOUT'],
+    ]);
+  });
+
   it('that cannot be driven are told with their role', async () => {
     const given = stage('reference', 'off', ['enable P5V stuck off']);
     const hardware = await given.openChassis();

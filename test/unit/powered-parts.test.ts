@@ -292,7 +292,7 @@ describe('the voltage of a rail that goes off', () => {
   const WATCHED = {
     A: { ...times, enable: line(4), good: line(5), needs: ['P'] },
     B: { ...times, enable: line(6), good: line(7), needs: ['A'] },
-    W: { ...times, good: { ...vout, pmbus: 'vr' }, needs: ['A'] },
+    W: { ...times, good: vout, needs: ['B'] },
   };
   const supply = { P: { ...times, good: line(1) } };
 
@@ -303,7 +303,6 @@ describe('the voltage of a rail that goes off', () => {
     await run(hardware.observe());
     await run(hardware.driveEnable('B', false));
     expect(await told()).toBeCloseTo(1, 2);
-    await run(hardware.driveEnable('A', false));
     await clock.advance(1_000);
     expect(await run(hardware.readGood('W'))).toBe(false);
     await run(hardware.driveEnable('A', false));
@@ -311,6 +310,18 @@ describe('the voltage of a rail that goes off', () => {
     // The next time is another one.
     await run(hardware.driveEnable('A', true));
     expect(await told()).toBeNull();
+  });
+
+  it('is not told of a rail of which nobody knows that it was on', async () => {
+    const shown = { ...supply, VDD: { ...times, enable: line(2), good: vout, needs: ['P'] } };
+    const { open, run, plant, given } = stage(shown, 'off');
+    const hardware = await open();
+    given.break('line rail VDD enable read error');
+    const { observation, unreadable } = await run(hardware.observe());
+    expect([observation.rails.VDD?.good, unreadable.length]).toEqual([false, 1]);
+    plant.clearFaults();
+    await run(hardware.driveEnable('VDD', false));
+    expect(await run(hardware.evidence('VDD'))).toMatchObject([{ voutVolts: 0, voltsBefore: null }]);
   });
 
   it('is that of the last time that it was on, also where another process switched it on', async () => {
