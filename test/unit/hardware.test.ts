@@ -301,10 +301,30 @@ describe('lines and buses of a chassis', () => {
     const onceMs = given.clock.nowMs() - fromMs;
     const { unreadable } = await given.run(hardware.observe());
     expect(given.clock.nowMs() - fromMs - onceMs).toBeCloseTo(onceMs, 3);
-    expect(unreadable.map(({ signal, rail, error }) => [signal, rail, error.code])).toEqual([
-      ['enable', 'PVDDQ', 'I2C_TIMEOUT'],
-      ['good', 'PVDDQ', 'I2C_TIMEOUT'],
-    ]);
+    expect(unreadable).toMatchObject(
+      (['enable', 'good'] as const).map((signal) => {
+        const role = signal === 'enable' ? 'enable of rail PVDDQ' : 'good signal of rail PVDDQ';
+        const message = expect.stringMatching(
+          new RegExp(`^chassis 0: ${role}: (?!.*signal of)(?!.*enable of)`),
+        );
+        return { signal, rail: 'PVDDQ', error: { code: 'I2C_TIMEOUT', message, details: { role } } };
+      }),
+    );
+  });
+
+  it('behind a bus of which one part is refused are read all the same', async () => {
+    const given = stage('reference');
+    const OPERATION = 0x01;
+    const refused = new HardwareError('I2C_FAILED', 'refused');
+    const i2c = async () =>
+      answering(await given.ports.i2c(), async (command) => {
+        if (command === OPERATION) throw refused;
+        return undefined;
+      });
+    const hardware = await given.run(openChassis(given.board, 0, { ...given.ports, i2c }));
+    const { observation, unreadable } = await given.run(hardware.observe());
+    expect(unreadable).toMatchObject([{ signal: 'enable', rail: 'PVDDQ', error: { code: refused.code } }]);
+    expect(observation.rails.PVDDQ).toEqual({ enabled: true, good: true });
   });
 
   it('that cannot be driven are told with their role', async () => {

@@ -67,11 +67,34 @@ describe('the plan of a chassis, whatever its board', () => {
           expect(new Set(rail.poweredBy).size).toBe(rail.poweredBy.length);
         }
         const { deglitchMs, onTimeoutMs, offTimeoutMs } = chassis.pgood;
-        expect(plan.pgood).toEqual({ deglitchMs, onTimeoutMs, offTimeoutMs });
+        expect(plan.pgood).toMatchObject({ deglitchMs, onTimeoutMs, offTimeoutMs });
         expect(plan.resets).toEqual(
           Object.entries(chassis.resets).map(([name, { releaseDelayMs }]) => ({ name, releaseDelayMs })),
         );
         expect(plan).toMatchObject({ latched: chassis.latch !== undefined, minOffMs: chassis.minOffMs });
+      }),
+      RUNS,
+    );
+  });
+
+  it('has what pgood is taken from, and which rails have to stand for somebody to answer for it', () => {
+    fc.assert(
+      fc.property(generatedBoard, (board) => {
+        const { chassis, rails, names } = chassisOf(board);
+        const { pgood, latch } = chassis;
+        const plan = planOf(chassis, board.devices);
+        const sources = 'all' in pgood ? pgood.all : 'any' in pgood ? pgood.any : [pgood];
+        const ofRails = sources.some((source) => 'rails' in source);
+        // The enables of a latched board read off while the power stands.
+        const seen = names.filter((name) => latch === undefined || rails[name]?.good !== undefined);
+        expect(plan.pgood.rails).toEqual(ofRails ? seen : []);
+        const own = sources.flatMap((source) =>
+          'pmbus' in source ? [board.devices[source.pmbus]?.poweredBy] : [],
+        );
+        const powers = plan.pgood.rails.flatMap((name) => railPlan(plan, name).poweredBy);
+        const expected = [...own.filter((power) => power !== undefined), ...powers];
+        expect(new Set(plan.pgood.poweredBy)).toEqual(new Set(expected));
+        expect(new Set(plan.pgood.poweredBy).size).toBe(plan.pgood.poweredBy.length);
       }),
       RUNS,
     );
