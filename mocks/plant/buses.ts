@@ -151,8 +151,8 @@ function createPgoodOutput(source: PgoodSource, nominalVolts: number): PmbusOutp
       kept = value;
     },
     volts: () => (source.says() ? nominalVolts : 0),
-    goodVolts: () => nominalVolts,
-    mostVolts: () => nominalVolts * 1.1,
+    goodVolts: () => nominalVolts / OVER_SHARE,
+    mostVolts: () => nominalVolts * OVER_SHARE,
     good: source.says,
     off: () => !source.says(),
     undervoltage: () => false,

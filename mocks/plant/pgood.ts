@@ -1,3 +1,4 @@
+import type { PgoodSource as PgoodBoardSource } from '../../src/board/pgood.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
 import {
@@ -25,8 +26,7 @@ export function buildPgood(chassis: Chassis, described: ChassisBoard, netOf: Lin
       return { net: undefined, page: undefined, faults: [], isSignal: false, says };
     }
     if ('pmbus' in source) {
-      const { pmbus: device, page, minVolts, maxVolts } = source;
-      const nominalVolts = maxVolts === undefined ? minVolts * ABOVE_LEAST : (minVolts + maxVolts) / 2;
+      const { pmbus: device, page } = source;
       const faults: ArmedFault[] = [];
       const isIt = (part: RailBoard['enable'] | RailBoard['good']) =>
         part !== undefined && 'pmbus' in part && part.pmbus === device && part.page === page;
@@ -34,12 +34,25 @@ export function buildPgood(chassis: Chassis, described: ChassisBoard, netOf: Lin
       const shown = chassis.rails.filter(({ board }) => isIt(board.enable) || isIt(board.good));
       const says = () =>
         withFaults(faults, shown.length > 0 ? shown.every(({ good }) => good) : chassis.pgood);
-      return { net: undefined, page: { device, page, nominalVolts }, faults, isSignal: true, says };
+      return {
+        net: undefined,
+        page: { device, page, nominalVolts: nominalVoltsOf(source) },
+        faults,
+        isSignal: true,
+        says,
+      };
     }
     const net = netOf(source, role);
     net.sources.push(() => chassis.pgood);
     return { net, page: undefined, faults: net.faults, isSignal: true, says: () => netAsserted(net) };
   });
+}
+
+/** In the middle of what the board takes for good; where it leaves that to the device, any voltage will do. */
+function nominalVoltsOf(source: Extract<PgoodBoardSource, { pmbus: string }>): number {
+  if (!('minVolts' in source)) return 1;
+  const { minVolts, maxVolts } = source;
+  return maxVolts === undefined ? minVolts * ABOVE_LEAST : (minVolts + maxVolts) / 2;
 }
 
 /** What tells the BMC of the rail: its good signal, or else its enable. */

@@ -1,7 +1,28 @@
 import * as v from 'valibot';
 import { BY_LINE_OR_PAGE, chipLine, choose, expects, namedLine, pmbusPage, voltageWindow } from './values.ts';
 
-/** How a rail is seen to be good. What names a page says also by what of the page: the key picks the alternative. */
+/** By what of a PMBus page something is seen to be good. What names a page says that as well: the key picks the alternative. */
+export const pageByLimits = {
+  ...pmbusPage,
+  limits: v.pipe(
+    expects('choice', '"device"', '"device"', v.picklist(['device'])),
+    v.description(
+      'Takes VOUT_UV_FAULT_LIMIT and VOUT_OV_FAULT_LIMIT of the page, as the device has them, for "minVolts" and "maxVolts"',
+    ),
+  ),
+};
+export const pageByStatus = {
+  ...pmbusPage,
+  status: v.pipe(
+    expects('truth', 'true', 'true', v.literal(true)),
+    v.description(
+      'Takes POWER_GOOD# of the page alone, for a device that measures no voltage; what STATUS_VOUT keeps of the past is evidence only',
+    ),
+  ),
+};
+export const pageByVolts = { ...pmbusPage, ...voltageWindow };
+
+/** How a rail is seen to be good. */
 export const goodEntry = expects(
   'object',
   BY_LINE_OR_PAGE,
@@ -9,30 +30,8 @@ export const goodEntry = expects(
   choose(
     ['chip', v.strictObject(chipLine)],
     ['name', v.strictObject(namedLine)],
-    [
-      'limits',
-      v.strictObject({
-        ...pmbusPage,
-        limits: v.pipe(
-          expects('choice', '"device"', '"device"', v.picklist(['device'])),
-          v.description(
-            'Takes VOUT_UV_FAULT_LIMIT and VOUT_OV_FAULT_LIMIT of the page, as the device has them, for "minVolts" and "maxVolts"',
-          ),
-        ),
-      }),
-    ],
-    [
-      'status',
-      v.strictObject({
-        ...pmbusPage,
-        status: v.pipe(
-          expects('truth', 'true', 'true', v.literal(true)),
-          v.description(
-            'Takes POWER_GOOD# of the page alone, for a device that measures no voltage; what STATUS_VOUT keeps of the past is evidence only',
-          ),
-        ),
-      }),
-    ],
-    ['pmbus', v.strictObject({ ...pmbusPage, ...voltageWindow })],
+    ['limits', v.strictObject(pageByLimits)],
+    ['status', v.strictObject(pageByStatus)],
+    ['pmbus', v.strictObject(pageByVolts)],
   ),
 );

@@ -1,15 +1,6 @@
 import * as v from 'valibot';
-import {
-  BY_LINE_OR_PAGE,
-  chipLine,
-  choose,
-  expects,
-  milliseconds,
-  namedLine,
-  pmbusPage,
-  timeoutMs,
-  voltageWindow,
-} from './values.ts';
+import { pageByLimits, pageByStatus, pageByVolts } from './good.ts';
+import { BY_LINE_OR_PAGE, chipLine, choose, expects, milliseconds, namedLine, timeoutMs } from './values.ts';
 
 /** A lost power good is acted on only when it has stood for the de-glitch time. */
 const LONGEST_DEGLITCH_MS = 10_000;
@@ -32,7 +23,6 @@ const times = {
   ),
 };
 
-const page = { ...pmbusPage, ...voltageWindow };
 const rails = {
   rails: v.pipe(
     expects('truth', 'true', 'true', v.literal(true)),
@@ -53,7 +43,9 @@ const source = expects(
   choose(
     ['chip', v.strictObject(chipLine)],
     ['name', v.strictObject(namedLine)],
-    ['pmbus', v.strictObject(page)],
+    ['limits', v.strictObject(pageByLimits)],
+    ['status', v.strictObject(pageByStatus)],
+    ['pmbus', v.strictObject(pageByVolts)],
     ['rails', v.strictObject(rails)],
   ),
 );
@@ -69,7 +61,9 @@ export const pgood = expects(
   choose(
     ['chip', v.strictObject({ ...chipLine, ...times })],
     ['name', v.strictObject({ ...namedLine, ...times })],
-    ['pmbus', v.strictObject({ ...page, ...times })],
+    ['limits', v.strictObject({ ...pageByLimits, ...times })],
+    ['status', v.strictObject({ ...pageByStatus, ...times })],
+    ['pmbus', v.strictObject({ ...pageByVolts, ...times })],
     ['rails', v.strictObject({ ...rails, ...times })],
     ['all', v.strictObject({ ...all, ...times })],
     ['any', v.strictObject({ ...any, ...times })],

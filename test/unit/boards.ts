@@ -45,7 +45,7 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
     format: fc.constantFrom(...FORMATS),
     pec: fc.boolean(),
     behind: fc.boolean(),
-    pgood: fc.constantFrom('line', 'line', 'line', 'page', 'rails', 'all', 'any'),
+    pgood: fc.constantFrom('line', 'line', 'line', 'page', 'limits', 'status', 'rails', 'all', 'any'),
   })
   .map(({ rails: drawn, deglitchMs, resets, latch, format, pec, behind, pgood }) => {
     const rails = drawn.map((rail, index): Drawn => {
@@ -114,6 +114,10 @@ function pgoodOf(kind: string, isLatched: boolean, nextLine: () => object): obje
   switch (kind) {
     case 'page':
       return page;
+    case 'limits':
+      return { pmbus: 'vr', page: 30, limits: 'device' };
+    case 'status':
+      return { pmbus: 'vr', page: 30, status: true };
     case 'rails':
       return { rails: true };
     case 'all':

@@ -43,6 +43,8 @@ function boardOf(...args: Parameters<typeof described>): Board {
 const KINDS: readonly (readonly [string, object | undefined])[] = [
   ['a line', line(7)],
   ['a PMBus page', PAGE],
+  ['a PMBus page by the limits of its device', { pmbus: 'vr', page: 9, limits: 'device' }],
+  ['POWER_GOOD# of a PMBus page', { pmbus: 'vr', page: 9, status: true }],
   ['the rails', { rails: true }],
   ['nothing, which are the rails', undefined],
   ['all of two lines', { all: [line(7), line(8)] }],
