@@ -567,7 +567,8 @@ const MISMATCHES: Readonly<Record<Expectation['kind'], string>> = {
   list: 'no list',
 };
 
-function mismatchOf({ kind }: Expectation, node: Node): string {
+function mismatchOf({ kind, wanted }: Expectation, node: Node): string {
+  if (kind === 'truth' && wanted === 'true') return 'no value for it: only true is';
   const number = kind === 'ms' || kind === 'volts' || kind === 'integer';
   if (number && node.kind === 'text') return 'a text, not a number';
   if ((kind === 'name' || kind === 'text') && node.kind === 'number') return 'a number, not a text';
@@ -589,7 +590,7 @@ function hintFor(
   const ifTaken = (corrected: unknown, hint: string) => (takes(corrected) ? hint : undefined);
   if (expected.kind === 'level') return levelHint(value);
   if (expected.kind === 'address') return addressHint(value, takes);
-  if (expected.kind === 'truth') return truthHint(value);
+  if (expected.kind === 'truth') return truthHint(value, takes);
   if (expected.kind === 'choice' && typeof value === 'string') {
     const word = value.toLowerCase().replace(/[^a-z0-9.]/g, '');
     return ifTaken(word, `write "${word}"`);
@@ -617,11 +618,11 @@ function hintFor(
   return undefined;
 }
 
-function truthHint(value: unknown): string | undefined {
+function truthHint(value: unknown, takes: (value: unknown) => boolean): string | undefined {
   const word = String(value).trim().toLowerCase();
   if (['true', 'yes', 'on', '1'].includes(word)) return 'write true without quotes';
-  if (['false', 'no', 'off', '0'].includes(word)) return 'write false without quotes';
-  return undefined;
+  if (!['false', 'no', 'off', '0'].includes(word)) return undefined;
+  return takes(false) ? 'write false without quotes' : 'leave the key out, or write true';
 }
 
 function levelHint(value: unknown): string | undefined {

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import type { Problem } from '../../src/board/problem.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
@@ -276,6 +277,15 @@ describe('a board file is refused', () => {
     expect(problemsOf(described({ all: [line(7), line(1)] }))).toEqual([
       'chassis.0.pgood.all.1: pgood 2 uses line 1 of gpio, which is already good of A',
     ]);
+  });
+
+  it('with a word that is only ever true, and is to be left out', () => {
+    for (const said of [false, 'false']) {
+      const [{ message, suggestion } = {}, ...others] = checkBoard(described({ rails: said }))
+        .problems as Partial<Problem>[];
+      expect(message).toBe(`${JSON.stringify(said)} is no value for it: only true is`);
+      expect([suggestion, others]).toEqual(['leave the key out, or write true', []]);
+    }
   });
 
   it('with a device that is not there', () => {
