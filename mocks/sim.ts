@@ -40,6 +40,7 @@ const USAGE = `usage: chassis-power-sim [SIMULATION] VERB …      as chassis-po
        chassis-power-sim plant --board B --socket S [--fault F]…   keep a chassis running for several processes
        chassis-power-sim --plant S lines|rails|hazards [--json]    look at a running chassis from outside
        chassis-power-sim --plant S fault F | clear-faults          break it, mend it
+       chassis-power-sim replay FILE [--svg FILE] [--json]         play what verify --save wrote on a simulated chassis
        chassis-power-sim demo --board B [--svg FILE] [--fault F]…  power on and off in real time
 
 simulation:
@@ -136,6 +137,7 @@ function parseLineName(text: string): Record<string, { chip: string; line: numbe
 const OWN_VERBS: Readonly<Record<string, readonly string[]>> = {
   plant: [],
   demo: ['svg'],
+  replay: ['svg'],
   lines: [],
   rails: [],
   hazards: [],
@@ -345,6 +347,30 @@ async function demo(options: SimOptions, real: World): Promise<number> {
   return on.state === 'pgood' && off.state === 'off' ? EXIT.ok : EXIT.railFault;
 }
 
+/** Plays a counterexample of `verify` on a simulated chassis, and tells whether its invariant is broken there too. */
+async function replayFile(options: SimOptions, real: World): Promise<number> {
+  const [path, extra] = operandsOf('replay', options.rest);
+  if (path === undefined || extra !== undefined)
+    throw new SimUsageError('replay takes the file that "chassis-power verify BOARD --save FILE" wrote');
+  const { loadCounterexample } = await import('./replay/saved.ts');
+  const loaded = loadCounterexample(path);
+  if ('problem' in loaded) throw new SimUsageError(loaded.problem);
+  const { saved, board } = loaded;
+  const { replay } = await import('./replay/replay.ts');
+  const { reportOfReplay, textOfReplay } = await import('./replay/text.ts');
+  const replayed = await replay(saved, board);
+  const isJson = options.rest.includes('--json');
+  const report = () => `${JSON.stringify(reportOfReplay(saved, replayed), null, 2)}\n`;
+  real.stdout.write(isJson ? report() : textOfReplay(saved, board.name, replayed));
+  const svg = optionOf(options.rest, '--svg');
+  if (svg !== undefined) {
+    const title = `${board.name}: ${saved.invariant} (simulated)`;
+    writeFileSync(svg, renderSvg(replayed.recording, replayed.plan, title));
+    if (!isJson) real.stdout.write(`timing diagram: ${svg}\n`);
+  }
+  return replayed.found.length > 0 ? EXIT.findings : EXIT.ok;
+}
+
 /** The simulator's own help, or that of a verb of chassis-power. Does nothing else, whatever stands beside it. */
 async function help(args: readonly string[], real: World): Promise<number> {
   const verb = args.find((arg) => arg in VERBS);
@@ -382,6 +408,7 @@ async function main(args: readonly string[], composed: World): Promise<number> {
     if (verb === 'plant') return await servePlant(options, real);
     if (options.plant !== undefined) return await runRemote(options, options.plant, real);
     if (verb === 'demo') return await demo(options, real);
+    if (verb === 'replay') return await replayFile(options, real);
     return await runHere(options, real);
   } catch (error) {
     const own = error instanceof SimUsageError || error instanceof FaultSyntaxError;
@@ -395,7 +422,7 @@ async function main(args: readonly string[], composed: World): Promise<number> {
 function leavesWhenDone(args: readonly string[]): boolean {
   try {
     const { verb, rest } = takeOptions(args);
-    return verb === 'plant' || verb === 'demo' || mayDrive(rest);
+    return verb === 'plant' || verb === 'demo' || verb === 'replay' || mayDrive(rest);
   } catch {
     // What cannot be read drives nothing.
     return false;

@@ -172,6 +172,7 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     seen: options.isOn,
     seenSinceMs: options.startMs,
     pgood: options.isOn,
+    pgoodSteered: null,
     failedAtMs: Number.NEGATIVE_INFINITY,
     cancelPgood: () => undefined,
   };
@@ -265,6 +266,7 @@ function buildRail(
     wantedAtMs: Number.NEGATIVE_INFINITY,
     segment: { atMs: startMs, fromVolts: volts, toVolts: volts, slope: Number.POSITIVE_INFINITY },
     good: isOn,
+    steered: null,
     wasGood: isOn,
     enabledAtMs: startMs,
     wasUnder: false,

@@ -110,6 +110,8 @@ export interface Rail {
   wantedAtMs: number;
   segment: Segment;
   good: boolean;
+  /** Whoever plays a story moves it: it is there or gone, whatever its enable says. Null: it moves by itself. */
+  steered: boolean | null;
   /** Was good since it was enabled. */
   wasGood: boolean;
   enabledAtMs: number;
@@ -159,6 +161,8 @@ export interface Chassis {
   seenSinceMs: number;
   /** All rails are good, and have been for the delay of pgood. */
   pgood: boolean;
+  /** As of a rail. */
+  pgoodSteered: boolean | null;
   /** When that was lost though the BMC wanted all of them. */
   failedAtMs: number;
   cancelPgood: () => void;

@@ -97,6 +97,11 @@ export interface Plant {
   clearFaults(): void;
   /** Forces a line from outside to a level, against whatever drives it; null lets go. */
   hold(line: LineRef, level: Level | null): void;
+  /**
+   * Moves a rail, or pgood for null, from outside: it is good or not at once, whatever it hangs on, and stays so. Null lets it go:
+   * from then on it moves by itself.
+   */
+  steer(chassis: number, signal: string | null, good: boolean | null): void;
   /** Stops all timers. The chassis stands still from then on. */
   close(): void;
 
@@ -161,6 +166,14 @@ export function createPlant(options: PlantOptions): Plant {
       if (net === undefined) throw new RangeError(`the plant has no line ${JSON.stringify(ref)}`);
       net.held = level;
       signals.refresh(net);
+    },
+
+    steer: (number, signal, good) => {
+      const steered = circuit.chassis.find((each) => each.number === number);
+      const rail = steered?.rails.find(({ name }) => name === signal);
+      if (steered === undefined || (signal !== null && rail === undefined))
+        throw new RangeError(`the plant has no ${signal ?? 'pgood'} of chassis ${number}`);
+      rails.steer(steered, rail, good);
     },
 
     close: timers.close,

@@ -23,6 +23,8 @@ export interface Rails {
   /** The rail goes where its enable, its needs and its faults have it go from now on. */
   update(rail: Rail): void;
   voltsOf(rail: Rail): number;
+  /** From now on the rail, or pgood where there is none, is good or not, whatever it hangs on; null lets it go. */
+  steer(chassis: Chassis, rail: Rail | undefined, good: boolean | null): void;
 }
 
 export interface RailOptions {
@@ -109,7 +111,7 @@ export function createRails(options: RailOptions): Rails {
     options.goodChanged(chassis, rail, good);
   };
 
-  return { enableChanged, update, voltsOf };
+  return { enableChanged, update, voltsOf, steer: steerer(options, update) };
 }
 
 /** A regulator that is on notices what makes it switch itself off. */
@@ -118,6 +120,18 @@ function noteTrips({ enabled, faults, tripped }: Rail): void {
   for (const { effect } of faults.map(({ fault }) => fault)) {
     if (effect.on === 'rail' && effect.does === 'trips') tripped.add(effect.over);
   }
+}
+
+function steerer(options: RailOptions, update: Rails['update']): Rails['steer'] {
+  return (chassis, rail, good) => {
+    if (rail !== undefined) {
+      rail.steered = good;
+      update(rail);
+      return;
+    }
+    chassis.pgoodSteered = good;
+    followPgood(chassis, options);
+  };
 }
 
 /** pgood comes some time after the last rail, and goes with the first. */
@@ -133,14 +147,17 @@ function followPgood(
   };
   chassis.cancelPgood();
   chassis.cancelPgood = () => undefined;
-  const good = chassis.rails.every((rail) => rail.good);
+  const good = chassis.pgoodSteered ?? chassis.rails.every((rail) => rail.good);
   if (good === chassis.pgood) return;
-  if (good) chassis.cancelPgood = timers.after(pgoodDelayMs, () => setPgood(true));
-  else setPgood(false);
+  if (good && chassis.pgoodSteered === null)
+    chassis.cancelPgood = timers.after(pgoodDelayMs, () => setPgood(true));
+  else setPgood(good);
 }
 
 /** Where a rail goes from a voltage, and how fast in volts per millisecond. */
 function courseOf(rail: Rail, fromVolts: number): { readonly toVolts: number; readonly speed: number } {
+  if (rail.steered !== null)
+    return { toVolts: rail.steered ? rail.nominalVolts : 0, speed: Number.POSITIVE_INFINITY };
   const faults = rail.faults.flatMap(({ fault: { effect } }) => (effect.on === 'rail' ? [effect] : []));
   // One that has switched itself off stays so until it is switched on again.
   const shorted = rail.tripped.size > 0 || faults.some(({ does }) => does === 'shorts');

@@ -151,11 +151,15 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
   },
   verify: {
     text: [
-      'Tries every course of events of one chassis on the machine that drives it: rails that come early, late or never, signals that drop and come back, lines that stick or cannot be read, answers that are late, a process that stands still, is killed and is started again, and requests in between. A broken invariant is told with the shortest course of events that leads to it. docs/proof.md says what a clean result means. Touches no line.',
+      'Tries every course of events of one chassis on the machine that drives it: rails that come early, late or never, signals that drop and come back, lines that stick or cannot be read, answers that are late, a process that stands still, is killed and is started again, and requests in between. A broken invariant is told with the shortest course of events that leads to it; --svg draws that, and --save keeps it for chassis-power-sim replay, which plays it on a simulated chassis. docs/proof.md says what a clean result means. Touches no line.',
       'With --faults 2, and for boards of many rails, it takes minutes and more memory: NODE_OPTIONS=--max-old-space-size=4000.',
     ],
     exits: ['findings', 'unfinished'],
-    examples: ['verify my-board.json', 'verify --faults 0 my-board.json', 'verify --json my-board.json'],
+    examples: [
+      'verify my-board.json',
+      'verify --json my-board.json',
+      'verify --save counterexample.json my-board.json',
+    ],
   },
   release: {
     text: [

@@ -120,6 +120,8 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
       faults: { value: '0|1|2', help: 'how many faults a course of events may have (1)' },
       states: { value: 'N', help: 'give up beyond so many states, with exit code 105 (1000000)' },
       exact: { help: 'tell all times of the board apart, where times of one magnitude count as one else' },
+      svg: { value: 'FILE', help: 'draw how an invariant is broken as a timing diagram' },
+      save: { value: 'FILE', help: 'keep how an invariant is broken, for chassis-power-sim replay' },
     },
     load: async () => (await import('./verbs/verify.ts')).verify,
   },

@@ -13,13 +13,18 @@ export async function writePicture(
   title: string,
   world: World,
 ): Promise<boolean> {
+  const { renderSvg } = await import('../report/timing-diagram.ts');
+  return writeOrWarn(path, 'timing diagram', () => renderSvg(entries, plan, title), world);
+}
+
+/** Writes a file that somebody wants beside what a verb is for. Returns whether it is there; else a warning says why not. */
+export function writeOrWarn(path: string, what: string, text: () => string, world: World): boolean {
   try {
-    const { renderSvg } = await import('../report/timing-diagram.ts');
-    writeWithoutWaiting(path, renderSvg(entries, plan, title));
+    writeWithoutWaiting(path, text());
     return true;
   } catch (error) {
-    const text = `no timing diagram: cannot write ${path} (${errorText(error)})`;
-    writeLine(world.stderr, WARNING, `${world.programName}: ${text}`);
+    const problem = `no ${what}: cannot write ${path} (${errorText(error)})`;
+    writeLine(world.stderr, WARNING, `${world.programName}: ${problem}`);
     return false;
   }
 }

@@ -1,6 +1,8 @@
 import type { Drive, Request, SequenceAction } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
+import type { Source } from '../sequence/readings.ts';
 import { hasTag, type State } from '../sequence/state.ts';
+import type { Happened, Struck } from './happened.ts';
 import {
   judgeEnable,
   judgeEnd,
@@ -38,8 +40,7 @@ export function keyOfProduct({ situation, plant }: Product): string {
 
 /** One thing that may happen next. */
 export interface Move {
-  /** Words for people, which also tell the moves of one product apart. */
-  readonly label: string;
+  readonly happened: Happened;
   /** It happens by itself, with nothing asked and nothing breaking: what a state that must not wait for ever waits for. */
   readonly isProgress: boolean;
   readonly product: Product;
@@ -48,7 +49,7 @@ export interface Move {
 
 /** What happens to one of the drives of an event. */
 interface Twist {
-  readonly kind: 'fails' | 'sticks' | 'killed';
+  readonly kind: Struck['kind'];
   /** Which drive, counted from 0. */
   readonly at: number;
 }
@@ -93,7 +94,8 @@ export class ProductModel implements ProductRules {
     this.plant = this.rules;
   }
 
-  private readonly sourceOf = (index: number) => (index === this.pgood ? null : this.rules.nameOf(index));
+  private readonly sourceOf = (index: number): Source =>
+    index === this.pgood ? null : this.rules.nameOf(index);
 
   private readonly indexOf = (source: string | null) =>
     source === null ? this.pgood : this.rules.indexOf(source);
@@ -180,6 +182,7 @@ export class ProductModel implements ProductRules {
     const answers: Extract<SequenceAction, { type: 'answer' }>[] = [];
     let { situation } = before;
     let drives = 0;
+    let struck: Struck | null = null;
     let hasFailed = first.type === 'READ_FAILED';
     const isLoss = () => situation.sequence.fault?.state === 'pgood';
     const pending: Told[] = [first];
@@ -191,10 +194,11 @@ export class ProductModel implements ProductRules {
         if (drive !== null) {
           const strikes = twist?.at === drives;
           drives += 1;
+          if (strikes) struck = { kind: twist.kind, drive: drive.what, asserted: drive.asserted };
           if (strikes && twist.kind === 'killed') {
             draft.mode = MODE.dead;
             draft.awaited = null;
-            return { product: { situation, plant: draft }, violations, drives };
+            return { product: { situation, plant: draft }, violations, drives, struck };
           }
           if (drive.what.what === 'enable')
             judgeEnable(this.rules, draft, situation, drive.index, drive.asserted, isLoss(), say);
@@ -229,26 +233,25 @@ export class ProductModel implements ProductRules {
       const isUnchanged = answers[0]?.outcome !== 'changed';
       if (isUnchanged && (before.plant.marks & MARK.taken) !== 0) draft.marks |= MARK.taken;
     }
-    return { product, violations, drives };
+    return { product, violations, drives, struck };
   };
 
   /** An event, and the same with each fault that its drives may meet. */
   private readonly withTwists = (
     moves: Move[],
-    label: string,
+    happened: Extract<Happened, { readonly struck?: Struck }>,
     isProgress: boolean,
     play: (twist: Twist | null) => ReturnType<typeof this.run>,
     left: number,
   ): void => {
     const { product, violations, drives } = play(null);
-    moves.push({ label, isProgress, product, violations });
+    moves.push({ happened, isProgress, product, violations });
     if (left === 0) return;
     for (let at = 0; at < drives; at += 1) {
       for (const kind of ['fails', 'sticks', 'killed'] as const) {
-        const twisted = play({ kind, at });
-        const what = kind === 'killed' ? 'the process is killed before drive' : `the line ${kind} at drive`;
+        const { struck, ...twisted } = play({ kind, at });
         moves.push({
-          label: `${label}; ${what} ${at + 1}`,
+          happened: struck === null ? happened : { ...happened, struck },
           isProgress: false,
           product: twisted.product,
           violations: twisted.violations,
@@ -309,26 +312,31 @@ export class ProductModel implements ProductRules {
     const { plant } = product;
     const waitMs = plant.mode === MODE.running ? product.situation.waitMs : null;
     const movable = this.rules.movable(plant, waitMs ?? this.rules.longMs);
-    const change = (index: number, isBreaking: boolean, taking: readonly number[] = []) => {
-      const goes = this.rules.has(plant, index, BIT.good) ? 'drops' : 'comes good';
+    const change = (index: number, breaks: boolean, taking: readonly number[] = []) => {
       const next = this.changed(product, (draft) => {
-        if (isBreaking) {
+        if (breaks) {
           draft.left -= 1;
           this.rules.breakSignal(draft, index);
         }
         this.rules.move(draft, index);
         this.rules.drop(draft, taking);
       });
-      const isProgress = isSeen && !isBreaking && !this.rules.has(plant, index, BIT.wild);
-      const isAlone = taking.length === 0 ? '' : ' with all that hangs on it';
-      const label = `${this.rules.nameOf(index)} ${goes}${isAlone}${isBreaking ? ', as it should not' : ''}`;
-      moves.push({ label, isProgress, product: next, violations: [] });
+      const isProgress = isSeen && !breaks && !this.rules.has(plant, index, BIT.wild);
+      const happened = {
+        what: 'level',
+        signal: this.sourceOf(index),
+        good: !this.rules.has(plant, index, BIT.good),
+        taking: taking.map(this.rules.nameOf),
+        breaks,
+        missed: false,
+      } as const;
+      moves.push({ happened, isProgress, product: next, violations: [] });
       if (!isSeen || next.plant.left === 0 || !this.rules.isObservable(index)) return;
       const unseen = this.fault(next, (draft) => {
         draft.signals[index] = (draft.signals[index] ?? 0) | BIT.missed;
       });
       moves.push({
-        label: `${label}, and its interrupt is lost`,
+        happened: { ...happened, missed: true },
         isProgress: false,
         product: unseen,
         violations: [],
@@ -348,8 +356,8 @@ export class ProductModel implements ProductRules {
     if (product.plant.left === 0) return;
     for (const index of this.rules.lateIn(product.plant, ms)) {
       const next = this.fault(product, (draft) => this.rules.breakSignal(draft, index));
-      const label = `${this.rules.nameOf(index)} is not in time`;
-      moves.push({ label, isProgress: false, product: next, violations: [] });
+      const happened = { what: 'notInTime', signal: this.sourceOf(index) } as const;
+      moves.push({ happened, isProgress: false, product: next, violations: [] });
     }
   };
 
@@ -357,10 +365,10 @@ export class ProductModel implements ProductRules {
   private readonly readingMoves = (moves: Move[], product: Product): boolean => {
     const { situation, plant } = product;
     const { left, awaited } = plant;
-    const answer = (index: number, label: string) =>
+    const answer = (index: number, how: 'seen' | 'read') =>
       this.withTwists(
         moves,
-        label,
+        { what: 'read', signal: this.sourceOf(index), how },
         true,
         (twist) =>
           this.run(
@@ -375,17 +383,16 @@ export class ProductModel implements ProductRules {
         left,
       );
     const news = this.newsOf(product);
-    for (const index of news) answer(index, `the change of ${this.rules.nameOf(index)} is seen`);
+    for (const index of news) answer(index, 'seen');
     if (news.some((index) => !this.rules.has(plant, index, BIT.missed))) return true;
     const due = situation.due.filter((each) => this.indexOf(each) !== awaited?.index);
     const [source] = due;
     if (source === undefined) return false;
     const index = this.indexOf(source);
     const name = this.rules.nameOf(index);
-    answer(index, `${name} is read`);
+    answer(index, 'read');
     // Of a chassis that is on, pgood may answer before a rail that went with it.
-    if (source !== null && situation.state === 'pgood' && due.includes(null))
-      answer(this.pgood, 'pgood is read');
+    if (source !== null && situation.state === 'pgood' && due.includes(null)) answer(this.pgood, 'read');
     if (left === 0) return true;
     const signal = source === null ? ('pgood' as const) : ('good' as const);
     const failed: Told = {
@@ -398,7 +405,8 @@ export class ProductModel implements ProductRules {
     const { product: unread, violations } = this.run(product, failed, 0, null, (draft) => {
       draft.left -= 1;
     });
-    moves.push({ label: `${name} cannot be read`, isProgress: false, product: unread, violations });
+    const happened = { what: 'read', signal: source } as const;
+    moves.push({ happened: { ...happened, how: 'fails' }, isProgress: false, product: unread, violations });
     if (awaited !== null) return true;
     const late = this.fault(product, (draft) => {
       draft.awaited = { index, good: this.rules.has(plant, index, BIT.good), ageMs: 0 };
@@ -406,7 +414,7 @@ export class ProductModel implements ProductRules {
     const situationThen = this.situations.of(situation.snapshot, this.awaitedOf(late.plant));
     const product_ = { situation: situationThen, plant: late.plant };
     moves.push({
-      label: `the answer of ${name} is late`,
+      happened: { ...happened, how: 'isLate' },
       isProgress: false,
       product: product_,
       violations: [],
@@ -441,31 +449,32 @@ export class ProductModel implements ProductRules {
           if (!this.rules.has(draft, other, BIT.missed)) this.excuse(draft, other);
       });
     };
-    this.withTwists(moves, `the late answer of ${this.rules.nameOf(index)} comes`, true, play, left);
+    const happened = { what: 'read', signal: this.sourceOf(index), how: 'lateComes' } as const;
+    this.withTwists(moves, happened, true, play, left);
   };
 
   private readonly timeMoves = (moves: Move[], product: Product): void => {
     const { situation, plant } = product;
-    const tick = (ms: number, label: string) =>
+    const tick = (ms: number, how: 'passes' | 'long' | 'goesOn') =>
       this.withTwists(
         moves,
-        label,
+        { what: 'time', ms, how },
         true,
         (twist) => this.run(product, { type: 'TICK' }, ms, twist, (draft) => this.rules.pass(draft, ms)),
         plant.left,
       );
     if ((plant.marks & MARK.taken) !== 0) {
-      tick(0, 'the process goes on with what it found');
+      tick(0, 'goesOn');
       return;
     }
     const { waitMs } = situation;
     const isResting = hasTag(situation.state, 'atRest') || situation.state === 'pgood';
     if (waitMs !== null) {
       this.breakLate(moves, product, waitMs);
-      if (this.rules.mayPass(plant, waitMs)) tick(waitMs, 'time passes');
+      if (this.rules.mayPass(plant, waitMs)) tick(waitMs, 'passes');
     } else if (isResting) this.breakLate(moves, product, this.rules.longMs);
     if (waitMs === null && isResting && this.rules.mayPass(plant, this.rules.longMs))
-      tick(this.rules.longMs, 'a long time passes');
+      tick(this.rules.longMs, 'long');
   };
 
   private readonly processMoves = (moves: Move[], product: Product): void => {
@@ -474,25 +483,25 @@ export class ProductModel implements ProductRules {
     if (HANDED_OVER.includes(situation.state) && plant.awaited === null && !isHanded) {
       const next = this.takeUp(product, 0, false);
       next.product.plant.marks |= MARK.handed;
-      moves.push({ label: 'the next process takes up', isProgress: false, ...next });
+      moves.push({ happened: { what: 'handedOver' }, isProgress: false, ...next });
     }
     if (plant.left === 0) return;
-    const free = (label: string, change: (draft: Draft) => void) =>
-      moves.push({ label, isProgress: false, product: this.fault(product, change), violations: [] });
-    free('the process stands still', (draft) => {
+    const free = (happened: Happened, change: (draft: Draft) => void) =>
+      moves.push({ happened, isProgress: false, product: this.fault(product, change), violations: [] });
+    free({ what: 'stands' }, (draft) => {
       draft.mode = MODE.asleep;
     });
     const kill = (draft: Draft) => {
       draft.mode = MODE.dead;
       draft.awaited = null;
     };
-    free('the process is killed', kill);
-    free('the process is killed and its state is lost', (draft) => {
+    free({ what: 'killed', forgets: false }, kill);
+    free({ what: 'killed', forgets: true }, (draft) => {
       kill(draft);
       draft.marks |= MARK.hintless;
     });
     if (!this.plan.latched) return;
-    free('the BMC starts anew, and its pins are inputs', (draft) => {
+    free({ what: 'newBmc' }, (draft) => {
       kill(draft);
       draft.marks |= MARK.hintless;
       this.rules.letGo(draft);
@@ -503,7 +512,7 @@ export class ProductModel implements ProductRules {
     const moves: Move[] = [];
     const { situation, plant } = product;
     this.plantMoves(moves, product, false);
-    const wake = (told: Told, ms: number, label: string) => {
+    const wake = (told: Told, ms: number, isLong: boolean) => {
       this.breakLate(moves, product, ms);
       if (!this.rules.mayPass(plant, ms)) return;
       const play = (twist: Twist | null) =>
@@ -511,10 +520,10 @@ export class ProductModel implements ProductRules {
           this.rules.pass(draft, ms);
           draft.mode = MODE.running;
         });
-      this.withTwists(moves, label, false, play, plant.left);
+      this.withTwists(moves, { what: 'wakes', ms, isLong }, false, play, plant.left);
     };
-    if (situation.waitMs !== null) wake({ type: 'TICK' }, situation.waitMs + LATE_MS, 'it goes on late');
-    wake({ type: 'STALLED', ms: this.rules.longMs }, this.rules.longMs, 'it goes on after a long time');
+    if (situation.waitMs !== null) wake({ type: 'TICK' }, situation.waitMs + LATE_MS, false);
+    wake({ type: 'STALLED', ms: this.rules.longMs }, this.rules.longMs, true);
     return moves;
   };
 
@@ -525,8 +534,8 @@ export class ProductModel implements ProductRules {
     for (const ms of [0, this.rules.longMs]) {
       this.breakLate(moves, product, ms);
       if (!this.rules.mayPass(product.plant, ms)) continue;
-      const label = ms === 0 ? 'it is started again at once' : 'it is started again after a long time';
-      moves.push({ label, isProgress: false, ...this.takeUp(product, ms, isForgotten) });
+      const taken = this.takeUp(product, ms, isForgotten);
+      moves.push({ happened: { what: 'restarts', ms }, isProgress: false, ...taken });
     }
     return moves;
   };
@@ -548,7 +557,7 @@ export class ProductModel implements ProductRules {
         draft.left -= 1;
       });
       moves.push({
-        label: `POWER_OFF is asked for; ${name} cannot be read`,
+        happened: { what: 'request', request: 'POWER_OFF', unread: this.sourceOf(index) },
         isProgress: false,
         product,
         violations: [...found.violations, ...asked.violations, ...violations],
@@ -574,7 +583,7 @@ export class ProductModel implements ProductRules {
         const played = this.run(asked.product, { type: request }, 0, twist);
         return { ...played, violations: [...asked.violations, ...played.violations] };
       };
-      this.withTwists(moves, `${request} is asked for`, false, play, plant.left);
+      this.withTwists(moves, { what: 'request', request }, false, play, plant.left);
     }
     this.timeMoves(moves, product);
     this.plantMoves(moves, product, true);

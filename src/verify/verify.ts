@@ -1,9 +1,14 @@
 import type { Plan } from '../sequence/plan.ts';
+import { withTimesOf } from './concrete.ts';
+import { type Course, courseOf } from './course.ts';
 import { missedTransitions } from './coverage.ts';
 import { rankedPlan, ranksOf } from './durations.ts';
-import { explore } from './explore.ts';
+import { type Counterexample, explore } from './explore.ts';
+import { tell } from './happened.ts';
 import { INVARIANTS, type InvariantName } from './invariants.ts';
 import type { Machine } from './machine.ts';
+import { ProductModel } from './product.ts';
+import { createSituations } from './situations.ts';
 
 export interface VerifyOptions {
   /** How many faults a course of events may have. */
@@ -40,6 +45,8 @@ export interface Report {
     readonly sentence: string;
     readonly what: string;
     readonly story: readonly StoryLine[];
+    /** The same with the times of the board, as it can be played again; null where these let it not come about. */
+    readonly course: Course | null;
   } | null;
 }
 
@@ -57,10 +64,11 @@ export function verifyPlan(machine: Machine, plan: Plan, options: VerifyOptions)
     invariant: counterexample.invariant,
     sentence: INVARIANTS[counterexample.invariant],
     what: counterexample.what,
-    story: counterexample.moves.map(({ label, product }) => ({
-      what: label,
+    story: counterexample.moves.map(({ happened, product }) => ({
+      what: tell(happened),
       state: product.situation.state,
     })),
+    course: courseWithTimes(machine, plan, counterexample, faults),
   };
   const isBroken = broken !== null || neverTaken.length > 0;
   return {
@@ -83,6 +91,17 @@ function missingInModel({ rails, pgood }: Plan): string | null {
   if (rails.some(({ watched }) => watched !== null)) return 'rails without an enable';
   if (pgood.rails.length > 0) return 'pgood that is taken from rails';
   return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;
+}
+
+function courseWithTimes(
+  machine: Machine,
+  plan: Plan,
+  counterexample: Counterexample,
+  faults: number,
+): Course | null {
+  const rules = new ProductModel(machine, plan, createSituations(machine, plan));
+  const moves = withTimesOf(rules, counterexample, faults);
+  return moves === null ? null : courseOf(plan, rules, faults, moves);
 }
 
 function notModelled(missing: string, faults: number): Report {

@@ -31,8 +31,8 @@ const drivenBy = (actions: readonly SequenceAction[]) =>
   actions.map((action) => (action.type === 'raiseFault' ? [action.fault.kind, action.fault.rail] : action));
 
 it.each([
-  ['a chain', CHAIN],
-  ['a chain behind a latch', LATCHED],
+  ['a chain', CHAIN.plan],
+  ['a chain behind a latch', LATCHED.plan],
 ])('situations that count as one go on alike, whatever is told and whenever: %s', (_, board) => {
   const plan = rankedPlan(board);
   const { of } = createSituations(MACHINE, plan);
@@ -60,11 +60,14 @@ it.each([
   expect(compared).toBeGreaterThan(2_000);
 });
 
-const ALONE: Plan = { ...CHAIN, rails: CHAIN.rails.slice(0, 1).map((rail) => ({ ...rail, neededBy: [] })) };
+const ALONE: Plan = {
+  ...CHAIN.plan,
+  rails: CHAIN.plan.rails.slice(0, 1).map((rail) => ({ ...rail, neededBy: [] })),
+};
 
 it.each([
   ['a rail alone, one fault', ALONE, 1],
-  ['a chain, no fault', CHAIN, 0],
+  ['a chain, no fault', CHAIN.plan, 0],
 ])(
   'a search that leaves nothing out of a situation but old age comes to the same end: %s',
   (_, board, faults) => {

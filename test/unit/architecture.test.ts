@@ -118,6 +118,8 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ['src/compose.ts', ['src/cli/world.ts', 'src/system/', 'hw/', 'node:']],
   ['src/main.ts', ['src/compose.ts', 'src/cli/main.ts']],
   ['mocks/sim.ts', ['mocks/', 'src/', 'hw/', 'node:']],
+  // Runs the program on the plant, as the simulator does.
+  ['mocks/replay/', ['mocks/', 'src/', 'hw/', 'node:']],
   [
     'mocks/',
     [
@@ -226,6 +228,7 @@ const ROOMS: readonly (readonly [prefix: string, room: string])[] = [
   ['hw/pmbus/', 'pmbus'],
   ['hw/', 'drivers'],
   ['mocks/sim.ts', 'sim'],
+  ['mocks/replay/', 'sim'],
   ['mocks/', 'mocks'],
   ['src/main.ts', 'main'],
   ['src/compose.ts', 'compose'],

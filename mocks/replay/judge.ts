@@ -1,0 +1,308 @@
+import type { Recorded } from '../../src/run/record.ts';
+import type { Plan } from '../../src/sequence/plan.ts';
+import { type Hint, hasTag, powerSeen, type State } from '../../src/sequence/state.ts';
+import type { InvariantName } from '../../src/verify/invariants.ts';
+import type { HazardKind, PlantEvent } from '../plant/events.ts';
+import type { Plant } from '../plant/plant.ts';
+
+/** An invariant that does not hold on the plant. */
+export interface Found {
+  readonly invariant: InvariantName;
+  readonly what: string;
+}
+
+export interface JudgeOptions {
+  readonly plan: Plan;
+  readonly chassis: number;
+  readonly plant: Plant;
+  /** What the process has left for the next one. */
+  readonly hint: () => Hint | null;
+}
+
+const OF_HAZARD: Readonly<Record<HazardKind, InvariantName | null>> = {
+  enabledTooEarly: 'needsFirst',
+  needRemoved: 'reverseOrder',
+  resetWithoutPgood: 'resetsFollowPgood',
+  // No process of a story drives to and fro within a millisecond of real time, because none passes.
+  enableGlitch: null,
+};
+
+/**
+ * Holds what happens on the plant against the invariants, by its lines and voltages and by what the process told. Nothing
+ * here knows the model that the story comes from.
+ */
+export class Judge {
+  readonly found: Found[] = [];
+  private readonly options: JudgeOptions;
+  private readonly records: Recorded[] = [];
+  private hazards = 0;
+  private events = 0;
+  /** Signals that the story broke: rails, null for pgood, and lines by their role and name. */
+  private readonly broken = new Set<string | null>();
+  private isBroken = false;
+  private faultTold = false;
+  private state: State = 'off';
+  private observed: Extract<Recorded, { type: 'reconciled' }> | null = null;
+  private readonly lowSinceMs = new Map<string | null, number>();
+  /** Enables and resets that were asserted after the last step; null before the first. */
+  private assertedBefore: ReadonlySet<string> | null = null;
+  /** Enables as the latch took them. */
+  private held: ReadonlySet<string> = new Set();
+
+  constructor(options: JudgeOptions) {
+    this.options = options;
+  }
+
+  readonly record = (entry: Recorded): void => {
+    // What the lines are taken for is judged while they are as they were read.
+    if (entry.type === 'reconciled') this.judgeAdopted(entry);
+    this.records.push(entry);
+  };
+
+  /** The story breaks a signal, or a line: from then on a fault may be told. */
+  breaks(what: string | null): void {
+    this.isBroken = true;
+    this.broken.add(what);
+  }
+
+  stateNow(): State {
+    return this.state;
+  }
+
+  /** Judges what happened since the last time. Everything that was begun is over. */
+  afterStep(): void {
+    const { plant, chassis } = this.options;
+    for (const { kind, text, chassis: of } of plant.hazards.slice(this.hazards)) {
+      const invariant = OF_HAZARD[kind];
+      if (of === chassis && invariant !== null) this.say(invariant, text);
+    }
+    this.hazards = plant.hazards.length;
+    const events = plant.history
+      .slice(this.events)
+      .filter((event) => 'chassis' in event && event.chassis === chassis);
+    this.events = plant.history.length;
+    const records = this.records.splice(0);
+    this.followLevels(events);
+    const before = this.state;
+    const moved = this.linesThatMoved();
+    for (const entry of records) this.judgeRecord(entry, records, moved);
+    this.judgeFalling(events);
+    if (before !== this.state) this.judgeEntered();
+  }
+
+  /** The story is over, and so is every process, or it should be. */
+  atEnd(isAlive: boolean): void {
+    if (isAlive) this.saysWaiting(`${this.state} does not end`);
+  }
+
+  /** A process ended by itself. */
+  ended(isAnswerDue: boolean, isAnswered: boolean, error: unknown): void {
+    const reason = error instanceof Error ? error.message : null;
+    if (isAnswerDue && !isAnswered && reason === null) this.say('answeredOnce', 'a request has no answer');
+    if (reason?.includes('without a deadline')) this.saysWaiting(reason);
+  }
+
+  private say(invariant: InvariantName, what: string): void {
+    if (!this.found.some((each) => each.invariant === invariant && each.what === what))
+      this.found.push({ invariant, what });
+  }
+
+  private saysWaiting(what: string): void {
+    this.say(hasTag(this.state, 'lowering') ? 'offIsReached' : 'neverWaits', what);
+  }
+
+  private followLevels(events: readonly PlantEvent[]): void {
+    for (const event of events) {
+      if (event.type === 'rail') this.follow(event.rail, event.good, event.atMs);
+      if (event.type === 'pgood') this.follow(null, event.asserted, event.atMs);
+      if (event.type !== 'line') continue;
+      if (event.role === 'latch' && event.asserted) this.held = new Set(this.drivenRails());
+    }
+  }
+
+  private follow(source: string | null, good: boolean, atMs: number): void {
+    if (good) this.lowSinceMs.delete(source);
+    else this.lowSinceMs.set(source, atMs);
+  }
+
+  /** Enables and resets that the BMC drives otherwise than after the last step. */
+  private linesThatMoved(): readonly string[] {
+    const asserted = new Set(
+      [...this.lines('enable'), ...this.lines('reset')]
+        .filter((each) => each.asserted)
+        .map(({ line }) => line),
+    );
+    const before = this.assertedBefore;
+    this.assertedBefore = asserted;
+    if (before === null) return [];
+    return [...asserted, ...before].filter((line) => asserted.has(line) !== before.has(line));
+  }
+
+  private judgeRecord(entry: Recorded, records: readonly Recorded[], moved: readonly string[]): void {
+    switch (entry.type) {
+      case 'reconciled':
+        this.faultTold = false;
+        this.observed = entry;
+        this.state = entry.state;
+        return;
+      case 'request':
+        this.judgeRequest(entry, records, moved);
+        return;
+      case 'state':
+        this.state = entry.to;
+        return;
+      case 'fault':
+        this.judgeFault(entry);
+        return;
+    }
+  }
+
+  private judgeAdopted({ state, hint, unread = [] }: Extract<Recorded, { type: 'reconciled' }>): void {
+    const isOwn = hint === null || hint === 'pgood' || hint === 'off';
+    const good = this.goodRails();
+    const driven = this.drivenRails();
+    const names = this.options.plan.rails.map(({ name }) => name);
+    const isWhole =
+      this.pgood() &&
+      names.every((name) => good.has(name) && driven.includes(name)) &&
+      this.releasedResets().length === this.options.plan.resets.length;
+    if (unread.length > 0) return;
+    if (isOwn && isWhole && state !== 'pgood')
+      this.say('adopts', `a chassis that is on is taken for ${state}`);
+    if (state === 'off' && (good.size > 0 || driven.length > 0 || this.pgood()))
+      this.say('adopts', 'a chassis with power is taken for off');
+  }
+
+  private judgeRequest(
+    { request, outcome }: Extract<Recorded, { type: 'request' }>,
+    records: readonly Recorded[],
+    moved: readonly string[],
+  ): void {
+    const from = this.state;
+    if (outcome === 'changed') this.faultTold = false;
+    if (request === 'POWER_OFF' && outcome === 'rejected')
+      this.say('offIsReached', `power off is refused in ${from}`);
+    const isThere =
+      (request === 'POWER_ON' && (hasTag(from, 'rising') || from === 'pgood')) ||
+      (request === 'POWER_OFF' && (hasTag(from, 'lowering') || from === 'off'));
+    if (isThere && outcome === 'changed') this.say('askingMovesNothing', `${request} in ${from} changes it`);
+    const isAtRest = hasTag(from, 'atRest') || from === 'pgood';
+    if (
+      isAtRest &&
+      outcome !== 'changed' &&
+      moved.length > 0 &&
+      !records.some(({ type }) => type === 'fault')
+    )
+      this.say('askingMovesNothing', `${request} in ${from} moves a line`);
+    if (request === 'POWER_ON' && outcome !== 'rejected' && from === 'unknown' && this.isContradictory())
+      this.say('noStartOverContradiction', 'a start is accepted over lines that contradict each other');
+  }
+
+  private isContradictory(): boolean {
+    const rails = this.observed?.rails ?? {};
+    return this.options.plan.rails.some(({ name, needs }) => {
+      const { enabled = false, good = false } = rails[name] ?? {};
+      return (good && !enabled) || (enabled && needs.some((need) => rails[need]?.enabled === false));
+    });
+  }
+
+  private judgeFault({ fault, atMs }: Extract<Recorded, { type: 'fault' }>): void {
+    if (this.faultTold) this.say('toldOnce', `"${fault.reason}" is told after another fault`);
+    this.faultTold = true;
+    if (!this.isBroken) this.say('noFalseAlarm', `"${fault.reason}" is told of a chassis that is whole`);
+    const sinceMs = this.lowSinceMs.get(fault.rail);
+    const isGood = fault.rail === null ? this.pgood() : this.goodRails().has(fault.rail);
+    const isLoss = fault.kind === 'railLost' || (fault.kind === 'pgoodLost' && fault.state === 'pgood');
+    if ((isLoss || fault.kind === 'railTimeout') && isGood)
+      this.say('nothingOld', `"${fault.reason}" is told while ${fault.rail ?? 'pgood'} is good`);
+    const { deglitchMs } = this.options.plan.pgood;
+    if (isLoss && !isGood && sinceMs !== undefined && atMs - sinceMs < deglitchMs)
+      this.say('lossStands', `"${fault.reason}" is acted on after ${(atMs - sinceMs).toFixed(1)} ms`);
+    if (fault.state === 'pgood' && fault.kind !== 'hardware') {
+      for (const rail of this.leftOn()) this.say('lossAtOnce', `${rail} is on after the loss`);
+    }
+  }
+
+  /** On the way down nothing goes off before what needs it has fallen, but where a running chassis lost its power. */
+  private judgeFalling(events: readonly PlantEvent[]): void {
+    const { plan } = this.options;
+    if (this.options.hint()?.sequence.fault?.state === 'pgood') return;
+    for (const event of events) {
+      if (event.type !== 'drive' || event.role !== 'enable' || event.asserted || event.rail === null)
+        continue;
+      const { neededBy = [] } = plan.rails.find(({ name }) => name === event.rail) ?? {};
+      for (const other of neededBy) {
+        const stands = this.goodRails().has(other) && !this.broken.has(other);
+        const fell = events.find((each) => each.type === 'rail' && each.rail === other && !each.good);
+        if (stands || (fell !== undefined && events.indexOf(fell) > events.indexOf(event)))
+          this.say('reverseOrder', `${event.rail} goes off before ${other} has fallen`);
+      }
+    }
+  }
+
+  private judgeEntered(): void {
+    const { state } = this;
+    if (state === 'off' || state === 'failed' || state === 'opWaitPowerOff') {
+      for (const reset of this.releasedResets())
+        if (!this.broken.has(`reset ${reset}`))
+          this.say('resetsFollowPgood', `reset ${reset} is released in ${state}`);
+      for (const rail of this.leftOn()) this.say('offAfterFault', `the enable of ${rail} is on in ${state}`);
+    }
+    const hint = this.options.hint();
+    if (state === 'failed' && hint !== null && hint.state === 'failed' && hint.sequence.fault === null)
+      this.say('toldOnce', 'failed is entered without a fault');
+    const standing = [
+      ...new Set([...this.goodRails(), ...this.drivenRails()]),
+      ...(this.pgood() ? ['pgood'] : []),
+    ];
+    if (standing.length > 0 && state === 'off')
+      this.say('powerIsTold', `off is said while ${standing.join(' and ')} stands`);
+    if (standing.length > 0 && state === 'failed' && hint?.state === 'failed' && !powerSeen(hint.sequence))
+      this.say('powerIsTold', `${standing.join(' and ')} stands and is not told`);
+    if (!this.options.plan.latched || (state !== 'off' && state !== 'failed' && state !== 'pgood')) return;
+    if (this.broken.has('latch')) return;
+    const driven = this.drivenRails();
+    for (const { name } of this.options.plan.rails) {
+      if (this.held.has(name) !== driven.includes(name))
+        this.say('latchFollows', `the latch holds ${name} ${this.held.has(name) ? 'on' : 'off'} in ${state}`);
+    }
+  }
+
+  /** Rails that are on though whoever wants them off could have them off. */
+  private leftOn(): string[] {
+    return this.drivenRails().filter((rail) => !this.broken.has(`enable ${rail}`));
+  }
+
+  private drivenRails(): string[] {
+    return this.lines('enable').flatMap(({ rail, driven, asserted }) =>
+      rail !== null && (driven === true || asserted) ? [rail] : [],
+    );
+  }
+
+  private goodRails(): ReadonlySet<string> {
+    const { plant, chassis, plan } = this.options;
+    const watched = plan.rails.filter((rail) => rail.watched === 'supply').map(({ name }) => name);
+    return new Set(
+      plant
+        .rails()
+        .filter((rail) => rail.chassis === chassis && rail.good && !watched.includes(rail.rail))
+        .map(({ rail }) => rail),
+    );
+  }
+
+  private releasedResets(): string[] {
+    const { plan } = this.options;
+    const lines = this.lines('reset');
+    return plan.resets.flatMap(({ name }, index) => (lines[index]?.asserted === false ? [name] : []));
+  }
+
+  private pgood(): boolean {
+    const { plant, chassis } = this.options;
+    return plant.pgood(chassis);
+  }
+
+  private lines(role: string) {
+    const { plant, chassis } = this.options;
+    return plant.lines().filter((line) => line.role === role && line.chassis === chassis);
+  }
+}

@@ -1,0 +1,131 @@
+import type { Drive, Request } from '../sequence/events.ts';
+import type { Source } from '../sequence/readings.ts';
+
+/** What becomes of one drive of those that an event brings about. */
+export interface Struck {
+  /** It is refused once; or its line stays as it is for good; or the process is killed before it. */
+  readonly kind: 'fails' | 'sticks' | 'killed';
+  readonly drive: Drive;
+  readonly asserted: boolean;
+}
+
+/** One thing that happens in a course of events. Signals are rails by name, and null for pgood. */
+export type Happened =
+  /** `unread`: a signal that cannot be read when the process that was asked looks at the chassis. */
+  | {
+      readonly what: 'request';
+      readonly request: Request;
+      readonly unread?: Source;
+      readonly struck?: Struck;
+    }
+  | {
+      readonly what: 'level';
+      readonly signal: Source;
+      readonly good: boolean;
+      /** What drops with it. */
+      readonly taking: readonly string[];
+      /** It breaks with this change. */
+      readonly breaks: boolean;
+      /** Its interrupt is lost. */
+      readonly missed: boolean;
+    }
+  /** From now on it is broken, and has no time to keep. */
+  | { readonly what: 'notInTime'; readonly signal: Source }
+  /**
+   * `seen` after a change, `read` because it is due; `fails`; `isLate`, when it is asked for; `lateComes`, when that answer
+   * is there.
+   */
+  | {
+      readonly what: 'read';
+      readonly signal: Source;
+      readonly how: 'seen' | 'read' | 'fails' | 'isLate' | 'lateComes';
+      readonly struck?: Struck;
+    }
+  /** Until the machine waits no longer; `goesOn`: a process begins with what it found. */
+  | {
+      readonly what: 'time';
+      readonly ms: number;
+      readonly how: 'passes' | 'long' | 'goesOn';
+      readonly struck?: Struck;
+    }
+  | { readonly what: 'stands' }
+  | { readonly what: 'wakes'; readonly ms: number; readonly isLong: boolean; readonly struck?: Struck }
+  | { readonly what: 'killed'; readonly forgets: boolean }
+  | { readonly what: 'newBmc' }
+  | { readonly what: 'restarts'; readonly ms: number }
+  /** The next process takes over from one that ends. */
+  | { readonly what: 'handedOver' };
+
+/** A course of events word by word: equal for two that differ in nothing but how long time passes. */
+export function tell(happened: Happened): string {
+  const text = tellAlone(happened);
+  return 'struck' in happened && happened.struck ? `${text}; ${tellStruck(happened.struck)}` : text;
+}
+
+/** How long it takes. */
+export function takesMs(happened: Happened): number {
+  return 'ms' in happened ? happened.ms : 0;
+}
+
+function tellAlone(happened: Happened): string {
+  switch (happened.what) {
+    case 'request': {
+      const { request, unread } = happened;
+      return `${request} is asked for${unread === undefined ? '' : `; ${nameOf(unread)} cannot be read`}`;
+    }
+    case 'level': {
+      const { signal, good, taking, breaks, missed } = happened;
+      const how = [
+        taking.length === 0 ? '' : ' with all that hangs on it',
+        breaks ? ', as it should not' : '',
+        missed ? ', and its interrupt is lost' : '',
+      ];
+      return `${nameOf(signal)} ${good ? 'comes good' : 'drops'}${how.join('')}`;
+    }
+    case 'notInTime':
+      return `${nameOf(happened.signal)} is not in time`;
+    case 'read':
+      return {
+        seen: `the change of ${nameOf(happened.signal)} is seen`,
+        read: `${nameOf(happened.signal)} is read`,
+        fails: `${nameOf(happened.signal)} cannot be read`,
+        isLate: `the answer of ${nameOf(happened.signal)} is late`,
+        lateComes: `the late answer of ${nameOf(happened.signal)} comes`,
+      }[happened.how];
+    case 'time':
+      return {
+        passes: 'time passes',
+        long: 'a long time passes',
+        goesOn: 'the process goes on with what it found',
+      }[happened.how];
+    case 'stands':
+      return 'the process stands still';
+    case 'wakes':
+      return happened.isLong ? 'it goes on after a long time' : 'it goes on late';
+    case 'killed':
+      return `the process is killed${happened.forgets ? ' and its state is lost' : ''}`;
+    case 'newBmc':
+      return 'the BMC starts anew, and its pins are inputs';
+    case 'restarts':
+      return `it is started again ${happened.ms === 0 ? 'at once' : 'after a long time'}`;
+    case 'handedOver':
+      return 'the next process takes up';
+  }
+}
+
+function tellStruck({ kind, drive, asserted }: Struck): string {
+  const line =
+    drive.what === 'enable'
+      ? `the enable of ${drive.rail}`
+      : drive.what === 'reset'
+        ? `reset ${drive.reset}`
+        : 'the latch';
+  if (kind === 'fails') return `${line} cannot be driven`;
+  if (kind === 'sticks') return `${line} sticks`;
+  const does = drive.what === 'latch' ? 'pulses' : asserted ? 'asserts' : 'releases';
+  return `the process is killed before it ${does} ${line}`;
+}
+
+function nameOf(signal: Source): string {
+  return signal ?? 'pgood';
+}
