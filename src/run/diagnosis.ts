@@ -7,6 +7,8 @@ import type { BoardLimits, Evidence } from './evidence.ts';
 export interface LevelsAtFault {
   readonly rails: Readonly<Record<string, RailLevels>>;
   readonly pgood: boolean;
+  /** Of several signals of pgood those that were not asserted when pgood was read last. */
+  readonly pgoodLacks: readonly string[];
 }
 export interface RailLevels {
   readonly enabled: boolean;
@@ -79,7 +81,7 @@ export function diagnose(plan: Plan, facts: FaultFacts): Diagnosis {
     error === null ? [] : [`${device} page ${page}`],
   );
   const found = downwards(fault) ?? ofRails(plan, facts) ?? ofLine(fault) ?? ofWatchers(evidence);
-  return { ...(found ?? { rail: null, cause: 'unknown', because: lookedAt(plan, evidence) }), unread };
+  return { ...(found ?? { rail: null, cause: 'unknown', because: lookedAt(plan, facts) }), unread };
 }
 
 /** Power that does not go says by itself what it is. */
@@ -209,7 +211,14 @@ function ofWatchers(evidence: readonly Evidence[]): Finding | null {
   return null;
 }
 
-function lookedAt({ rails }: Plan, evidence: readonly Evidence[]): string {
+function lookedAt(plan: Plan, { fault, evidence, levels }: FaultFacts): string {
+  const lacks = fault.kind === 'pgoodTimeout' || fault.kind === 'pgoodLost' ? (levels?.pgoodLacks ?? []) : [];
+  const missing =
+    lacks.length === 0 ? [] : [`${lacks.join(' and ')} ${lacks.length === 1 ? 'was' : 'were'} missing`];
+  return [saidBy(plan, evidence), ...missing].join('; ');
+}
+
+function saidBy({ rails }: Plan, evidence: readonly Evidence[]): string {
   if (evidence.some(({ statusWord }) => statusWord !== null)) return 'no device says what it was';
   if (evidence.length > 0) return 'no device could be read';
   return rails.some(({ observable }) => observable)

@@ -61,6 +61,8 @@ export interface ChassisHardware {
    * show that has no power is not good, and the device is not asked.
    */
   readGood(source: Source): Promise<boolean>;
+  /** Of several signals of pgood, by their names, those that `readGood` found missing last. */
+  pgoodLacks(): readonly string[];
   /** Whether `readGood` asks a PMBus device, and so may take the deadline of a transfer. */
   asksBus(source: Source): boolean;
   /**
@@ -178,7 +180,7 @@ function hardwareOf(
     return found;
   };
   const signalOf = (rail: string) => goods.get(rail) ?? enableOf(rail);
-  const { hasPower, read, readPgood } = powerOf(parts, enableOf, latch !== undefined);
+  const { hasPower, read, readPgood, lacks } = powerOf(parts, enableOf, latch !== undefined);
   const missingPowerOf = missingPowerIn(devices, hasPower);
   /** Rails that were read to be enabled, or were told so since. */
   const enabled = new Set<string>();
@@ -228,6 +230,7 @@ function hardwareOf(
     async readGood(source) {
       return source === null ? readPgood() : read(signalOf(source));
     },
+    pgoodLacks: lacks,
     asksBus: (source) =>
       (source === null ? askedFor(pgood.whole) : [signalOf(source)]).some(({ bus }) => bus !== null),
     watchPgood: (wake) => watchPgood(parts, clock, wake, SHOWN, SHOWN_CHECK_MS),
@@ -323,6 +326,8 @@ interface Power {
   /** Asserted or not; never asserted where the device has no power, or has lost it by the time that it does not answer. */
   read(part: Asked): Promise<boolean>;
   readPgood(): Promise<boolean>;
+  /** Where pgood is several parts: those that were not asserted when it was read last. */
+  lacks(): readonly string[];
 }
 
 /** @param isLatched enables stand though their lines read otherwise: pgood then tells of rails without a signal */
@@ -353,9 +358,23 @@ function powerOf({ goods, pgood }: Parts, enableOf: (rail: string) => Switch, is
       return false;
     }
   };
-  const readPgood = (asking: readonly string[] = []) =>
-    readTogether(pgood.whole, (part) => read(part, asking));
-  return { hasPower: (rail) => hasPower(rail), read: (part) => read(part), readPgood: () => readPgood() };
+  let missing: readonly string[] = [];
+  const readPgood = async (asking: readonly string[] = []): Promise<boolean> => {
+    const lacking: string[] = [];
+    const isGood = await readTogether(pgood.whole, async (part) => {
+      const isAsserted = await read(part, asking);
+      if (!isAsserted) lacking.push(part.role);
+      return isAsserted;
+    });
+    missing = isGood || askedFor(pgood.whole).length === 1 ? [] : lacking;
+    return isGood;
+  };
+  return {
+    hasPower: (rail) => hasPower(rail),
+    read: (part) => read(part),
+    readPgood: () => readPgood(),
+    lacks: () => missing,
+  };
 }
 
 /** Of a device: the rail without which it has no power now; null where it has. */

@@ -178,7 +178,7 @@ function takeStep(run: Run, event: SequenceEvent): void {
   const { actions, ...now } = step(before.snapshot, event);
   run.now = now;
   if (actions.some(({ type }) => type === 'raiseFault')) {
-    run.levelsAtFault = levelsAtFault(plan, before, now.sequence);
+    run.levelsAtFault = levelsAtFault(run.options, before, now.sequence);
   }
   if (isLoss(before.sequence, now.sequence) && !hasTag(now.state, 'lowering')) lookAround(run);
   const switched = recordLevels(plan, before.sequence, now.sequence, run.recording.record);
@@ -190,7 +190,7 @@ function takeStep(run: Run, event: SequenceEvent): void {
 
 /** What was enabled and read until the step that found the fault, with the levels that it found it by. */
 function levelsAtFault(
-  plan: Plan,
+  { plan, hardware }: Pick<RunOptions, 'plan' | 'hardware'>,
   { sequence: before, readings }: Run['now'],
   { rails, pgood }: SequenceState,
 ): LevelsAtFault {
@@ -203,7 +203,8 @@ function levelsAtFault(
     const isFresh = observable && (readings.rails[name]?.askedMs ?? Number.NEGATIVE_INFINITY) >= lostMs;
     return [name, { enabled, good, wasUp: phase === 'up', isFresh }] as const;
   });
-  return { rails: Object.fromEntries(levels), pgood: pgood.level };
+  const pgoodLacks = pgood.level ? [] : hardware.pgoodLacks();
+  return { rails: Object.fromEntries(levels), pgood: pgood.level, pgoodLacks };
 }
 
 /** Something that stood is gone. */

@@ -146,6 +146,7 @@ const levels = (lost: string): LevelsAtFault => ({
     plan.rails.map(({ name }) => [name, { enabled: true, good: name !== lost, wasUp: true, isFresh: true }]),
   ),
   pgood: false,
+  pgoodLacks: [],
 });
 const lost = (rail: string | null): Fault => ({
   kind: rail === null ? 'pgoodLost' : 'railLost',

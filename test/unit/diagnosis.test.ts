@@ -48,6 +48,7 @@ const RISING = { ...LOST, wasUp: false };
 const levels = (...of: LevelsAtFault['rails'][string][]): LevelsAtFault => ({
   rails: Object.fromEntries(PLAN.rails.map(({ name }, index) => [name, of[index] ?? UP])),
   pgood: false,
+  pgoodLacks: [],
 });
 
 /** What a page says whose registers have these values, by their names. */

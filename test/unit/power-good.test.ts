@@ -98,6 +98,27 @@ describe('several signals of pgood', () => {
     }
   });
 
+  it('the diagnosis says which of them was missing', async () => {
+    const because = async (pgood: object, faults: readonly string[], job: 'on' | 'watch') => {
+      const initially = job === 'on' ? 'off' : 'on';
+      const bench = createBench(boardOf(pgood), { initially, faults });
+      const { sequence } = await bench.run(JOBS[job]);
+      expect(sequence.fault?.kind).toBe(job === 'on' ? 'pgoodTimeout' : 'pgoodLost');
+      expect(sequence.fault?.diagnosis).toMatchObject({ rail: null, cause: 'unknown' });
+      return sequence.fault?.diagnosis?.because;
+    };
+    const all = { all: [line(7), line(8), PAGE] };
+    expect(await because(all, ['pgood 3 never'], 'on')).toMatch(/; pgood 3 was missing$/);
+    expect(await because(all, ['pgood 1 never', 'pgood 2 never'], 'on')).toMatch(
+      /; pgood 1 and pgood 2 were missing$/,
+    );
+    expect(await because(all, ['pgood 2 stuck off at 500ms'], 'watch')).toMatch(/; pgood 2 was missing$/);
+    const any = { any: [line(7), PAGE] };
+    expect(await because(any, ['pgood never'], 'on')).toMatch(/; pgood 1 and pgood 2 were missing$/);
+    // Where it is one signal there is nothing to choose from.
+    expect(await because(line(7), ['pgood never'], 'on')).not.toContain('missing');
+  });
+
   it('any of them is enough, and the loss of the last one is a loss', async () => {
     const bench = createBench(boardOf({ any: [line(7), PAGE] }), { faults: ['pgood 1 never'] });
     expect((await bench.run(JOBS.on)).state).toBe('pgood');
