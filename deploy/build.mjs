@@ -17,11 +17,16 @@ const nativeAddons = {
     builder.onLoad({ filter: /.*/, namespace: 'native-addons' }, () => ({
       loader: 'js',
       contents: `
+        const { readdirSync } = require('node:fs');
         const { join } = require('node:path');
         const kind = \`linux-\${process.arch}-\${process.versions.modules}\`;
         module.exports = (name) => {
           const file = name.endsWith('.node') ? name : name + '.node';
-          return require(join(__dirname, 'native', kind, file));
+          const native = join(__dirname, 'native');
+          const there = readdirSync(native);
+          if (!there.includes(kind))
+            throw new Error(\`no addons for Node \${process.version} (\${kind}) in \${native}, which has \${there.join(', ')}\`);
+          return require(join(native, kind, file));
         };`,
     }));
   },

@@ -1,9 +1,12 @@
 // Compiles the native addons that our GPIO and I2C libraries need, for this machine or for a BMC's processor.
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, realpath, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { nodeRelease } from './nodes.mjs';
 
 /** Addon file by the package that it is compiled from: `epoll` is what onoff watches edges with. */
 const ADDONS = { epoll: 'epoll', 'i2c-bus': 'i2c' };
@@ -11,57 +14,90 @@ const ADDONS = { epoll: 'epoll', 'i2c-bus': 'i2c' };
 /** What the packages' binding.gyp and sources include. */
 const BUILD_PACKAGES = ['nan', 'bindings', 'file-uri-to-path'];
 
-/** @type {Readonly<Record<string, { prefix: string, debianPackage: string }>>} */
-const COMPILERS = {
-  arm: { prefix: 'arm-linux-gnueabihf-', debianPackage: 'g++-arm-linux-gnueabihf' },
-  arm64: { prefix: 'aarch64-linux-gnu-', debianPackage: 'g++-aarch64-linux-gnu' },
-  x64: { prefix: 'x86_64-linux-gnu-', debianPackage: 'g++-x86-64-linux-gnu' },
+/**
+ * Processors by their `process.arch` name: Debian's name, the prefix and the package of the cross compiler, and what the head
+ * of an ELF file has for it (e_machine and the class, elf(5)).
+ * @typedef {{ debian: string, prefix: string, debianPackage: string, elfMachine: number, elfClass: 1 | 2 }} Processor
+ * @type {Readonly<Record<string, Processor>>}
+ */
+export const PROCESSORS = {
+  x64: {
+    debian: 'amd64',
+    prefix: 'x86_64-linux-gnu-',
+    debianPackage: 'g++-x86-64-linux-gnu',
+    elfMachine: 62,
+    elfClass: 2,
+  },
+  arm64: {
+    debian: 'arm64',
+    prefix: 'aarch64-linux-gnu-',
+    debianPackage: 'g++-aarch64-linux-gnu',
+    elfMachine: 183,
+    elfClass: 2,
+  },
+  arm: {
+    debian: 'armhf',
+    prefix: 'arm-linux-gnueabihf-',
+    debianPackage: 'g++-arm-linux-gnueabihf',
+    elfMachine: 40,
+    elfClass: 1,
+  },
 };
 
 /** One addon compiles in 3 to 15 s; the rest is for slow machines and for fetching headers. */
 const COMPILE_TIMEOUT_MS = 300_000;
 
+/** What compiling for a processor takes on this machine: program → Debian package. */
+export function compilersFor(/** @type {string} */ arch) {
+  const { prefix, debianPackage } = processor(arch);
+  const compiler = arch === process.arch ? { 'g++': 'g++' } : { [`${prefix}g++`]: debianPackage };
+  return { ...compiler, make: 'make', python3: 'python3' };
+}
+
 /**
- * Compiles the addons of the packages in `nodeModules` into `outDir/linux-<arch>-<NODE_MODULE_VERSION>/`, unless what
- * is there was made from the same versions. A folder appears only when all of it is done.
+ * Compiles the addons of the packages in `nodeModules` for one release of Node into
+ * `outDir/linux-<arch>-<NODE_MODULE_VERSION>/`, unless what is there was made from the same versions. A folder appears only
+ * when all of it is done. The same sources, headers and compiler give the same bytes, in whatever folder.
  *
- * `arch` is a `process.arch` name: `arm` (armhf), `arm64`, `x64`. `nodeModules` is only read.
+ * `arch` is a `process.arch` name. `nodeModules` is only read.
  *
- * @param {{ arch: string, outDir: string, nodeModules: string }} options
+ * @param {{ arch: string, release: import('./nodes.mjs').NodeRelease, outDir: string, nodeModules: string }} options
  * @returns {Promise<{ dir: string, files: { epoll: string, i2c: string }, built: boolean }>}
  */
-export async function buildNativeAddons({ arch, outDir, nodeModules }) {
-  const compiler = COMPILERS[arch];
-  if (compiler === undefined) {
-    throw new Error(
-      `cannot compile addons for '${arch}': choose one of ${Object.keys(COMPILERS).join(', ')}`,
-    );
-  }
-  const headers = await findNodeHeaders();
+export async function buildNativeAddons({ arch, release, outDir, nodeModules }) {
+  const { prefix: crossPrefix } = processor(arch);
   /** @type {Record<string, string>} */
   const versions = {};
   for (const name of [...Object.keys(ADDONS), ...BUILD_PACKAGES]) {
     versions[name] = await packageVersion(join(nodeModules, name));
   }
-  const abi = headers?.abi ?? process.versions.modules;
+  const prefix = arch === process.arch ? '' : crossPrefix;
+  for (const [program, debianPackage] of Object.entries(compilersFor(arch))) {
+    if (findProgram(program) === undefined) {
+      throw new Error(
+        `${program} is missing, which compiling addons needs. Run: apt-get install ${debianPackage}`,
+      );
+    }
+  }
+  const compiler = (await run(`${prefix}g++`, ['-dumpfullversion'], {})).output.trim();
+  // Who changes how they are compiled wants them compiled again.
+  const recipe = createHash('sha256')
+    .update(await readFile(fileURLToPath(import.meta.url)))
+    .digest('hex');
   const inputs = JSON.stringify(
-    { arch, abi, node: headers?.version ?? process.versions.node, versions },
+    { arch, abi: release.abi, node: release.version, compiler, versions, recipe },
     null,
     2,
   );
 
-  const dir = resolve(outDir, `linux-${arch}-${abi}`);
+  const dir = resolve(outDir, `linux-${arch}-${release.abi}`);
   const files = { epoll: join(dir, 'epoll.node'), i2c: join(dir, 'i2c.node') };
   const known = await readFile(join(dir, 'inputs.json'), 'utf8').catch(() => undefined);
   if (known === inputs && existsSync(files.epoll) && existsSync(files.i2c))
     return { dir, files, built: false };
 
-  const prefix = arch === process.arch ? '' : compiler.prefix;
-  await needProgram(`${prefix}g++`, prefix === '' ? 'g++' : compiler.debianPackage);
-  await needProgram('make', 'make');
-  await needProgram('python3', 'python3');
+  const headers = nodeRelease(release);
   const nodeGyp = await findNodeGyp();
-
   const work = await mkdtemp(join(tmpdir(), 'native-'));
   const part = `${dir}.part-${process.pid}`;
   try {
@@ -74,16 +110,26 @@ export async function buildNativeAddons({ arch, outDir, nodeModules }) {
       });
     }
     await mkdir(part, { recursive: true });
-    for (const [name, addon] of Object.entries(ADDONS)) {
+    // Neither the folder of the headers nor that of the work is in what comes out.
+    const flags = `-ffile-prefix-map=${work}=. -ffile-prefix-map=${headers}=node`;
+    const compile = async (/** @type {string} */ name, /** @type {string} */ addon) => {
       const folder = join(work, 'node_modules', name);
-      const args = [nodeGyp, 'rebuild', `--arch=${arch}`, ...(headers ? [`--nodedir=${headers.dir}`] : [])];
-      const { code, output } = await run(process.execPath, args, {
-        cwd: folder,
-        env: prefix === '' ? {} : { CC: `${prefix}gcc`, CXX: `${prefix}g++` },
-      });
+      const { code, output } = await run(
+        process.execPath,
+        [nodeGyp, 'rebuild', `--arch=${arch}`, `--nodedir=${headers}`],
+        { cwd: folder, env: { CC: `${prefix}gcc`, CXX: `${prefix}g++`, CFLAGS: flags, CXXFLAGS: flags } },
+      );
       if (code !== 0) throw new Error(`cannot compile ${name} for ${arch}: ${lastLines(output)}`);
-      await cp(join(folder, 'build', 'Release', `${addon}.node`), join(part, `${addon}.node`));
-    }
+      const built = join(folder, 'build', 'Release', `${addon}.node`);
+      const stripped = await run(`${prefix}strip`, ['--strip-unneeded', built], {});
+      if (stripped.code !== 0) throw new Error(`cannot strip ${built}: ${stripped.output}`);
+      await expectMachine(built, arch);
+      await cp(built, join(part, `${addon}.node`));
+    };
+    const compiled = await Promise.allSettled(
+      Object.entries(ADDONS).map(([name, addon]) => compile(name, addon)),
+    );
+    for (const each of compiled) if (each.status === 'rejected') throw each.reason;
     await writeFile(join(part, 'inputs.json'), inputs);
     await rm(dir, { recursive: true, force: true });
     await rename(part, dir);
@@ -94,27 +140,26 @@ export async function buildNativeAddons({ arch, outDir, nodeModules }) {
   return { dir, files, built: true };
 }
 
+/** @param {string} arch */
+function processor(arch) {
+  const known = PROCESSORS[arch];
+  if (known !== undefined) return known;
+  throw new Error(`cannot compile addons for '${arch}': choose one of ${Object.keys(PROCESSORS).join(', ')}`);
+}
+
 /**
- * The headers of a Node with this process's ABI: where npm's `nodedir` points, or beside the running binary. Undefined
- * when there are none; node-gyp then fetches those of the running version.
+ * Throws where a file is not compiled for that processor: a compiler of another one in CXX would not be noticed before the
+ * target loads it.
+ * @param {string} file
+ * @param {string} arch
  */
-async function findNodeHeaders() {
-  const { code, output } = await run('npm', ['config', 'get', 'nodedir', '--loglevel=silent'], {
-    timeoutMs: 60_000,
-  }).catch(() => ({ code: 1, output: '' }));
-  const configured = code === 0 ? output.trim().split('\n').at(-1) : undefined;
-  const beside = dirname(dirname(await realpath(process.execPath)));
-  for (const dir of [configured, beside]) {
-    if (!dir || dir === 'undefined' || dir === 'null') continue;
-    const text = await readFile(join(dir, 'include/node/node_version.h'), 'utf8').catch(() => '');
-    /** @param {string} name */
-    const number = (name) => new RegExp(`#define ${name} (\\d+)`).exec(text)?.[1];
-    const abi = number('NODE_MODULE_VERSION');
-    if (abi !== process.versions.modules) continue;
-    const version = ['MAJOR', 'MINOR', 'PATCH'].map((part) => number(`NODE_${part}_VERSION`)).join('.');
-    return { dir, abi, version };
+async function expectMachine(file, arch) {
+  const { elfMachine, elfClass } = processor(arch);
+  const head = await readFile(file);
+  const found = { magic: head.toString('latin1', 0, 4), elfClass: head[4], machine: head.readUInt16LE(18) };
+  if (found.magic !== '\x7fELF' || found.elfClass !== elfClass || found.machine !== elfMachine) {
+    throw new Error(`${file} is not compiled for ${arch}: machine ${found.machine}, class ${found.elfClass}`);
   }
-  return undefined;
 }
 
 /** npm's own node-gyp; one from node_modules may be too old for this Node. */
@@ -140,18 +185,6 @@ async function packageVersion(folder) {
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new Error(`no package in ${folder} (${why}): run npm install first`);
-  }
-}
-
-/**
- * @param {string} name
- * @param {string} debianPackage
- */
-async function needProgram(name, debianPackage) {
-  if (findProgram(name) === undefined) {
-    throw new Error(
-      `${name} is missing, which compiling addons needs. Run: apt-get install ${debianPackage}`,
-    );
   }
 }
 

@@ -1,41 +1,60 @@
-// Packs the program for a BMC: build/chassis-power-<arch>.tar.gz, to be unpacked at / of the target.
-// usage: node deploy/package.mjs [arm|arm64|x64]
-import { cpSync, mkdirSync, rmSync, symlinkSync } from 'node:fs';
-import { join } from 'node:path';
-import { buildAll } from './build.mjs';
-import { buildNativeAddons } from './native.mjs';
-import { fail, root, run } from './setup.mjs';
+// Packages for BMCs: build/chassis-power_<version>_<arch>.deb, and the same files as .tar.gz for a target without dpkg.
+// usage: node deploy/package.mjs [--out DIR] [--version VERSION] [amd64|arm64|armhf]...
+import { homedir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { fail, obtain, prepare, root } from './setup.mjs';
 
-const arch = process.argv[2] ?? process.arch;
-const tree = join(root, 'build', `package-${arch}`);
-const archive = join(root, 'build', `chassis-power-${arch}.tar.gz`);
+/** @type {string[]} */
+const wanted = [];
+let outDir = join(root, 'build');
+/** @type {string | undefined} */
+let version;
+for (let index = 2; index < process.argv.length; index += 1) {
+  const word = process.argv[index] ?? '';
+  const value = process.argv[index + 1];
+  if (word === '--out' && value !== undefined) outDir = resolve(value);
+  else if (word === '--version' && value !== undefined) version = value;
+  else {
+    wanted.push(word);
+    continue;
+  }
+  index += 1;
+}
+
+prepare({ 'dpkg-deb': 'dpkg', tar: 'tar' });
+const { buildAll } = await import('./build.mjs');
+const { makePackage, sourceEpochSeconds } = await import('./deb.mjs');
+const { compilersFor, PROCESSORS } = await import('./native.mjs');
+
+const all = Object.entries(PROCESSORS).map(([arch, { debian }]) => ({ arch, debian }));
+const names = all.map(({ debian }) => debian);
+const unknown = wanted.find((name) => !names.includes(name));
+if (unknown !== undefined) fail(`no package for ${unknown}: ${names.join(', ')}, or none of them for all`);
 
 await buildAll();
-rmSync(tree, { recursive: true, force: true });
-const lib = join(tree, 'usr', 'lib', 'chassis-power');
-mkdirSync(lib, { recursive: true });
-cpSync(join(root, 'dist', 'chassis-power'), lib, {
-  recursive: true,
-  // The addons of this machine stay at home.
-  filter: (source) => !source.includes(join('chassis-power', 'native')),
-});
-try {
-  const { dir } = await buildNativeAddons({
-    arch,
-    outDir: join(root, 'build', 'native'),
-    nodeModules: join(root, 'node_modules'),
-  });
-  const kind = dir.slice(dir.lastIndexOf('/') + 1);
-  for (const file of ['epoll.node', 'i2c.node']) {
-    cpSync(join(dir, file), join(lib, 'native', kind, file));
+const chosen = all.filter(({ debian }) => wanted.length === 0 || wanted.includes(debian));
+const nativeDir = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'chassis-power', 'native');
+let made = 0;
+for (const { arch, debian } of chosen) {
+  const missing = obtain(compilersFor(arch));
+  if (missing !== null) {
+    process.stderr.write(`NO PACKAGE FOR ${debian}: ${missing}\n`);
+    continue;
   }
-} catch (error) {
-  fail(error instanceof Error ? error.message : String(error));
+  try {
+    const epochSeconds = sourceEpochSeconds();
+    const { deb, archive } = await makePackage({
+      arch,
+      outDir,
+      nativeDir,
+      epochSeconds,
+      ...(version === undefined ? {} : { version }),
+    });
+    process.stdout.write(`${deb}\n${archive}\n`);
+    made += 1;
+  } catch (error) {
+    fail(error instanceof Error ? error.message : String(error));
+  }
 }
-const boards = join(tree, 'usr', 'share', 'chassis-power', 'boards');
-mkdirSync(boards, { recursive: true });
-cpSync(join(root, 'hw', 'boards'), boards, { recursive: true });
-mkdirSync(join(tree, 'usr', 'bin'), { recursive: true });
-symlinkSync('../lib/chassis-power/chassis-power.cjs', join(tree, 'usr', 'bin', 'chassis-power'));
-run('tar', ['-czf', archive, '--owner=0', '--group=0', '-C', tree, 'usr'], { timeoutMs: 120_000 });
-process.stdout.write(`${archive}\n`);
+// Who names one wants that one.
+if (made === 0 || (wanted.length > 0 && made < chosen.length)) process.exitCode = 1;

@@ -84,6 +84,30 @@ export function prepare(programs = {}) {
   }
 }
 
+/**
+ * Programs that something can be done without: installs the packages of those that are missing where it may and can.
+ * @param {Readonly<Record<string, string>>} programs program name → Debian package
+ * @returns {string | null} why one of them cannot be had, and how to get it; null when all are there
+ */
+export function obtain(programs) {
+  const packages = packagesOf(programs);
+  if (packages.length === 0) return null;
+  const byHand = `run "apt-get install ${packages.join(' ')}" as root`;
+  if (!allowed()) return `${packages.join(', ')} is not installed, and ${INSTALL_VARIABLE}=no: ${byHand}`;
+  if (process.getuid?.() !== 0 || !has('apt-get'))
+    return `${packages.join(', ')} is not installed: ${byHand}`;
+  process.stderr.write(`installing Debian packages on this system: ${packages.join(', ')}\n`);
+  const { status } = spawnSync(process.execPath, [join(root, 'deploy', 'apt.mjs'), ...packages], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    timeout: 1_800_000,
+  });
+  const left = packagesOf(programs);
+  return status === 0 && left.length === 0
+    ? null
+    : `${packages.join(', ')} could not be installed: ${byHand}`;
+}
+
 /** @returns {boolean} */
 function allowed() {
   try {

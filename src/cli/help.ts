@@ -10,7 +10,7 @@ const LEAST_WIDTH = 24;
 /** Beside a wider first column the second would be too narrow, so it is printed below. */
 const COLUMN_SHARE = 0.4;
 
-const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
+export const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
   ok: 'done, or already so',
   usage: 'usage',
   findings: 'units check, units verify or verify has findings',
@@ -52,7 +52,7 @@ const OFF_EXITS: readonly ExitName[] = ['powerOffTimeout', ...POWER_EXITS];
 const INTERRUPTED =
   'Ctrl-C, SIGTERM or a terminal that closes takes down what was raised; a second signal leaves at once, with the lines as they are.';
 
-const HELP: Readonly<Record<string, VerbHelp>> = {
+export const HELP: Readonly<Record<string, VerbHelp>> = {
   start: {
     text: [
       'Asserts the enables in the order that the board needs, and ends when all rails are good. The next step is wait-on. A chassis that is on stays as it is.',
@@ -178,7 +178,7 @@ const HELP: Readonly<Record<string, VerbHelp>> = {
   },
   units: {
     text: [
-      'install puts the units of every chassis of the board in place, and tells systemd unless --root is given. uninstall takes away what install put, and ends with the release of every chassis of the board. check lints a tree of units, the ones that ship when none is named.',
+      'install puts the units of every chassis of the board in place, and tells systemd unless --root is given. update does so again with the units of this version, for the chassis and with the options of the last install; it needs no board. uninstall takes away what install put, and ends with the release of every chassis of the board. check lints a tree of units, the ones that ship when none is named.',
       'verify plays such a tree as systemd would run it: each stage ends well, fails, runs into its time limit or is killed, and requests and a loss of power come at any point. It tells the shortest way to each rest in which units and power do not agree.',
     ],
     exits: ['findings', 'serviceMissing', 'cannotCreate'],

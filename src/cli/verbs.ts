@@ -145,7 +145,7 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
   },
   units: {
     summary: 'systemd units: put in place, take away, lint, prove',
-    takes: 'install|uninstall|check [DIR]|verify [DIR]',
+    takes: 'install|update|uninstall|check [DIR]|verify [DIR]',
     operands: [1, 2],
     options: {
       root: { value: 'DIR', help: 'install into, or uninstall from, a root folder that is not running' },

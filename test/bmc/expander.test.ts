@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { productVersion } from '../../deploy/deb.mjs';
 import type { LineRef } from '../../hw/ports.ts';
 import { connectPorts, type PortClient } from '../../mocks/wire/client.ts';
 import { describeGpioWatching } from '../contract/gpio-contract.ts';
@@ -44,11 +45,13 @@ beforeAll(async () => {
       timeout: 600_000,
     });
     await bmc.copyIn(archive, '/tmp/contract-agent.tar.gz');
-    execFileSync(process.execPath, [join(root, 'deploy', 'package.mjs'), 'arm'], {
+    execFileSync(process.execPath, [join(root, 'deploy', 'package.mjs'), '--out', folder, 'armhf'], {
       stdio: ['ignore', 'ignore', 'inherit'],
       timeout: 600_000,
     });
-    await bmc.copyIn(join(root, 'build', 'chassis-power-arm.tar.gz'), '/tmp/chassis-power.tar.gz');
+    // As on a target without dpkg.
+    const unpacked = join(folder, `chassis-power_${productVersion()}_armhf.tar.gz`);
+    await bmc.copyIn(unpacked, '/tmp/chassis-power.tar.gz');
   } finally {
     rmSync(folder, { recursive: true });
   }

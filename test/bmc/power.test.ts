@@ -1,11 +1,14 @@
 /**
- * The program as a user installs it, on the kernel's own GPIO and I2C drivers: unpacked from its package, its
+ * The program as a user installs it, on the kernel's own GPIO and I2C drivers: from its package, its
  * units put in place by itself, run by systemd. The chassis is a plant on QMP; every level is read from
  * outside the guest.
  */
 import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { productVersion } from '../../deploy/deb.mjs';
 import { attachBmc, type Bmc } from './rig/guest.ts';
 import { type Plant, startQmpPlant } from './rig/plant.ts';
 import type { Level } from './rig/qmp.ts';
@@ -24,6 +27,9 @@ const TARGET_TIMEOUT_MS = 180_000;
 const PLANT_LOOK_MS = 200;
 /** A whole boot, and after it three programs that start at once. */
 const RESTART_TIMEOUT_MS = 900_000;
+
+/** Where the package is in the guest. */
+const PACKAGE = '/root/chassis-power.deb';
 
 let bmc: Bmc;
 let plantQmp: Bmc;
@@ -63,13 +69,19 @@ beforeAll(async () => {
     // Every look over QMP stops the guest for a moment; its rails have seconds.
     pollMs: 20,
   });
-  execFileSync(process.execPath, [join(root, 'deploy', 'package.mjs'), 'arm'], {
-    stdio: ['ignore', 'ignore', 'inherit'],
-    timeout: 600_000,
-  });
-  await bmc.copyIn(join(root, 'build', 'chassis-power-arm.tar.gz'), '/tmp/chassis-power.tar.gz');
+  const packages = mkdtempSync(join(tmpdir(), 'bmc-package-'));
+  try {
+    execFileSync(process.execPath, [join(root, 'deploy', 'package.mjs'), '--out', packages, 'armhf'], {
+      stdio: ['ignore', 'ignore', 'inherit'],
+      timeout: 600_000,
+    });
+    await bmc.copyIn(join(packages, `chassis-power_${productVersion()}_armhf.deb`), PACKAGE);
+  } finally {
+    rmSync(packages, { recursive: true });
+  }
+  await install();
   await bmc.sh(
-    'tar -xzf /tmp/chassis-power.tar.gz -C / && mkdir -p /etc/chassis-power && ' +
+    'mkdir -p /etc/chassis-power && ' +
       'cp /usr/share/chassis-power/boards/ast2600-evb.json /etc/chassis-power/board.json',
   );
 });
@@ -88,6 +100,8 @@ interface Status {
   readonly units: readonly { unit: string; activeState: string }[];
 }
 
+/** As a user does; over one that is there it is an upgrade. */
+const install = () => bmc.sh(`dpkg -i ${PACKAGE} 2>&1`, { timeoutMs: TARGET_TIMEOUT_MS });
 const program = (args: string) => bmc.exec(`chassis-power ${args}`, { timeoutMs: TARGET_TIMEOUT_MS });
 const start = (unit: string) => bmc.exec(`systemctl start ${unit}`, { timeoutMs: TARGET_TIMEOUT_MS });
 const status = async (): Promise<Status> => JSON.parse((await program('status --json')).stdout);
@@ -243,6 +257,17 @@ describe('through systemd', () => {
     expect(plant.history.slice(before)).toEqual([]);
   });
 
+  test('upgrading the package with the chassis on moves no line, and systemd finds it on still', async () => {
+    const before = plant.history.length;
+    await install();
+    await plant.looked();
+    expect(plant.history.slice(before)).toEqual([]);
+    expect(await bmc.sh('systemctl is-active obmc-chassis-start@0.target')).toBe('active');
+    expect((await start('obmc-chassis-start@0.target')).code).toBe(0);
+    await plant.looked();
+    expect(plant.history.slice(before)).toEqual([]);
+  });
+
   test('levels stand though no process of ours is left', async () => {
     expect((await bmc.exec("pgrep -f '[c]hassis-power.cjs'")).code).toBe(1);
     expect(await asserted(P12V)).toBe(true);
@@ -381,15 +406,22 @@ describe('through systemd', () => {
     RESTART_TIMEOUT_MS,
   );
 
-  test('units uninstall leaves nothing behind', async () => {
+  test('units uninstall leaves what the package has, and purging that leaves nothing', async () => {
     // Enabled, it came with the restart of the BMC, and who watches a chassis keeps its lines.
     await bmc.sh('systemctl stop chassis-power.service');
     const { code, stderr } = await program('units uninstall');
     expect(code, stderr).toBe(0);
+    const places =
+      '/usr/lib/systemd /usr/lib/tmpfiles.d /usr/lib/sysusers.d /usr/share/dbus-1 /usr/bin /etc/systemd';
+    const units = `find ${places} -name '*obmc*' -o -name 'op-*' -o -name 'chassis-power*' -o -name '*phosphor*'`;
     expect(
-      await bmc.sh(
-        "find /usr/lib/systemd /usr/lib/tmpfiles.d /usr/share/dbus-1 -name '*obmc*' -o -name 'op-*' -o -name 'chassis-power*'",
-      ),
+      await bmc.sh(`${units} | while read -r path; do dpkg -S "$path" >/dev/null || echo "$path"; done`),
     ).toBe('');
+
+    await bmc.sh('dpkg --purge chassis-power 2>&1', { timeoutMs: TARGET_TIMEOUT_MS });
+    const more = '/usr/lib/chassis-power /usr/share/chassis-power /var/lib/chassis-power /run/chassis-power';
+    expect(await bmc.sh(`${units}; ls -d ${more} 2>/dev/null || true`)).toBe('');
+    // Written by hand.
+    expect(await bmc.sh('ls /etc/chassis-power')).toBe('board.json');
   });
 });

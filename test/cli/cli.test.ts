@@ -261,7 +261,7 @@ describe('bad input gets one line that says what to do', () => {
       'a units action that does not exist',
       64,
       ['units', 'instal'],
-      /units takes install, uninstall, check or verify/,
+      /units takes install, update, uninstall, check or verify/,
     ],
     ['units of a folder that is not there', 64, ['units', 'check', '/nowhere'], /\/nowhere/],
     ['a root without units of ours', 64, ['units', 'check', '/'], /\/ is a root without units/],
@@ -273,6 +273,13 @@ describe('bad input gets one line that says what to do', () => {
       /nowhere/,
     ],
     ['uninstall of nothing', 64, ['units', 'uninstall', '--root', '/tmp'], /./],
+    ['update of nothing', 64, ['units', 'update', '--root', '/tmp'], /nothing was changed/],
+    [
+      'update with options of its own',
+      64,
+      ['units', 'update', '--root', '/tmp', '--stages', 'resident'],
+      /keeps those of the last install/,
+    ],
   ])('%s', (_, expected, args, message) => {
     const { code, stdout, stderr } = product(...args);
     expect(code).toBe(expected);

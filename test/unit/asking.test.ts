@@ -231,7 +231,7 @@ describe('what a command line leaves open is refused', () => {
     [['help', 'of'], 'unknown verb "of": did you mean "off"?'],
     [
       ['units'],
-      'units needs an operand, install|uninstall|check [DIR]|verify [DIR]: see chassis-power units --help',
+      'units needs an operand, install|update|uninstall|check [DIR]|verify [DIR]: see chassis-power units --help',
     ],
     [['--chassis', '0'], 'no verb: see chassis-power --help'],
   ])('%j', async (args, message) => {

@@ -23,7 +23,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { PowerError } from '../../src/errors.ts';
 import { CONTROL_POWER } from '../../src/service/control-power.ts';
 import { stateNames } from '../../src/service/state-objects.ts';
-import { installUnits, uninstallUnits } from '../../src/units/install/install.ts';
+import { installUnits, uninstallUnits, updateUnits } from '../../src/units/install/install.ts';
 import { LINKS } from '../../src/units/install/items.ts';
 import { MANIFEST_PATH } from '../../src/units/install/manifest.ts';
 
@@ -137,6 +137,7 @@ describe('install', () => {
         `${UNIT_DIR}/phosphor-wait-power-off@.service`,
         `${UNIT_DIR}/phosphor-wait-power-on@.service`,
         'usr/lib/tmpfiles.d/chassis-power.conf',
+        'usr/lib/sysusers.d/chassis-power.conf',
         'usr/lib/systemd/catalog/chassis-power.catalog',
         'usr/lib/systemd/system-preset/50-chassis-power.preset',
         'usr/share/dbus-1/system.d/chassis-power.conf',
@@ -493,6 +494,66 @@ describe('the service is enabled, and started for who asks', () => {
     // Beside phosphor-state-manager the others are its.
     await installUnits({ root, chassis: [0, 2], sourceDir: SOURCE, flavour: 'current' });
     expect(activated()).toEqual(Object.fromEntries([service(CONTROL_POWER)]));
+  });
+});
+
+describe('update', () => {
+  const KINDS = [
+    { stages: 'program', flavour: 'legacy' },
+    { stages: 'resident', flavour: 'legacy' },
+    { stages: 'program', flavour: 'current' },
+  ] as const;
+
+  test.each(KINDS)(
+    'keeps the chassis and the options of the last install: $stages stages, $flavour units',
+    async (kind) => {
+      await installUnits({ root, chassis: [0, 3], sourceDir: SOURCE, ...kind });
+      const before = snapshot(root);
+      const report = await updateUnits({ root, sourceDir: SOURCE });
+      expect([...report.written, ...report.removed, ...report.kept]).toEqual([]);
+      expect(snapshot(root)).toEqual(before);
+    },
+  );
+
+  test.each(KINDS)(
+    'brings all that is there to the new version, as an install of it would: $stages stages, $flavour units',
+    async (kind) => {
+      const source = join(base, 'source');
+      cpSync(SOURCE, source, { recursive: true });
+      for (const file of [
+        'chassis-power.service',
+        'resident/op-power-stop@.service.conf',
+        'dbus-1/chassis-power.conf',
+      ]) {
+        appendFileSync(join(source, file), file.startsWith('dbus') ? '<!-- new -->' : '# new\n');
+      }
+      rmSync(join(source, 'system-preset/50-chassis-power.preset'));
+      await installUnits({ root, chassis: [1], sourceDir: SOURCE, ...kind });
+      const report = await updateUnits({ root, sourceDir: source });
+      expect(report.removed).toEqual(['usr/lib/systemd/system-preset/50-chassis-power.preset']);
+      const updated = snapshot(root);
+
+      rmSync(root, { recursive: true });
+      mkdirSync(join(root, UNIT_DIR, 'multi-user.target.wants'), { recursive: true });
+      writeFileSync(join(root, UNIT_DIR, 'other.service'), '[Service]\nExecStart=/bin/true\n');
+      symlinkSync('../other.service', join(root, UNIT_DIR, 'multi-user.target.wants/other.service'));
+      await installUnits({ root, chassis: [1], sourceDir: source, ...kind });
+      const fresh = snapshot(root);
+      // What it made folders for is a matter of its past.
+      for (const each of [updated, fresh]) delete each[MANIFEST_PATH];
+      expect(
+        Object.entries(updated)
+          .filter(([path]) => !(path in fresh))
+          .map(([path]) => path),
+      ).toEqual([]);
+      expect(updated).toEqual(fresh);
+    },
+  );
+
+  test('of a machine on which nothing was installed is refused, and changes nothing', async () => {
+    const before = snapshot(root);
+    expect((await refusal(updateUnits({ root, sourceDir: SOURCE }))).code).toBe('UNITS_NOT_INSTALLED');
+    expect(snapshot(root)).toEqual(before);
   });
 });
 

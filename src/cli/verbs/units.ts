@@ -3,27 +3,27 @@ import { fileProblem } from '../../../hw/files.ts';
 import { loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { WARNING, writeLine } from '../../system/severity.ts';
-import { installUnits, type UnitsReport, uninstallUnits } from '../../units/install/install.ts';
+import { installUnits, type UnitsReport, uninstallUnits, updateUnits } from '../../units/install/install.ts';
 import { CATALOGUE_PATH } from '../../units/install/items.ts';
 import { checkShippedUnits, checkUnits, type LintReport } from '../../units/lint/lint.ts';
 import type { NamedProof } from '../../units/proof/verify.ts';
 import { EXIT } from '../exit.ts';
-import type { Verb } from '../verb.ts';
+import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
-const ACTIONS = ['install', 'uninstall', 'check', 'verify'];
+const ACTIONS = ['install', 'update', 'uninstall', 'check', 'verify'];
 const STAGES = ['program', 'resident'] as const;
 const FLAVOURS = ['legacy', 'current'] as const;
 
 /**
- * Puts the units of every chassis of the board in place, or takes away what was put; on the running
- * machine (no --root) systemd then reads its unit files again. `check` applies the rules of the power path to
+ * Puts the units of every chassis of the board in place, brings those that are there to this version, or takes away what was
+ * put; on the running machine (no --root) systemd then reads its unit files again. `check` applies the rules of the power path to
  * a tree of units, the ones that ship when none is named, and `verify` explores what such a tree can come to; both return
  * `EXIT.findings` when they have any.
  */
 export const units: Verb = {
   async run(invocation, world) {
-    const { operands, boardPath, option, json } = invocation;
+    const { operands, option, json } = invocation;
     const [action = '', dir] = operands;
     if (!ACTIONS.includes(action)) {
       throw new PowerError('USAGE', `units takes ${listed(ACTIONS)}, not "${action}"`);
@@ -48,27 +48,14 @@ export const units: Verb = {
       throw new PowerError('USAGE', `units ${action} does not take "${dir}": name a root with --root`);
     }
     const root = option('root') ?? '/';
-    if (action === 'uninstall' && (option('stages') ?? option('flavour')) !== undefined) {
-      throw new PowerError(
-        'USAGE',
-        'units uninstall takes away whatever was put: without --stages and --flavour',
-      );
+    if (action !== 'install' && (option('stages') ?? option('flavour')) !== undefined) {
+      const why = action === 'update' ? 'keeps those of the last install' : 'takes away whatever was put';
+      throw new PowerError('USAGE', `units ${action} ${why}: without --stages and --flavour`);
     }
-    const stages = oneOf('stages', STAGES, option('stages'));
-    const flavour = oneOf('flavour', FLAVOURS, option('flavour'));
-    const report =
-      action === 'install'
-        ? await installUnits({
-            root,
-            chassis: Object.keys((await loadBoard(boardPath)).board.chassis).map(Number),
-            sourceDir: world.unitSourceDir,
-            stages,
-            flavour,
-          })
-        : await uninstallUnits({ root });
+    const report = await changeUnits(action, root, invocation, world);
     print(report, json, world);
     const changed = root === '/' ? [...report.written, ...report.removed] : [];
-    if (action === 'install' && root === '/') await makeStateDirectory(world);
+    if (action !== 'uninstall' && root === '/') await makeStateDirectory(world);
     if (changed.includes(CATALOGUE_PATH)) await updateCatalogue(world);
     if (changed.length > 0) await reload(world);
     if (action === 'uninstall' && root === '/') {
@@ -77,6 +64,20 @@ export const units: Verb = {
     return EXIT.ok;
   },
 };
+
+async function changeUnits(
+  action: string,
+  root: string,
+  { option, boardPath }: Invocation,
+  { unitSourceDir }: World,
+): Promise<UnitsReport> {
+  if (action === 'uninstall') return uninstallUnits({ root });
+  if (action === 'update') return updateUnits({ root, sourceDir: unitSourceDir });
+  const stages = oneOf('stages', STAGES, option('stages'));
+  const flavour = oneOf('flavour', FLAVOURS, option('flavour'));
+  const chassis = Object.keys((await loadBoard(boardPath)).board.chassis).map(Number);
+  return installUnits({ root, chassis, sourceDir: unitSourceDir, stages, flavour });
+}
 
 /** @throws PowerError USAGE for a value that is none of these; the first one where none is given */
 function oneOf<const Names extends readonly [string, ...string[]]>(

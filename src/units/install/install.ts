@@ -6,6 +6,7 @@ import { rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { errorText } from '../../../hw/errors.ts';
 import { PowerError } from '../../errors.ts';
+import { CURRENT } from '../names.ts';
 import {
   checkedRoot,
   checkParents,
@@ -18,7 +19,7 @@ import {
   removeEmptyDirs,
   writeItem,
 } from './files.ts';
-import { ENABLED_DIR, type Item, type ItemOptions, wantedItems } from './items.ts';
+import { ENABLED_DIR, type Item, type ItemOptions, RESIDENT_DROP_IN, wantedItems } from './items.ts';
 import {
   MANIFEST_PATH,
   type Manifest,
@@ -198,6 +199,37 @@ export async function installUnits(options: InstallOptions): Promise<UnitsReport
 }
 
 /**
+ * Brings what is installed below `root` to the units of `sourceDir`: for the chassis and with the stages and the flavour of
+ * the last install, so that a package that is upgraded needs no board for it. `UNITS_NOT_INSTALLED` when there is no
+ * manifest; otherwise as `installUnits`.
+ */
+export async function updateUnits({
+  root,
+  sourceDir,
+}: Pick<InstallOptions, 'root' | 'sourceDir'>): Promise<UnitsReport> {
+  const manifest = await installedBefore(await checkedRoot(root));
+  const has = (part: string): boolean => manifest.entries.some(({ path }) => path.includes(part));
+  return installUnits({
+    root,
+    sourceDir,
+    chassis: manifest.chassis,
+    stages: has(`/${RESIDENT_DROP_IN}`) ? 'resident' : 'program',
+    flavour: has(CURRENT.on.replace('.target', '')) ? 'current' : 'legacy',
+  });
+}
+
+/** What an install left below `root`. Throws `UNITS_NOT_INSTALLED` where there was none. */
+async function installedBefore(root: string): Promise<Manifest> {
+  const manifest = await readManifest(root);
+  if (manifest !== null) return manifest;
+  throw new PowerError(
+    'UNITS_NOT_INSTALLED',
+    `No units of chassis-power are installed in ${root} (there is no ${MANIFEST_PATH}); nothing was changed.`,
+    { root },
+  );
+}
+
+/**
  * Removes what `installUnits` put below `root`, and the folders it made as far as they are empty. A file or
  * link that was changed since is kept and reported; so is a folder that somebody else uses.
  *
@@ -206,14 +238,7 @@ export async function installUnits(options: InstallOptions): Promise<UnitsReport
  */
 export async function uninstallUnits(options: { readonly root: string }): Promise<UnitsReport> {
   const root = await checkedRoot(options.root);
-  const manifest = await readManifest(root);
-  if (manifest === null) {
-    throw new PowerError(
-      'UNITS_NOT_INSTALLED',
-      `No units of chassis-power are installed in ${root} (there is no ${MANIFEST_PATH}); nothing was removed.`,
-      { root },
-    );
-  }
+  const manifest = await installedBefore(root);
   const paths = manifest.entries.map((entry) => entry.path);
   await checkParents(root, [...paths, MANIFEST_PATH]);
   const plan = planInstall([], manifest.entries, await readPresent(root, paths));

@@ -8,6 +8,7 @@ import { SANDBOX_SETTING } from '../unit-file.ts';
 /** Folders below the root, always with `/`. */
 export const UNIT_DIR = 'usr/lib/systemd/system';
 const TMPFILES_DIR = 'usr/lib/tmpfiles.d';
+const SYSUSERS_DIR = 'usr/lib/sysusers.d';
 const PRESET_DIR = 'usr/lib/systemd/system-preset';
 const DBUS_POLICY_DIR = 'usr/share/dbus-1/system.d';
 const DBUS_SERVICE_DIR = 'usr/share/dbus-1/system-services';
@@ -16,6 +17,9 @@ const CATALOGUE = 'chassis-power.catalog';
 export const CATALOGUE_PATH = `usr/lib/systemd/catalog/${CATALOGUE}`;
 /** Where an administrator's `systemctl enable` and `disable` make and remove the links of [Install]. */
 export const ENABLED_DIR = 'etc/systemd/system';
+
+/** The drop-ins of `--stages resident`. */
+export const RESIDENT_DROP_IN = 'resident.conf';
 
 /** As `systemctl enable` makes it for the service's WantedBy=. */
 const ENABLING = { target: BOOT_TARGET, kind: 'wants', unit: SERVICE } as const;
@@ -140,10 +144,11 @@ export async function sourceItems({
       await put('current', CONF_FILE, asDropIn('current.conf'));
     } else {
       await put('.', UNIT_FILE, asUnit);
-      if (stages === 'resident') await put('resident', CONF_FILE, asDropIn('resident.conf'));
+      if (stages === 'resident') await put('resident', CONF_FILE, asDropIn(RESIDENT_DROP_IN));
     }
     await put('.', { test: (name) => name === CATALOGUE }, () => CATALOGUE_PATH);
     await put('tmpfiles.d', CONF_FILE, (name) => posix.join(TMPFILES_DIR, name));
+    await put('sysusers.d', CONF_FILE, (name) => posix.join(SYSUSERS_DIR, name));
     await put('system-preset', PRESET_FILE, (name) => posix.join(PRESET_DIR, name));
     await put('dbus-1', CONF_FILE, (name) => posix.join(DBUS_POLICY_DIR, name));
     items.push(...(await namesOnTheBus(sourceDir, flavour === 'current' ? [] : chassis.flatMap(stateNames))));

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { bundle } from '../../../deploy/build.mjs';
 import { buildNativeAddons } from '../../../deploy/native.mjs';
+import { NODE_RELEASES } from '../../../deploy/nodes.mjs';
 
 const root = join(import.meta.dirname, '..', '..', '..');
 const archive = process.argv[2];
@@ -14,8 +15,12 @@ const tree = mkdtempSync(join(tmpdir(), 'bmc-agent-'));
 try {
   const folder = join(tree, 'opt', 'contract-agent');
   await bundle('test/bmc/agent/agent.ts', folder, 'agent');
+  // That of the guest.
+  const release = NODE_RELEASES.find(({ major }) => major === 20);
+  if (release === undefined) throw new TypeError('no release of Node 20');
   const { dir } = await buildNativeAddons({
     arch: 'arm',
+    release,
     outDir: join(root, 'build', 'native'),
     nodeModules: join(root, 'node_modules'),
   });
