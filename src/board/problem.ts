@@ -16,6 +16,8 @@ export type ProblemKind =
   | 'value'
   /** Parts of the board contradict each other. */
   | 'conflict'
+  /** Times that cannot work out: a warning, with which the board is valid. */
+  | 'timing'
   /** This machine has no such line. */
   | 'line'
   /** This machine has no such I2C bus. */

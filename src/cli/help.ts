@@ -145,6 +145,7 @@ export const HELP: Readonly<Record<string, VerbHelp>> = {
     text: [
       'Reports every problem of a board file, each with its path and what to write instead, and then every GPIO line that this machine does not have, or has under two names, and every I2C bus that it does not have. Takes no line, changes none and sends nothing on a bus.',
       'On a machine that is not the one that the board is for, --no-lines looks at the file alone.',
+      'Times of a valid board that cannot work out are warnings: the exit code stays 0.',
     ],
     exits: ['hardware'],
     examples: ['check my-board.json', 'check --no-lines my-board.json'],

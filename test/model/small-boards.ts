@@ -11,7 +11,7 @@ export interface SmallBoard {
 }
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
-const rail = (enable: number, needs: string[]) => ({
+export const rail = (enable: number, needs: string[]) => ({
   enable: line(enable),
   good: line(10 + enable),
   needs,
@@ -22,7 +22,7 @@ const rail = (enable: number, needs: string[]) => ({
 const pgood = { ...line(20), deglitchMs: 1, onTimeoutMs: 300, offTimeoutMs: 300 };
 const resets = { CPU: { ...line(21), releaseDelayMs: 1 } };
 
-function boardOf(name: string, chassis: object): SmallBoard {
+export function boardOf(name: string, chassis: object): SmallBoard {
   const value = { name, chassis: { 0: chassis } };
   const board = parseBoard(JSON.stringify(value));
   const described = board?.chassis[0];
@@ -30,7 +30,7 @@ function boardOf(name: string, chassis: object): SmallBoard {
   return { value, board, plan: planOf(described, board.devices) };
 }
 
-const chain = { rails: { A: rail(0, []), B: rail(1, ['A']) }, pgood, resets };
+export const chain = { rails: { A: rail(0, []), B: rail(1, ['A']) }, pgood, resets };
 
 /** Two rails, one after the other, and a reset. */
 export const CHAIN = boardOf('chain', chain);

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -8,6 +8,7 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import { VERBS } from '../../src/cli/verbs.ts';
 import type { World } from '../../src/cli/world.ts';
+import { chain, rail } from '../model/small-boards.ts';
 import './load-verbs.ts';
 
 const REFERENCE = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'reference.json');
@@ -245,10 +246,33 @@ describe('what a command line leaves open is refused', () => {
     });
   });
 
+  it('check tells times that cannot work as warnings, and calls the board valid', async () => {
+    const path = join(dir, 'slow.json');
+    const rails = { A: rail(0, []), B: { ...rail(1, ['A']), onTimeoutMs: 400 } };
+    writeFileSync(path, JSON.stringify({ name: 'slow', chassis: { 0: { ...chain, rails } } }));
+    const { code, stdout, stderr } = await ask(['check', '--no-lines', path]);
+    expect(code).toBe(0);
+    expect(stdout).toContain('no problems in the file');
+    expect(stderr).toMatch(
+      /^warning: .*slow\.json:1:\d+: chassis\.0\.rails\.B\.onTimeoutMs: rail B may take 400 ms/,
+    );
+    const asJson = await ask(['check', '--no-lines', '--json', path]);
+    expect(asJson).toMatchObject({ code: 0, stderr: '' });
+    expect(JSON.parse(asJson.stdout)).toMatchObject({
+      problems: [],
+      warnings: [{ kind: 'timing', path: 'chassis.0.rails.B.onTimeoutMs', line: 1 }],
+    });
+  });
+
   it('an option may stand before its verb, and after -- there is none', async () => {
     const { code, stdout } = await ask(['--json', 'check', '--no-lines', '--', REFERENCE]);
     expect(code).toBe(0);
-    expect(JSON.parse(stdout)).toEqual({ board: REFERENCE, lines: 'notLookedFor', problems: [] });
+    expect(JSON.parse(stdout)).toEqual({
+      board: REFERENCE,
+      lines: 'notLookedFor',
+      problems: [],
+      warnings: [],
+    });
     expect(await ask(['check', '--', '-h'])).toMatchObject({ code: 78, stdout: '' });
     expect(await ask(['check', '--board=-h'])).toMatchObject({ code: 78, stdout: '' });
   });

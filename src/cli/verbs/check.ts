@@ -4,10 +4,12 @@ import type { OutsideFinding } from '../../board/diagnose.ts';
 import { loadBoard } from '../../board/load.ts';
 import type { Problem } from '../../board/problem.ts';
 import type { Board } from '../../board/schema.ts';
+import { timingWarnings } from '../../board/timing.ts';
 import { PowerError } from '../../errors.ts';
 import { suggestName } from '../../near.ts';
 import { type BusTrouble, findBuses } from '../../run/find-buses.ts';
 import { findLines, type LineTrouble } from '../../run/find-lines.ts';
+import { WARNING, writeLine } from '../../system/severity.ts';
 import { EXIT } from '../exit.ts';
 import { problemText } from '../problem-text.ts';
 import type { Verb } from '../verb.ts';
@@ -17,15 +19,19 @@ import type { World } from '../world.ts';
  * Reports every problem of a board file, each with its place and what to write instead. Of a file without problems it
  * reports the lines and I2C buses that this machine does not have, and lines with two names. It opens no line and sends
  * nothing on a bus. A machine without GPIO is an error (`GPIO_UNAVAILABLE`), unless `--no-lines` says that the board is for
- * another machine.
+ * another machine. Times that cannot work out are warnings, on stderr or as `warnings`: with them a board is valid.
  */
 export const check: Verb = {
   async run({ boardPath: path, flag, json }, world) {
     const withLines = !flag('no-lines');
-    const { board, problems } = await checkAll(path, withLines, world);
+    const { board, problems, warnings } = await checkAll(path, withLines, world);
+    if (!json) {
+      for (const warning of warnings)
+        writeLine(world.stderr, WARNING, `warning: ${problemText(path, warning)}`);
+    }
     if (json) {
       const lines = board !== null && withLines ? 'lookedFor' : 'notLookedFor';
-      world.stdout.write(`${JSON.stringify({ board: path, lines, problems }, null, 2)}\n`);
+      world.stdout.write(`${JSON.stringify({ board: path, lines, problems, warnings }, null, 2)}\n`);
     } else if (board !== null && problems.length === 0) {
       const lines = withLines
         ? `no problems, all lines${hasDevices(board) ? ' and I2C buses' : ''} are there`
@@ -39,26 +45,29 @@ export const check: Verb = {
   },
 };
 
-/** The board, null where the file is invalid, and the problems. */
-async function checkAll(
-  path: string,
-  withLines: boolean,
-  world: World,
-): Promise<{ board: Board | null; problems: readonly Problem[] }> {
+interface Checked {
+  /** Null where the file is invalid. */
+  readonly board: Board | null;
+  readonly problems: readonly Problem[];
+  /** Of a valid file. */
+  readonly warnings: readonly Problem[];
+}
+
+async function checkAll(path: string, withLines: boolean, world: World): Promise<Checked> {
   let board: Board;
   let bytes: Buffer;
   try {
     ({ board, bytes } = await loadBoard(path));
   } catch (error) {
     if (!(error instanceof PowerError) || error.code !== 'BOARD_INVALID') throw error;
-    return { board: null, problems: error.details.problems as readonly Problem[] };
+    return { board: null, problems: error.details.problems as readonly Problem[], warnings: [] };
   }
-  if (!withLines) return { board, problems: [] };
-  const findings = await findingsHere(board, path, world);
-  if (findings.length === 0) return { board, problems: [] };
+  const findings = withLines ? await findingsHere(board, path, world) : [];
+  const timing = timingWarnings(board).map((finding) => ({ kind: 'timing' as const, ...finding }));
+  if (findings.length + timing.length === 0) return { board, problems: [], warnings: [] };
   // The file is valid. It is read again for the places of its values.
   const { diagnose } = await import('../../board/diagnose.ts');
-  return { board, problems: diagnose(bytes, findings) };
+  return { board, problems: diagnose(bytes, findings), warnings: diagnose(bytes, timing) };
 }
 
 /** Lines and buses of the board that this machine does not have, and lines with two names. */
