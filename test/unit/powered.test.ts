@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { LineRef } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -428,5 +429,26 @@ describe('poweredBy is checked', () => {
     expect(problems.map(({ message }) => message)).toEqual([
       'vr serves chassis 0 and 1, and a rail powers devices of its own chassis only',
     ]);
+  });
+});
+
+describe('a power-off that takes longer to switch what powers a device than that has to fall', () => {
+  it('calls it stuck only by what is read when it was switched, also where what it powers is read meanwhile', async () => {
+    const board = boardOf();
+    const { P } = board.chassis['0']?.rails ?? {};
+    if (P === undefined) throw new RangeError('no rail P');
+    P.offTimeoutMs = 50;
+    const bench = createBench(board, { initially: 'on', faults: ['rail VDD slow off 150ms'] });
+    const { state, sequence } = await bench.run(JOBS.off, {
+      hardware: (opened) => ({
+        ...opened,
+        async driveEnable(rail, asserted) {
+          if (rail === 'P') await pause(bench.clock, 180);
+          await opened.driveEnable(rail, asserted);
+        },
+      }),
+    });
+    expect([state, sequence.fault]).toEqual(['off', null]);
+    expect(bench.enabled()).toEqual([]);
   });
 });
