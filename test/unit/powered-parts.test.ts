@@ -239,6 +239,7 @@ describe('what is seen of a chassis has of a device', () => {
       VDD: { enabled: true, good: true },
     });
     expect(observation).not.toHaveProperty('unpowered');
+    expect(await run(hardware.readGood('VDD'))).toBe(true);
   });
 });
 
