@@ -416,6 +416,33 @@ describe('what a chassis is opened with', () => {
     await clock.runUntil(hardware.close());
   });
 
+  it('says of each signal whether a bus has to be asked for it', async () => {
+    const line = { chip: '1e780000.gpio', line: 'D7', active: 'high' as const };
+    const page = { pmbus: 'vr_ddr', page: 0, status: true as const };
+    for (const [pgood, asksBus] of [
+      [line, false],
+      [page, true],
+      [{ all: [line, page] }, true],
+    ] as const) {
+      const board = structuredClone(shippedBoard('reference'));
+      const chassis = board.chassis['0'];
+      if (chassis === undefined) throw new RangeError('another board');
+      const { deglitchMs, onTimeoutMs, offTimeoutMs } = chassis.pgood;
+      chassis.pgood = {
+        ...structuredClone(pgood),
+        deglitchMs,
+        onTimeoutMs,
+        offTimeoutMs,
+      } as typeof chassis.pgood;
+      const clock = createVirtualClock();
+      const plant = createPlant({ board, clock, initially: 'on' });
+      const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+      const hardware = await clock.runUntil(openChassis(board, 0, ports));
+      expect(hardware.asksBus(null)).toBe(asksBus);
+      expect([hardware.asksBus('PVDDQ'), hardware.asksBus('P5V')]).toEqual([true, false]);
+    }
+  });
+
   it('that reads all says of nothing that it is assumed', async () => {
     const given = stage('reference');
     const hardware = await given.openChassis();
