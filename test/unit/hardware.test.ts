@@ -418,7 +418,7 @@ describe('what a chassis is opened with', () => {
 
   it('says of each signal whether a bus has to be asked for it', async () => {
     const line = { chip: '1e780000.gpio', line: 'D7', active: 'high' as const };
-    const page = { pmbus: 'vr_ddr', page: 0, status: true as const };
+    const page = { pmbus: 'vr_ddr', page: 0, minVolts: 1.1 };
     for (const [pgood, asksBus] of [
       [line, false],
       [page, true],

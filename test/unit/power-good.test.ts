@@ -271,17 +271,52 @@ describe('what signals say together', () => {
     expect(await readTogether({ take: 'any', of: [bus, high] }, (part) => part.read())).toBe(true);
   });
 
-  it('asks a bus that hangs once, and the others all the same', async () => {
-    let hangs = 0;
-    const hang = () =>
+  it.each([
+    // Without the answer of the other bus it hangs on what cannot be read.
+    ['I2C_TIMEOUT', true, 1],
+    ['I2C_TIMEOUT', false, 1],
+    // One that is refused says nothing of the others.
+    ['I2C_FAILED', true, 3],
+  ] as const)(
+    'asks a bus that hangs once, and the others all the same: %s, beside one that says %s',
+    async (code, says, times) => {
+      let asks = 0;
+      const broken = () =>
+        asked('1', async () => {
+          asks += 1;
+          throw new HardwareError(code, 'does not answer');
+        });
+      const other = asked('2', async () => says);
+      const whole: Together = { take: 'all', of: [broken(), broken(), other, broken()] };
+      const answer = readTogether(whole, (part) => part.read());
+      if (says) await expect(answer).rejects.toMatchObject({ code });
+      else expect(await answer).toBe(false);
+      expect(asks).toBe(times);
+    },
+  );
+
+  it('asks a bus for nothing more when the answer is known', async () => {
+    let asks = 0;
+    const saying = (says: boolean) =>
       asked('1', async () => {
-        hangs += 1;
-        throw new HardwareError('I2C_TIMEOUT', 'hangs');
+        asks += 1;
+        return says;
       });
-    const other = asked('2', async () => false);
-    const whole: Together = { take: 'all', of: [hang(), hang(), other, hang()] };
-    expect(await readTogether(whole, (part) => part.read())).toBe(false);
-    expect(hangs).toBe(1);
+    const any: Together = { take: 'any', of: [saying(false), saying(true), saying(true)] };
+    expect(await readTogether(any, (part) => part.read())).toBe(true);
+    expect(asks).toBe(2);
+  });
+
+  it('rejects with what one that decides cannot be read for, and with a mistake of the program in any case', async () => {
+    const unread = (bus: string | null, error: Error) => asked(bus, () => Promise.reject(error));
+    const high = asked(null, async () => true);
+    for (const bus of [null, '1']) {
+      const whole: Together = { take: 'all', of: [high, unread(bus, UNREAD)] };
+      await expect(readTogether(whole, (part) => part.read())).rejects.toBe(UNREAD);
+    }
+    const mistake = new TypeError('a mistake');
+    const whole: Together = { take: 'any', of: [high, unread(null, mistake)] };
+    await expect(readTogether(whole, (part) => part.read())).rejects.toBe(mistake);
   });
 });
 
