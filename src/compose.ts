@@ -86,7 +86,8 @@ function isJournal(fd: number): boolean {
  * SYSTEMD_EXEC_PID has its number (systemd.exec(5)).
  */
 function systemdAround(): World['systemd'] {
-  if (!existsSync('/run/systemd/system')) return 'absent';
+  // In a container, where that folder is the host's, who names a bus names that of the host.
+  if (!existsSync('/run/systemd/system')) return process.env.DBUS_SYSTEM_BUS_ADDRESS ? 'present' : 'absent';
   return process.env.SYSTEMD_EXEC_PID === String(process.pid) ? 'startedThis' : 'present';
 }
 
