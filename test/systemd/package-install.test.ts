@@ -254,6 +254,33 @@ describe.skipIf(skipped)(`the package${titleSuffix}`, () => {
       expect(await version()).toBe('installed 1.1');
     });
 
+    test('a service whose program is replaced or gone takes a lost chassis down, and tells all that it told before', async () => {
+      const copy = '/usr/lib/chassis-power-copy';
+      await machine.run(
+        `cp -r ${SANDBOX_CHECKOUT}/dist/sim ${copy} && sed -i 's|${SANDBOX_CHECKOUT}/dist/sim/|${copy}/|' /usr/bin/chassis-power`,
+      );
+      await powered();
+      const [pid, [since = '']] = [await mainPid(), (await machine.readFile('/proc/uptime')).split(' ')];
+      await machine.run(`rm -r ${copy}`);
+      await chassis.addFault('pgood stuck off');
+      await chassis.until('quiesce is reached', async () => {
+        const { ActiveState } = await machine.showUnit('obmc-quiesce-host@0.target', ['ActiveState']);
+        return ActiveState === 'active';
+      });
+      await machine.waitForJobs();
+      expect((await chassis.asserted('enable')).includes(true)).toBe(false);
+      expect(await chassis.hazards()).toEqual([]);
+      expect(await mainPid()).toBe(pid);
+      const entries = (await machine.journal(SERVICE)).filter(
+        (entry) => Number(entry.__MONOTONIC_TIMESTAMP) > Number(since) * 1e6,
+      );
+      const said = entries.map((entry) => String(entry.MESSAGE)).join('\n');
+      expect(said).toMatch(/pgood/);
+      expect(said).not.toMatch(/Cannot find|ENOENT|internal error/);
+      // With its fields, of which the last part comes to be needed by a loss.
+      expect(entries.filter((entry) => entry.MESSAGE_ID !== undefined).length).toBeGreaterThan(0);
+    });
+
     test('removing with a chassis on is refused, and moves no pin', async () => {
       await powered();
       const [before, pid] = [await chassis.lines(), await mainPid()];

@@ -49,6 +49,7 @@ export const serve: Verb = {
     servesState(invocation);
     let loaded = await loadBoard(invocation.boardPath);
     const notifier = await world.notifier();
+    await loadWhatLossesNeed(world);
     for (;;) {
       const service = await startService(loaded, invocation, notifier, world);
       await notifier.ready(statusText(service));
@@ -62,6 +63,15 @@ export const serve: Verb = {
     }
   },
 };
+
+/**
+ * Loads what the service else would load with the first loss: by then an upgrade may have replaced the program's files, or
+ * their disk may be gone. What cannot be had now is asked for again when it is needed.
+ */
+async function loadWhatLossesNeed(world: World): Promise<void> {
+  const units = world.units().then((manager) => manager.close());
+  await Promise.allSettled([units, world.eventLog(), world.journal(), import('../../report/events.ts')]);
+}
 
 /** Whether chassis and host state are published. Off where phosphor-state-manager owns these names. */
 function servesState({ option }: Invocation): boolean {
