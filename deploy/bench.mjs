@@ -1,4 +1,4 @@
-// Builds, and measures what the resident service does and costs. Takes some minutes and wants a machine that
+// Builds, and measures what the resident service does and costs, and how fast `verify` searches. Takes some minutes and wants a machine that
 // does nothing else; `npm run bench -- --trials 10` is over sooner, for a look whether it works.
 import { join } from 'node:path';
 import { fail, prepare, root, run } from './setup.mjs';
@@ -17,6 +17,7 @@ const dir = join(root, 'build', 'bench');
 await bundle('test/bench/main.ts', join(dir, 'main'), 'main');
 await bundle('test/bench/poller.ts', join(dir, 'poller'), 'poller');
 await bundle('test/systemd/hostile-client.ts', join(dir, 'hostile'), 'hostile');
+await bundle('test/bench/verify.ts', join(dir, 'verify'), 'verify');
 run(process.execPath, [
   join(dir, 'main', 'main.mjs'),
   root,
@@ -24,3 +25,4 @@ run(process.execPath, [
   join(dir, 'hostile', 'hostile.mjs'),
   trials,
 ]);
+run(process.execPath, [join(dir, 'verify', 'verify.mjs')]);
