@@ -22,16 +22,19 @@ export const pageByStatus = {
 };
 export const pageByVolts = { ...pmbusPage, ...voltageWindow };
 
+/** What a signal may be that shows power, by the word that tells which it is. */
+export const SHOWN_BY = [
+  ['chip', v.strictObject(chipLine)],
+  ['name', v.strictObject(namedLine)],
+  ['limits', v.strictObject(pageByLimits)],
+  ['status', v.strictObject(pageByStatus)],
+  ['pmbus', v.strictObject(pageByVolts)],
+] as const;
+
 /** How a rail is seen to be good. */
 export const goodEntry = expects(
   'object',
   BY_LINE_OR_PAGE,
   '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }',
-  choose(
-    ['chip', v.strictObject(chipLine)],
-    ['name', v.strictObject(namedLine)],
-    ['limits', v.strictObject(pageByLimits)],
-    ['status', v.strictObject(pageByStatus)],
-    ['pmbus', v.strictObject(pageByVolts)],
-  ),
+  choose(...SHOWN_BY),
 );

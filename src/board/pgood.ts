@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { pageByLimits, pageByStatus, pageByVolts } from './good.ts';
+import { pageByLimits, pageByStatus, pageByVolts, SHOWN_BY } from './good.ts';
 import { BY_LINE_OR_PAGE, chipLine, choose, expects, milliseconds, namedLine, timeoutMs } from './values.ts';
 
 /** A lost power good is acted on only when it has stood for the de-glitch time. */
@@ -36,19 +36,7 @@ const LINE = '{ "chip": "1e780000.gpio", "line": "B7" }';
 const PAGE = '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }';
 const BY_SOURCE = `${BY_LINE_OR_PAGE}, or the rails, by "rails"`;
 
-const source = expects(
-  'object',
-  BY_SOURCE,
-  LINE,
-  choose(
-    ['chip', v.strictObject(chipLine)],
-    ['name', v.strictObject(namedLine)],
-    ['limits', v.strictObject(pageByLimits)],
-    ['status', v.strictObject(pageByStatus)],
-    ['pmbus', v.strictObject(pageByVolts)],
-    ['rails', v.strictObject(rails)],
-  ),
-);
+const source = expects('object', BY_SOURCE, LINE, choose(...SHOWN_BY, ['rails', v.strictObject(rails)]));
 const sources = expects('list', 'a list of signals, at least one', `[${LINE}, ${PAGE}]`, v.array(source));
 const all = { all: v.pipe(sources, v.description('Good while all of these are')) };
 const any = { any: v.pipe(sources, v.description('Good while any of these is')) };

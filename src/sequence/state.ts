@@ -84,7 +84,7 @@ const pgoodSchema = v.object({
 });
 
 /** What a rail, or the whole chassis, failed of, where the evidence says so. */
-const CAUSES = [
+export const CAUSES = [
   // Of the output, its load and its device, by what the device latched, or by its voltage against a limit.
   'overvoltage',
   'overcurrent',

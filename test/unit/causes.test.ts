@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { diagnosisText, faultText, railAtFault } from '../../src/sequence/causes.ts';
-import type { Cause, Diagnosis, Fault } from '../../src/sequence/state.ts';
+import { CAUSES, type Diagnosis, type Fault } from '../../src/sequence/state.ts';
 
 const FAULT: Fault = {
   kind: 'railLost',
@@ -26,25 +26,8 @@ describe('a diagnosis in words', () => {
   });
 
   it('has words of its own for each cause', () => {
-    const causes: readonly Cause[] = [
-      'overvoltage',
-      'overcurrent',
-      'overpower',
-      'overtemperature',
-      'undertemperature',
-      'undervoltage',
-      'undercurrent',
-      'tracking',
-      'input',
-      'neverCame',
-      'dropped',
-      'stray',
-      'stuck',
-      'hardware',
-      'unknown',
-    ];
-    const words = causes.map((cause) => diagnosisText({ ...DIAGNOSIS, cause }));
-    expect(new Set(words).size).toBe(causes.length);
+    const words = CAUSES.map((cause) => diagnosisText({ ...DIAGNOSIS, cause }));
+    expect(new Set(words).size).toBe(CAUSES.length);
     for (const each of words) expect(each).toMatch(/^rail P12V: [a-z ]{5,} \(the device says so\)$/);
   });
 });
