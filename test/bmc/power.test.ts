@@ -29,7 +29,7 @@ const PLANT_LOOK_MS = 200;
 const RESTART_TIMEOUT_MS = 900_000;
 
 /** Where the package is in the guest. */
-const PACKAGE = '/root/chassis-power.deb';
+const PACKAGE = '/var/tmp/chassis-power.deb';
 
 let bmc: Bmc;
 let plantQmp: Bmc;
