@@ -30,6 +30,8 @@ export type HardwareErrorCode =
   /** The line was driven but reads back the other level. */
   | 'GPIO_NOT_FOLLOWED'
   | 'GPIO_FAILED'
+  /** A power button was pressed and the chassis did not do what that asks for. */
+  | 'GPIO_PULSE_IGNORED'
   | 'I2C_NO_BUS'
   | 'I2C_PERMISSION'
   /** Nothing acknowledges at the address. */

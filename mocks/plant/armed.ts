@@ -1,5 +1,16 @@
 import type { Clock } from '../../hw/ports.ts';
-import type { ArmedFault, Chassis, Circuit, Device, Net, Page, PgoodSource, Rail } from './circuit.ts';
+import {
+  type ArmedFault,
+  type Chassis,
+  type Circuit,
+  type Device,
+  type Host,
+  isHost,
+  type Net,
+  type Page,
+  type PgoodSource,
+  type Rail,
+} from './circuit.ts';
 import type { History } from './events.ts';
 import type { Fault, FaultEffect } from './faults.ts';
 import type { Timers } from './timers.ts';
@@ -27,7 +38,7 @@ export interface ArmedFaultOptions {
   readonly history: History;
   readonly circuit: Circuit;
   /** Whose faults have changed. */
-  refresh(signal: Net | Page): void;
+  refresh(signal: Net | Page | Host): void;
   updateRail(rail: Rail): void;
   /** Told when what a signal says may have changed. */
   changed(): void;
@@ -128,7 +139,7 @@ function changeFaultsOfTarget(
   { refresh, updateRail }: Pick<ArmedFaultOptions, 'refresh' | 'updateRail'>,
   change: (list: ArmedFault[]) => void,
 ): void {
-  const changeSignal = (signal: Net | Page | undefined): void => {
+  const changeSignal = (signal: Net | Page | Host | undefined): void => {
     if (signal === undefined) return;
     change(signal.faults);
     refresh(signal);
@@ -142,6 +153,15 @@ function changeFaultsOfTarget(
     case 'enable':
       changeSignal(rail?.enable);
       break;
+    case 'button':
+    case 'state':
+    case 'shutdown': {
+      const host = rail?.enable;
+      if (host === undefined || !isHost(host)) break;
+      if (fault.effect.on === 'shutdown') change(host.deafFaults);
+      else changeSignal(fault.effect.on === 'button' ? host.button : host.stateNet);
+      break;
+    }
     case 'good':
       if (rail !== undefined && rail.goodNet === undefined) change(rail.goodFaults);
       else changeSignal(rail?.goodNet);

@@ -1,10 +1,12 @@
 import type { Level, LineRef } from '../../hw/ports.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
-import type { Board, ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
+import type { Board, ChassisBoard, LineBoard, PulseBoard, RailBoard } from '../../src/board/schema.ts';
 import {
   type Chassis,
   type Circuit,
   type Device,
+  type Host,
+  isHost,
   levelOf,
   type Net,
   OPERATION_ON_BIT,
@@ -12,6 +14,7 @@ import {
   type Page,
   type Rail,
 } from './circuit.ts';
+import { hostTimes } from './hosts.ts';
 import { buildPgood } from './pgood.ts';
 
 /** Where the board file does not say. */
@@ -53,7 +56,9 @@ export function buildCircuit(options: BuildOptions): Circuit {
     if (device.poweredBy?.good === false) device.answersFromMs = Number.POSITIVE_INFINITY;
   }
   const { nets, pages, devices, chips } = parts;
-  return { nets, pages, devices, chips, chassis };
+  const enables = chassis.flatMap(({ rails }) => rails.map(({ enable }) => enable));
+  const hosts = enables.filter((enable) => enable !== undefined && isHost(enable));
+  return { nets, pages, hosts, devices, chips, chassis };
 }
 
 function uses(chassis: ChassisBoard | undefined, device: string): boolean {
@@ -113,7 +118,7 @@ function createParts({ isOn, startMs, keyOf }: BuildOptions) {
       const activeLevel: Level = ref.active === 'high' ? 1 : 0;
       const pull = given.role === 'reset' ? activeLevel : opposite(activeLevel);
       const driven = startsAsserted ? activeLevel : opposite(activeLevel);
-      const byBmc = given.role !== 'good' && given.role !== 'pgood';
+      const byBmc = !['good', 'pgood', 'state'].includes(given.role);
       const net: Net = {
         ...given,
         key,
@@ -243,9 +248,11 @@ function buildRail(
   const part = { chassis: chassis.number, rail: name, name };
   const enableSignal =
     enable &&
-    ('pmbus' in enable
-      ? parts.page(enable.pmbus, enable.page, chassis.number, name)
-      : parts.net(enable, { ...part, role: 'enable' }, `enable of rail ${name}`, true));
+    ('pulse' in enable
+      ? buildHost(part, enable, parts, isOn, startMs)
+      : 'pmbus' in enable
+        ? parts.page(enable.pmbus, enable.page, chassis.number, name)
+        : parts.net(enable, { ...part, role: 'enable' }, `enable of rail ${name}`, true));
   const volts = isOn ? nominalVolts : 0;
   const rail: Rail = {
     chassis,
@@ -281,6 +288,42 @@ function buildRail(
     rail.goodNet.level = levelOf(rail.goodNet);
   }
   return rail;
+}
+
+function buildHost(
+  part: { readonly chassis: number; readonly rail: string; readonly name: string },
+  { pulse, state, ...times }: PulseBoard,
+  parts: Parts,
+  isOn: boolean,
+  startMs: number,
+): Host {
+  const { chassis, rail } = part;
+  const host: Host = {
+    key: `host:${chassis}/${rail}`,
+    role: 'enable',
+    chassis,
+    rail,
+    faults: [],
+    changes: 0,
+    changedAtMs: startMs,
+    direction: 'out',
+    level: isOn ? 1 : 0,
+    button: parts.net(pulse, { ...part, role: 'button' }, `power button of rail ${rail}`, false),
+    stateNet: undefined,
+    rails: [],
+    times: hostTimes(times),
+    deafFaults: [],
+    isOn,
+    pressedAtMs: null,
+    press: null,
+    cancelPress: () => undefined,
+    cancelShutdown: () => undefined,
+  };
+  if (state !== undefined) {
+    host.stateNet = parts.net(state, { ...part, role: 'state' }, `state of rail ${rail}`, true);
+    host.stateNet.sources.push(() => host.level === 1);
+  }
+  return host;
 }
 
 function nominalFor(vout: { minVolts: number; maxVolts?: number | undefined } | undefined): number {

@@ -9,6 +9,7 @@ export interface Circuit {
   readonly nets: ReadonlyMap<string, Net>;
   /** By `pmbus:<device>/<page>`. */
   readonly pages: ReadonlyMap<string, Page>;
+  readonly hosts: readonly Host[];
   /** By name. */
   readonly devices: ReadonlyMap<string, Device>;
   /** In the order asked for. */
@@ -74,6 +75,35 @@ export interface Page extends Signal {
   failuresSeen: number;
 }
 
+/** What keeps a rail on that a power button switches: the host behind the button. Its level is on or off. */
+export interface Host extends Signal {
+  readonly button: Net;
+  /** What shows it; undefined where only what it powers does. */
+  stateNet: Net | undefined;
+  readonly rails: Rail[];
+  readonly times: HostTimes;
+  /** A fault keeps it from shutting down by itself. */
+  readonly deafFaults: ArmedFault[];
+  isOn: boolean;
+  /** When the press began that lasts; null: nobody presses. */
+  pressedAtMs: number | null;
+  /** What the press that lasts has come to. */
+  press: 'on' | 'off' | null;
+  cancelPress: () => void;
+  cancelShutdown: () => void;
+}
+
+export interface HostTimes {
+  /** A shorter press is none. */
+  readonly debounceMs: number;
+  /** From the begin of a press until it is on. */
+  readonly onAfterMs: number;
+  /** A press this long switches it off. */
+  readonly overrideMs: number;
+  /** From the end of a short press until it has shut down. */
+  readonly shutdownMs: number;
+}
+
 export interface Device {
   readonly name: string;
   /** What it has its power from; undefined where it always has it. */
@@ -97,7 +127,7 @@ export interface Rail {
   readonly needs: Rail[];
   readonly neededBy: Rail[];
   /** Undefined: it is only watched, and comes and goes with what it needs. */
-  readonly enable: Net | Page | undefined;
+  readonly enable: Net | Page | Host | undefined;
   goodNet: Net | undefined;
   /** Faults of its voltage. */
   readonly faults: ArmedFault[];
@@ -200,7 +230,8 @@ export function levelOf(net: Net): Level {
 }
 
 /** What the BMC drives it to: asserted or not. Null while the BMC leaves it alone. */
-export function drivenOf(signal: Net | Page): boolean | null {
+export function drivenOf(signal: Net | Page | Host): boolean | null {
+  if (isHost(signal)) return signal.rails.every(({ wanted }) => wanted);
   if (isPage(signal)) return (signal.operation & OPERATION_ON_BIT) !== 0;
   return signal.direction === 'out' ? signal.driven === signal.activeLevel : null;
 }
@@ -209,12 +240,16 @@ export function netAsserted(net: Net): boolean {
   return net.level === net.activeLevel;
 }
 
-export function isPage(signal: Net | Page): signal is Page {
+export function isPage(signal: Net | Page | Host): signal is Page {
   return 'operation' in signal;
 }
 
-export function isAsserted(signal: Net | Page): boolean {
-  return isPage(signal) ? signal.level === 1 : netAsserted(signal);
+export function isHost(signal: Net | Page | Host): signal is Host {
+  return 'button' in signal;
+}
+
+export function isAsserted(signal: Net | Page | Host): boolean {
+  return isPage(signal) || isHost(signal) ? signal.level === 1 : netAsserted(signal);
 }
 
 /** Whether the rail is driven towards its voltage. */

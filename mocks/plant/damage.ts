@@ -1,5 +1,5 @@
 import type { Clock } from '../../hw/ports.ts';
-import { type Chassis, isPage, type Net, netAsserted, type Rail, withFaults } from './circuit.ts';
+import { type Chassis, isHost, isPage, type Net, netAsserted, type Rail, withFaults } from './circuit.ts';
 import type { HazardKind } from './events.ts';
 
 /** A shorter pulse on an enable is a glitch: no regulator follows it. */
@@ -104,5 +104,8 @@ function switchedBehind(rail: Rail, found = new Set<Rail>()): readonly Rail[] {
 function unswitchable({ enable }: Rail): boolean {
   if (enable === undefined) return false;
   if (enable.faults.length > 0) return true;
-  return isPage(enable) ? enable.device.failures > enable.failuresSeen : enable.failures > 0;
+  if (isPage(enable)) return enable.device.failures > enable.failuresSeen;
+  if (!isHost(enable)) return enable.failures > 0;
+  const { button, deafFaults } = enable;
+  return button.failures + button.faults.length + deafFaults.length > 0;
 }

@@ -1,6 +1,7 @@
 import type { Clock, Level } from '../../hw/ports.ts';
 
-export type LineRole = 'enable' | 'good' | 'pgood' | 'reset' | 'latch';
+/** `state` shows what a power button has come to; what the button switches is an `enable` that no line carries. */
+export type LineRole = 'enable' | 'good' | 'pgood' | 'reset' | 'latch' | 'button' | 'state';
 
 /** What happened to the chassis. Times are those of the plant's clock. */
 export type PlantEvent =
@@ -27,6 +28,8 @@ export type PlantEvent =
       readonly chassis: number;
       readonly rail: string | null;
       readonly asserted: boolean;
+      /** A power button was held for so long that its press, which began as one that switches on, switches off. */
+      readonly overrides?: true;
     }
   /** A rail starts towards another voltage: linear from `volts` now to `toVolts` at `untilMs`. */
   | {

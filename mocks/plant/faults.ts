@@ -1,11 +1,11 @@
 import { linesOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
-import type { Board, ChassisBoard, LineBoard } from '../../src/board/schema.ts';
+import type { Board, ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
 import { didYouMean } from '../../src/near.ts';
 import { lineKey } from './line-key.ts';
 
 /** A line of the board, by its part in the chassis or by itself. */
 export type FaultLine =
-  | { readonly of: 'enable' | 'good'; readonly rail: string }
+  | { readonly of: 'enable' | 'good' | 'state'; readonly rail: string }
   | { readonly of: 'latch' }
   /** Of several signals of pgood the one of this number; null: the first line. */
   | { readonly of: 'pgood'; readonly source: number | null }
@@ -22,7 +22,12 @@ export type FaultEffect =
       readonly does: 'slowRise' | 'slowFall';
       readonly extraMs: number;
     }
-  | { readonly on: 'enable' | 'good'; readonly rail: string; readonly does: 'stuckOn' | 'stuckOff' }
+  | {
+      readonly on: 'enable' | 'good' | 'button' | 'state';
+      readonly rail: string;
+      readonly does: 'stuckOn' | 'stuckOff';
+    }
+  | { readonly on: 'shutdown'; readonly rail: string; readonly does: 'ignored' }
   | {
       readonly on: 'pgood';
       /** Of several signals the one of this number; null: all. */
@@ -76,7 +81,10 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   rail P1V8 trips overcurrent at 1s switches itself off, and its device knows why: overvoltage, overcurrent,
                                     overtemperature or input
   enable P1V8 stuck on              stays asserted whatever is written
-  enable P1V8 stuck off             stays off whatever is written
+  enable P1V8 stuck off             stays off whatever is written, or whatever its power button is pressed for
+  button HOST stuck on              the power button of the rail stays pressed; stuck off: no press gets through
+  state HOST stuck off              what shows that the button was taken lies; stuck on: the other way
+  shutdown HOST ignored             a short press does not shut the host down, a long one does
   good P1V8 stuck on                the good signal of the rail lies
   good P1V8 stuck off               the same the other way
   pgood never                       the chassis pgood never comes
@@ -89,7 +97,8 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   i2c vr_ddr busy                   a kernel driver owns the address
   i2c vr_ddr noise                  the last bit of what is read is flipped, which "pec" tells
   line C3 busy                      another program has the line
-  line rail P1V8 enable busy        the same by its part: rail R enable, rail R good, reset R, pgood, latch
+  line rail P1V8 enable busy        the same by its part: rail R enable (or its power button), rail R good,
+                                    rail R state, reset R, pgood, latch
   line pgood read error             reading the line fails
   gpio read error at 300ms          reading any line fails
   line pgood no interrupts          a change of the line raises none, as behind an I2C expander
@@ -122,7 +131,18 @@ export function parseFault(text: string, board?: Board): Fault {
 
 function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null } {
   const plain = (effect: FaultEffect) => ({ effect, forMs: null });
-  const on = words.oneOf('rail', 'enable', 'good', 'pgood', 'i2c', 'line', 'gpio');
+  const on = words.oneOf(
+    'rail',
+    'enable',
+    'button',
+    'state',
+    'shutdown',
+    'good',
+    'pgood',
+    'i2c',
+    'line',
+    'gpio',
+  );
   switch (on) {
     case 'rail': {
       const rail = words.name('a rail');
@@ -136,7 +156,14 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
       const edge = words.skip('off') ? 'slowFall' : 'slowRise';
       return plain({ on, rail, does: edge, extraMs: words.time() });
     }
+    case 'shutdown': {
+      const rail = words.name('a rail');
+      words.oneOf('ignored');
+      return plain({ on, rail, does: 'ignored' });
+    }
     case 'enable':
+    case 'button':
+    case 'state':
     case 'good': {
       const rail = words.name('a rail');
       words.oneOf('stuck');
@@ -182,7 +209,7 @@ function parseLineTrouble(words: Words, begin: 'read' | 'no'): 'readError' | 'no
 function parseLine(words: Words): FaultLine {
   if (words.skip('rail')) {
     const rail = words.name('a rail');
-    return { of: words.oneOf('enable', 'good'), rail };
+    return { of: words.oneOf('enable', 'good', 'state'), rail };
   }
   if (words.skip('reset')) return { of: 'reset', reset: words.name('a reset') };
   if (words.skip('pgood'))
@@ -284,11 +311,22 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
     if (!Object.hasOwn(described.rails, name))
       throw refuse('rail', name, Object.keys(described.rails), where);
   };
-  if (effect.on === 'rail' || effect.on === 'enable' || effect.on === 'good') checkRail(effect.rail);
+  if ('rail' in effect) checkRail(effect.rail);
   if (effect.on === 'enable' && described.rails[effect.rail]?.enable === undefined) {
     throw new FaultSyntaxError(
       `fault "${fault.text}": rail ${effect.rail} is only watched, and has no enable`,
     );
+  }
+  if (effect.on === 'button' || effect.on === 'state' || effect.on === 'shutdown') {
+    const { enable } = described.rails[effect.rail] ?? {};
+    if (enable === undefined || !('pulse' in enable)) {
+      throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no power button`);
+    }
+    if (effect.on === 'state' && enable.state === undefined) {
+      throw new FaultSyntaxError(
+        `fault "${fault.text}": the power button of rail ${effect.rail} has no state line`,
+      );
+    }
   }
   if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);
@@ -301,10 +339,10 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   const { line } = effect;
   switch (line.of) {
     case 'enable':
+    case 'state':
     case 'good': {
       checkRail(line.rail);
-      const part = described.rails[line.rail]?.[line.of];
-      if (part === undefined || 'pmbus' in part) {
+      if (partLine(described.rails[line.rail], line.of) === undefined) {
         throw new FaultSyntaxError(`fault "${fault.text}": rail ${line.rail} has no ${line.of} line`);
       }
       return;
@@ -353,8 +391,9 @@ export function faultLineKey(
   const refOf = () => {
     switch (line.of) {
       case 'enable':
+      case 'state':
       case 'good':
-        return described.rails[line.rail]?.[line.of];
+        return partLine(described.rails[line.rail], line.of);
       case 'reset':
         return described.resets[line.reset];
       case 'pgood':
@@ -364,7 +403,20 @@ export function faultLineKey(
     }
   };
   const ref = refOf();
-  return ref === undefined || 'pmbus' in ref ? undefined : lineKey(ref);
+  return ref === undefined ? undefined : lineKey(ref);
+}
+
+/** The line of a part of a rail; undefined where it has none. The enable of a rail with a power button is that button. */
+export function partLine(
+  rail: RailBoard | undefined,
+  of: 'enable' | 'good' | 'state',
+): LineBoard | undefined {
+  if (rail === undefined) return undefined;
+  const { enable, good } = rail;
+  if (of === 'good') return good === undefined || 'pmbus' in good ? undefined : good;
+  if (enable === undefined) return undefined;
+  if ('pulse' in enable) return of === 'state' ? enable.state : enable.pulse;
+  return of === 'state' || 'pmbus' in enable ? undefined : enable;
 }
 
 /** Numbers of the chassis of a board, lowest first. */
@@ -382,13 +434,15 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
     if (described === undefined) continue;
     const { rails, pgood, resets, latch } = described;
     const refs = [
-      ...Object.values(rails).flatMap(({ enable, good }) => [enable, good]),
+      ...Object.values(rails).flatMap((rail) =>
+        (['enable', 'state', 'good'] as const).map((of) => partLine(rail, of)),
+      ),
       ...linesOfPgood(pgood),
       ...Object.values(resets),
       latch,
     ];
     for (const ref of refs) {
-      if (ref === undefined || 'pmbus' in ref) continue;
+      if (ref === undefined) continue;
       const key = lineKey(ref);
       if (key === undefined) continue;
       lines.set(key, key);

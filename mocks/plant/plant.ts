@@ -7,6 +7,7 @@ import { type Circuit, drivenOf, isAsserted } from './circuit.ts';
 import { createDamageRules } from './damage.ts';
 import { createHistory, type Hazard, type History, type LineRole, type PlantEvent } from './events.ts';
 import { chassisOf, checkFault, type Fault, faultLineKey } from './faults.ts';
+import { createHosts } from './hosts.ts';
 import { lineKey } from './line-key.ts';
 import { pgoodSeen } from './pgood.ts';
 import { createPins, type LineNames, type PlantPin } from './pins.ts';
@@ -15,7 +16,10 @@ import { createRails, type Rails } from './rails.ts';
 import { createSignals, type Signals } from './signals.ts';
 import { createTimers, type Timers } from './timers.ts';
 
-/** One line as it stands. An enable over PMBus is listed as `pmbus:<device>/<page>`. */
+/**
+ * One line as it stands. An enable over PMBus is listed as `pmbus:<device>/<page>`, and what a power button switches as
+ * `host:<chassis>/<rail>`.
+ */
 export interface PlantLine {
   readonly line: string;
   readonly role: LineRole;
@@ -237,6 +241,14 @@ function connectCircuit(
     rules,
     changed: followSeen,
     enableChanged: (rail) => rails.enableChanged(rail),
+    buttonMoved: (button) => hosts.moved(button),
+  });
+  const hosts = createHosts({
+    clock,
+    timers,
+    hosts: circuit.hosts,
+    refresh: signals.refresh,
+    want: signals.wantHost,
   });
   const rails = createRails({
     clock,
@@ -244,6 +256,7 @@ function connectCircuit(
     history,
     pgoodDelayMs: timing.pgoodDelayMs,
     refresh: signals.refresh,
+    hostLost: hosts.lost,
     goodChanged: (chassis, rail, good) => {
       followSeen();
       if (rail !== undefined) power.goodChanged(rail, good);
@@ -263,8 +276,8 @@ function connectCircuit(
   return { signals, rails, faults, power };
 }
 
-function linesOf({ nets, pages }: Circuit): PlantLine[] {
-  return [...nets.values(), ...pages.values()].map((signal) => ({
+function linesOf({ nets, pages, hosts }: Circuit): PlantLine[] {
+  return [...nets.values(), ...pages.values(), ...hosts].map((signal) => ({
     line: signal.key,
     role: signal.role,
     chassis: signal.chassis,

@@ -2,7 +2,9 @@ import type { Clock } from '../../hw/ports.ts';
 import {
   type Chassis,
   delivers,
+  type Host,
   isEnabled,
+  isHost,
   isUnder,
   isWanted,
   type Net,
@@ -35,6 +37,8 @@ export interface RailOptions {
   readonly pgoodDelayMs: number;
   /** A net whose sources have changed. */
   refresh(net: Net): void;
+  /** A host has lost the power that it runs on. */
+  hostLost(host: Host): void;
   /** Told after everything else of a rail, or of the chassis where there is none, that became good or was lost. */
   goodChanged(chassis: Chassis, rail: Rail | undefined, good: boolean): void;
 }
@@ -109,6 +113,8 @@ export function createRails(options: RailOptions): Rails {
     if (rail.goodNet !== undefined) options.refresh(rail.goodNet);
     followPgood(chassis, options);
     options.goodChanged(chassis, rail, good);
+    const { enable } = rail;
+    if (!good && rail.enabled && enable && isHost(enable)) options.hostLost(enable);
   };
 
   return { enableChanged, update, voltsOf, steer: steerer(options, update) };

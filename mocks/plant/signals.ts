@@ -1,7 +1,10 @@
 import type { Clock, Level } from '../../hw/ports.ts';
 import {
   type Chassis,
+  type Host,
   isAsserted,
+  isHost,
+  isPage,
   levelOf,
   type Net,
   OPERATION_ON_BIT,
@@ -11,11 +14,14 @@ import {
 } from './circuit.ts';
 import type { DamageRules } from './damage.ts';
 import type { History } from './events.ts';
+import { isHostOn } from './hosts.ts';
 
 /** What lines and on bits carry, and what the BMC makes of them. */
 export interface Signals {
   /** Lets it stand where all that drives it says, and tells who depends on it. */
-  refresh(signal: Net | Page): void;
+  refresh(signal: Net | Page | Host): void;
+  /** The BMC asks a host to be on or off, by its button. */
+  wantHost(host: Host, isOn: boolean, overrides?: true): void;
   /** The BMC makes the line an output at this level. */
   drive(net: Net, level: Level): void;
   /** Nobody keeps the line any more: it becomes an input. */
@@ -35,34 +41,14 @@ export interface SignalOptions {
   changed(): void;
   /** Told whenever the enable of a rail may have changed. */
   enableChanged(rail: Rail): void;
+  /** The line of a power button has moved. */
+  buttonMoved(button: Net): void;
 }
 
 export function createSignals(options: SignalOptions): Signals {
   const { clock, rules } = options;
   const record = recordsOf(options);
-
-  const standAt = (signal: Net | Page, level: Level, directionChanged: boolean): boolean => {
-    const changed = level !== signal.level;
-    if (changed) {
-      signal.level = level;
-      signal.changes += 1;
-      signal.changedAtMs = clock.nowMs();
-    }
-    if (changed || directionChanged) record.level(signal);
-    if (changed) {
-      options.changed();
-      for (const rail of signal.rails) options.enableChanged(rail);
-    }
-    return changed;
-  };
-
-  const refreshNet = (net: Net, directionChanged = false): void => {
-    if (standAt(net, levelOf(net), directionChanged)) for (const listener of [...net.listeners]) listener();
-  };
-
-  const refreshPage = (page: Page): void => {
-    standAt(page, (operationOf(page) & OPERATION_ON_BIT) !== 0 ? 1 : 0, false);
-  };
+  const { refreshNet, refreshPage, refreshHost } = refreshesOf(options, record);
 
   /** The BMC asks for a rail, or no longer. */
   const wantRail = (rail: Rail, wanted: boolean): void => {
@@ -73,7 +59,16 @@ export function createSignals(options: SignalOptions): Signals {
   };
 
   return {
-    refresh: (signal) => ('operation' in signal ? refreshPage(signal) : refreshNet(signal)),
+    refresh(signal) {
+      if (isHost(signal)) refreshHost(signal);
+      else if (isPage(signal)) refreshPage(signal);
+      else refreshNet(signal);
+    },
+
+    wantHost(host, isOn, overrides) {
+      for (const rail of host.rails) wantRail(rail, isOn);
+      record.drive(host, isOn, overrides);
+    },
 
     drive(net, level) {
       const wasOutput = net.direction === 'out';
@@ -118,10 +113,47 @@ export function createSignals(options: SignalOptions): Signals {
   };
 }
 
+/** Lets nets, outputs and hosts stand where all that drives them says. */
+function refreshesOf(options: SignalOptions, record: ReturnType<typeof recordsOf>) {
+  const { clock } = options;
+
+  const standAt = (signal: Net | Page | Host, level: Level, directionChanged: boolean): boolean => {
+    const changed = level !== signal.level;
+    if (changed) {
+      signal.level = level;
+      signal.changes += 1;
+      signal.changedAtMs = clock.nowMs();
+    }
+    if (changed || directionChanged) record.level(signal);
+    if (changed) {
+      options.changed();
+      for (const rail of signal.rails) options.enableChanged(rail);
+    }
+    return changed;
+  };
+
+  const refreshNet = (net: Net, directionChanged = false): void => {
+    if (!standAt(net, levelOf(net), directionChanged)) return;
+    for (const listener of [...net.listeners]) listener();
+    if (net.role === 'button') options.buttonMoved(net);
+  };
+
+  const refreshHost = (host: Host): void => {
+    standAt(host, isHostOn(host) ? 1 : 0, false);
+    if (host.stateNet !== undefined) refreshNet(host.stateNet);
+  };
+
+  const refreshPage = (page: Page): void => {
+    standAt(page, (operationOf(page) & OPERATION_ON_BIT) !== 0 ? 1 : 0, false);
+  };
+
+  return { refreshNet, refreshPage, refreshHost };
+}
+
 /** Entries of the history: where a signal stands now, and what the BMC drives it to. */
 function recordsOf({ clock, history }: Pick<SignalOptions, 'clock' | 'history'>) {
   return {
-    level(signal: Net | Page): void {
+    level(signal: Net | Page | Host): void {
       const { key, role, chassis, rail, direction, level } = signal;
       const asserted = isAsserted(signal);
       history.record({
@@ -137,8 +169,17 @@ function recordsOf({ clock, history }: Pick<SignalOptions, 'clock' | 'history'>)
       });
     },
 
-    drive({ key, role, chassis, rail }: Net | Page, asserted: boolean): void {
-      history.record({ type: 'drive', atMs: clock.nowMs(), line: key, role, chassis, rail, asserted });
+    drive({ key, role, chassis, rail }: Net | Page | Host, asserted: boolean, overrides?: true): void {
+      history.record({
+        type: 'drive',
+        atMs: clock.nowMs(),
+        line: key,
+        role,
+        chassis,
+        rail,
+        asserted,
+        ...(overrides && { overrides }),
+      });
     },
   };
 }

@@ -12,6 +12,7 @@ import {
   railsOf,
 } from './findings.ts';
 import type { PgoodSource } from './pgood.ts';
+import { checkPulse, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
 import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
 import { checkSwitched, checkWatched } from './watched.ts';
 
@@ -85,7 +86,7 @@ interface LineUse {
 
 /** The line that a part names; null where it names none, or only half of one. */
 function refOf(part: LinePart): LineRef | null {
-  if ('pmbus' in part) return null;
+  if ('pmbus' in part || 'pulse' in part) return null;
   if ('name' in part && part.name !== undefined) return { name: part.name };
   if (!('chip' in part) || part.chip === undefined || part.line === undefined) return null;
   return { chip: part.chip, line: part.line };
@@ -98,7 +99,10 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
     if (ref !== null) uses.push({ at: [...path, ...keys], role, ref });
   };
   for (const [rail, { enable, good }] of railsOf(chassis)) {
-    use(`enable of ${rail}`, enable, 'rails', rail, 'enable');
+    if (enable && 'pulse' in enable) {
+      use(`power button of ${rail}`, enable.pulse, 'rails', rail, 'enable', 'pulse');
+      use(`state of ${rail}`, enable.state, 'rails', rail, 'enable', 'state');
+    } else use(`enable of ${rail}`, enable, 'rails', rail, 'enable');
     use(`good of ${rail}`, good, 'rails', rail, 'good');
   }
   for (const { source, role, keys } of pgoodParts(chassis)) {
@@ -364,8 +368,9 @@ export function longestPowerOnMs(chassis: ChassisPart): number {
   const railsMs = longestChainMs(
     chassis,
     needs,
-    // A rail without a signal counts as good at its enable.
-    ({ good, onTimeoutMs = 0, settleMs = 0 }) => (good === undefined ? 0 : onTimeoutMs) + settleMs,
+    // A rail without a signal counts as good at its enable. A button always has one.
+    ({ good, enable, onTimeoutMs = 0, settleMs = 0 }) =>
+      pulseOnMs(enable) + (good === undefined && pulseOnMs(enable) === 0 ? 0 : onTimeoutMs) + settleMs,
   );
   const releaseMs = Math.max(
     0,
@@ -378,9 +383,12 @@ export function longestPowerOnMs(chassis: ChassisPart): number {
 /** Longest time from the first disable until no rail delivers any more, or the sequence knows which one does not end. */
 export function longestPowerOffMs(chassis: ChassisPart): number {
   const needs = (rail: string) => (chassis.rails?.[rail]?.needs ?? []).filter((need) => need !== undefined);
-  const railsMs = longestChainMs(chassis, needs, ({ enable, good, offTimeoutMs = 0 }) =>
-    enable === undefined || good === undefined ? 0 : offTimeoutMs,
-  );
+  const railsMs = longestChainMs(chassis, needs, (rail) => {
+    const { enable, good, offTimeoutMs = 0 } = rail;
+    const pressMs = pulseOffMs(rail);
+    const isSeen = good !== undefined || pressMs > 0;
+    return enable === undefined ? 0 : pressMs + (isSeen ? offTimeoutMs : 0);
+  });
   // What is only watched goes with the enables of what it needs, one beside the other; a supply stays.
   const watchedMs = railsOf(chassis).map(([, { enable, needs: its, offTimeoutMs = 0 }]) =>
     enable !== undefined || its === undefined || its.length === 0 ? 0 : offTimeoutMs,
@@ -389,6 +397,20 @@ export function longestPowerOffMs(chassis: ChassisPart): number {
     railsMs + Math.max(0, ...watchedMs) + (chassis.latch?.pulseMs ?? 0) + (chassis.pgood?.offTimeoutMs ?? 0)
   );
 }
+
+/** What shows that a button was taken shows it in time, and nothing takes the power of a host that is to shut down. */
+export const checkPulses: Check = (board) =>
+  eachChassis(board, (chassis, path) =>
+    railsOf(chassis).flatMap(([rail, described]) => {
+      const others = railsOf(chassis).filter(([other]) => other !== rail);
+      return checkPulse(rail, described, {
+        at: [...path, 'rails', rail, 'enable'],
+        resets: Object.keys(chassis.resets ?? {}),
+        besides: others.map(([other]) => other).filter((other) => !allNeedsOf(rail, chassis).has(other)),
+        isPgoodLine: chassis.pgood !== undefined && ('chip' in chassis.pgood || 'name' in chassis.pgood),
+      });
+    }),
+  );
 
 /** Power-on and power-off fit into the timeouts of the units, even with each wait at its limit. */
 export const checkTimeBudgets: Check = (board) =>
@@ -401,7 +423,7 @@ export const checkTimeBudgets: Check = (board) =>
         : [
             {
               at,
-              message: `power-on may take ${onMs} ms (minOffMs, the longest chain of rails with onTimeoutMs and settleMs, the latch, pgood with onTimeoutMs and deglitchMs, releaseDelayMs); the units allow ${STAGE_BUDGET_MS} ms`,
+              message: `power-on may take ${onMs} ms (minOffMs, the longest chain of rails with onTimeoutMs, settleMs and what their buttons take, the latch, pgood with onTimeoutMs and deglitchMs, releaseDelayMs); the units allow ${STAGE_BUDGET_MS} ms`,
               suggestion: `shorten these times by ${onMs - STAGE_BUDGET_MS} ms`,
             },
           ]),
@@ -410,7 +432,7 @@ export const checkTimeBudgets: Check = (board) =>
         : [
             {
               at,
-              message: `power-off may take ${offMs} ms (the longest chain of rails with offTimeoutMs, the latch, offTimeoutMs of pgood); the units allow ${STAGE_BUDGET_MS} ms`,
+              message: `power-off may take ${offMs} ms (the longest chain of rails with offTimeoutMs and what their buttons take, the latch, offTimeoutMs of pgood); the units allow ${STAGE_BUDGET_MS} ms`,
               suggestion: `shorten these times by ${offMs - STAGE_BUDGET_MS} ms`,
             },
           ]),
@@ -430,6 +452,7 @@ const CHECKS: readonly Check[] = [
   checkPgoodHasSource,
   checkPgoodWindow,
   checkPgoodOfLatch,
+  checkPulses,
   checkTimeBudgets,
 ];
 

@@ -23,7 +23,11 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
   const add = (role: string, ref: LineBoard, ...keys: string[]) =>
     lines.push({ chassis: number, role, at: ['chassis', String(number), ...keys], ref });
   for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
-    if (enable && !('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
+    if (enable && 'pulse' in enable) {
+      const { pulse, state } = enable;
+      add(`power button of rail ${rail}`, pulse, 'rails', rail, 'enable', 'pulse');
+      if (state) add(`state of rail ${rail}`, state, 'rails', rail, 'enable', 'state');
+    } else if (enable && !('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
     if (good && !('pmbus' in good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
   }
   for (const { source, role, keys } of sourcesOf(chassis.pgood)) {

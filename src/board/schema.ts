@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { goodEntry } from './good.ts';
 import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
+import { pulse } from './pulse.ts';
 import {
   BY_LINE_OR_PAGE,
   CHIP_LINE,
@@ -26,6 +27,7 @@ import {
  * the JSON Schema that `schema` prints. Objects are strict: a key that is not described here is a problem.
  */
 
+const BY_LINE_PAGE_OR_PULSE = `${BY_LINE_OR_PAGE}, or a power button, by "pulse"`;
 const RAIL = `{ "enable": ${CHIP_LINE}, "good": { "chip": "1e780000.gpio", "line": "B0" } }`;
 const railEntries = v.strictObject({
   nominalVolts: v.pipe(
@@ -36,17 +38,18 @@ const railEntries = v.strictObject({
     v.optional(
       expects(
         'object',
-        BY_LINE_OR_PAGE,
+        BY_LINE_PAGE_OR_PULSE,
         CHIP_LINE,
         choose(
           ['chip', v.strictObject(chipLine)],
           ['name', v.strictObject(namedLine)],
           ['pmbus', v.strictObject(pmbusPage)],
+          ['pulse', pulse],
         ),
       ),
     ),
     v.description(
-      'What switches the rail: a GPIO level, or OPERATION of a PMBus page. Without it the rail is only watched, by its ' +
+      'What switches the rail: a GPIO level, OPERATION of a PMBus page, or a power button that is pressed for a while. Without it the rail is only watched, by its ' +
         '"good": it has to come when what it needs is good, and to go with it. One that needs nothing that is switched is a ' +
         'supply: it has to be good before what needs it, and stays when the chassis is off',
     ),
@@ -276,3 +279,4 @@ export type DeviceBoard = v.InferOutput<typeof device>;
 export type LineBoard = v.InferOutput<typeof line>;
 export type EnableBoard = NonNullable<RailBoard['enable']>;
 export type GoodBoard = NonNullable<RailBoard['good']>;
+export type PulseBoard = v.InferOutput<typeof pulse>;

@@ -99,6 +99,7 @@ const KIND_OF_CODE: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemE
     GPIO_PERMISSION: 'line',
     GPIO_NOT_FOLLOWED: 'line',
     GPIO_FAILED: 'line',
+    GPIO_PULSE_IGNORED: 'line',
     I2C_NO_BUS: 'device',
     I2C_PERMISSION: 'device',
     I2C_NO_DEVICE: 'device',

@@ -23,7 +23,8 @@ export type LoweringAction = Exclude<DriveAction, { readonly type: 'pulseLatch' 
  * - over GPIO some milliseconds, of which one is for the line to follow;
  * - over PMBus on a bus that hangs 1,100 ms: 100 for the hold of the bus and the deadline of one transfer, behind one more
  *   deadline where something was being read;
- * - of a device that acknowledges nothing `ONCE_MORE_MS` more: it is told again.
+ * - of a device that acknowledges nothing `ONCE_MORE_MS` more: it is told again;
+ * - by a power button as long as it is pressed and the host takes (src/run/pulses.ts).
  * A hanging device so delays its own rails, one after the other, and those that they need, and no others; after a loss it
  * delays no line by more than `GRACE_MS`.
  */
@@ -134,7 +135,7 @@ async function attempt(action: DriveAction, options: AttemptOptions): Promise<Se
   switch (action.type) {
     case 'driveEnable': {
       const { rail, asserted } = action;
-      const failed = await switchEnable(rail, asserted, options);
+      const failed = await switchEnable(action, options);
       // What went first is told first: a device that has just lost its power is not at fault.
       if (failed) return [...(await options.newsOfPower(rail)), { ...failed, atMs: clock.nowMs() }];
       recording.record({ type: 'enable', rail, asserted });
@@ -160,13 +161,12 @@ async function attempt(action: DriveAction, options: AttemptOptions): Promise<Se
 
 /** An enable that is to go off and whose device acknowledged nothing is driven once more: nobody else asks for it. */
 async function switchEnable(
-  rail: string,
-  asserted: boolean,
+  { rail, asserted, press }: Extract<DriveAction, { readonly type: 'driveEnable' }>,
   options: AttemptOptions,
 ): Promise<DriveFailure | null> {
   const once = () =>
     drive({ what: 'enable', rail }, asserted, `enable of rail ${rail}`, options, () =>
-      options.hardware.driveEnable(rail, asserted),
+      options.hardware.driveEnable(rail, asserted, press, options.abandoned),
     );
   const failed = await once();
   if (asserted || failed?.code !== 'I2C_NO_DEVICE') return failed;

@@ -4,7 +4,8 @@ import { pause } from '../../hw/waiting.ts';
 import { type BoardLine, linesOf } from '../board/lines.ts';
 import type { PgoodSource } from '../board/pgood.ts';
 import { sourcesOf } from '../board/pgood-sources.ts';
-import type { Board, ChassisBoard } from '../board/schema.ts';
+import type { Board, ChassisBoard, PulseBoard } from '../board/schema.ts';
+import type { Press } from '../sequence/events.ts';
 import { type Evidence, readEvidence } from './evidence.ts';
 import { findLines } from './find-lines.ts';
 import { type Observed, observeParts, type ReadParts } from './observe.ts';
@@ -20,6 +21,7 @@ import {
   type Switch,
 } from './parts.ts';
 import { type Asked, askedFor, powerGoodOf, readTogether } from './power-good.ts';
+import { createPulse, type Pulse } from './pulses.ts';
 
 /**
  * What the chassis is watched for: `switching`, power is in motion and every signal is waited for; `guarding`, it is on
@@ -48,11 +50,14 @@ export interface ChassisHardware {
   readonly chassis: number;
   /** Reads everything, changes nothing. Never rejects: what cannot be read is among `unreadable`. */
   observe(): Promise<Observed>;
+  /** Lets go of every power button that a process which is gone left pressed. Returns the rails. Rejects with a HardwareError. */
+  letGo(): Promise<readonly string[]>;
   /**
    * Switches a rail. Rejects with a HardwareError, with `readBack` in its details where the rail reads otherwise. A device
    * without power is off: it is not told so, and one that loses its power meanwhile is off as well.
+   * @param press how a power button does it; `abandoned` has it let go at once
    */
-  driveEnable(rail: string, asserted: boolean): Promise<void>;
+  driveEnable(rail: string, asserted: boolean, press?: Press, abandoned?: AbortSignal): Promise<void>;
   driveReset(reset: string, asserted: boolean): Promise<void>;
   /** Asserts the latch for the board's pulseMs. */
   pulseLatch(): Promise<void>;
@@ -104,7 +109,7 @@ export async function openChassis(
   const opener = createPartOpener(board, ports, (role) => troubles.get(role));
   try {
     troubles = await troublesOf(board, number, ports, whatCanBeHad);
-    const { parts, missing } = await openParts(chassis, opener);
+    const { parts, missing } = await openParts(chassis, opener, ports.clock);
     const [refused] = missing;
     if (refused !== undefined && !whatCanBeHad) throw together(missing, refused);
     return hardwareOf(number, { chassis, devices: board.devices }, parts, opener, ports, ofChassis);
@@ -116,12 +121,15 @@ export async function openChassis(
 
 interface Parts extends ReadParts {
   readonly latch: Switch | undefined;
+  /** Rails with a power button: each is among the enables, too. */
+  readonly pulses: ReadonlyMap<string, Pulse>;
 }
 
 /** All parts of the chassis, and what could not be had of them, in the order of the board. */
 async function openParts(
   chassis: ChassisBoard,
   opener: PartOpener,
+  clock: Clock,
 ): Promise<{ readonly parts: Parts; readonly missing: readonly HardwareError[] }> {
   const missing: HardwareError[] = [];
   const orBroken = async <Part>(role: string, open: (role: string) => Promise<Part>) => {
@@ -136,8 +144,15 @@ async function openParts(
   const enables: [string, Switch][] = [];
   const goods: [string, Signal][] = [];
   const resets: [string, Switch][] = [];
+  const buttons: Button[] = [];
   for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
-    if (enable) {
+    if (enable && 'pulse' in enable) {
+      const { pulse, state } = enable;
+      const button = await orBroken(`power button of rail ${rail}`, (role) => opener.openSwitch(role, pulse));
+      const shown =
+        state && (await orBroken(`state of rail ${rail}`, (role) => opener.openSignal(role, state)));
+      buttons.push({ rail, pulse: enable, button, shown });
+    } else if (enable) {
       const openEnable = (role: string) =>
         'pmbus' in enable ? opener.openOperation(role, enable) : opener.openSwitch(role, enable);
       enables.push([rail, await orBroken(`enable of rail ${rail}`, openEnable)]);
@@ -160,9 +175,52 @@ async function openParts(
   const { latch: line } = chassis;
   const latch = line && (await orBroken('latch', (role) => opener.openSwitch(role, line)));
   const rails = Object.keys(chassis.rails);
-  const maps = { enables: new Map(enables), goods: new Map(goods), resets: new Map(resets) };
+  const lines = { enables: new Map(enables), goods: new Map(goods) };
+  const ofPgood = own.map(([, signal]) => signal);
+  const maps =
+    buttons.length === 0
+      ? { ...lines, pulses: NO_PULSES }
+      : withPulses(chassis, lines, ofPgood, buttons, clock);
   const pgood = powerGoodOf(chassis, new Map(own), maps);
-  return { parts: { rails, ...maps, pgood, latch }, missing };
+  return { parts: { rails, ...maps, resets: new Map(resets), pgood, latch }, missing };
+}
+
+interface Button {
+  readonly rail: string;
+  readonly pulse: PulseBoard;
+  readonly button: Switch;
+  readonly shown: Signal | undefined;
+}
+
+const NO_PULSES: Parts['pulses'] = new Map();
+
+/**
+ * The rails with a power button among the others, in the order of the board: what shows each to be on is its good signal, too.
+ * @param ofPgood signals of pgood: the one line that it is where a rail has nothing else
+ */
+function withPulses(
+  { rails }: ChassisBoard,
+  { enables, goods }: Pick<Parts, 'enables' | 'goods'>,
+  [ofPgood]: readonly Signal[],
+  buttons: readonly Button[],
+  clock: Clock,
+): Pick<Parts, 'enables' | 'goods' | 'pulses'> {
+  const pulses = new Map<string, Pulse>();
+  const allGoods = new Map(goods);
+  for (const { rail, pulse, button, shown: state } of buttons) {
+    const shown = state ?? goods.get(rail) ?? ofPgood;
+    if (shown === undefined) throw new RangeError(`nothing shows the rail ${rail}`);
+    const role = `enable of rail ${rail}`;
+    const shownWithinMs = state ? pulse.takenMs : (rails[rail]?.onTimeoutMs ?? 0);
+    pulses.set(rail, createPulse({ role, button, shown, pulse, shownWithinMs, clock }));
+    if (!goods.has(rail)) allGoods.set(rail, shown);
+  }
+  const allEnables = new Map<string, Switch>();
+  for (const rail of Object.keys(rails)) {
+    const enable = enables.get(rail) ?? pulses.get(rail);
+    if (enable !== undefined) allEnables.set(rail, enable);
+  }
+  return { enables: allEnables, goods: allGoods, pulses };
 }
 
 function hardwareOf(
@@ -173,7 +231,7 @@ function hardwareOf(
   { clock }: HardwarePorts,
   ofChassis: (error: HardwareError) => HardwareError,
 ): ChassisHardware {
-  const { enables, goods, resets, pgood, latch } = parts;
+  const { enables, goods, resets, pgood, latch, pulses } = parts;
   const enableOf = (rail: string): Switch => {
     const found = enables.get(rail);
     if (!found) throw new RangeError(`no rail ${rail}`);
@@ -203,12 +261,13 @@ function hardwareOf(
       }
       return observed;
     },
-    async driveEnable(rail, asserted) {
+    letGo: () => letGoOf(pulses),
+    async driveEnable(rail, asserted, press, abandoned) {
       const enable = enableOf(rail);
       if (asserted) enabled.add(rail);
       if (asserted || enabled.delete(rail)) noteVolts(rail, asserted, voltsBefore, parts);
       const { poweredBy } = enable;
-      if (asserted || poweredBy === null) return enable.write(asserted);
+      if (asserted || poweredBy === null) return enable.write(asserted, press, abandoned);
       // A rail that is enabled may only seem to be lost: what it powers is told to go off before it, if it hears it.
       const mayHear = isSwitchedOn(chassis, poweredBy, isTold) || (await hasPower(poweredBy));
       if (mayHear) await driveOff(enable, () => hasPower(poweredBy));
@@ -383,6 +442,13 @@ function missingPowerIn(devices: Board['devices'], hasPower: Power['hasPower']) 
     const rail = devices[device]?.poweredBy;
     return rail === undefined || (await hasPower(rail)) ? null : rail;
   };
+}
+
+/** Lets go of what is pressed. Returns the rails. */
+async function letGoOf(pulses: Parts['pulses']): Promise<string[]> {
+  const left: string[] = [];
+  for (const [rail, pulse] of pulses) if (await pulse.letGo()) left.push(rail);
+  return left;
 }
 
 /** Switches off what may lose its power meanwhile, which comes to the same. */

@@ -2,6 +2,7 @@ import { HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
 import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
+import type { Press } from '../sequence/events.ts';
 
 export interface HardwarePorts {
   readonly gpio: () => Promise<GpioBackend>;
@@ -33,7 +34,8 @@ interface Part {
 
 export interface Switch extends Part {
   read(): Promise<boolean>;
-  write(asserted: boolean): Promise<void>;
+  /** How a button switches off is asked of no other. Aborted, a button is let go at once. */
+  write(asserted: boolean, press?: Press, abandoned?: AbortSignal): Promise<void>;
 }
 export interface Signal extends Part {
   read(): Promise<boolean>;

@@ -1,3 +1,4 @@
+import { HardwareError } from '../../hw/errors.ts';
 import { pause } from '../../hw/waiting.ts';
 import type { Answer } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
@@ -41,6 +42,7 @@ export interface RunResult {
 export async function runSequence(job: Job, options: RunOptions): Promise<RunResult> {
   const { hardware, clock, signal, abandon } = options;
   const recording = createRecording(options.record, clock);
+  await letGo(job, options, recording);
   const { taken, unreadable, hinted } = await takeStock(job, options, recording);
   const run = createRun(job, options, taken, recording);
   const unwatch = hardware.watch(
@@ -65,6 +67,28 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     await run.readings.end();
     signal?.removeEventListener('abort', onAbort);
     abandon?.removeEventListener('abort', onAbort);
+  }
+}
+
+/**
+ * A button that a killed process left pressed would switch the host off. Who only watches has not the chassis to itself: it may
+ * be another's press.
+ */
+async function letGo(
+  { request, watches }: Job,
+  { hardware }: RunOptions,
+  recording: Recording,
+): Promise<void> {
+  if (watches) return;
+  try {
+    for (const rail of await hardware.letGo()) {
+      const message = `the power button of rail ${rail} was left pressed: let go`;
+      recording.record({ type: 'warning', message });
+    }
+  } catch (error) {
+    // A power-off does what it can, and its drive meets the same.
+    if (request !== 'POWER_OFF' || !(error instanceof HardwareError)) throw error;
+    recording.record({ type: 'warning', message: `${error.message}: powering off all the same` });
   }
 }
 

@@ -48,9 +48,23 @@ export interface Answer {
   readonly reason: string;
 }
 
+/** How a power button switches a rail off. */
+export interface Press {
+  /** The host that runs on it may shut down by itself first, where the board gives it the time. */
+  readonly isGraceful: boolean;
+  /** It was pressed to switch on and the rail did not come: it may be on all the same, or come late. */
+  readonly mayBeOn: boolean;
+}
+
 /** What the sequence wants done, as data. */
 export type SequenceAction =
-  | { readonly type: 'driveEnable'; readonly rail: string; readonly asserted: boolean }
+  | {
+      readonly type: 'driveEnable';
+      readonly rail: string;
+      readonly asserted: boolean;
+      /** Of a rail that a power button is to switch off. */
+      readonly press?: Press;
+    }
   | { readonly type: 'driveReset'; readonly reset: string; readonly asserted: boolean }
   | { readonly type: 'pulseLatch' }
   /** A state was entered; several in one step where one passes straight through. */

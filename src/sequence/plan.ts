@@ -24,6 +24,11 @@ export interface RailPlan {
   readonly offTimeoutMs: number;
   /** False: the rail has no signal of its own and counts as good while it is enabled. */
   readonly observable: boolean;
+  /**
+   * A power button switches it: a press that is over shows nothing, only what came of it, which is seen by a `state` of its
+   * own, or not before the rail, or pgood, is `good`. Null: its enable is a level.
+   */
+  readonly pulsed: 'state' | 'good' | null;
 }
 
 export interface Plan {
@@ -89,7 +94,8 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
         settleMs: rail.settleMs,
         onTimeoutMs: rail.onTimeoutMs,
         offTimeoutMs: rail.offTimeoutMs,
-        observable: rail.good !== undefined,
+        observable: rail.good !== undefined || pulsedBy(rail) !== null,
+        pulsed: pulsedBy(rail),
       };
     }),
     pgood: {
@@ -121,4 +127,9 @@ function powerOfPgood(chassis: ChassisBoard, devices: Board['devices']): readonl
     'pmbus' in source ? (devices[source.pmbus]?.poweredBy ?? []) : [],
   );
   return [...new Set([...own, ...ofRails])];
+}
+
+function pulsedBy({ enable }: RailBoard): RailPlan['pulsed'] {
+  if (enable === undefined || !('pulse' in enable)) return null;
+  return enable.state === undefined ? 'good' : 'state';
 }

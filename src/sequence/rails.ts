@@ -355,9 +355,24 @@ export function disableRails(context: Context): Reduced {
   }
   const driven = [...readings.driven, ...lowered.map(({ name }) => name)];
   return {
-    asks: lowered.map(({ name }) => ({ type: 'driveEnable', rail: name, asserted: false })),
+    asks: lowered.map((rail) => driveOff(rail, context)),
     change: { rails, readings: { ...readings, driven }, latchPending: plan.latched },
   };
+}
+
+/**
+ * A host shuts down by itself where it ran and somebody asked for off. What failed, and what never came up, is forced: a press
+ * that nothing shows may have been taken all the same.
+ */
+function driveOff(
+  { name, pulsed }: RailPlan,
+  context: Context,
+): Extract<SequenceAction, { type: 'driveEnable' }> {
+  const action = { type: 'driveEnable' as const, rail: name, asserted: false };
+  if (pulsed === null) return action;
+  const { phase } = railState(context, name);
+  const isGraceful = context.fault === null && phase === 'up' && context.pgood.good;
+  return { ...action, press: { isGraceful, mayBeOn: phase === 'rising' } };
 }
 
 /**
@@ -368,7 +383,7 @@ export function driveAllOff(context: Context): Reduced {
   const driven = switchedRails(context.plan).reverse();
   return {
     asks: [
-      ...driven.map((rail) => ({ type: 'driveEnable' as const, rail, asserted: false })),
+      ...driven.map((name) => driveOff(railPlan(context.plan, name), context)),
       // Otherwise it was pulsed since an enable last changed, and what it holds is off as well.
       ...(context.latchPending ? [{ type: 'pulseLatch' as const }] : []),
     ],
@@ -441,13 +456,18 @@ export function railsToDisable(context: Context): RailPlan[] {
     .reverse();
 }
 
+/** A button may be pressed for longer than its rail has to come or to go: its time begins when that is over. */
+function dueMs({ pulsed }: RailPlan, atMs: number): number | null {
+  return pulsed === null ? atMs : null;
+}
+
 function enabledRail(rail: RailPlan, nowMs: number): RailState {
   const base = {
     enabled: true,
     enableDoubt: null,
     goodUnread: !rail.observable,
     sinceMs: nowMs,
-    deadlineMs: nowMs + rail.onTimeoutMs,
+    deadlineMs: dueMs(rail, nowMs + rail.onTimeoutMs),
   };
   if (rail.observable) return { ...base, phase: 'rising', good: false };
   return rail.settleMs > 0
@@ -459,7 +479,8 @@ function enabledRail(rail: RailPlan, nowMs: number): RailState {
 function disabledRail(rail: RailPlan, state: RailState, nowMs: number): RailState {
   if (!state.enabled) return state;
   if (rail.observable) {
-    return { ...state, enabled: false, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs };
+    const deadlineMs = dueMs(rail, nowMs + rail.offTimeoutMs);
+    return { ...state, enabled: false, phase: 'falling', deadlineMs };
   }
   return { ...state, enabled: false, good: false, phase: 'down', sinceMs: nowMs, deadlineMs: null };
 }

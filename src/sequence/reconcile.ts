@@ -4,6 +4,7 @@ import {
   hasTag,
   type Observation,
   type RailState,
+  railState,
   type SequenceState,
   type SignalRef,
   type State,
@@ -33,12 +34,24 @@ function enabledIn(plan: Plan, name: string, observation: Observation, hint: Hin
   return isDropped && (hint?.sequence.rails[name]?.enabled ?? false);
 }
 
-/** The observation with what the hint tells of devices without power. */
+/**
+ * A power button was pressed for a power-on that is not over: the rail is on its way, though nothing shows it yet. Where a state
+ * has shown it, and does not any more, it went off.
+ */
+function isPressed({ pulsed, name }: RailPlan, hint: Hint | null): boolean {
+  if (pulsed === null || hint === null || !hasTag(hint.state, 'rising')) return false;
+  const { enabled, phase, deadlineMs } = railState(hint.sequence, name);
+  const isOver = phase !== 'rising' || deadlineMs !== null;
+  return enabled && !(pulsed === 'state' && isOver);
+}
+
+/** The observation with what the hint tells of devices without power, and of buttons that were pressed. */
 function supplemented(plan: Plan, observation: Observation, hint: Hint | null): Observation {
-  if (observation.unpowered === undefined) return observation;
+  const pressed = plan.rails.filter((rail) => isPressed(rail, hint)).map(({ name }) => name);
+  if (observation.unpowered === undefined && pressed.length === 0) return observation;
   const rails = Object.entries(observation.rails).map(([name, { good }]) => [
     name,
-    { enabled: enabledIn(plan, name, observation, hint), good },
+    { enabled: pressed.includes(name) || enabledIn(plan, name, observation, hint), good },
   ]);
   return { ...observation, rails: Object.fromEntries(rails) };
 }

@@ -89,6 +89,7 @@ export function verifyPlan(machine: Machine, plan: Plan, options: VerifyOptions)
 /** What the chassis of the model does not have: tried all the same it would break what is whole, or call clean what it did not try. */
 function missingInModel({ rails, pgood }: Plan): string | null {
   if (rails.some(({ watched }) => watched !== null)) return 'rails without an enable';
+  if (rails.some(({ pulsed }) => pulsed !== null)) return 'a power button';
   if (pgood.rails.length > 0) return 'pgood that is taken from rails';
   return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;
 }

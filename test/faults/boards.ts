@@ -33,13 +33,27 @@ interface ChassisDraw {
 
 interface RailDraw {
   /** `watched`: it has none, unless it is the only one that could have. */
-  readonly enable: LineDraw & { readonly overPmbus: boolean; readonly watched: boolean };
+  readonly enable: LineDraw & {
+    readonly overPmbus: boolean;
+    readonly watched: boolean;
+    readonly button: ButtonDraw | null;
+  };
   readonly good: LineDraw & { readonly by: 'line' | 'pmbus' | 'limits' | 'status' | 'none' };
   /** One bit for each rail before it. */
   readonly needs: number;
   readonly settleMs: number;
   readonly onTimeoutMs: number;
   readonly offTimeoutMs: number;
+}
+
+/** A power button in place of a level. What a board must not have, `pulseOf` leaves out. */
+interface ButtonDraw {
+  readonly hasState: boolean;
+  readonly stateLow: boolean;
+  readonly onMs: number;
+  readonly takenMs: number;
+  readonly gracefulMs: number | null;
+  readonly forceOffMs: number;
 }
 
 interface LineDraw {
@@ -69,7 +83,25 @@ const rarely = (percent: number) => fc.nat(99).map((number) => number >= 100 - p
 const low = rarely(30);
 
 const rail: fc.Arbitrary<RailDraw> = fc.record({
-  enable: fc.record({ low, overPmbus: rarely(20), watched: rarely(20) }),
+  enable: fc.record({
+    low,
+    overPmbus: rarely(20),
+    watched: rarely(20),
+    button: fc.oneof(
+      { weight: 7, arbitrary: fc.constant(null) },
+      {
+        weight: 1,
+        arbitrary: fc.record({
+          hasState: fc.boolean(),
+          stateLow: low,
+          onMs: fc.integer({ min: 2, max: 60 }),
+          takenMs: fc.integer({ min: 100, max: 200 }),
+          gracefulMs: fc.option(fc.integer({ min: 50, max: 400 }), { freq: 2 }),
+          forceOffMs: fc.integer({ min: 300, max: 600 }),
+        }),
+      },
+    ),
+  }),
   good: fc.record({
     low,
     by: fc.constantFrom('line', 'line', 'line', 'line', 'line', 'pmbus', 'limits', 'status', 'none'),
@@ -169,7 +201,9 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
         {
           ...times,
           nominalVolts: 1,
-          ...(enable.watched ? {} : { enable: enable.overPmbus ? page : nextLine(enable) }),
+          ...(enable.watched
+            ? {}
+            : { enable: pulseOf(own, index, nextLine) ?? (enable.overPmbus ? page : nextLine(enable)) }),
           ...(good.by === 'line' ? { good: nextLine(good) } : {}),
           ...(good.by === 'pmbus' ? { good: { ...page, minVolts: 0.9, maxVolts: 1.1 } } : {}),
           ...(good.by === 'limits' ? { good: { ...page, limits: 'device' } } : {}),
@@ -180,7 +214,10 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
           needs: names
             .slice(0, index)
             .filter(
-              (_, bit) => (needs & (1 << bit)) !== 0 || (isOfDevice(own.rails[index]) && bit === power),
+              (_, bit) =>
+                (needs & (1 << bit)) !== 0 ||
+                needsAll(own, index) ||
+                (isOfDevice(own.rails[index]) && bit === power),
             ),
         },
       ] as const;
@@ -245,8 +282,35 @@ function pgoodOf(
   }
 }
 
+/**
+ * The button of a rail. What is seen over PMBus needs a state; a host that shuts down by itself must be the last rail, which
+ * needs all others, of a chassis without resets.
+ */
+function pulseOf(own: ChassisDraw, index: number, nextLine: (line: LineDraw) => object): object | null {
+  const rail = own.rails[index];
+  if (!rail?.enable.button) return null;
+  const { enable, good } = rail;
+  const { hasState, stateLow, gracefulMs, ...times } = rail.enable.button;
+  const isLast = index === own.rails.length - 1;
+  const isShownByPgood = good.by === 'none' && isLast && own.pgood.by === 'line';
+  const needsState = good.by !== 'line' && !isShownByPgood;
+  return {
+    pulse: nextLine(enable),
+    ...(hasState || needsState ? { state: nextLine({ low: stateLow }) } : {}),
+    ...(gracefulMs !== null && isLast && own.resets.length === 0 ? { gracefulMs } : {}),
+    ...times,
+  };
+}
+
+/** The last rail of a chassis, where it has a button: only then pgood shows it, and nothing is taken from under its host. */
+function needsAll(own: ChassisDraw, index: number): boolean {
+  return index === own.rails.length - 1 && own.rails[index]?.enable.button !== null;
+}
+
 function isOfDevice(rail: RailDraw | undefined): boolean {
-  return rail !== undefined && (rail.enable.overPmbus || !['line', 'none'].includes(rail.good.by));
+  if (rail === undefined) return false;
+  const isSwitched = rail.enable.overPmbus && rail.enable.button === null;
+  return isSwitched || !['line', 'none'].includes(rail.good.by);
 }
 
 /** The rail that powers the device of a chassis: one that comes before all rails of the device. */
@@ -261,7 +325,11 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
   if ('shipped' in draw) return draw.shipped;
   const isWatched = draw.chassis.some((each) => railsOf(each).some(({ enable }) => enable.watched));
   const isBehind = Object.values(board.devices).some(({ poweredBy }) => poweredBy !== undefined);
+  const hasButton = Object.values(board.chassis).some(({ rails }) =>
+    Object.values(rails).some(({ enable }) => enable && 'pulse' in enable),
+  );
   const what = [
+    ...(hasButton ? ['a power button'] : []),
     ...(isBehind ? ['a device behind a rail'] : []),
     ...(isWatched ? ['rails only watched'] : []),
   ].join(' and ');

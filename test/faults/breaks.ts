@@ -32,7 +32,7 @@ export interface Break {
   readonly ending?: (ending: Ending) => Ending;
 }
 
-type LineRole = 'enable' | 'good' | 'pgood' | 'reset' | 'latch';
+type LineRole = 'enable' | 'good' | 'pgood' | 'reset' | 'latch' | 'pulse';
 
 function roleOf({ rails, pgood, resets, latch }: ChassisBoard, ref: LineRef): LineRole {
   const key = lineKey(ref);
@@ -40,7 +40,10 @@ function roleOf({ rails, pgood, resets, latch }: ChassisBoard, ref: LineRef): Li
   if (linesOfPgood(pgood).some(isIt)) return 'pgood';
   if (isIt(latch)) return 'latch';
   if (Object.values(resets).some(isIt)) return 'reset';
-  return Object.values(rails).some(({ enable }) => isIt(enable)) ? 'enable' : 'good';
+  const enables = Object.values(rails).flatMap(({ enable }) => enable ?? []);
+  if (enables.some((enable) => 'pulse' in enable && (isIt(enable.pulse) || isIt(enable.state))))
+    return 'pulse';
+  return enables.some((enable) => !('pulse' in enable) && isIt(enable)) ? 'enable' : 'good';
 }
 
 interface LineBreak {

@@ -23,6 +23,13 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
   const takesAny = pgood !== undefined && 'any' in pgood;
   const seen = (rail: string) => rails[rail]?.good !== undefined;
   const isSeenOverPmbus = (rail: string) => 'pmbus' in (rails[rail]?.good ?? {});
+  const pulseOf = (rail: string) => {
+    const { enable } = rails[rail] ?? {};
+    return enable && 'pulse' in enable ? enable : null;
+  };
+  const isShownLate = (rail: string) => pulseOf(rail) !== null && pulseOf(rail)?.state === undefined;
+  /** The rail whose button is seen to be taken by pgood alone. */
+  const byPgood = Object.keys(rails).find((rail) => isShownLate(rail) && !seen(rail));
   const inTime = (rail: string, extraMs: number) => {
     const limitMs = rails[rail]?.onTimeoutMs ?? 0;
     // Close to the limit either answer is right.
@@ -43,7 +50,15 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       if (effect.does === 'slowRise') return inTime(effect.rail, effect.extraMs);
       return [`railTimeout ${effect.rail}`];
     case 'enable':
+      if (effect.does !== 'stuckOff') return null;
+      // Where no state shows that a press was taken, its rail is waited for.
+      return [`${isShownLate(effect.rail) ? 'railTimeout' : 'hardware'} ${effect.rail}`];
+    case 'button':
+      return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : ['GPIO_NOT_FOLLOWED'];
+    case 'state':
       return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : null;
+    case 'shutdown':
+      return ['pgood'];
     case 'good':
       return effect.does === 'stuckOff' ? [`railTimeout ${effect.rail}`] : null;
     case 'pgood': {
@@ -52,7 +67,8 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       const isLeft = sources.some(
         ({ source }, index) => 'rails' in source || (effect.source !== null && effect.source !== index + 1),
       );
-      return takesAny && isLeft ? ['pgood'] : ['pgoodTimeout'];
+      if (takesAny && isLeft) return ['pgood'];
+      return byPgood === undefined ? ['pgoodTimeout'] : [`railTimeout ${byPgood}`];
     }
     case 'i2c': {
       if (effect.times !== null) return null;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { chassisOf } from '../../mocks/plant/faults.ts';
+import { chassisOf, partLine } from '../../mocks/plant/faults.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { type BoardDraw, boardDraws, boardNameOf, boardOf, type ShippedBoards } from './boards.ts';
@@ -109,6 +109,11 @@ const FORMS = [
   ['enable', 'stuck on'],
   ['enable', 'stuck off'],
   ['enable', 'stuck off'],
+  ['button', 'stuck on'],
+  ['button', 'stuck off'],
+  ['state', 'stuck on'],
+  ['state', 'stuck off'],
+  ['shutdown', 'ignored'],
   ['good', 'stuck on'],
   ['good', 'stuck off'],
   ['pgood', 'never'],
@@ -287,16 +292,22 @@ function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number)
       return rails.map(([rail]) => `rail ${rail}`);
     case 'enable':
       return rails.filter(([, { enable }]) => enable !== undefined).map(([rail]) => `enable ${rail}`);
+    case 'button':
+    case 'shutdown':
+      return rails.flatMap(([rail, { enable }]) => (enable && 'pulse' in enable ? [`${what} ${rail}`] : []));
+    case 'state':
+      return rails.flatMap(([rail, each]) => (partLine(each, 'state') ? [`state ${rail}`] : []));
     case 'good':
       return rails.filter(([, { good }]) => good !== undefined).map(([rail]) => `good ${rail}`);
     case 'i2c':
       return Object.keys(board.devices).map((device) => `i2c ${device}`);
     case 'line':
       return [
-        ...rails.flatMap(([rail, { enable, good }]) => [
-          ...(enable === undefined || 'pmbus' in enable ? [] : [`line rail ${rail} enable`]),
-          ...(good === undefined || 'pmbus' in good ? [] : [`line rail ${rail} good`]),
-        ]),
+        ...rails.flatMap(([rail, each]) =>
+          (['enable', 'good', 'state'] as const).flatMap((part) =>
+            partLine(each, part) ? [`line rail ${rail} ${part}`] : [],
+          ),
+        ),
         ...Object.keys(described.resets).map((reset) => `line reset ${reset}`),
         ...linesOfPgoodIn(sources),
         ...(described.latch === undefined ? [] : ['line latch']),

@@ -1,11 +1,11 @@
 import { CodedError, errorText, HardwareError } from '../../hw/errors.ts';
 import { TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts';
 import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts';
-import type { Fault } from '../../mocks/plant/faults.ts';
+import { type Fault, partLine } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
 import { railsOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
-import type { Board, ChassisBoard, LineBoard } from '../../src/board/schema.ts';
+import type { Board, ChassisBoard, LineBoard, PulseBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Hint } from '../../src/sequence/state.ts';
 import { diagnosisOf, suppliesOf } from './diagnosis.ts';
@@ -128,6 +128,22 @@ function pmbusSignals({ rails, pgood }: ChassisBoard): number {
   return ofRails.length + sourcesOf(pgood).filter(({ source }) => isOverPmbus(source)).length;
 }
 
+function hasButton({ rails }: ChassisBoard): boolean {
+  return Object.values(rails).some(({ enable }) => enable !== undefined && 'pulse' in enable);
+}
+
+/** Longest time of the presses of a rail with a button, to switch it on and to switch it off. */
+function pressesMs({ enable, onTimeoutMs }: ChassisBoard['rails'][string]): {
+  readonly on: number;
+  readonly off: number;
+} {
+  if (enable === undefined || !('pulse' in enable)) return { on: 0, off: 0 };
+  const { onMs, takenMs, gracefulMs = 0, forceOffMs, state } = enable;
+  // That a host is off counts once it would have been seen to come.
+  const shownMs = state === undefined ? onTimeoutMs : takenMs;
+  return { on: onMs + takenMs, off: Math.max(onMs + gracefulMs, shownMs) + forceOffMs };
+}
+
 /** The longest way through the needs of a chassis, each rail weighing `weight`. */
 function longestChain(
   { rails }: ChassisBoard,
@@ -155,9 +171,11 @@ const LOOKED_AGAIN_MS = 4 * 2_000 + 5 * TRANSFER_DEADLINE_MS;
 export function worstCaseMs(board: Board, chassis: number): number {
   const described = chassisOfBoard(board, chassis);
   const { pgood, minOffMs, resets, latch } = described;
-  const downMs = longestChain(described, ({ offTimeoutMs }) => offTimeoutMs) + pgood.offTimeoutMs;
+  const downMs =
+    longestChain(described, (rail) => rail.offTimeoutMs + pressesMs(rail).off) + pgood.offTimeoutMs;
   const upMs =
-    longestChain(described, ({ onTimeoutMs, settleMs }) => onTimeoutMs + settleMs) + pgood.onTimeoutMs;
+    longestChain(described, (rail) => rail.onTimeoutMs + rail.settleMs + pressesMs(rail).on) +
+    pgood.onTimeoutMs;
   const resetsMs = Math.max(0, ...Object.values(resets).map(({ releaseDelayMs }) => releaseDelayMs));
   const signals = pmbusSignals(described);
   const transfersMs = TRANSFER_DEADLINE_MS * (1 + 8 * signals);
@@ -176,7 +194,15 @@ export function worstCaseMs(board: Board, chassis: number): number {
 /** Latest end of a process that was told twice to end: what it is just doing ends, nothing new begins. */
 function leaveMs({ board, chassis }: Act): number {
   const described = chassisOfBoard(board, chassis);
-  return TRANSFER_DEADLINE_MS * (1 + 2 * pmbusSignals(described)) + (described.latch?.pulseMs ?? 0) + 1;
+  // What is pressed to switch on is let go when its time is over, which is soon.
+  const pressMs = Math.max(...Object.values(described.rails).map((rail) => pressesMs(rail).on));
+  return (
+    TRANSFER_DEADLINE_MS * (1 + 2 * pmbusSignals(described)) + (described.latch?.pulseMs ?? 0) + pressMs + 1
+  );
+}
+
+function isOverride(event: PlantEvent | undefined): boolean {
+  return event?.type === 'drive' && event.overrides === true;
 }
 
 /** What the rules ask of an act again and again. */
@@ -196,8 +222,8 @@ function lookAt(act: Act) {
     if (effect.on !== 'line') return false;
     const part = effect.line;
     const hit =
-      part.of === 'enable' || part.of === 'good'
-        ? described.rails[part.rail]?.[part.of]
+      part.of === 'enable' || part.of === 'good' || part.of === 'state'
+        ? partLine(described.rails[part.rail], part.of)
         : part.of === 'reset'
           ? described.resets[part.reset]
           : part.of === 'latch'
@@ -207,13 +233,26 @@ function lookAt(act: Act) {
                 ? pgoodLines.find((each) => each !== undefined)
                 : pgoodLines[part.source - 1]
               : undefined;
-    return hit !== undefined && !('pmbus' in hit) && lineKey(hit) === lineKey(ref);
+    return hit !== undefined && lineKey(hit) === lineKey(ref);
   };
   const hitsPgood = (fault: Fault): boolean =>
     sourcesOf(described.pgood).some(({ source }) => {
       if ('pmbus' in source) return fault.effect.on === 'i2c' && fault.effect.device === source.pmbus;
       return 'active' in source && hitsLine(fault, source);
     });
+  /** It hits the button, what is behind it, or what shows that: the good signal, or pgood, where no state does. */
+  const hitsPulse = (fault: Fault, rail: string, { pulse, state }: PulseBoard): boolean => {
+    const { effect } = fault;
+    if ('rail' in effect && ['button', 'state', 'shutdown'].includes(effect.on)) return effect.rail === rail;
+    const shown = state ?? partLine(described.rails[rail], 'good');
+    if (hitsLine(fault, pulse) || (shown === undefined ? hitsPgood(fault) : hitsLine(fault, shown)))
+      return true;
+    if (state !== undefined) return false;
+    return shown === undefined ? effect.on === 'pgood' : effect.on === 'good' && effect.rail === rail;
+  };
+  const isPulsed = (rail: string): boolean => 'pulse' in (described.rails[rail]?.enable ?? {});
+  /** A press that is over shows nothing, and only the state file tells of it. */
+  const isUnknown = (rail: string): boolean => isPulsed(rail) && !act.stateKept;
   /** Of what switches the rail; where it is only watched, of what it hangs on. */
   const enableFaults = (rail: string): Fault[] => {
     const { enable, needs = [] } = described.rails[rail] ?? {};
@@ -221,6 +260,7 @@ function lookAt(act: Act) {
     return faults.filter((fault) => {
       const { effect } = fault;
       if (effect.on === 'enable') return effect.rail === rail;
+      if ('pulse' in enable) return hitsPulse(fault, rail, enable);
       return 'pmbus' in enable
         ? effect.on === 'i2c' && effect.device === enable.pmbus
         : hitsLine(fault, enable);
@@ -265,16 +305,21 @@ function lookAt(act: Act) {
   return {
     described,
     ending,
+    isPulsed,
     /** How often a rail was driven on. */
-    ups: (rail: string, among = happened): number =>
-      among.filter(
+    ups: (rail: string, among = happened): number => {
+      const drives = among.filter(
         (event) =>
           event.type === 'drive' &&
           event.role === 'enable' &&
           event.chassis === chassis &&
-          event.rail === rail &&
-          event.asserted,
-      ).length,
+          event.rail === rail,
+      );
+      // A button that is held until the host is off has switched nothing on.
+      return drives.filter(
+        (event, index) => event.type === 'drive' && event.asserted && !isOverride(drives[index + 1]),
+      ).length;
+    },
     /** Rails that are switched. */
     rails: Object.keys(described.rails).filter((rail) => described.rails[rail]?.enable !== undefined),
     isSwitched: (rail: string): boolean => described.rails[rail]?.enable !== undefined,
@@ -289,11 +334,13 @@ function lookAt(act: Act) {
     isDone: failure === null,
     enabledIn: (scene: Scene, rail: string): boolean => line(scene, 'enable', rail)?.asserted ?? false,
     /** Something but the program moves the enable, or moved it. */
-    moved: (rail: string): boolean => enableFaults(rail).some(({ effect }) => effect.on === 'enable'),
+    moved: (rail: string): boolean =>
+      isUnknown(rail) || enableFaults(rail).some(({ effect }) => effect.on === 'enable' || isPulsed(rail)),
     /** The program cannot reach what switches the rail. */
     outOfReach: (rail: string): boolean =>
+      isUnknown(rail) ||
       enableFaults(rail).some(
-        ({ effect }) => effect.on === 'i2c' || ('does' in effect && effect.does === 'busy'),
+        ({ effect }) => effect.on === 'i2c' || ('does' in effect && effect.does === 'busy') || isPulsed(rail),
       ),
     enableFaulty: (rail: string): boolean => enableFaults(rail).length > 0,
     goodFaulty,
@@ -381,30 +428,36 @@ const hazards =
       .filter((hazard) => hazard.kind === kind && !isExcused(hazard, act, look))
       .map(({ text }) => text);
 
-const needsFirst = hazards('enabledTooEarly', ({ name, atMs }, act, { described }) => {
-  const needs = described.rails[name]?.needs ?? [];
-  // A need that nothing shows counts as good; what breaks it further up cannot be seen either.
-  const unseen = needs.some((need) => described.rails[need]?.good === undefined);
-  if (unseen && act.faults.length > 0) return true;
-  // What is lost while the write is under way comes too late for anybody.
-  const slow = act.process.slowWrites.find(({ askedMs, doneMs }) => atMs > askedMs && atMs <= doneMs);
-  return (
-    slow !== undefined &&
-    act.history.some(
-      (event) =>
-        event.type === 'rail' &&
-        !event.good &&
-        event.chassis === act.chassis &&
-        needs.includes(event.rail) &&
-        event.atMs >= slow.askedMs - SAME_MOMENT_MS,
-    )
-  );
-});
+const needsFirst = hazards(
+  'enabledTooEarly',
+  ({ name, atMs }, act, { described, enableFaulty, isPulsed }) => {
+    const needs = described.rails[name]?.needs ?? [];
+    // Held until it is off: what shows the host to be on lies, or may not be there yet.
+    if (enableFaulty(name) && isPulsed(name)) return true;
+    // A need that nothing shows counts as good; what breaks it further up cannot be seen either.
+    const unseen = needs.some((need) => described.rails[need]?.good === undefined);
+    if (unseen && act.faults.length > 0) return true;
+    // What is lost while the write is under way comes too late for anybody.
+    const slow = act.process.slowWrites.find(({ askedMs, doneMs }) => atMs > askedMs && atMs <= doneMs);
+    return (
+      slow !== undefined &&
+      act.history.some(
+        (event) =>
+          event.type === 'rail' &&
+          !event.good &&
+          event.chassis === act.chassis &&
+          needs.includes(event.rail) &&
+          event.atMs >= slow.askedMs - SAME_MOMENT_MS,
+      )
+    );
+  },
+);
 
 /** After a loss a watch keeps the order for 50 ms only (src/run/drives.ts): what it does beside this process is not this one's. */
 const needsOutlive = hazards(
   'needRemoved',
-  ({ atMs }, { besideWatch, process }) => besideWatch && !process.moves.some((move) => move.atMs <= atMs),
+  ({ atMs, name }, { besideWatch, process, stateKept }, { isPulsed }) =>
+    (besideWatch && !process.moves.some((move) => move.atMs <= atMs)) || (isPulsed(name) && !stateKept),
 );
 
 const noPulse = hazards('enableGlitch', ({ atMs, text, name }, act, look) => {
@@ -606,7 +659,7 @@ const noMove: Rule = (act, look) => {
   }
   if (!wasSo) return [];
   return after.lines.flatMap(({ line: key, role, changes, direction }) => {
-    if (role === 'good' || role === 'pgood') return [];
+    if (role === 'good' || role === 'pgood' || role === 'state') return [];
     // A process that was killed on its way to the enables owes the pulse for what it may have driven (decision 15), and
     // without a state nobody knows what the latch holds.
     const isOwed = !act.stateKept || act.hintBefore === null || act.hintBefore.sequence.latchPending;
@@ -670,7 +723,8 @@ const lossActedOn: Rule = (act, look) => {
   );
   const pgood = look.happened.filter((event) => event.type === 'pgood' && event.chassis === chassis);
   const askedMs = look.pgoodAsked ? GUARD_POLL_MS : 0;
-  const reactionMs = REACTION_MS + slowMs + askedMs + (isSilent ? GRACE_MS : 0);
+  // So is a button that is held.
+  const reactionMs = REACTION_MS + slowMs + askedMs + (isSilent || hasButton(described) ? GRACE_MS : 0);
   for (const [index, event] of pgood.entries()) {
     if (event.type !== 'pgood' || event.asserted) continue;
     const backMs = pgood[index + 1]?.atMs ?? Number.POSITIVE_INFINITY;
@@ -689,11 +743,11 @@ const lossActedOn: Rule = (act, look) => {
         (each) =>
           each.type === 'drive' && each.role === 'enable' && each.chassis === chassis && each.rail === rail,
       );
-      // The output of a device that has lost its power is off without being told.
+      // The output of a device that has lost its power is off without being told, and so is a host.
       const went = look.happened.some(
         (each) =>
           each.type === 'line' &&
-          each.line.startsWith('pmbus:') &&
+          (each.line.startsWith('pmbus:') || each.line.startsWith('host:')) &&
           each.chassis === chassis &&
           each.rail === rail &&
           !each.asserted &&
@@ -719,6 +773,10 @@ const obeys: Rule = (act, look) => {
   if (act.others.length > 0 && (verb === 'wait-on' || verb === 'wait-off')) return [];
   if (look.failure instanceof PowerError && look.failure.code === 'CHASSIS_LOCKED') return [];
   if (look.heldUp) return [];
+  // A press that is over shows nothing: who does not know of it, or follows one who was killed before it, waits in vain.
+  // Who stands still with a finger on the button presses for another length than was meant.
+  const isKnown = act.stateKept && act.undisturbed && process.stalls.length === 0;
+  if (hasButton(look.described) && !isKnown) return [];
   // Power that falls behind disabled enables contradicts them for whoever was not told that somebody asked for it.
   if (!act.stateKept && act.before.rails.some(({ enabled, good }) => good && !enabled)) return [];
   // On a latched board a process without its state cannot tell power that falls from power that stands.
@@ -735,6 +793,8 @@ const noLoop: Rule = (act, look) =>
   look.rails.flatMap((rail) => {
     // Beside a watch others may drive.
     if (act.others.length > 0 && act.verb === 'watch') return [];
+    // What a button came to is not seen where its signals lie.
+    if (look.isPulsed(rail) && look.enableFaulty(rail)) return [];
     const ups = look.ups(rail);
     if (ups > 0 && (TO_OFF.includes(act.verb) || act.verb === 'watch')) return [`${rail} was enabled by it`];
     return ups > 1 ? [`${rail} was enabled ${ups} times`] : [];
@@ -755,7 +815,8 @@ const latched: Rule = (act, look) => {
     (event) =>
       event.type === 'line' &&
       event.chassis === act.chassis &&
-      (event.role === 'enable' || event.role === 'latch'),
+      // A host takes its press when it does, and no latch keeps it.
+      ((event.role === 'enable' && !event.line.startsWith('host:')) || event.role === 'latch'),
   );
   // Simulated enables act without the latch: power that a killed process left to fall needs no pulse any more, and a
   // latch that it left open closes with the next power-on.

@@ -215,7 +215,7 @@ export const DEFECTS: readonly Defect[] = [
   {
     what: 'a rail that is down is taken for down before it was seen to fall',
     file: 'rails.ts',
-    from: "return { ...state, enabled: false, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs };",
+    from: "return { ...state, enabled: false, phase: 'falling', deadlineMs };",
     to: "return { ...state, enabled: false, phase: 'down', deadlineMs: null };",
     faults: 0,
     breaks: 'reverseOrder',

@@ -47,6 +47,13 @@ it('a board with a rail that has no enable is not called clean: the model does n
   expect(report.notTried).toContain('without an enable');
 });
 
+it('a board with a power button is not called clean: the model does not have it', () => {
+  const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, pulsed: 'state' as const }));
+  const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });
+  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
+  expect(report.notTried).toContain('a power button');
+});
+
 it.each([
   ['that is taken from rails', { rails: ['A'] }],
   ['of a device that has its power from a rail', { poweredBy: ['A'] }],

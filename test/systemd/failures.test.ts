@@ -232,6 +232,11 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     faults: ['rail PVCORE slow off 60s'],
     given: isOn,
   };
+  /** In the place of the level on that line. */
+  const button = (line: string, times: { readonly takenMs: number; readonly forceOffMs: number }) => {
+    const at = (name: string) => ({ chip: '1e780000.gpio', line: name, active: 'high' as const });
+    return { pulse: at(line), state: at('D7'), onMs: 200, ...times };
+  };
   const failingStart = (...faults: string[]): Scenario => ({ faults, run: () => start(START) });
 
   const scenarios: Readonly<Record<string, Scenario>> = {
@@ -273,6 +278,10 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       ...failingStart('good P5V stuck on'),
     },
     'an enable that does not follow': failingStart('enable P1V8 stuck off'),
+    'a host that ignores its power button': {
+      board: ({ rails }) => change(rails.P1V8, { enable: button('C3', { takenMs: 1500, forceOffMs: 600 }) }),
+      ...failingStart('enable P1V8 stuck off'),
+    },
     'an I2C device that does not answer': failingStart('i2c vr_ddr nack'),
     'an I2C device that stops answering during power on': {
       ...slow,
@@ -456,6 +465,13 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     // Power off
     'a power off that fails': {
       faults: ['enable P5V stuck on 1ms after good'],
+      given: isOn,
+      run: () => start(STOP),
+    },
+    'a host that a held power button does not switch off': {
+      board: ({ rails }) =>
+        change(rails.PVCORE, { enable: button('C5', { takenMs: 1500, forceOffMs: 600 }) }),
+      faults: ['enable PVCORE stuck on 1ms after good'],
       given: isOn,
       run: () => start(STOP),
     },

@@ -22,6 +22,7 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   onTimeoutMs: 100,
   offTimeoutMs: 100,
   observable: true,
+  pulsed: null,
 });
 /** A, then B behind it, then C behind B. */
 const PLAN: Plan = {

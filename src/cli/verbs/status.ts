@@ -84,7 +84,7 @@ async function readReport(
     unreadable.some((each) => each.signal === signal && each.rail === rail) ? null : (level ?? false);
   const rails = Object.entries(chassis.rails).map(([name, rail]): [string, RailReport] => {
     const read = observation.rails[name];
-    const isObservable = rail.good !== undefined;
+    const isObservable = rail.good !== undefined || (rail.enable !== undefined && 'pulse' in rail.enable);
     const { phase, watched = null } = railState(sequence, name);
     const enabled = watched === null ? orNull('enable', name, read?.enabled) : null;
     return [
@@ -97,7 +97,7 @@ async function readReport(
         watched,
         isObservable,
         enabledBy: rail.enable ? nameOf(rail.enable) : null,
-        shownBy: rail.good ? nameOf(rail.good) : null,
+        shownBy: shownBy(rail),
         ...voltageOf(rail, devices),
       },
     ];
@@ -134,7 +134,15 @@ async function readReport(
 }
 
 function nameOf(part: EnableBoard | GoodBoard): string {
+  if ('pulse' in part) return `power button ${lineLabel(part.pulse)}`;
   return 'pmbus' in part ? `${part.pmbus} page ${part.page}` : lineLabel(part);
+}
+
+/** What says whether the rail is good; null where nothing does but its enable. */
+function shownBy({ good, enable }: RailBoard): string | null {
+  if (good !== undefined) return nameOf(good);
+  if (enable === undefined || !('pulse' in enable)) return null;
+  return enable.state === undefined ? 'pgood' : lineLabel(enable.state);
 }
 
 /** Of the page that shows the rail, or else of the one that switches it. */
