@@ -456,8 +456,10 @@ const needsFirst = hazards(
 /** After a loss a watch keeps the order for 50 ms only (src/run/drives.ts): what it does beside this process is not this one's. */
 const needsOutlive = hazards(
   'needRemoved',
-  ({ atMs, name }, { besideWatch, process, stateKept }, { isPulsed }) =>
-    (besideWatch && !process.moves.some((move) => move.atMs <= atMs)) || (isPulsed(name) && !stateKept),
+  ({ atMs, name }, { besideWatch, process, stateKept }, { isPulsed, enableFaulty }) =>
+    (besideWatch && !process.moves.some((move) => move.atMs <= atMs)) ||
+    // What shows the host lies, or nothing tells of a press: a host that is taken to be off is not pressed, and not waited for.
+    (isPulsed(name) && (!stateKept || enableFaulty(name))),
 );
 
 const noPulse = hazards('enableGlitch', ({ atMs, text, name }, act, look) => {
@@ -603,7 +605,7 @@ const honestOn: Rule = (act, look) => {
   if (act.verb === 'wait-on' || act.verb === 'on' || act.verb === 'cycle') return notOn(act, look);
   if (act.verb !== 'start' || look.described.latch !== undefined) return [];
   return act.after.lines.flatMap(({ role, rail, driven }) =>
-    role === 'enable' && rail !== null && !driven && !look.enableFaulty(rail)
+    role === 'enable' && rail !== null && !driven && !look.moved(rail) && !look.enableFaulty(rail)
       ? [`the enable of ${rail} is not driven`]
       : [],
   );
