@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Board } from '../../src/board/schema.ts';
 import { planOf, railPlan } from '../../src/sequence/plan.ts';
+import { checkBoard } from '../check-board.ts';
 import { generatedBoard } from './boards.ts';
 
 const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
@@ -110,5 +111,55 @@ describe('the plan of a chassis, whatever its board', () => {
       }),
       RUNS,
     );
+  });
+});
+
+describe('the plan of a chassis whose signals have their power from a rail', () => {
+  const line = (offset: number) => ({ chip: 'gpio', line: offset });
+  const page = { pmbus: 'vr', page: 9, minVolts: 0.9 };
+  const planWith = (pgood: object, rails: object = {}) => {
+    const { board, problems } = checkBoard({
+      name: 'powered',
+      devices: { vr: { bus: 1, address: '0x40', poweredBy: 'A' } },
+      chassis: {
+        0: {
+          rails: {
+            A: { enable: line(0), good: line(1) },
+            B: { enable: line(2), good: { ...page, page: 0 }, nominalVolts: 1, needs: ['A'] },
+            ...rails,
+          },
+          pgood,
+        },
+      },
+    });
+    const chassis = board?.chassis['0'];
+    if (!board || !chassis) throw new TypeError(JSON.stringify(problems));
+    return planOf(chassis, board.devices);
+  };
+
+  it.each([
+    ['a page', page, ['A'], []],
+    ['the rails, of which a device behind A shows one', { rails: true }, ['A'], ['A', 'B']],
+    ['a line', line(7), [], []],
+    ['a line, or else a page', { any: [line(7), page] }, ['A'], []],
+  ])('has pgood behind the rails that its own is behind: %s', (_, pgood, poweredBy, rails) => {
+    expect(planWith(pgood).pgood).toMatchObject({ poweredBy, rails });
+  });
+
+  it('tells by what a power button is seen to be taken', () => {
+    const enable = { pulse: line(3), forceOffMs: 6_000 };
+    const pulsed = (host: object) =>
+      railPlan(planWith(line(7), { HOST: { needs: ['B'], ...host } }), 'HOST').pulsed;
+    expect(pulsed({ enable: { ...enable, state: line(4) } })).toBe('state');
+    expect(pulsed({ enable, good: line(5) })).toBe('good');
+    expect(pulsed({ enable: line(3), good: line(5) })).toBeNull();
+    // Nothing is pressed for what is only watched.
+    expect(pulsed({ good: line(5) })).toBeNull();
+  });
+
+  it('counts what a button switches as seen, whatever shows it', () => {
+    const enable = { pulse: line(3), state: line(4), forceOffMs: 6_000 };
+    const plan = planWith(line(7), { HOST: { needs: ['B'], enable }, RELAY: { enable: line(6) } });
+    expect([railPlan(plan, 'HOST').observable, railPlan(plan, 'RELAY').observable]).toEqual([true, false]);
   });
 });

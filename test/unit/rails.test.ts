@@ -1,15 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { EventOf, SequenceEvent } from '../../src/sequence/events.ts';
-import { step, takeUp, viewOf } from '../../src/sequence/machine.ts';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
-import { reconcile } from '../../src/sequence/reconcile.ts';
-import {
-  type Fault,
-  type RailState,
-  railState,
-  type SequenceState,
-  type State,
-} from '../../src/sequence/state.ts';
+import type { Fault, RailState, SequenceState, State } from '../../src/sequence/state.ts';
+import { machinesOf } from './machine-in.ts';
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 
@@ -30,45 +23,12 @@ const PLAN: Plan = planOf(
 );
 
 /** The machine in a state, with these rails enabled and good, and this of their states besides. */
-function machineIn(
+const machineIn = (
   state: State,
   on: readonly string[],
   rails: Readonly<Record<string, Partial<RailState>>> = {},
   change: Partial<SequenceState> = {},
-) {
-  const seen = PLAN.rails.map(({ name }) => [name, { enabled: on.includes(name), good: on.includes(name) }]);
-  const observation = { rails: Object.fromEntries(seen), pgood: false, resetsAsserted: { CPU: true } };
-  const { sequence } = reconcile(PLAN, observation, null, 1_000);
-  const changed = PLAN.rails.map(({ name }) => [name, { ...railState(sequence, name), ...rails[name] }]);
-  let snapshot = takeUp(PLAN, {
-    state,
-    sequence: { ...sequence, rails: Object.fromEntries(changed), ...change },
-  });
-  return {
-    tell(event: SequenceEvent): string[] {
-      const next = step(snapshot, event);
-      snapshot = next.snapshot;
-      return next.actions.flatMap((action) =>
-        action.type === 'driveEnable' ? [`${action.rail} ${action.asserted ? 'on' : 'off'}`] : [],
-      );
-    },
-    look(rail: string | null, good: boolean, atMs: number): string[] {
-      const times = { askedMs: atMs, atMs };
-      return this.tell(
-        rail === null
-          ? { type: 'PGOOD_LEVEL', good, ...times }
-          : { type: 'RAIL_LEVEL', rail, good, ...times },
-      );
-    },
-    rail: (name: string) => railState(viewOf(snapshot).sequence, name),
-    get sequence() {
-      return viewOf(snapshot).sequence;
-    },
-    get state() {
-      return viewOf(snapshot).state;
-    },
-  };
-}
+) => machinesOf(PLAN)(state, { on, rails, change });
 
 describe('a rail that is enabled', () => {
   it('rises until its signal has stood for the settle time, and has its time from the drive on', () => {

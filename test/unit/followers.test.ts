@@ -1,0 +1,116 @@
+/** Rails that are only watched, as the sequence takes what it hears of them. */
+import { describe, expect, it } from 'vitest';
+import type { SequenceEvent } from '../../src/sequence/events.ts';
+import { planOf } from '../../src/sequence/plan.ts';
+import type { RailState } from '../../src/sequence/state.ts';
+import { checkBoard } from '../check-board.ts';
+import { machinesOf } from './machine-in.ts';
+
+const line = (offset: number) => ({ chip: 'gpio', line: offset });
+const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 };
+const { board } = checkBoard({
+  name: 'followers',
+  chassis: {
+    0: {
+      rails: {
+        PSU: { good: line(0), ...times },
+        P12V: { enable: line(1), good: line(2), needs: ['PSU'], ...times, offTimeoutMs: 250 },
+        F: { good: line(3), needs: ['P12V'], ...times },
+        VCORE: { enable: line(5), good: line(6), needs: ['F'], ...times },
+      },
+      pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 300, offTimeoutMs: 300 },
+    },
+  },
+});
+const chassis = board?.chassis['0'];
+if (!board || !chassis) throw new TypeError('refused');
+const machineIn = machinesOf(planOf(chassis, board.devices));
+
+const up: Partial<RailState> = { phase: 'up', enabled: true, good: true, sinceMs: 900, deadlineMs: null };
+const falling: Partial<RailState> = {
+  ...{ phase: 'falling', enabled: false, good: true, sinceMs: 900 },
+  deadlineMs: 1_150,
+};
+const down: Partial<RailState> = { phase: 'down', enabled: false, good: false, deadlineMs: null };
+const driven = (rail: string, asserted: boolean, atMs: number): SequenceEvent => ({
+  ...{ type: 'DRIVEN', rail, asserted, atMs },
+});
+
+describe('a follower that falls', () => {
+  it('has its time from when the enable that it goes with was switched off', () => {
+    const machine = machineIn('opPowerStop', { rails: { PSU: up, P12V: falling, F: falling } });
+    machine.tell(driven('P12V', false, 1_040));
+    expect(machine.rail('P12V')).toMatchObject({ deadlineMs: 1_290, sinceMs: 1_040 });
+    expect(machine.rail('F')).toMatchObject({ phase: 'falling', deadlineMs: 1_240, sinceMs: 1_040 });
+  });
+
+  it('keeps its time where an enable was switched on, and where another rail went off', () => {
+    for (const event of [driven('P12V', true, 1_040), driven('VCORE', false, 1_040)]) {
+      const machine = machineIn('opPowerStop', { rails: { PSU: up, F: falling, P12V: falling } });
+      machine.tell(event);
+      expect(machine.rail('F')).toMatchObject({ phase: 'falling', deadlineMs: 1_150, sinceMs: 900 });
+    }
+  });
+
+  it.each(['down', 'stuck'] as const)('and is %s by then is waited for no more', (phase) => {
+    const was = { ...down, phase, sinceMs: 900, good: phase === 'stuck' };
+    const machine = machineIn('opPowerStop', { rails: { PSU: up, P12V: falling, F: was } });
+    machine.tell(driven('P12V', false, 1_040));
+    expect(machine.rail('F')).toMatchObject(was);
+  });
+
+  it('is waited for again where what it needs comes before it has gone', () => {
+    const machine = machineIn('opPowerStart', { rails: { PSU: up, P12V: up, F: falling } });
+    machine.tell({ type: 'TICK', atMs: 1_010 });
+    expect(machine.rail('F')).toMatchObject({ enabled: true, phase: 'rising', deadlineMs: 1_110 });
+    // It was good all the while, and has no settle time: to be read is enough.
+    machine.look('F', true, 1_011);
+    expect(machine.rail('F')).toMatchObject({ phase: 'up', good: true, sinceMs: 900, deadlineMs: null });
+    const gone = machineIn('opPowerStart', { rails: { PSU: up, P12V: up, F: { ...falling, good: false } } });
+    gone.tell({ type: 'TICK', atMs: 1_010 });
+    expect(gone.rail('F')).toMatchObject({ enabled: true, phase: 'rising', deadlineMs: 1_110 });
+  });
+
+  it.each(['P12V', 'F'])('is down once it is seen to be: %s', (rail) => {
+    const machine = machineIn('opPowerStop', { rails: { PSU: up, [rail]: falling } });
+    machine.look(rail, false, 1_020);
+    expect(machine.rail(rail)).toMatchObject({ enabled: false, phase: 'down', good: false });
+  });
+});
+
+describe('a follower whose signal cannot be read', () => {
+  const unread = (rail: string): SequenceEvent => ({
+    ...{ type: 'READ_FAILED', signal: 'good', rail, code: 'GPIO_FAILED', reason: 'EIO' },
+    ...{ askedMs: 1_001, atMs: 1_002 },
+  });
+
+  it.each<[string, Partial<RailState>, boolean]>([
+    ['that is up stands as it was read', up, true],
+    ['that has not come has not come', { ...up, phase: 'rising', good: false, deadlineMs: 9_000 }, false],
+    ['that was down stays so', down, false],
+    // It was enabled, and nobody has seen it go.
+    ['on its way down may be good', { ...falling, good: false }, true],
+    ['on its way down may be good as it was', falling, true],
+  ])('%s', (_, was, good) => {
+    const machine = machineIn('pgood', { rails: { PSU: up, P12V: up, F: was } });
+    machine.tell(unread('F'));
+    expect(machine.rail('F')).toMatchObject({ good, goodUnread: true });
+  });
+});
+
+describe('a supply', () => {
+  it('is waited for from the request on, each behind another for longer', () => {
+    const machine = machineIn('off');
+    machine.tell({ type: 'POWER_ON', atMs: 1_000 });
+    expect(machine.rail('PSU')).toMatchObject({ enabled: true, phase: 'rising', deadlineMs: 1_100 });
+    expect(machine.rail('F')).toMatchObject({ enabled: false, phase: 'down' });
+  });
+
+  it('that was good before has to be read before it is there, and again before anything is raised on it', () => {
+    const machine = machineIn('off', { rails: { PSU: { ...down, good: true } } });
+    expect(machine.tell({ type: 'POWER_ON', atMs: 1_000 })).toEqual([]);
+    expect(machine.look('PSU', true, 1_001)).toEqual([]);
+    expect(machine.rail('PSU').phase).toBe('up');
+    expect(machine.look('PSU', true, 1_002)).toEqual(['P12V on']);
+  });
+});

@@ -1,0 +1,112 @@
+/** What reading every part of a chassis tells: what could not be read is told once, by the name of what hangs on it. */
+import { describe, expect, it } from 'vitest';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { openChassis } from '../../src/run/hardware.ts';
+import type { Observed } from '../../src/run/observe.ts';
+import { checkBoard } from '../check-board.ts';
+import { createBench } from './bench.ts';
+
+const line = (offset: number) => ({ chip: 'gpio', line: offset });
+
+/** A chassis with two rails, that is on, read while these faults stand. */
+async function observe(pgood: object, ...faults: readonly string[]): Promise<Observed> {
+  const { board, problems } = checkBoard({
+    name: 'observed',
+    chassis: {
+      0: {
+        rails: {
+          A: { enable: line(0), good: line(1) },
+          B: { enable: line(2), good: line(3), needs: ['A'] },
+        },
+        pgood,
+        resets: { CPU: line(4) },
+      },
+    },
+  });
+  if (!board) throw new TypeError(JSON.stringify(problems));
+  const { plant, clock } = createBench(board, { initially: 'on', faults });
+  const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+  const hardware = await clock.runUntil(openChassis(board, 0, ports));
+  const observed = await clock.runUntil(hardware.observe());
+  await hardware.close();
+  return observed;
+}
+
+/** What could not be read, by where each of its reasons begins. */
+const told = ({ unreadable }: Observed) =>
+  unreadable.map(({ signal, rail, reason }) => [signal, rail, reason.split(': GPIO')[0]]);
+
+const LINE = line(7);
+const RAILS = { rails: true };
+const BOTH = { all: [LINE, RAILS] };
+const EITHER = { any: [LINE, RAILS] };
+const GOOD_A = ['good', 'A', 'good signal of rail A'];
+
+describe('what cannot be read is told once', () => {
+  it.each([
+    ['pgood, of a line', LINE, ['line pgood read error'], [['pgood', null, 'pgood']]],
+    ['a rail that says nothing of pgood', LINE, ['line rail A good read error'], [GOOD_A]],
+    [
+      'pgood, of the rails',
+      RAILS,
+      ['line rail A good read error'],
+      [GOOD_A, ['pgood', null, 'pgood: good signal of rail A']],
+    ],
+    // The line alone decides.
+    ['a rail that pgood is beside of, of any', EITHER, ['line rail A good read error'], [GOOD_A]],
+    [
+      'one of several signals',
+      BOTH,
+      ['line pgood read error'],
+      // By its number, because there are several.
+      [['pgood', null, 'pgood 1']],
+    ],
+    [
+      'the first of several, with all that hangs on it',
+      BOTH,
+      ['line pgood read error', 'line rail A good read error'],
+      [GOOD_A, ['pgood', null, 'pgood 1']],
+    ],
+  ])('%s', async (_, pgood, faults, expected) => {
+    const observed = await observe(pgood, ...faults);
+    expect(told(observed)).toEqual(expected);
+    const refs = expected.map(([signal, rail]) => ({ signal, rail }));
+    expect(observed.observation.unread).toEqual(refs);
+    for (const { error, reason } of observed.unreadable) {
+      expect(error.message).toBe(`chassis 0: ${reason}`);
+    }
+  });
+});
+
+describe('the signals of pgood are listed where there are several', () => {
+  const listed = async (pgood: object, ...faults: readonly string[]) =>
+    (await observe(pgood, ...faults)).pgoodSources.map(({ role, good, reason }) => [
+      role,
+      good,
+      reason !== null,
+    ]);
+
+  it.each([
+    ['one line is no choice', LINE, []],
+    ['the rails have their own place', RAILS, []],
+    ['a line beside the rails', BOTH, [['pgood 1', true, false]]],
+    [
+      'two lines',
+      { all: [LINE, line(8)] },
+      [
+        ['pgood 1', true, false],
+        ['pgood 2', true, false],
+      ],
+    ],
+  ])('%s', async (_, pgood, expected) => {
+    expect(await listed(pgood)).toEqual(expected);
+  });
+
+  it('with what one says, and why another one says nothing', async () => {
+    expect(await listed({ any: [LINE, line(8)] }, 'pgood 1 never', 'line pgood 2 read error')).toEqual([
+      ['pgood 1', false, false],
+      ['pgood 2', null, true],
+    ]);
+  });
+});
