@@ -12,7 +12,7 @@ export const BIT = {
   driven: 1,
   /** Electrically. */
   good: 2,
-  /** It broke: its level changes when it likes, `WILD_CHANGES` times. */
+  /** It broke: its level changes when it likes, as often as it likes. */
   wild: 4,
   /** Whatever drives it, it stays. */
   stuck: 8,
@@ -25,13 +25,8 @@ export const BIT = {
   /** It changed after the answer that counts had been asked for. */
   excused: 128,
   /** Of a rail: the BMC does not drive it, and only the latch keeps it. */
-  input: 4096,
+  input: 256,
 } as const;
-/** How often the level of a signal that broke may still change is kept from this bit on. */
-const CHANGES_SHIFT = 8;
-const CHANGES = 3 << CHANGES_SHIFT;
-/** It drops and comes back; or it comes too late, and goes. */
-const WILD_CHANGES = 2;
 
 export const MODE = { running: 0, asleep: 1, dead: 2 } as const;
 
@@ -47,14 +42,14 @@ export const MARK = {
   latchRefused: 16,
   /** The process before left no state. */
   hintless: 32,
-  /** The process was handed the state that it is in by the one before, in the best of cases. */
-  handed: 64,
 } as const;
 
 export interface LateAnswer {
   readonly index: number;
   readonly good: boolean;
   readonly ageMs: number;
+  /** The level has changed since it was asked for, and perhaps back. */
+  readonly isOutrun: boolean;
 }
 
 export interface Plant {
@@ -76,7 +71,8 @@ export function keyOfPlant(
   { signals, dueMs, lowMs, mode, marks, left, awaited }: Plant,
   isRising: boolean,
 ): string {
-  const late = awaited === null ? '' : `${awaited.index},${awaited.good},${awaited.ageMs}`;
+  const late =
+    awaited === null ? '' : `${awaited.index},${awaited.good},${awaited.ageMs},${awaited.isOutrun}`;
   return `${String.fromCharCode(...signals, mode, marks, left)}${dueMs.join()};${isRising ? lowMs.join() : ''};${late}`;
 }
 
@@ -230,6 +226,7 @@ export class PlantModel implements PlantRules {
     this.set(draft, index, BIT.missed, false);
     if (index !== this.pgood || good) draft.dueMs[index] = -1;
     draft.lowMs[index] = 0;
+    if (draft.awaited?.index === index) draft.awaited = { ...draft.awaited, isOutrun: true };
   };
 
   /** What nobody can see is good with its enable. */
@@ -251,9 +248,16 @@ export class PlantModel implements PlantRules {
     }
   };
 
+  /** pgood that is low owes nothing before all rails are on, and then from that moment on. */
+  private readonly settlePgood = (draft: Draft) => {
+    const isOver = !this.isGood(draft, this.pgood) && !this.all.every((rail) => this.isOn(draft, rail));
+    if (isOver || this.isWild(draft, this.pgood)) draft.dueMs[this.pgood] = -1;
+  };
+
   private readonly settle = (draft: Draft) => {
     this.settleUnseen(draft);
     this.settleLow(draft);
+    this.settlePgood(draft);
   };
 
   /** A rail that was switched owes its level, and pgood what it makes of the whole. */
@@ -300,7 +304,7 @@ export class PlantModel implements PlantRules {
 
   movable(plant: Plant, waitMs: number): number[] {
     return [...this.all, this.pgood].filter((index) => {
-      if (this.isWild(plant, index)) return ((plant.signals[index] ?? 0) & CHANGES) !== 0;
+      if (this.isWild(plant, index)) return true;
       if (index === this.pgood)
         return (
           this.isGood(plant, this.pgood) !==
@@ -320,7 +324,6 @@ export class PlantModel implements PlantRules {
 
   move(draft: Draft, index: number): void {
     this.setGood(draft, index, !this.isGood(draft, index));
-    if (this.isWild(draft, index)) draft.signals[index] = (draft.signals[index] ?? 0) - (1 << CHANGES_SHIFT);
     this.settle(draft);
   }
 
@@ -376,7 +379,7 @@ export class PlantModel implements PlantRules {
   }
 
   breakSignal(draft: Draft, index: number): void {
-    draft.signals[index] = (draft.signals[index] ?? 0) | BIT.wild | (WILD_CHANGES << CHANGES_SHIFT);
+    draft.signals[index] = (draft.signals[index] ?? 0) | BIT.wild;
     draft.dueMs[index] = -1;
   }
 

@@ -224,7 +224,6 @@ export class ProductModel implements ProductRules {
         }
       }
     }
-    if (situation.state !== before.situation.state) draft.marks &= ~MARK.handed;
     const product = { situation, plant: draft };
     judgeEnd(this.rules, before.situation, draft, situation, say);
     if (REQUESTS.includes(first.type as Request)) {
@@ -299,7 +298,6 @@ export class ProductModel implements ProductRules {
     judgeTakenUp(this.rules, draft, hint?.state ?? null, found.state, (invariant, what) =>
       violations.push({ invariant, what }),
     );
-    draft.marks &= ~MARK.handed;
     const product = {
       situation: this.situations.of(this.machine.takeUp(this.plan, found), null),
       plant: draft,
@@ -409,7 +407,7 @@ export class ProductModel implements ProductRules {
     moves.push({ happened: { ...happened, how: 'fails' }, isProgress: false, product: unread, violations });
     if (awaited !== null) return true;
     const late = this.fault(product, (draft) => {
-      draft.awaited = { index, good: this.rules.has(plant, index, BIT.good), ageMs: 0 };
+      draft.awaited = { index, good: this.rules.has(plant, index, BIT.good), ageMs: 0, isOutrun: false };
     });
     const situationThen = this.situations.of(situation.snapshot, this.awaitedOf(late.plant));
     const product_ = { situation: situationThen, plant: late.plant };
@@ -437,13 +435,14 @@ export class ProductModel implements ProductRules {
   private readonly lateAnswer = (moves: Move[], product: Product): void => {
     const { awaited, left } = product.plant;
     if (awaited === null) return;
-    const { index, good, ageMs } = awaited;
+    const { index, good, ageMs, isOutrun } = awaited;
     const play = (twist: Twist | null) => {
       const checkMs = product.situation.readings.check?.fromMs;
       const isOfCheck = checkMs === undefined || product.situation.sequence.nowMs - ageMs >= checkMs;
       return this.run(product, this.levelOf(index, good, ageMs), 0, twist, (draft) => {
         draft.awaited = null;
-        if (isOfCheck && this.rules.has(draft, index, BIT.good) !== good) this.excuse(draft, index);
+        const isGood = this.rules.has(draft, index, BIT.good);
+        if (isGood !== good ? isOfCheck : isOutrun) this.excuse(draft, index);
         // A change whose news is on its way came after the answers that the other signals gave.
         for (const other of this.newsOf(product))
           if (!this.rules.has(draft, other, BIT.missed)) this.excuse(draft, other);
@@ -479,10 +478,8 @@ export class ProductModel implements ProductRules {
 
   private readonly processMoves = (moves: Move[], product: Product): void => {
     const { situation, plant } = product;
-    const isHanded = (plant.marks & MARK.handed) !== 0;
-    if (HANDED_OVER.includes(situation.state) && plant.awaited === null && !isHanded) {
+    if (HANDED_OVER.includes(situation.state) && plant.awaited === null) {
       const next = this.takeUp(product, 0, false);
-      next.product.plant.marks |= MARK.handed;
       moves.push({ happened: { what: 'handedOver' }, isProgress: false, ...next });
     }
     if (plant.left === 0) return;

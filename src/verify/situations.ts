@@ -135,7 +135,12 @@ function keyOf(machine: Machine, plan: Plan, snapshot: ChassisSnapshot, awaited:
   for (const rail of plan.rails) parts.push(railKey(machine, context, rail));
   const change = machine.pgoodDeadline(plan, context);
   parts.push(
-    bits(pgood.level, pgood.good, pgood.unread, machine.isFresh(readings.pgood)),
+    bits(
+      pgood.level,
+      pgood.good,
+      pgood.unread,
+      isPgoodAskedSince(snapshot, change) && machine.isFresh(readings.pgood),
+    ),
     change === null ? '' : until(change.dueMs, nowMs),
     change === null ? '' : Math.min(BEGUN_ANEW, readings.pgood.standstills),
     change !== null && change.dueMs <= nowMs
@@ -145,12 +150,37 @@ function keyOf(machine: Machine, plan: Plan, snapshot: ChassisSnapshot, awaited:
     bits(...plan.resets.map(({ name }) => context.resetsAsserted[name] ?? false)),
     until(stageDeadlineMs, nowMs),
     readyMs === null ? '-' : Math.min(nowMs - readyMs, longestRelease(plan)),
-    until(context.offSinceMs === null ? null : context.offSinceMs + plan.minOffMs, nowMs),
+    // Off since nobody knows when, and for long enough, are one.
+    context.offSinceMs === null ? 0 : until(context.offSinceMs + plan.minOffMs, nowMs),
     bits(context.latchPending, fault !== null, fault?.state === 'pgood', context.contradictions.length > 0),
     checkKey(plan, readings),
   );
   if (awaited !== null) parts.push(awaitedKey(machine, context, awaited));
   return parts.join(' ');
+}
+
+/**
+ * The machine asks whether a rail was read since it was switched, or since a standstill, only of one that goes down, or of one that
+ * does not come, and where any answer ends a time. Of every other one that is forgotten before it is asked for again. A rail
+ * that is only watched is not switched, so that nothing forgets it.
+ */
+function isAskedSince(
+  { name, watched }: RailPlan,
+  context: Context,
+  deadline: ReturnType<Machine['railDeadline']>,
+): boolean {
+  const { phase, good, enabled } = railState(context, name);
+  if (watched !== null || deadline?.countsFromMs === Number.NEGATIVE_INFINITY) return true;
+  return phase === 'falling' || (phase === 'stuck' && !enabled) || (phase === 'rising' && !good);
+}
+
+/** The same of pgood, which is forgotten when a stage begins. */
+function isPgoodAskedSince(
+  { value, context: { stageDeadlineMs } }: ChassisSnapshot,
+  deadline: ReturnType<Machine['pgoodDeadline']>,
+): boolean {
+  if (deadline?.countsFromMs === Number.NEGATIVE_INFINITY) return true;
+  return value === 'opWaitPowerOff' || (value === 'fault' && stageDeadlineMs !== null);
 }
 
 function longestRelease(plan: Plan): number {
@@ -169,12 +199,12 @@ function railKey(machine: Machine, context: Context, rail: RailPlan): string {
   const isStageOver = stageDeadlineMs !== null && stageDeadlineMs <= nowMs;
   return [
     phase,
-    bits(enabled, good, goodUnread, machine.isFresh(reading)),
+    bits(enabled, good, goodUnread, isAskedSince(rail, context, deadline) && machine.isFresh(reading)),
     bits(readings.raising.includes(name), readings.driven.includes(name)),
     enableDoubt ?? '',
     until(deadlineMs, nowMs),
     counts ? until(deadline.dueMs, nowMs) : '',
-    counts ? Math.min(BEGUN_ANEW, reading.standstills) : '',
+    counts && deadline.source !== undefined ? Math.min(BEGUN_ANEW, reading.standstills) : '',
     isOver ? bits(machine.isFresh(reading, deadline.countsFromMs)) : '',
     isStageOver ? bits(machine.isFresh(reading, stageDeadlineMs)) : '',
   ].join(',');

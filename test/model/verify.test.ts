@@ -72,8 +72,8 @@ it('with two faults it finds that a rail which drops before a power off that can
   const report = verifyPlan(MACHINE, CHAIN.plan, { faults: 2, maxStates: MAX_STATES });
   expect(report.broken?.invariant).toBe('lossAtOnce');
   expect(report.broken?.story.map(({ what }) => what).slice(-3)).toEqual([
-    'B drops, as it should not',
-    'the change of B is seen',
+    'A drops, as it should not',
+    'the change of A is seen',
     'POWER_OFF is asked for; reset CPU cannot be driven',
   ]);
 });
