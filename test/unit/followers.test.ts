@@ -113,4 +113,31 @@ describe('a supply', () => {
     expect(machine.rail('PSU').phase).toBe('up');
     expect(machine.look('PSU', true, 1_002)).toEqual(['P12V on']);
   });
+
+  it('is needed no more when power goes down, whatever it reads, and everything else has its time', () => {
+    const machine = machineIn('pgood', {
+      rails: { PSU: up, P12V: up, F: up, VCORE: up },
+      change: { pgood: { level: true, good: true, unread: false, sinceMs: 900 } },
+    });
+    expect(machine.tell({ type: 'POWER_OFF', atMs: 1_000 })).toEqual(['VCORE off']);
+    expect(machine.rail('PSU')).toMatchObject({
+      ...{ phase: 'down', enabled: false, good: true, deadlineMs: null },
+    });
+    expect(machine.rail('F')).toMatchObject({ phase: 'up', enabled: true, deadlineMs: null });
+    expect(machine.look('VCORE', false, 1_010)).toEqual(['P12V off']);
+    expect(machine.rail('F')).toMatchObject({ phase: 'falling', enabled: false, deadlineMs: 1_210 });
+    expect(machine.rail('P12V')).toMatchObject({ phase: 'falling', enabled: false, deadlineMs: 1_260 });
+    expect(machine.rail('PSU')).toMatchObject({ phase: 'down', good: true });
+  });
+
+  it('that was still waited for is waited for no more', () => {
+    const machine = machineIn('opPowerStart', {
+      rails: { PSU: { ...up, phase: 'rising', good: false, deadlineMs: 9_000 } },
+    });
+    machine.tell({ type: 'POWER_OFF', atMs: 1_000 });
+    expect(machine.rail('PSU')).toMatchObject({ phase: 'down', enabled: false, deadlineMs: null });
+    // Nothing was on, so nothing of it is due.
+    machine.tell({ type: 'TICK', atMs: 9_001 });
+    expect(machine.fault).toBeNull();
+  });
 });

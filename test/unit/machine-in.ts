@@ -33,13 +33,17 @@ export function machinesOf(plan: Plan) {
       sequence: { ...sequence, rails: Object.fromEntries(changed), ...change },
     });
     return {
-      /** What is driven for it: `P12V on`. */
+      /** What is driven for it: `P12V on`; of a rail with a power button `HOST off by force, it may be on`. */
       tell(event: SequenceEvent): string[] {
         const next = step(snapshot, event);
         snapshot = next.snapshot;
-        return next.actions.flatMap((action) =>
-          action.type === 'driveEnable' ? [`${action.rail} ${action.asserted ? 'on' : 'off'}`] : [],
-        );
+        return next.actions.flatMap((action) => {
+          if (action.type !== 'driveEnable') return [];
+          const { rail, asserted, press } = action;
+          if (press === undefined) return [`${rail} ${asserted ? 'on' : 'off'}`];
+          const { isGraceful, mayBeOn } = press;
+          return [`${rail} off ${isGraceful ? 'gracefully' : 'by force'}${mayBeOn ? ', it may be on' : ''}`];
+        });
       },
       look(rail: string | null, good: boolean, atMs: number): string[] {
         const times = { askedMs: atMs, atMs };
