@@ -154,10 +154,26 @@ describe('a press that forces off', () => {
     expect(presses).toEqual([[0, 3_020]]);
   });
 
-  it('is not over before a press that came too late for it would have been seen', async () => {
-    const { off, presses } = stage({ shown: ({ ms }) => ms < 30, shownWithinMs: 250 });
+  it.each([
+    [250, 260],
+    // To the look at which it would have been seen.
+    [240, 240],
+  ])('is not over before a press that came too late for it would have been seen, in %i ms', async (...ms) => {
+    const [shownWithinMs, lastsMs] = ms;
+    const { off, presses } = stage({ shown: ({ ms }) => ms < 30, shownWithinMs });
     expect(await off()).toBe('done');
-    expect(presses).toEqual([[0, 260]]);
+    expect(presses).toEqual([[0, lastsMs]]);
+  });
+
+  it('lasts forceOffMs, and to the next look at most', async () => {
+    for (const [forceOffMs, lastsMs] of [
+      [6_000, 6_000],
+      [6_010, 6_020],
+    ] as const) {
+      const { off, presses } = stage({ shown: always, pulse: { forceOffMs } });
+      expect(await off()).toMatchObject({ code: 'GPIO_PULSE_IGNORED' });
+      expect(presses).toEqual([[0, lastsMs]]);
+    }
   });
 
   it('is none for a rail that is off, and lets a button go that is pressed', async () => {
@@ -182,7 +198,10 @@ describe('a press that forces off', () => {
         if (asserted && isBroken) throw NOT_FOLLOWED;
       },
     });
-    expect(await on()).toMatchObject({ code: 'GPIO_NOT_FOLLOWED', details: { isUnfelt: true } });
+    const failed = await on();
+    expect(failed).toMatchObject({ code: 'GPIO_NOT_FOLLOWED', details: { isUnfelt: true } });
+    // What the driver said is underneath.
+    expect(failed).toMatchObject({ cause: { cause: NOT_FOLLOWED } });
     isBroken = false;
     expect([await off({ mayBeOn: true }), writes]).toEqual(['done', ['press at 0', 'let go at 0']]);
   });
@@ -195,7 +214,7 @@ describe('a press that forces off', () => {
         if (asserted && isBroken) throw LINE_FAILED;
       },
     });
-    expect(await on()).toMatchObject({ code: 'GPIO_FAILED' });
+    expect(await on()).toMatchObject({ code: 'GPIO_FAILED', cause: LINE_FAILED });
     isBroken = false;
     expect(await off({ mayBeOn: true })).toBe('done');
     expect(presses).toEqual([

@@ -177,6 +177,31 @@ describe('a chassis with rails that are only watched', () => {
   });
 });
 
+describe('a device that has its power from a rail which hangs on two', () => {
+  const BOTH = planOfChassis(
+    {
+      rails: {
+        A: { enable: line(1), good: line(2), ...times },
+        B: { enable: line(3), good: line(4), ...times },
+        F: { good: line(5), needs: ['A', 'B'], ...times },
+        W: { enable: { pmbus: 'vr' }, good: line(6), nominalVolts: 1, needs: ['F'], ...times },
+      },
+    },
+    { vr: { bus: 1, address: '0x40', poweredBy: 'F' } },
+  );
+
+  it.each([
+    [['A', 'B'], 'up true'],
+    // Without one of them it has no power, and its output is off.
+    [['A'], 'down false'],
+    [['B'], 'down false'],
+  ])('is as it was left where both are on, and else off: %o', (enabled, expected) => {
+    const on: Seen = { enabled: ['A', 'B', 'W'], good: ['A', 'B', 'F', 'W'], pgood: true };
+    const dropped: Seen = { enabled, unpowered: [{ signal: 'enable', rail: 'W', poweredBy: 'F' }] };
+    expect(railsOf(taken(dropped, leftIn(BOTH, 'pgood', on), BOTH)).W).toBe(expected);
+  });
+});
+
 describe('a chassis with devices that have their power from a rail', () => {
   const vout = (pmbus: string) => ({ pmbus, minVolts: 0.9 });
   /** P powers what switches V, F follows V, and V powers what switches W. */
