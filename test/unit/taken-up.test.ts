@@ -200,6 +200,31 @@ describe('a device that has its power from a rail which hangs on two', () => {
     const dropped: Seen = { enabled, unpowered: [{ signal: 'enable', rail: 'W', poweredBy: 'F' }] };
     expect(railsOf(taken(dropped, leftIn(BOTH, 'pgood', on), BOTH)).W).toBe(expected);
   });
+
+  it('finds that rail waited for when both are up, coming while one may bring it, and falling where one is off', () => {
+    const found = (observed: Seen, rails: Readonly<Record<string, Partial<RailState>>>) =>
+      railsOf(taken(observed, leftIn(BOTH, 'opPowerStart', observed, rails), BOTH)).F;
+    const both: Seen = { enabled: ['A', 'B'], good: ['A', 'B', 'F'] };
+    const rising: Partial<RailState> = { phase: 'rising' };
+    const up: Partial<RailState> = { phase: 'up' };
+    expect(found(both, { A: up, B: up })).toBe('rising true');
+    expect(found(both, { A: up, B: rising })).toBe('down false');
+    expect(found({ ...both, enabled: ['A'] }, { A: up })).toBe('falling false');
+    expect(found({ ...both, enabled: ['B'] }, { B: rising })).toBe('falling false');
+  });
+});
+
+describe('a chassis behind a latch of which nobody tells', () => {
+  it.each<[State, Seen, boolean]>([
+    ['off', {}, true],
+    ['unknown', { good: ['F'] }, true],
+    // Its enables read on, so it is not the pins of a BMC that started anew.
+    ['opWaitPowerOn', without('G'), false],
+    ['pgood', ALL, false],
+  ])('has it pulsed by a power-off where it may hold what does not read: %s', (state, observed, expected) => {
+    const found = taken(observed, null, { ...WATCHED, latched: true });
+    expect([found.state, found.sequence.latchPending]).toEqual([state, expected]);
+  });
 });
 
 describe('a chassis with devices that have their power from a rail', () => {
@@ -316,5 +341,21 @@ describe('a chassis with a power button', () => {
     ]);
     const unpressed = left(GOOD, 'opPowerStart', { enabled: false, phase: 'down' });
     expect(taken(standby, unpressed, GOOD).state).toBe('opPowerStart');
+  });
+});
+
+describe('a power-on whose pgood is taken from the rails', () => {
+  const RELAYS = { A: { enable: line(1), ...times, settleMs: 80 }, B: { enable: line(2), ...times } };
+  const on: Seen = { enabled: ['A', 'B'], good: ['A', 'B'], pgood: true };
+
+  it.each<[string, object, RailState['phase'], State]>([
+    // What nobody sees is good as soon as it is enabled.
+    ['goes on while one of them has not settled', { pgood: { rails: true } }, 'rising', 'opWaitPowerOn'],
+    ['is over when each of them has settled', { pgood: { rails: true } }, 'up', 'pgood'],
+    ['is over by its own line, where that is pgood', { pgood: line(7) }, 'rising', 'pgood'],
+  ])('%s', (_, pgood, phase, expected) => {
+    const plan = planOfChassis({ rails: RELAYS, ...pgood });
+    const hint = leftIn(plan, 'opWaitPowerOn', on, { A: { phase }, B: { phase: 'up' } });
+    expect(taken(on, hint, plan).state).toBe(expected);
   });
 });
