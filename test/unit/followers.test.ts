@@ -17,6 +17,7 @@ const { board } = checkBoard({
         P12V: { enable: line(1), good: line(2), needs: ['PSU'], ...times, offTimeoutMs: 250 },
         F: { good: line(3), needs: ['P12V'], ...times },
         VCORE: { enable: line(5), good: line(6), needs: ['F'], ...times },
+        LAST: { good: line(7), needs: ['VCORE'], ...times },
       },
       pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 300, offTimeoutMs: 300 },
     },
@@ -75,6 +76,18 @@ describe('a follower that falls', () => {
     const machine = machineIn('opPowerStop', { rails: { PSU: up, [rail]: falling } });
     machine.look(rail, false, 1_020);
     expect(machine.rail(rail)).toMatchObject({ enabled: false, phase: 'down', good: false });
+  });
+});
+
+describe('a follower that comes last', () => {
+  it('is waited for with pgood: the enables are all on by then', () => {
+    const machine = machineIn('opPowerStart', { rails: { PSU: up, P12V: up, F: up } });
+    machine.tell({ type: 'TICK', atMs: 1_000 });
+    expect(machine.look('F', true, 1_000)).toEqual(['VCORE on']);
+    expect(machine.rail('LAST')).toMatchObject({ phase: 'down', enabled: false });
+    expect(machine.state).toBe('opWaitPowerOn');
+    machine.look('VCORE', true, 1_010);
+    expect(machine.rail('LAST')).toMatchObject({ phase: 'rising', enabled: true, deadlineMs: 1_110 });
   });
 });
 

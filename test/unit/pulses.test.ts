@@ -14,6 +14,7 @@ import { checkBoard } from '../check-board.ts';
 import { type Bench, createBench } from './bench.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
+const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset });
 
@@ -203,7 +204,7 @@ describe('a power-on that is killed and asked for again', () => {
           expect(isPressed(bench)).toBe(false);
         },
       ),
-      { numRuns: 100 },
+      RUNS,
     );
   });
 
@@ -236,7 +237,7 @@ describe('a host that goes off by itself while it is to be powered off', () => {
           expect({ state: result.state, isOn: isHostOn(bench) }).toEqual({ state: 'off', isOn: false });
         },
       ),
-      { numRuns: 100 },
+      RUNS,
     );
   });
 });
@@ -305,7 +306,7 @@ describe('the button', () => {
           expect(isHostOn(bench)).toBe(false);
         },
       ),
-      { numRuns: 60 },
+      RUNS,
     );
   });
 
@@ -385,6 +386,39 @@ describe('a board with a power button is refused', () => {
       { state: false, good: false },
     );
     expect(found).toEqual([expect.stringContaining('only pgood would show whether HOST is on')]);
+  });
+
+  it.each([
+    ['what the rails say', { rails: true }],
+    ['what the rails say, for want of another', undefined],
+    ['two lines', { all: [line(5), line(6)] }],
+    ['a PMBus page', { pmbus: 'vr', page: 1, minVolts: 0.9 }],
+  ])('where only pgood shows it to be taken, and pgood is %s', (_, pgood) => {
+    const found = refused(
+      (board) => {
+        Object.assign(board, { devices: { vr: { bus: 1, address: '0x40' } } });
+        Object.assign(board.chassis[0], { pgood });
+      },
+      { state: false, good: false },
+    );
+    expect(found).toContain('only pgood would show whether HOST is on, and pgood is not one line');
+    // One of its own is enough.
+    const ownGood = refused((board) => Object.assign(board.chassis[0], { pgood: { rails: true } }));
+    expect(ownGood).toEqual([]);
+  });
+
+  it('where a PMBus page would show it to be taken', () => {
+    const found = refused(
+      (board) => {
+        Object.assign(board, { devices: { vr: { bus: 1, address: '0x40' } } });
+        const good = { pmbus: 'vr', minVolts: 0.9 };
+        Object.assign(board.chassis[0].rails.HOST, { good, nominalVolts: 1 });
+      },
+      { state: false },
+    );
+    expect(found).toEqual([
+      'the power button of HOST is let go by a signal, and a PMBus page is too slow for one',
+    ]);
   });
 
   it('where a host that is to shut down by itself would lose what it runs on, or be held in reset', () => {

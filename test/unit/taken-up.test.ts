@@ -344,6 +344,35 @@ describe('a chassis with a power button', () => {
   });
 });
 
+describe('what another process left of its times behind a latch that it did not pulse', () => {
+  const LATCHED = { ...WATCHED, latched: true };
+  const left = (state: State, observed: Seen, p12v: Partial<RailState>): Hint => {
+    const hint = leftIn(LATCHED, state, observed, { P12V: p12v });
+    return { ...hint, sequence: { ...hint.sequence, stageDeadlineMs: 10_060, latchPending: true } };
+  };
+
+  it('is kept on the way up: what came, came', () => {
+    const found = taken(without('G'), left('opWaitPowerOn', without('G'), { phase: 'up' }), LATCHED);
+    expect([found.state, found.sequence.stageDeadlineMs]).toEqual(['opWaitPowerOn', 10_060]);
+    const late = left('opPowerStart', { enabled: ['P12V'] }, { phase: 'rising', deadlineMs: 10_070 });
+    expect(taken({ enabled: ['P12V'] }, late, LATCHED).sequence.rails.P12V?.deadlineMs).toBe(10_070);
+  });
+
+  it('begins anew on the way down, but for what did not go', () => {
+    const falling: Seen = { good: ['PSU', 'P12V'], pgood: true };
+    const begun = taken(
+      falling,
+      left('opWaitPowerOff', falling, { phase: 'falling', deadlineMs: 10_070 }),
+      LATCHED,
+    );
+    expect(begun.sequence).toMatchObject({
+      ...{ stageDeadlineMs: NOW_MS + 500, rails: { P12V: { phase: 'falling', deadlineMs: NOW_MS + 200 } } },
+    });
+    const stuck = taken(falling, left('opWaitPowerOff', falling, { phase: 'stuck' }), LATCHED);
+    expect(stuck.sequence.rails.P12V).toMatchObject({ phase: 'stuck', deadlineMs: null });
+  });
+});
+
 describe('a power-on whose pgood is taken from the rails', () => {
   const RELAYS = { A: { enable: line(1), ...times, settleMs: 80 }, B: { enable: line(2), ...times } };
   const on: Seen = { enabled: ['A', 'B'], good: ['A', 'B'], pgood: true };
