@@ -1,6 +1,8 @@
 // Bundles the program into dist/chassis-power and, for CI and the bench, the simulator into dist/sim.
 // Neither needs node_modules afterwards: what is compiled lies in native/ beside the code.
-import { cpSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, transform } from 'esbuild';
@@ -84,6 +86,7 @@ const SMALL_BYTES = 16 * 1024;
  * as if it were a file still.
  * @param {Record<string, { inputs: object }>} outputs of esbuild
  * @param {string} dir of the bundle
+ * @returns the name of the file that the program begins with
  */
 async function toCommonJs(outputs, dir) {
   /** @type {Map<string, string>} */
@@ -105,7 +108,7 @@ async function toCommonJs(outputs, dir) {
     });
     const end = code.indexOf(HELPERS_END);
     if (end > helpers.length) helpers = code.slice(0, end);
-    files.set(basename(path), code.slice(Math.max(end, 0)));
+    files.set(basename(path), withLateModules(code.slice(Math.max(end, 0))));
     rmSync(path);
   }
   const isSmall = (/** @type {string} */ name) =>
@@ -116,23 +119,80 @@ async function toCommonJs(outputs, dir) {
     );
   const small = [];
   for (const [name, code] of files) {
-    if (isSmall(name)) {
-      small.push(`${JSON.stringify(name)}(module, require) {\n${load(code)}}`);
-      continue;
-    }
+    if (isSmall(name)) small.push(`${JSON.stringify(name)}(module, require) {\n${load(code)}}`);
+  }
+  const sharedText = `${helpers}${SHARED_HEAD}var files = {\n${small.join(',\n')}\n};\n`;
+  const shared = putNamed(
+    dir,
+    'shared',
+    `${STRICT}${fileUrlFor(sharedText)}${sharedText}module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });\n`,
+  );
+  let main = '';
+  for (const [name, code] of files) {
+    if (isSmall(name)) continue;
     const [shebang = ''] = /^#!.*\n/.exec(code) ?? [];
     const own = load(code.slice(shebang.length));
     const used = HELPERS.filter((helper) => code.startsWith(HELPERS_END) && own.includes(`${helper}(`));
-    const shared = `var __shared = require("./shared.cjs"), { ${used.join(', ')} } = __shared;\n`;
-    const text = `${shebang}${STRICT}${fileUrlFor(own)}${shared}${own}`;
-    writeFileSync(join(dir, name), text, { mode: shebang === '' ? 0o644 : 0o755 });
+    const head = `var __shared = require("./${shared}"), { ${used.join(', ')} } = __shared;\n`;
+    const text = `${STRICT}${fileUrlFor(own)}${head}${own}`;
+    if (shebang === '') writeFileSync(join(dir, name), text);
+    else main = putNamed(dir, 'main', text);
   }
-  const sharedText = `${helpers}${SHARED_HEAD}var files = {\n${small.join(',\n')}\n};\n`;
-  writeFileSync(
-    join(dir, 'shared.cjs'),
-    `${STRICT}${fileUrlFor(sharedText)}${sharedText}module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });\n`,
-  );
+  return main;
 }
+
+/**
+ * Writes a file whose name changes with its content, as esbuild's own do. Returns the name.
+ * @param {string} dir
+ * @param {string} name
+ * @param {string} text
+ */
+function putNamed(dir, name, text) {
+  const file = `${name}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}.cjs`;
+  writeFileSync(join(dir, file), text);
+  return file;
+}
+
+/** Modules of Node that take 1 to 5 ms to load, and that many a command never comes to use. */
+const LATE = /^var (import_\w+) = (require\("node:(?:child_process|crypto|fs\/promises|net|os|tty)"\));$/gm;
+
+/**
+ * Loads those modules when something of them is first used.
+ * @param {string} code
+ */
+function withLateModules(code) {
+  return code.replaceAll(LATE, (_, name, required) => {
+    const uses = [...code.matchAll(new RegExp(`\\b${name}\\.(\\w+)`, 'g'))].map(([, word]) => word);
+    const words = [...new Set(uses)].map((word) => `get ${word}() { return ${required}.${word}; }`);
+    return `var ${name} = { ${words.join(', ')} };`;
+  });
+}
+
+/**
+ * Puts the file that starts the program, and the one that makes its code ready when it is installed, beside what they load.
+ * @param {string} dir of the bundle
+ * @param {string} name of the program
+ * @param {string} main the file that the program begins with
+ */
+function putLoader(dir, name, main) {
+  const hash = createHash('sha256');
+  for (const file of readdirSync(dir).sort()) {
+    if (file.endsWith('.cjs')) hash.update(`${file}\n`).update(readFileSync(join(dir, file)));
+  }
+  const words = { BUILD: hash.digest('hex').slice(0, 16), MAIN: main, PROGRAM: `${name}.cjs` };
+  for (const [source, target, mode] of /** @type {const} */ ([
+    ['loader.cjs', `${name}.cjs`, 0o755],
+    ['code-cache.cjs', CODE_CACHE, 0o644],
+  ])) {
+    const text = readFileSync(join(root, 'deploy', 'bundle', source), 'utf8');
+    const filled = text.replaceAll(/@([A-Z]+)@/g, (_, word) => words[/** @type {keyof words} */ (word)]);
+    writeFileSync(join(dir, target), filled, { mode });
+  }
+}
+
+/** The file that makes the code ready. */
+const CODE_CACHE = 'code-cache.cjs';
+const CODE_CACHE_TIMEOUT_MS = 60_000;
 
 /** An ES module is strict without saying so. */
 const STRICT = '"use strict";\n';
@@ -185,14 +245,19 @@ export async function bundle(entry, outdir, name, { isCommonJs = false } = {}) {
     plugins: [nativeAddons, withoutXml],
     ...(!isCommonJs && { banner: { js: COMMON_JS } }),
   });
-  if (isCommonJs) await toCommonJs(metafile.outputs, fresh);
-  else for (const output of Object.keys(metafile.outputs)) dropBanner(join(root, output));
+  if (isCommonJs) {
+    putLoader(fresh, name, await toCommonJs(metafile.outputs, fresh));
+  } else for (const output of Object.keys(metafile.outputs)) dropBanner(join(root, output));
   cpSync(join(root, 'systemd'), join(fresh, 'systemd'), { recursive: true });
   const kind = `linux-${process.arch}-${process.versions.modules}`;
   const native = join(fresh, 'native', kind);
   mkdirSync(native, { recursive: true });
   for (const [addon, file] of Object.entries({ epoll: 'epoll.node', 'i2c-bus': 'i2c.node' })) {
     cpSync(join(root, 'node_modules', addon, 'build', 'Release', file), join(native, file));
+  }
+  if (isCommonJs) {
+    // Another process, which has compiled nothing of it and knows the bundle by no other path.
+    execFileSync(process.execPath, [join(fresh, CODE_CACHE)], { timeout: CODE_CACHE_TIMEOUT_MS });
   }
   rmSync(outdir, { recursive: true, force: true });
   renameSync(fresh, outdir);

@@ -12,7 +12,7 @@ const program = join(
   'chassis-power',
   'chassis-power.cjs',
 );
-if (existsSync(program)) createRequire(import.meta.url)(program);
+if (existsSync(program)) createRequire(import.meta.url)(program).run();
 else {
   process.stderr.write(`chassis-power: ${program} is not built yet: run "npm run build" in the checkout\n`);
   // EX_UNAVAILABLE of sysexits.h.

@@ -84,8 +84,8 @@ async function fill(tree, { arch, architecture, nativeDir, epochSeconds, version
   const lib = 'usr/lib/chassis-power';
   cpSync(join(root, 'dist', 'chassis-power'), join(tree, lib), {
     recursive: true,
-    // The addons of this machine stay at home.
-    filter: (source) => !source.includes(join('chassis-power', 'native')),
+    // The addons of this machine, and what its Node has compiled, stay at home.
+    filter: (source) => !/chassis-power\/(native|code-cache)$/.test(source),
   });
   for (const release of NODE_RELEASES) {
     const { files } = await buildNativeAddons({
@@ -139,6 +139,7 @@ async function fill(tree, { arch, architecture, nativeDir, epochSeconds, version
   for (const name of MAINTAINER_SCRIPTS) {
     put(`DEBIAN/${name}`, readFileSync(join(root, 'deploy', 'debian', name)));
   }
+  put('DEBIAN/triggers', readFileSync(join(root, 'deploy', 'debian', 'triggers')));
   // Whatever the umask is, and whatever the checkout has.
   const executable = /^(DEBIAN\/(pre|post)(inst|rm)|usr\/lib\/chassis-power\/chassis-power\.cjs)$/;
   for (const path of [...pathsBelow(tree), '.']) {

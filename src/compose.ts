@@ -1,6 +1,5 @@
 import { existsSync, fstatSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { isatty } from 'node:tty';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
 import { createExportRecord } from '../hw/gpio/exports.ts';
@@ -8,7 +7,7 @@ import type { Clock } from '../hw/ports.ts';
 import { madeOnce } from '../hw/waiting.ts';
 import type { World } from './cli/world.ts';
 import { callerOf } from './system/caller.ts';
-import { sendTo, sendToJournal } from './system/output.ts';
+import { isTerminal, sendTo, sendToJournal } from './system/output.ts';
 import { createOutputQueue, type OutputQueue } from './system/output-queue.ts';
 import type { Output } from './system/ports.ts';
 import { severityMark, WARNING, writeLine } from './system/severity.ts';
@@ -56,7 +55,7 @@ function outputOf(fd: 1 | 2, clock: Clock, json: boolean, programName: string): 
       : `${severityMark({ journal }, WARNING)}${programName}: ${linesText(lines)} could not be written here (${errno})`;
   const send = journal ? sendToJournal(fd, 'chassis-power') : sendTo(fd);
   const queue = createOutputQueue(clock, send, notice);
-  const terminal = isatty(fd) ? sizeOf(fd) : null;
+  const terminal = isTerminal(fd) ? sizeOf(fd) : null;
   return {
     write: queue.write,
     queue,

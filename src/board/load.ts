@@ -45,7 +45,17 @@ export async function loadBoard(path: string): Promise<LoadedBoard> {
   }
   const board = isUtf8(bytes) ? await readBoard(bytes.toString('utf8')) : undefined;
   if (!board) throw invalid(path, (await import('./diagnose.ts')).diagnose(bytes));
-  return { board, bytes, path, hash: createHash('sha256').update(bytes).digest('hex') };
+  let hash: string | undefined;
+  return {
+    board,
+    bytes,
+    path,
+    // Node takes a while to be able to, and not every verb asks.
+    get hash() {
+      hash ??= createHash('sha256').update(bytes).digest('hex');
+      return hash;
+    },
+  };
 }
 
 /** A board without templates does not wait for their code. JSON may write any letter as an escape. */

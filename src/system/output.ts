@@ -31,9 +31,23 @@ export function sendTo(fd: number): Send {
 
 type Kind = 'socket' | 'pipe' | 'terminal' | 'file' | 'device';
 
-function kindOf(fd: number): Kind {
-  if (isatty(fd)) return 'terminal';
+/** Major number of the devices that are memory, as /dev/null (the kernel's admin-guide/devices.txt). */
+const MEMORY_MAJOR = 1;
+
+/** Whether a descriptor is a terminal. Node loads all of its sockets to say so, so most are not asked. */
+export function isTerminal(fd: number): boolean {
   const stat = fstatSync(fd);
+  return stat.isCharacterDevice() && major(stat.rdev) !== MEMORY_MAJOR && isatty(fd);
+}
+
+/** Of a device number, as makedev(3) has it below its upper half. */
+function major(rdev: number): number {
+  return (rdev >> 8) & 0xfff;
+}
+
+function kindOf(fd: number): Kind {
+  const stat = fstatSync(fd);
+  if (isTerminal(fd)) return 'terminal';
   if (stat.isSocket()) return 'socket';
   if (stat.isFIFO()) return 'pipe';
   return stat.isCharacterDevice() ? 'device' : 'file';

@@ -3,6 +3,7 @@ import {
   closeSync,
   existsSync,
   fstatSync,
+  mkdirSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -617,7 +618,7 @@ describe('the bundle', () => {
     const files = readdirSync(folder).filter((file) => file.endsWith('.cjs'));
     expect(files).toContain('chassis-power.cjs');
     for (const file of files) {
-      expect(readFileSync(join(folder, file), 'utf8'), file).toMatch(/^(?:#!.*\n)?"use strict";\n/);
+      expect(readFileSync(join(folder, file), 'utf8'), file).toMatch(/^(?:#!.*\n)?["']use strict["'];\n/);
     }
   });
 
@@ -646,9 +647,73 @@ describe('the bundle', () => {
       .flatMap((file) => JSON.parse(readFileSync(join(coverage, file), 'utf8')).result as { url: string }[])
       .map(({ url }) => url.slice(url.lastIndexOf('/') + 1))
       .filter((file) => file.endsWith('.cjs'));
-    expect(loaded).toContain('chassis-power.cjs');
+    expect(loaded.map((file) => file.slice(0, 5))).toContain('main-');
     for (const name of ['dbus-next', 'serve-', 'schema-', 'units-', 'status-', 'live-', 'svg-', 'check-']) {
       expect(loaded.filter((file) => file.startsWith(name))).toEqual([]);
+    }
+  });
+
+  /** What V8 says of the code that is kept for each file, when this Node compiles that file with it. */
+  const REJECTED = `
+    const { codeFolder, codeOf, scriptOf } = require(process.argv[1]);
+    const files = require('node:fs').readdirSync(codeFolder).map((name) => name.replace(/\\.bin$/, ''));
+    console.log(JSON.stringify(files.map((file) => [file, scriptOf(file, codeOf(file)).cachedDataRejected])));`;
+
+  it('has code of each file that V8 takes, made when it was built', () => {
+    const { stdout, stderr } = spawnSync(process.execPath, ['-e', REJECTED, PRODUCT], {
+      encoding: 'utf8',
+      timeout: 20_000,
+    });
+    const files = readdirSync(join(root, 'dist', 'chassis-power')).filter((file) =>
+      /-\w{8}\.cjs$/.test(file),
+    );
+    expect(files.length).toBeGreaterThan(20);
+    expect(JSON.parse(stdout || stderr)).toEqual(files.sort().map((file) => [file, false]));
+  });
+
+  it('costs time only where its code is missing, torn, changed, empty or of another build', () => {
+    const folder = join(dir, 'code');
+    spawnSync('cp', ['-r', join(root, 'dist', 'chassis-power'), folder], { timeout: 20_000 });
+    const program = join(folder, 'chassis-power.cjs');
+    const all = join(folder, 'code-cache');
+    const [kept = ''] = readdirSync(all);
+    const files = () => readdirSync(join(all, kept)).map((name) => join(all, kept, name));
+    const each = (change: (code: Buffer) => Buffer) => () => {
+      for (const file of files()) writeFileSync(file, change(readFileSync(file)));
+    };
+    const flipped = (code: Buffer) => {
+      for (let at = 100; at < code.length; at += 997) code[at] = (code[at] ?? 0) ^ 0x10;
+      return code;
+    };
+    const whole = readdirSync(join(all, kept)).map(
+      (name) => [join(all, kept, name), readFileSync(join(all, kept, name))] as const,
+    );
+    const expected = run(program, ['check', '--no-lines', REFERENCE]);
+    expect(expected.code).toBe(0);
+    const damages: Record<string, () => void> = {
+      torn: each((code) => code.subarray(0, code.length / 2 - 7)),
+      'torn to one half': each((code) => code.subarray(0, code.length / 2)),
+      changed: each(flipped),
+      'changed in one half': each((code) =>
+        Buffer.concat([flipped(code.subarray(0, code.length / 2)), code.subarray(code.length / 2)]),
+      ),
+      zeros: each((code) => Buffer.alloc(code.length)),
+      empty: each(() => Buffer.alloc(0)),
+      'of other files': each(() => Buffer.from(whole[0]?.[1] ?? '')),
+      'in the place of a folder': () => {
+        for (const file of files()) {
+          rmSync(file);
+          mkdirSync(file);
+        }
+      },
+      missing: () => rmSync(all, { recursive: true }),
+    };
+    for (const [what, damage] of Object.entries(damages)) {
+      rmSync(all, { recursive: true });
+      mkdirSync(join(all, kept), { recursive: true });
+      for (const [file, code] of whole) writeFileSync(file, code);
+      damage();
+      expect(run(program, ['check', '--no-lines', REFERENCE]), what).toEqual(expected);
     }
   });
 

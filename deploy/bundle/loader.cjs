@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+'use strict';
+// The program as it is started: loads each file of the bundle with the code that V8 made of it when the program was installed.
+// Where that is missing, or is of another Node, V8 makes it anew, which costs time and nothing else.
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
+const { Script } = require('node:vm');
+
+/** Of all files of this bundle: code that was made of other ones is never looked at. V8 itself compares only their lengths. */
+const BUILD = '@BUILD@';
+const MAIN = '@MAIN@';
+const codeFolder = join(__dirname, 'code-cache', `${BUILD}-${process.version}-${process.arch}`);
+
+/** What Node itself puts around a module. */
+const HEAD = '(function (exports, require, module, __filename, __dirname) {';
+
+/**
+ * @param {string} file name in the folder of the bundle
+ * @param {Buffer} [cachedData] code that V8 made of it
+ */
+function scriptOf(file, cachedData) {
+  const filename = join(__dirname, file);
+  // All of the bundle is ASCII, which is read sooner so than as UTF-8.
+  const source = `${HEAD}${readFileSync(filename, 'latin1')}\n})`;
+  return new Script(source, { filename, columnOffset: -HEAD.length, ...(cachedData && { cachedData }) });
+}
+
+/**
+ * The code of a file, which is kept twice: of code that was torn or changed on its disk V8 notices nothing, and dies of it.
+ * @param {string} file
+ */
+function codeOf(file) {
+  try {
+    const both = readFileSync(join(codeFolder, `${file}.bin`));
+    const one = both.subarray(0, both.length / 2);
+    return one.length > 0 && one.equals(both.subarray(one.length)) ? one : undefined;
+  } catch {
+    // None was made, or it cannot be read: the file is compiled.
+    return undefined;
+  }
+}
+
+/** @type {Map<string, { exports: unknown }>} */
+const loaded = new Map();
+
+/**
+ * `require` for the files of the bundle.
+ * @param {string} name
+ */
+function load(name) {
+  if (!name.startsWith('./')) return require(name);
+  const known = loaded.get(name);
+  if (known !== undefined) return known.exports;
+  const module = { exports: {} };
+  loaded.set(name, module);
+  const file = name.slice(2);
+  const run = scriptOf(file, codeOf(file)).runInThisContext();
+  run(module.exports, load, module, join(__dirname, file), __dirname);
+  return module.exports;
+}
+
+module.exports = { codeFolder, codeOf, run: () => load(`./${MAIN}`), scriptOf };
+if (require.main === module) load(`./${MAIN}`);
