@@ -33,6 +33,7 @@ const falling: Partial<RailState> = {
   deadlineMs: 1_150,
 };
 const down: Partial<RailState> = { phase: 'down', enabled: false, good: false, deadlineMs: null };
+const STANDING = { level: true, good: true, unread: false, sinceMs: 900 };
 const driven = (rail: string, asserted: boolean, atMs: number): SequenceEvent => ({
   ...{ type: 'DRIVEN', rail, asserted, atMs },
 });
@@ -130,7 +131,7 @@ describe('a supply', () => {
   it('is needed no more when power goes down, whatever it reads, and everything else has its time', () => {
     const machine = machineIn('pgood', {
       rails: { PSU: up, P12V: up, F: up, VCORE: up },
-      change: { pgood: { level: true, good: true, unread: false, sinceMs: 900 } },
+      change: { pgood: STANDING },
     });
     expect(machine.tell({ type: 'POWER_OFF', atMs: 1_000 })).toEqual(['VCORE off']);
     expect(machine.rail('PSU')).toMatchObject({
@@ -152,5 +153,31 @@ describe('a supply', () => {
     // Nothing was on, so nothing of it is due.
     machine.tell({ type: 'TICK', atMs: 9_001 });
     expect(machine.fault).toBeNull();
+  });
+
+  it('that has dropped keeps the chassis from being ready', () => {
+    const ALL = { PSU: up, P12V: up, F: up, VCORE: up, LAST: up };
+    const machine = machineIn('opWaitPowerOn', {
+      rails: { ...ALL, PSU: { ...up, good: false, sinceMs: 999 } },
+      change: { pgood: STANDING, stageDeadlineMs: 9_000 },
+    });
+    machine.look('LAST', true, 1_000);
+    expect([machine.state, machine.sequence.readyMs]).toEqual(['opWaitPowerOn', null]);
+    machine.look('PSU', true, 1_002);
+    expect(machine.state).toBe('pgood');
+  });
+
+  it('is no power that stays: it is what delivers again that is named', () => {
+    const machine = machineIn('opWaitPowerOff', {
+      rails: { PSU: { ...down, good: true }, F: { ...down, good: true } },
+      change: { stageDeadlineMs: 1_100 },
+    });
+    machine.look(null, false, 1_100);
+    machine.look('PSU', true, 1_100);
+    expect([machine.state, machine.fault]).toEqual(['opWaitPowerOff', null]);
+    machine.look('F', true, 1_100);
+    expect(machine.fault).toBe(
+      'powerOffTimeout of null: rail F delivers again 300 ms after every rail was disabled',
+    );
   });
 });
