@@ -159,7 +159,10 @@ describe('when pgood is due and has not come', () => {
 
   it.each([
     ['a rail that has not come, though its own time is longer', { VCORE: { ...rising, deadlineMs: 9_000 } }],
-    ['a follower whose time has not begun', { VCORE: { ...rising, good: true, deadlineMs: 9_000 }, G: down }],
+    [
+      'a follower whose time has not begun: what it needs has not settled',
+      { P12V: { ...rising, good: true, deadlineMs: 9_000 }, G: down, F: down },
+    ],
   ])('%s is named', (_, rails) => {
     const [rail = ''] = Object.keys(rails).slice(-1);
     expect(late(rails, [rail]).fault).toBe(`railTimeout of ${rail}: rail ${rail} was not good ${DUE}`);
