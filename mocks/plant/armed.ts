@@ -162,6 +162,9 @@ function changeFaultsOfTarget(
       else changeSignal(fault.effect.on === 'button' ? host.button : host.stateNet);
       break;
     }
+    case 'panel':
+      changeSignal(chassis.powerButton);
+      break;
     case 'good':
       if (rail !== undefined && rail.goodNet === undefined) change(rail.goodFaults);
       else changeSignal(rail?.goodNet);

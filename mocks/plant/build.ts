@@ -118,7 +118,7 @@ function createParts({ isOn, startMs, keyOf }: BuildOptions) {
       const activeLevel: Level = ref.active === 'high' ? 1 : 0;
       const pull = given.role === 'reset' ? activeLevel : opposite(activeLevel);
       const driven = startsAsserted ? activeLevel : opposite(activeLevel);
-      const byBmc = !['good', 'pgood', 'state'].includes(given.role);
+      const byBmc = !['good', 'pgood', 'state', 'panel'].includes(given.role);
       const net: Net = {
         ...given,
         key,
@@ -172,6 +172,7 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     number,
     rails: [],
     resets: [],
+    powerButton: undefined,
     pgoodSources: [],
     takesAny: 'any' in described.pgood,
     seen: options.isOn,
@@ -205,6 +206,11 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   }
   const { latch } = described;
   if (latch !== undefined) parts.net(latch, { ...part, role: 'latch', name: 'latch' }, 'latch', false);
+  const power = described.panel?.power;
+  if (power !== undefined) {
+    const role = 'power button of the panel';
+    chassis.powerButton = parts.net(power, { ...part, role: 'panel', name: 'power button' }, role, false);
+  }
   return chassis;
 }
 

@@ -182,6 +182,8 @@ export interface Chassis {
   readonly number: number;
   readonly rails: Rail[];
   readonly resets: Net[];
+  /** Of the front panel. */
+  powerButton: Net | undefined;
   /** What pgood is taken from, in the order of the board. */
   pgoodSources: readonly PgoodSource[];
   /** One of them is enough. */

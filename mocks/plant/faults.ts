@@ -28,6 +28,8 @@ export type FaultEffect =
       readonly does: 'stuckOn' | 'stuckOff';
     }
   | { readonly on: 'shutdown'; readonly rail: string; readonly does: 'ignored' }
+  /** Somebody presses the power button of the front panel. */
+  | { readonly on: 'panel'; readonly does: 'stuckOn' }
   | {
       readonly on: 'pgood';
       /** Of several signals the one of this number; null: all. */
@@ -85,6 +87,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   button HOST stuck on              the power button of the rail stays pressed; stuck off: no press gets through
   state HOST stuck off              what shows that the button was taken lies; stuck on: the other way
   shutdown HOST ignored             a short press does not shut the host down, a long one does
+  panel power pressed for 200ms     somebody presses the power button of the front panel
   good P1V8 stuck on                the good signal of the rail lies
   good P1V8 stuck off               the same the other way
   pgood never                       the chassis pgood never comes
@@ -137,6 +140,7 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     'button',
     'state',
     'shutdown',
+    'panel',
     'good',
     'pgood',
     'i2c',
@@ -161,6 +165,10 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
       words.oneOf('ignored');
       return plain({ on, rail, does: 'ignored' });
     }
+    case 'panel':
+      words.oneOf('power');
+      words.oneOf('pressed');
+      return plain({ on, does: 'stuckOn' });
     case 'enable':
     case 'button':
     case 'state':
@@ -331,6 +339,9 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);
   }
+  if (effect.on === 'panel' && described.panel?.power === undefined) {
+    throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no power button on its panel`);
+  }
   if (effect.on === 'i2c' && !Object.hasOwn(board.devices, effect.device)) {
     throw refuse('device', effect.device, Object.keys(board.devices), 'the board');
   }
@@ -432,7 +443,7 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
   for (const number of chassis) {
     const described = board.chassis[number];
     if (described === undefined) continue;
-    const { rails, pgood, resets, latch } = described;
+    const { rails, pgood, resets, latch, panel } = described;
     const refs = [
       ...Object.values(rails).flatMap((rail) =>
         (['enable', 'state', 'good'] as const).map((of) => partLine(rail, of)),
@@ -440,6 +451,7 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
       ...linesOfPgood(pgood),
       ...Object.values(resets),
       latch,
+      panel?.power,
     ];
     for (const ref of refs) {
       if (ref === undefined) continue;

@@ -112,6 +112,7 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
   for (const [reset, line] of Object.entries(chassis.resets ?? {})) {
     use(`reset ${reset}`, line, 'resets', reset);
   }
+  use('power button of the panel', chassis.panel?.power, 'panel', 'power');
   return uses;
 }
 

@@ -11,6 +11,9 @@ export interface BoardLine {
   readonly ref: LineBoard;
 }
 
+/** Role of the front panel's power button. */
+export const PANEL_POWER = 'power button of the panel';
+
 /** All GPIO lines of a board, in the order of the file. */
 export function linesOf(board: Board): BoardLine[] {
   return Object.entries(board.chassis).flatMap(([number, chassis]) =>
@@ -35,5 +38,6 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
   }
   if (chassis.latch) add('latch', chassis.latch, 'latch');
   for (const [reset, ref] of Object.entries(chassis.resets)) add(`reset ${reset}`, ref, 'resets', reset);
+  if (chassis.panel?.power) add(PANEL_POWER, chassis.panel.power, 'panel', 'power');
   return lines;
 }

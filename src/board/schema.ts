@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { goodEntry } from './good.ts';
+import { panel } from './panel.ts';
 import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
 import { pulse } from './pulse.ts';
 import {
@@ -134,6 +135,10 @@ export const chassisEntries = v.strictObject({
   latch: v.pipe(
     v.optional(lineWith(latchTimes, '{ "chip": "1e780000.gpio", "line": "D1" }')),
     v.description('Pulsed after the enables changed, so that they stand while the BMC restarts'),
+  ),
+  panel: v.pipe(
+    v.optional(panel),
+    v.description('Buttons that people press, which the resident service takes for requests'),
   ),
   evidence: v.pipe(
     v.optional(expects('list', 'a list of names of devices', '["vr_ddr"]', v.array(deviceName)), []),

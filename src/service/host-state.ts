@@ -13,6 +13,7 @@ import {
   type PowerState,
   type PowerTransition,
   powerRequest,
+  type RestartCause,
   type RestoreSetting,
   restorePolicy,
   type StateRequest,
@@ -48,7 +49,8 @@ export interface ChassisState {
    * that is under way, unless that is the same.
    */
   requestPower(transition: PowerTransition): void;
-  requestHost(transition: HostTransition): void;
+  /** @param cause who wants it, by default a management client */
+  requestHost(transition: HostTransition, cause?: RestartCause): void;
   setRestore(which: 'restore' | 'restoreOnce', setting: Partial<RestoreSetting>): void;
   /** To be called whenever the view of the resident has changed. */
   powerChanged(): void;
@@ -102,8 +104,8 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
       return view;
     },
     requestPower: (transition) => send({ type: 'REQUESTED', request: powerRequest(chassis, transition) }),
-    requestHost: (transition) =>
-      send({ type: 'REQUESTED', request: hostRequest(chassis, transition, 'RemoteCommand') }),
+    requestHost: (transition, cause = 'RemoteCommand') =>
+      send({ type: 'REQUESTED', request: hostRequest(chassis, transition, cause) }),
     setRestore: (which, setting) => send({ type: 'RESTORE_SET', which, setting }),
     powerChanged: () => send({ type: 'POWER_CHANGED', ...seenNow() }),
     begin: () => send({ type: 'BEGIN' }),

@@ -29,7 +29,7 @@ import {
   type ResidentEvent,
   residentChart,
 } from './resident-chart.ts';
-import { trackPgood } from './track-pgood.ts';
+import { trackLevel } from './track-level.ts';
 
 export type { ChassisView, Wanted } from './chassis-view.ts';
 export type { Operation, Progress } from './operation.ts';
@@ -232,7 +232,12 @@ function providedWith(resources: Resources, actor: () => ResidentActor) {
 /** Returns the function that ends it. */
 function followPgood(resources: Resources, first: boolean, send: Send): () => void {
   const deglitchMs = () => resources.plan.pgood.deglitchMs;
-  return trackPgood(resources.hardware, resources.clock, deglitchMs, first, {
+  const { hardware, clock } = resources;
+  const pgood = {
+    read: () => hardware.readGood(null),
+    watch: (wake: () => void) => hardware.watchPgood(wake),
+  };
+  return trackLevel(pgood, clock, deglitchMs, first, {
     changed: (level) => send({ type: 'PGOOD_CHANGED', level }),
     unread(reason, believed) {
       const shown = `pgood is shown as it was read last, ${believed ? 'asserted' : 'not asserted'}`;

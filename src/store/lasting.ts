@@ -36,7 +36,13 @@ const lastingSchema = v.object({
   requestedHost: v.picklist(['Off', 'On', 'Reboot']),
   /** What somebody asked for last. A loss of power is nobody's request. */
   lastAsked: v.picklist(['on', 'off']),
-  restartCause: v.picklist(['Unknown', 'RemoteCommand', 'PowerPolicyAlwaysOn', 'PowerPolicyPreviousState']),
+  restartCause: v.picklist([
+    'Unknown',
+    'RemoteCommand',
+    'PowerButton',
+    'PowerPolicyAlwaysOn',
+    'PowerPolicyPreviousState',
+  ]),
   restore: policy,
   restoreOnce: policy,
   /**

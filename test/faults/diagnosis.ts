@@ -57,6 +57,7 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : ['GPIO_NOT_FOLLOWED'];
     case 'state':
       return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : null;
+    case 'panel':
     case 'shutdown':
       return ['pgood'];
     case 'good':

@@ -16,11 +16,11 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(27);
+    expect(EXAMPLES).toHaveLength(28);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on a board that ships', (example) => {
-    const of = example.includes('HOST') ? v.parse(boardSchema, x86Button) : board;
+    const of = /HOST|^panel/.test(example) ? v.parse(boardSchema, x86Button) : board;
     expect(parseFault(example, of).text).toBe(example);
   });
 });
@@ -77,7 +77,7 @@ describe('parseFault', () => {
     ['rail P1V8 droops later', '"later" was not understood'],
     [
       'zzz',
-      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "good", "pgood", "i2c", "line", "gpio" (--',
+      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "panel", "good", "pgood", "i2c", "line", "gpio" (--',
     ],
     ['rail P1V8 drops', '"trips"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],

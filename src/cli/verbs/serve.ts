@@ -130,6 +130,7 @@ async function startService(
     }
     if (servesState(invocation)) {
       parts.states = await createStates(
+        loaded.board,
         parts.residents,
         world,
         (severity, text) => log(world, severity, text),

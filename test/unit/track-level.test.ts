@@ -7,7 +7,7 @@ import { createPlant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
-import { trackPgood } from '../../src/service/track-pgood.ts';
+import { trackLevel } from '../../src/service/track-level.ts';
 import { shippedBoard } from './bench.ts';
 
 // Far above what they take: the machine may be busy.
@@ -36,8 +36,12 @@ async function told(faults: readonly string[], stalls: readonly Stall[]): Promis
     clock: loop.clock,
   });
   for (const { atMs, ms } of stalls) world.after(atMs, () => loop.stall(ms));
+  const pgood = {
+    read: () => hardware.readGood(null),
+    watch: (wake: () => void) => hardware.watchPgood(wake),
+  };
   const changes: string[] = [];
-  const end = trackPgood(hardware, loop.clock, () => DEGLITCH_MS, true, {
+  const end = trackLevel(pgood, loop.clock, () => DEGLITCH_MS, true, {
     changed: (level) => changes.push(`${level} at ${Math.round(world.nowMs())}`),
     unread: (reason, believed) =>
       changes.push(

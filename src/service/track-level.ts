@@ -1,27 +1,34 @@
 import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
-import type { ChassisHardware } from '../run/hardware.ts';
 import { STALL_MS, TURN_MS } from '../run/standstill.ts';
 import { BEGUN_ANEW } from '../sequence/readings.ts';
 
-/** Who hears of pgood. */
-export interface PgoodFollower {
-  /** pgood has had another level for the board's de-glitch time, and still had it when it was read after that. */
+/** What is followed, asserted or not. */
+export interface Followed {
+  /** Rejects with a HardwareError. */
+  read(): Promise<boolean>;
+  /** Calls `wake` once the watch stands, and when the level may have changed. Returns the function that ends it. */
+  watch(wake: () => void): () => void;
+}
+
+/** Who hears of it. */
+export interface LevelFollower {
+  /** It has had another level for the de-glitch time, and still had it when it was read after that. */
   changed(level: boolean): void;
   /**
-   * pgood cannot be read, and why; null: it can again. Meanwhile nothing is known of it but the level that is believed:
-   * that another program has the line says nothing of the power, and who is told of a loss takes the host down.
+   * It cannot be read, and why; null: it can again. Meanwhile nothing is known of it but the level that is believed: that
+   * another program has the line says nothing of what it shows, and who is told that pgood was lost takes the host down.
    */
   unread(reason: string | null, believed: boolean): void;
 }
 
-/** Follows pgood. Time in which the process stood still does not count. Returns the function that ends it. */
-export function trackPgood(
-  hardware: ChassisHardware,
+/** Follows a level. Time in which the process stood still does not count. Returns the function that ends it. */
+export function trackLevel(
+  followed: Followed,
   clock: Clock,
   deglitchMs: () => number,
   initial: boolean,
-  follower: PgoodFollower,
+  follower: LevelFollower,
 ): () => void {
   let believed = initial;
   /** Time for which the new level still has to stand; null while the level is the believed one. */
@@ -30,7 +37,7 @@ export function trackPgood(
   let standstills = 0;
   let cancel: () => void = () => undefined;
   let ended = false;
-  const read = createPgoodReader(hardware, (reason) => {
+  const read = createLevelReader(followed, (reason) => {
     if (!ended) follower.unread(reason, believed);
   });
 
@@ -50,7 +57,7 @@ export function trackPgood(
     } else if (isNew) wait();
   };
 
-  const readPgood = async (): Promise<void> => {
+  const readLevel = async (): Promise<void> => {
     for (;;) {
       const askedMs = clock.nowMs();
       const level = await read();
@@ -69,11 +76,11 @@ export function trackPgood(
       if (lateMs <= STALL_MS) leftMs -= sliceMs + lateMs;
       else if (standstills++ < BEGUN_ANEW) leftMs = deglitchMs();
       if (leftMs > 0) wait();
-      else void readPgood();
+      else void readLevel();
     });
   };
 
-  const unwatch = hardware.watchPgood(() => void readPgood());
+  const unwatch = followed.watch(() => void readLevel());
   return () => {
     ended = true;
     cancel();
@@ -82,11 +89,11 @@ export function trackPgood(
 }
 
 /**
- * Reads the level of pgood. Null where it cannot be read: `unread` is called when that begins, with the reason, and when it
+ * Reads the level. Null where it cannot be read: `unread` is called when that begins, with the reason, and when it
  * is over. `outdated` where a reading that was begun later was answered before.
  */
-function createPgoodReader(
-  hardware: ChassisHardware,
+function createLevelReader(
+  followed: Followed,
   unread: (reason: string | null) => void,
 ): () => Promise<boolean | null | 'outdated'> {
   let reason: string | null = null;
@@ -105,7 +112,7 @@ function createPgoodReader(
     begun += 1;
     const own = begun;
     try {
-      const level = await hardware.readGood(null);
+      const level = await followed.read();
       return note(own, null) ? level : 'outdated';
     } catch (error) {
       return note(own, errorText(error)) ? null : 'outdated';

@@ -1,0 +1,148 @@
+import { errorText } from '../../hw/errors.ts';
+import type { Clock } from '../../hw/ports.ts';
+import type { PanelButton } from '../run/panel.ts';
+import { STALL_MS } from '../run/standstill.ts';
+import type { ChassisState } from './host-state.ts';
+import { trackLevel } from './track-level.ts';
+
+/** Contacts bounce for a few milliseconds, and a hand presses for fifty at least. */
+const BOUNCE_MS = 20;
+
+export interface PowerButtonOptions {
+  readonly chassis: number;
+  readonly button: PanelButton;
+  /** How long it is held to switch off at once. */
+  readonly forceOffMs: number;
+  readonly state: Pick<ChassisState, 'view' | 'requestHost' | 'requestPower'>;
+  readonly clock: Clock;
+  /** @param severity as syslog counts it (RFC 5424, table 2) */
+  readonly log: (severity: number, text: string) => void;
+  readonly onChange: (property: 'ButtonPressed' | 'ButtonMasked') => void;
+}
+
+/** The power button of a front panel: what management clients see of it. */
+export interface PowerButton {
+  readonly isPressed: boolean;
+  /** Whether presses are shown, and request nothing. Until the service ends. */
+  readonly isMasked: boolean;
+  mask(isMasked: boolean): void;
+  /** To be called once all objects are published. A press that began before requests nothing. */
+  begin(): void;
+  /** Ends it for good. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Takes presses for requests: of a chassis that is off the host is started, of one that is on the host is asked to shut
+ * down, and held for long enough the button switches it off at once. A hold that began as one that starts does no more. While
+ * power is on its way a short press requests nothing.
+ */
+export function createPowerButton(options: PowerButtonOptions): PowerButton {
+  const { chassis, button, forceOffMs, state, clock, log, onChange } = options;
+  let isPressed = false;
+  let isMasked = false;
+  let isOver = false;
+  let end: () => void = () => undefined;
+  let cancelHold: () => void = () => undefined;
+  const tell = (did: string, asks: string) => log(5, `chassis ${chassis}: the power button ${did}: ${asks}`);
+
+  const held = (): void => {
+    if (isMasked) return;
+    tell(`was held for ${forceOffMs} ms`, 'power off');
+    state.requestPower('Off');
+  };
+
+  const pressed = (): void => {
+    const { power } = state.view;
+    if (isMasked) {
+      tell('was pressed', 'it is masked, and requests nothing');
+    } else if (power === 'Off') {
+      tell('was pressed', 'host on');
+      state.requestHost('On', 'PowerButton');
+    } else {
+      cancelHold = awaitHold(options, held);
+      if (power === 'On') {
+        tell('was pressed', 'host off');
+        state.requestHost('Off', 'PowerButton');
+      } else tell('was pressed', `nothing while the power is ${power}, unless it is held`);
+    }
+  };
+
+  const moved = (now: boolean, isNew = true): void => {
+    isPressed = now;
+    onChange('ButtonPressed');
+    cancelHold();
+    if (now && isNew) pressed();
+  };
+
+  const follow = async (): Promise<void> => {
+    const first = await isHeld(options);
+    if (isOver) return;
+    if (first) moved(true, false);
+    end = trackLevel(button, clock, () => BOUNCE_MS, first, {
+      changed: (level) => moved(level),
+      unread: (reason) => {
+        if (reason !== null) cancelHold();
+        const why = reason === null ? 'can be read again' : `requests nothing: ${reason}`;
+        log(reason === null ? 5 : 4, `chassis ${chassis}: the power button ${why}`);
+      },
+    });
+  };
+
+  return {
+    get isPressed() {
+      return isPressed;
+    },
+    get isMasked() {
+      return isMasked;
+    },
+    mask(next) {
+      if (next === isMasked) return;
+      isMasked = next;
+      log(5, `chassis ${chassis}: the power button is ${next ? 'masked' : 'not masked any more'}`);
+      onChange('ButtonMasked');
+    },
+    begin: () => void follow(),
+    async stop() {
+      isOver = true;
+      cancelHold();
+      end();
+      await button.close();
+    },
+  };
+}
+
+/** One that cannot be read is not held. */
+async function isHeld({ chassis, button, log }: PowerButtonOptions): Promise<boolean> {
+  try {
+    return await button.read();
+  } catch (error) {
+    log(4, `chassis ${chassis}: the power button is not taken for held: ${errorText(error)}`);
+    return false;
+  }
+}
+
+/**
+ * Calls `held` once the button has been held for so long, and reads so after that. Returns the function that ends it, also
+ * while the button is being read.
+ */
+function awaitHold(options: PowerButtonOptions, held: () => void): () => void {
+  const { clock, forceOffMs } = options;
+  let isCancelled = false;
+  let cancel: () => void;
+  const begin = (): void => {
+    const dueMs = clock.nowMs() + forceOffMs;
+    cancel = clock.after(forceOffMs, async () => {
+      const isStill = await isHeld(options);
+      if (isCancelled || !isStill) return;
+      // It may have been let go and pressed again while the process stood still.
+      if (clock.nowMs() - dueMs > STALL_MS) begin();
+      else held();
+    });
+  };
+  begin();
+  return () => {
+    isCancelled = true;
+    cancel();
+  };
+}
