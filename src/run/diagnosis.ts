@@ -26,6 +26,8 @@ export interface FaultFacts {
   readonly evidence: readonly Evidence[];
   /** Null where another process found the fault. */
   readonly levels: LevelsAtFault | null;
+  /** Name of the error that the power supply is reported to have; empty, or left out, where it is not. */
+  readonly supplyError?: string;
 }
 
 type Finding = Omit<Diagnosis, 'unread'>;
@@ -71,7 +73,7 @@ const CAUSES_FIRST: readonly Cause[] = [
 ];
 
 /**
- * Names the rail that failed first, and what it failed of. Rails that were on are looked at in the order of the sequence: what
+ * Names the rail that failed first, and what it failed of, or the supply where somebody has reported it. Rails that were on are looked at in the order of the sequence: what
  * their devices latched, then their levels and voltages against limits. Says `unknown` where nothing says it, and never
  * guesses: a rail is named only by what was read of it.
  */
@@ -80,7 +82,8 @@ export function diagnose(plan: Plan, facts: FaultFacts): Diagnosis {
   const unread = evidence.flatMap(({ device, page, error }) =>
     error === null ? [] : [`${device} page ${page}`],
   );
-  const found = downwards(fault) ?? ofRails(plan, facts) ?? ofLine(fault) ?? ofWatchers(evidence);
+  const seen = downwards(fault) ?? ofRails(plan, facts) ?? ofLine(fault) ?? ofWatchers(evidence);
+  const found = ofSupply(facts, seen) ?? seen;
   return { ...(found ?? { rail: null, cause: 'unknown', because: lookedAt(plan, facts) }), unread };
 }
 
@@ -88,6 +91,18 @@ export function diagnose(plan: Plan, facts: FaultFacts): Diagnosis {
 function downwards({ kind, rail, reason }: Fault): Finding | null {
   if (kind === 'railStray') return { rail, cause: 'stray', because: reason };
   return kind === 'powerOffTimeout' ? { rail, cause: 'stuck', because: reason } : null;
+}
+
+/** Faults that a supply which fails brings about: power goes, or does not come. */
+const WITHOUT_POWER: readonly Fault['kind'][] = ['railTimeout', 'railLost', 'pgoodTimeout', 'pgoodLost'];
+
+/** What the supply itself has told is before all that was seen of what it feeds, which stays beside it. */
+function ofSupply({ fault, supplyError = '' }: FaultFacts, seen: Finding | null): Finding | null {
+  if (supplyError === '' || !WITHOUT_POWER.includes(fault.kind)) return null;
+  const told = `it is reported to have ${supplyError}`;
+  if (seen === null) return { rail: null, cause: 'supply', because: told };
+  const of = seen.rail === null ? '' : `of rail ${seen.rail}: `;
+  return { rail: null, cause: 'supply', because: `${told}; behind it, ${of}${seen.because}` };
 }
 
 /** A line or a device that failed, where no rail is known to have failed before it. */

@@ -32,6 +32,8 @@ export interface RunOptions {
   readonly abandon?: AbortSignal;
   /** For a job that watches: whether another process drives the chassis now. Asked before a loss is believed. */
   readonly superseded?: () => Promise<boolean>;
+  /** Name of the error that somebody has found the power supply to have, empty where nobody has. Asked when the power is down. */
+  readonly supplyError?: () => string;
   /** For a job that watches: awaited when a loss has switched everything off, before anything else is done. */
   readonly onLost?: () => Promise<void>;
 }

@@ -238,7 +238,8 @@ async function lookForCause(run: Run): Promise<void> {
   if (fault === null) return;
   const evidence = await hardware.evidence(fault.rail);
   recording.record({ type: 'evidence', evidence });
-  const diagnosis = diagnose(plan, { fault, evidence, levels: levelsAtFault });
+  const supplyError = options.supplyError?.() ?? '';
+  const diagnosis = diagnose(plan, { fault, evidence, levels: levelsAtFault, supplyError });
   recording.record({ type: 'diagnosis', diagnosis });
   run.now = { ...now, sequence: { ...now.sequence, fault: { ...fault, diagnosis } } };
 }

@@ -2,6 +2,7 @@ import type { Cause, Diagnosis, Fault } from './state.ts';
 
 /** Words for what a rail or a chassis failed of, used everywhere. */
 const CAUSE_WORDS: Readonly<Record<Cause, string>> = {
+  supply: 'power supply failed',
   overvoltage: 'overvoltage',
   overcurrent: 'overcurrent',
   overpower: 'overpower',

@@ -85,6 +85,8 @@ const pgoodSchema = v.object({
 
 /** What a rail, or the whole chassis, failed of, where the evidence says so. */
 export const CAUSES = [
+  // What the power supply itself has told, over D-Bus.
+  'supply',
   // Of the output, its load and its device, by what the device latched, or by its voltage against a limit.
   'overvoltage',
   'overcurrent',

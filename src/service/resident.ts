@@ -44,6 +44,8 @@ export interface ResidentOptions {
   readonly runDir: string;
   readonly identity: { readonly bootId: string; readonly boardHash: string };
   readonly record: Recorder;
+  /** Name of the error that the power supply is reported to have; empty where it is not. */
+  readonly supplyError: () => string;
   readonly onChange: (now: ChassisView, before: ChassisView) => void;
   /** Reports a loss: the chassis lost its power while it was on, and everything is off. */
   readonly onLoss: (loss: Loss) => Promise<void>;
@@ -356,7 +358,7 @@ async function carryOut(resources: Resources, request: PowerRequest, send: Send)
 }
 
 function runOptions(resources: Resources, signal: AbortSignal, send: Send, trace: Trace): RunOptions {
-  const { plan, hardware, clock, openStore } = resources;
+  const { plan, hardware, clock, openStore, supplyError } = resources;
   let fault: Fault | null = null;
   return {
     plan,
@@ -364,6 +366,7 @@ function runOptions(resources: Resources, signal: AbortSignal, send: Send, trace
     clock,
     store: openStore(),
     signal,
+    supplyError,
     record(entry) {
       trace.add(entry);
       resources.record(entry);

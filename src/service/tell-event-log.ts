@@ -25,6 +25,12 @@ const REQUEST_FAILED: Readonly<Record<Wanted, string>> = {
   off: 'xyz.openbmc_project.State.Chassis.Error.PowerOffFailure',
 };
 
+/** What a power supply that fails brings about. */
+const WITHOUT_POWER: readonly string[] = [
+  'RAIL_FAULT',
+  'PGOOD_TIMEOUT',
+  'PGOOD_LOST',
+] satisfies PowerErrorCode[];
 /** Of these the evidence may know a rail. */
 const LOST_PGOOD: readonly string[] = ['PGOOD_TIMEOUT', 'PGOOD_LOST'] satisfies PowerErrorCode[];
 
@@ -45,7 +51,9 @@ export function failureEntry(chassis: number, error: CodedError, failed: Failed)
   const diagnosis = isFault(fault) ? fault.diagnosis : undefined;
   const isOfRail = (diagnosis?.rail ?? null) !== null && LOST_PGOOD.includes(error.code);
   return {
-    name: nameOf(isOfRail ? 'RAIL_FAULT' : error.code, failed),
+    name: isOfSupply(error.code, fault, failed)
+      ? (failed.supplyError ?? '')
+      : nameOf(isOfRail ? 'RAIL_FAULT' : error.code, failed),
     severity: 'Critical',
     data: {
       ...failed.data,
@@ -62,11 +70,16 @@ export function failureEntry(chassis: number, error: CodedError, failed: Failed)
   };
 }
 
-/** As phosphor-power finds it: a rail is to blame first, then the power supply, then what was to be seen from outside. */
-function nameOf(code: string, { wanted, isLoss = false, supplyError = '' }: Failed): string {
+/** The power supply is to blame before a rail, where it is reported to have failed and power went or did not come. */
+function isOfSupply(code: string, fault: unknown, { wanted, supplyError = '' }: Failed): boolean {
+  if (wanted !== 'on' || supplyError === '' || !WITHOUT_POWER.includes(code)) return false;
+  return !isFault(fault) || fault.kind !== 'railStray';
+}
+
+/** A rail is to blame first, then what was to be seen from outside. */
+function nameOf(code: string, { wanted, isLoss = false }: Failed): string {
   const known = NAMES[code as PowerErrorCode];
   if (known !== undefined && code === 'RAIL_FAULT') return known;
-  if (wanted === 'on' && supplyError !== '') return supplyError;
   if (isLoss) return SHUTDOWN;
   return known ?? REQUEST_FAILED[wanted];
 }

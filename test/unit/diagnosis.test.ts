@@ -122,6 +122,33 @@ describe('what a device latched', () => {
     expect(found).toMatchObject({ rail: null, cause: 'unknown' });
   });
 
+  it('blames a power supply that was reported first, where power went or did not come, and tells what was seen behind it', () => {
+    const supplyError = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';
+    const evidence = [page('B', UNDER)];
+    const seen = { evidence, levels: levels(UP, LOST, UP), supplyError };
+    for (const kind of ['railLost', 'railTimeout'] as const) {
+      expect(diagnose(PLAN, { fault: faultOf(kind, 'B'), ...seen })).toEqual({
+        rail: null,
+        cause: 'supply',
+        because: `it is reported to have ${supplyError}; behind it, of rail B: ${
+          diagnose(PLAN, { fault: faultOf(kind, 'B'), evidence, levels: seen.levels }).because
+        }`,
+        unread: [],
+      });
+    }
+    for (const kind of ['pgoodLost', 'pgoodTimeout'] as const) {
+      const found = diagnose(PLAN, { fault: faultOf(kind), evidence: [], levels: levels(), supplyError });
+      expect(found).toMatchObject({ rail: null, cause: 'supply' });
+    }
+    // Power that does not go, and a line that failed, are no work of a supply.
+    for (const kind of ['railStray', 'powerOffTimeout', 'hardware'] as const) {
+      const alone = diagnose(PLAN, { fault: faultOf(kind, 'B'), evidence: [], levels: null });
+      expect(diagnose(PLAN, { fault: faultOf(kind, 'B'), evidence: [], levels: null, supplyError })).toEqual(
+        alone,
+      );
+    }
+  });
+
   it('of several faults at once names the one that the others follow from', () => {
     const said = { ...UNDER, STATUS_IOUT: 1 << 7, STATUS_INPUT: 1 << 4 };
     const fault = faultOf('railLost', 'B');

@@ -88,6 +88,7 @@ async function createCare(driver: 'onoff' | 'mock') {
         runDir,
         identity: { bootId: 'boot', boardHash: 'hash' },
         record: () => undefined,
+        supplyError: () => '',
         onChange: () => undefined,
         onRequestFailed: async () => undefined,
         onRunOver: () => undefined,

@@ -119,6 +119,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
   const runs: ResidentRun[] = [];
   let atLoss: () => Promise<void> = async () => undefined;
   const recording: Recorded[] = [];
+  let supplyError = '';
   const resident = await clock.runUntil(
     (async () =>
       createResident({
@@ -129,6 +130,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
         runDir,
         identity: IDENTITY,
         record: (entry) => recording.push(entry),
+        supplyError: () => supplyError,
         onChange: (now) => views.push(now),
         onLoss: async (loss) => {
           losses.push(loss);
@@ -152,6 +154,9 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     failures,
     runs,
     lockedAtLoss,
+    supplyFails(name: string) {
+      supplyError = name;
+    },
     whenLost: (then: () => Promise<void>) => {
       atLoss = then;
     },
@@ -347,6 +352,16 @@ describe('a loss of power', () => {
     care.breakIt('pgood stuck off');
     await care.pass(10_000);
     await expect(served).resolves.toBeUndefined();
+  });
+
+  it('is blamed on a power supply that was reported to have failed', async () => {
+    const care = await createCare('on');
+    care.supplyFails('PSKillFault');
+    care.breakIt('pgood stuck off');
+    await care.pass(10_000);
+    expect(care.losses.map(({ sequence }) => sequence.fault?.diagnosis)).toMatchObject([
+      { rail: null, cause: 'supply', because: expect.stringMatching(/^it is reported to have PSKillFault/) },
+    ]);
   });
 
   it('after which power on works again', async () => {

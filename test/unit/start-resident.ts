@@ -44,6 +44,7 @@ export async function startResident(setUp: ResidentSetUp) {
         clock,
         identity: { bootId: 'boot', boardHash: 'hash' },
         record: () => undefined,
+        supplyError: () => '',
         onChange: () => undefined,
         onLoss: async () => undefined,
         onRequestFailed: async () => undefined,

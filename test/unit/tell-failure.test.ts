@@ -82,15 +82,15 @@ describe('a request that failed', () => {
     expect(logged).toEqual([`<3>${FAILED_ON.message}`]);
   });
 
-  it('has what the run said of its rail, and the rail is blamed before the power supply', async () => {
+  it('has what the run said of its rail, and blames a power supply that is reported before it', async () => {
     const { teller, entries, supplyFails, clock } = createStory();
+    const data = { STATUS_WORD: '0x0800', RAIL_NAME: 'P1V8' };
+    await clock.runUntil(teller.requestFailed('on', FAILED_ON));
     supplyFails('xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault');
     await clock.runUntil(teller.requestFailed('on', FAILED_ON));
     expect(entries).toMatchObject([
-      {
-        name: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
-        data: { STATUS_WORD: '0x0800', RAIL_NAME: 'P1V8' },
-      },
+      { name: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault', data },
+      { name: 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault', data },
     ]);
   });
 

@@ -134,7 +134,7 @@ describe('a loss is told', () => {
       },
     );
 
-  it('with the name of OpenBMC for what is to blame: a rail first, then the power supply, then the loss', async () => {
+  it('with the name of OpenBMC for what is to blame: the power supply first, then a rail, then the loss', async () => {
     const ofRail: Fault = { ...FAULT, kind: 'railLost', rail: 'P1V8', reason: 'rail P1V8 dropped' };
     const ofBus: Fault = { ...FAULT, kind: 'hardware', rail: 'PVDDQ', errorCode: 'I2C_NO_DEVICE' };
     const PSU = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';
@@ -143,7 +143,9 @@ describe('a loss is told', () => {
       [ofBus, '', 'xyz.openbmc_project.Power.Error.Shutdown'],
       [FAULT, PSU, PSU],
       [ofRail, '', 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault'],
-      [ofRail, PSU, 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault'],
+      [ofRail, PSU, PSU],
+      [{ ...ofRail, kind: 'railStray' }, PSU, 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault'],
+      [ofBus, PSU, 'xyz.openbmc_project.Power.Error.Shutdown'],
     ] as const) {
       entries = [];
       supplyError = supply;

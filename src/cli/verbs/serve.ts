@@ -187,6 +187,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     runDir: invocation.runDir,
     identity: { bootId: world.bootId(), boardHash: loaded.hash },
     record: events.record,
+    supplyError: () => blame.name,
     onRunOver(run) {
       data.remember(run.error, run.entries);
       keep(run);
