@@ -3,6 +3,7 @@ import type { Clock } from '../../hw/ports.ts';
 import type { PanelButton } from '../run/panel.ts';
 import { STALL_MS } from '../run/standstill.ts';
 import type { ChassisState } from './host-state.ts';
+import type { Resident } from './resident.ts';
 import { trackLevel } from './track-level.ts';
 
 /** Contacts bounce for a few milliseconds, and a hand presses for fifty at least. */
@@ -14,6 +15,7 @@ export interface PowerButtonOptions {
   /** How long it is held to switch off at once. */
   readonly forceOffMs: number;
   readonly state: Pick<ChassisState, 'view' | 'requestHost' | 'requestPower'>;
+  readonly resident: Pick<Resident, 'request'>;
   readonly clock: Clock;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   readonly log: (severity: number, text: string) => void;
@@ -38,7 +40,7 @@ export interface PowerButton {
  * power is on its way a short press requests nothing.
  */
 export function createPowerButton(options: PowerButtonOptions): PowerButton {
-  const { chassis, button, forceOffMs, state, clock, log, onChange } = options;
+  const { chassis, button, forceOffMs, state, resident, clock, log, onChange } = options;
   let isPressed = false;
   let isMasked = false;
   let isOver = false;
@@ -49,6 +51,8 @@ export function createPowerButton(options: PowerButtonOptions): PowerButton {
   const held = (): void => {
     if (isMasked) return;
     tell(`was held for ${forceOffMs} ms`, 'power off');
+    // The targets of systemd wait until the host has stopped. They come to the same after it.
+    resident.request('off', 'the power button');
     state.requestPower('Off');
   };
 

@@ -94,7 +94,7 @@ async function createPanel(
   const journal: string[] = [];
   const told: string[] = [];
   const power = createPowerButton({
-    ...{ chassis: 0, button, forceOffMs: FORCE_OFF_MS, state: created, clock: loop.clock },
+    ...{ chassis: 0, button, forceOffMs: FORCE_OFF_MS, state: created, resident, clock: loop.clock },
     log: (severity, text) => journal.push(`<${severity}>${text}`),
     onChange: (property) => told.push(property),
   });

@@ -63,7 +63,7 @@ export async function createStates(
         inspect: world.inspect,
       });
       states.set(chassis, state);
-      const button = await powerButtonOf(board, chassis, state, { world, log, changed });
+      const button = await powerButtonOf(board, { chassis, state, resident }, { world, log, changed });
       if (button !== null) buttons.set(chassis, button);
     }
   } catch (error) {
@@ -89,8 +89,11 @@ export async function createStates(
 /** The power button of a chassis; null where it has none. One that cannot be had is told, and keeps nothing from being served. */
 async function powerButtonOf(
   board: Board,
-  chassis: number,
-  state: ChassisState,
+  {
+    chassis,
+    state,
+    resident,
+  }: { readonly chassis: number; readonly state: ChassisState; readonly resident: Resident },
   {
     world,
     log,
@@ -110,6 +113,7 @@ async function powerButtonOf(
       button,
       forceOffMs: power.forceOffMs,
       state,
+      resident,
       clock: world.clock,
       log,
       onChange: (property) => changed({ path: powerButtonPath(chassis), interface: BUTTONS, property }),
