@@ -108,8 +108,9 @@ export function createFileWith(path: string, content: string | Uint8Array): void
  * @throws the error of `make` or of the file system; the old one is left as it was
  */
 export function putInPlace(path: string, make: (temporary: string) => void): void {
-  // A dot in front keeps systemd from taking a leftover for a unit. No two of a boot have process and time in common.
-  const mark = `${process.pid}.${process.hrtime.bigint().toString(36)}`;
+  // A dot in front keeps systemd from taking a leftover for a unit. One of another process has another number, also in a
+  // container, whose processes are counted anew.
+  const mark = `${process.pid}.${Math.random().toString(36).slice(2)}`;
   const temporary = join(dirname(path), `.${basename(path)}.${mark}`);
   try {
     make(temporary);
