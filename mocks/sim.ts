@@ -207,6 +207,7 @@ function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real
         ),
       ),
     gpio: async () => createMockGpio(await plant()),
+    picture: async () => null,
     i2c: async () => createMockI2c(await plant()),
     systemd: 'absent',
     defaultRunDir: runDir,
@@ -276,6 +277,7 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
         return await runCommandLine(options.rest, {
           ...real,
           gpio: async () => remote.gpio,
+          picture: async () => null,
           i2c: async () => remote.i2c,
           // Never by itself: a simulated failure must not quiesce the host of a machine that has one.
           systemd: options.systemd === 'on' ? real.systemd : 'absent',

@@ -1,4 +1,4 @@
-import { existsSync, fstatSync, readFileSync } from 'node:fs';
+import { existsSync, fstatSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
@@ -104,6 +104,12 @@ function stateDirectory(): string {
   return process.geteuid?.() === 0 || !own ? STATE_DIR : join(own, 'chassis-power');
 }
 
+/** In the bundle, the name of a file changes with its content. */
+function buildOf(file: string): string {
+  const { ino, size, mtimeMs } = statSync(file);
+  return [file, ino, size, mtimeMs].join(' ');
+}
+
 /** The real world: lines, buses, time. Drivers load when a verb first needs them. */
 export function composeWorld(
   clock: Clock,
@@ -127,6 +133,8 @@ export function composeWorld(
       const holds = createBusHolds({ clock, directory: holdDirectory() });
       return (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock, holds });
     }),
+    picture: async (keys) => (await import('../hw/gpio/picture.ts')).pictureOf(keys),
+    build: () => buildOf(fileURLToPath(import.meta.url)),
     units: async () => (await import('./system/units.ts')).createUnitManager({ clock }),
     objectBus: async (publication) =>
       (await import('./system/object-bus.ts')).createObjectBus({ ...publication, clock }),

@@ -45,12 +45,14 @@ const SVG: Readonly<Record<string, Option>> = {
 const power = async (): Promise<Verb> => (await import('./verbs/power.ts')).power;
 const POWER = { takes: '', operands: [0, 0], options: SVG, drives: true, load: power } as const;
 
+const stageOn = async (): Promise<Verb> => (await import('./verbs/at-rest.ts')).atRest;
+const STAGE_ON = { ...POWER, load: stageOn, raises: true } as const;
+
 export const VERBS: Readonly<Record<string, VerbEntry>> = {
-  start: { ...POWER, summary: 'assert the enables in order (op-power-start)', raises: true },
+  start: { ...STAGE_ON, summary: 'assert the enables in order (op-power-start)' },
   'wait-on': {
-    ...POWER,
+    ...STAGE_ON,
     summary: 'wait for pgood, then release the resets (op-wait-power-on)',
-    raises: true,
   },
   stop: { ...POWER, summary: 'deassert the enables in reverse order (op-power-stop)' },
   'wait-off': { ...POWER, summary: 'wait until the power is gone (op-wait-power-off)' },

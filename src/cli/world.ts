@@ -16,6 +16,13 @@ export interface World {
   readonly clock: Clock;
   readonly gpio: () => Promise<GpioBackend>;
   readonly i2c: () => Promise<I2cBackend>;
+  /**
+   * What is to be seen now of lines by their `LinePlace.key`, as a text that is another one when anything of them is another.
+   * Null where nobody can tell, as of simulated lines.
+   */
+  readonly picture: (keys: readonly string[]) => Promise<string | null>;
+  /** Identifies the program, so that what another build of it has found is not believed. */
+  readonly build: () => string;
   readonly units: () => Promise<UnitManager>;
   readonly objectBus: (publication: Publication) => Promise<ObjectBus>;
   readonly eventLog: () => Promise<EventLog>;

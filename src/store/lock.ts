@@ -11,6 +11,7 @@ import { tryFlock } from '../../hw/flock.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
+import { lockPath } from './paths.ts';
 
 /**
  * flock(1) only asks the kernel, but a machine under load may take seconds to start it. It is waited for that long even
@@ -147,8 +148,10 @@ export async function lastHolder(runDir: string, chassis: number, clock: Clock):
   return holderOf(lockPath(runDir, chassis))?.text.split(',')[0] || null;
 }
 
-function lockPath(runDir: string, chassis: number): string {
-  return join(runDir, `chassis${chassis}.lock`);
+/** What the last process that locked a chassis wrote when it let go of it; null while one may have it, and where none ever had. */
+export function releasedBy(runDir: string, chassis: number): string | null {
+  const holder = holderLines(lockPath(runDir, chassis));
+  return holder?.[1] === RELEASED ? holder.join('\n') : null;
 }
 
 function without(why: string, onWithout: (why: string) => void, fd?: number): ChassisLock {
@@ -185,19 +188,23 @@ function holderPath(lock: string): string {
 
 /** The process that wrote last that it has the lock; null where none did, or the file cannot be read. */
 function holderOf(lock: string): Holder | null {
-  let lines: string[];
+  const lines = holderLines(lock);
+  if (lines === null) return null;
+  const [text = '', start = ''] = lines;
+  const pid = Number(/pid (\d+)$/.exec(text)?.[1]);
+  const isAlive = start !== RELEASED && Number.isInteger(pid) && startOf(pid) === start;
+  return { text, isAlive };
+}
+
+function holderLines(lock: string): string[] | null {
   try {
-    lines = readRegularFile(holderPath(lock), { maxBytes: HOLDER_BYTES, onlyOwn: true })
+    return readRegularFile(holderPath(lock), { maxBytes: HOLDER_BYTES, onlyOwn: true })
       .toString('utf8')
       .split('\n');
   } catch {
     // The name is for messages only: the kernel decides who has the lock.
     return null;
   }
-  const [text = '', start = ''] = lines;
-  const pid = Number(/pid (\d+)$/.exec(text)?.[1]);
-  const isAlive = start !== RELEASED && Number.isInteger(pid) && startOf(pid) === start;
-  return { text, isAlive };
 }
 
 function writeHolder(lock: string, text: string): void {

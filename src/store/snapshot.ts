@@ -1,10 +1,10 @@
-import { join } from 'node:path';
 import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
 import { fileProblem, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { type Hint, type SequenceState, STATES, type State, sequenceSchema } from '../sequence/state.ts';
+import { snapshotPath } from './paths.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
 const SCHEMA_VERSION = 2;
@@ -36,10 +36,6 @@ export interface SnapshotIdentity {
   readonly boardHash: string;
   readonly plan: Plan;
   readonly clock: Pick<Clock, 'nowMs'>;
-}
-
-export function snapshotPath(runDir: string, chassis: number): string {
-  return join(runDir, `chassis${chassis}.json`);
 }
 
 /** The snapshot of one chassis as a file, `chassisN.json` in the run directory. */

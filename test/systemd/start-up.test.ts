@@ -67,7 +67,8 @@ const PROBE = `
     fs.promises[name] = (path, ...rest) => { opened.push(String(path)); return real(path, ...rest); };
   }
   const write = fs.writeFileSync;
-  process.on('exit', () => write(process.env.OPENED, opened.join('\\n')));`;
+  // What Node loads of itself counts as opened.
+  process.on('exit', () => write(process.env.OPENED, [...opened, ...process.moduleLoadList].join('\\n')));`;
 
 describe.skipIf(skipped)(`a oneshot that has nothing to do${titleSuffix}`, () => {
   let folder: string;
@@ -78,7 +79,7 @@ describe.skipIf(skipped)(`a oneshot that has nothing to do${titleSuffix}`, () =>
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
   /** The files that the verb opens. */
-  const openedBy = (verb: string, rails: number): string[] => {
+  const openedBy = (verb: string, rails: number, runs = 1): string[] => {
     const board = join(folder, 'board.json');
     const list = join(folder, 'opened');
     writeFileSync(board, JSON.stringify(boardOf(rails)));
@@ -86,6 +87,7 @@ describe.skipIf(skipped)(`a oneshot that has nothing to do${titleSuffix}`, () =>
       'unshare',
       [
         ...['--mount', '/bin/sh', '-c', sysfsOf(rails), 'sh'],
+        ...['/bin/sh', '-c', Array(runs).fill('"$@"').join(' && '), 'sh'],
         ...[process.execPath, '--require', join(folder, 'probe.cjs'), PROGRAM, verb, '--board', board],
       ],
       { encoding: 'utf8', timeout: 60_000, env: { PATH: process.env.PATH, OPENED: list } },
@@ -108,6 +110,21 @@ describe.skipIf(skipped)(`a oneshot that has nothing to do${titleSuffix}`, () =>
           ),
         );
       }
+    },
+  );
+
+  it.each(['wait-on', 'start'])(
+    '%s sees from what the last one kept that all is as it was: it starts no process, and loads nothing that drives',
+    (verb) => {
+      const heavy = (opened: readonly string[]) =>
+        opened.filter((path) =>
+          /^NativeModule (child_process|crypto)$|\/(power|onoff|runner)-\w+\.cjs$|epoll\.node$/.test(path),
+        );
+      // The first one finds no state, and the second one what the first one made of the lines.
+      expect(heavy(openedBy(verb, 12, 2))).toContain('NativeModule child_process');
+      const opened = openedBy(verb, 12, verb === 'start' ? 3 : 4);
+      expect(opened).toContain(`${GPIO}/gpio${CHIPS.soc[0]}/value`);
+      expect(heavy(opened)).toEqual([]);
     },
   );
 });

@@ -43,6 +43,8 @@ async function ask(args: readonly string[], columns: number | null = null) {
     updateCatalogue: refuse('updateCatalogue'),
     notifier: refuse('notifier'),
     bootId: () => 'boot',
+    picture: async () => null,
+    build: () => 'build',
     env: { CHASSIS_POWER_BOARD: REFERENCE },
     stdout: {
       write: (text) => {

@@ -134,6 +134,8 @@ async function run(args: readonly string[], options: Options = {}) {
       alive: notify,
     }),
     bootId: () => 'boot',
+    picture: async () => null,
+    build: () => 'build',
     env: {},
     stdout: {
       write: (text) => {

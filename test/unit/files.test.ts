@@ -26,7 +26,8 @@ import { type SequenceState, STATES, sequenceSchema } from '../../src/sequence/s
 import { createLastingFile, lastingPath, NOTHING_LASTING } from '../../src/store/lasting.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { clearOnMarker, hasOnMarker, setOnMarker } from '../../src/store/on-marker.ts';
-import { createSnapshotFile, snapshotPath } from '../../src/store/snapshot.ts';
+import { snapshotPath } from '../../src/store/paths.ts';
+import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { MANIFEST_PATH, readManifest } from '../../src/units/install/manifest.ts';
 import { createBench } from './bench.ts';
 import { createManualClock } from './manual-clock.ts';

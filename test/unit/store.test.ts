@@ -22,7 +22,8 @@ import {
   RESTORE_POLICIES,
 } from '../../src/store/lasting.ts';
 import { clearOnMarker, forgetOnMarker, hasOnMarker, setOnMarker } from '../../src/store/on-marker.ts';
-import { createSnapshotFile, snapshotPath } from '../../src/store/snapshot.ts';
+import { snapshotPath } from '../../src/store/paths.ts';
+import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { createBench } from './bench.ts';
 import { createManualClock } from './manual-clock.ts';
 

@@ -25,6 +25,8 @@ export function createVerbWorld(
     journal: noBus,
     updateCatalogue: noBus,
     bootId: () => 'boot',
+    picture: async () => null,
+    build: () => 'build',
     env: {},
     stdout: outputTo('stdout'),
     stderr: outputTo('stderr'),

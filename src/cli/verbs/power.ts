@@ -21,6 +21,7 @@ import { WARNING, writeLine } from '../../system/severity.ts';
 import { putRight, type Routed, routeFailure } from '../../units/route.ts';
 import { type EventData, eventData } from '../event-data.ts';
 import { EXIT } from '../exit.ts';
+import { keepRest } from '../keep-rest.ts';
 import { keepRun } from '../keep-run.ts';
 import { tellEnd } from '../tell-event.ts';
 import type { Invocation, Verb } from '../verb.ts';
@@ -48,6 +49,8 @@ const PATIENT = ['start', 'wait-on', 'stop', 'wait-off', 'off'];
 const LOCK_WAIT_MS = 60_000;
 /** Verbs that only continue an earlier request. */
 const WAITS = ['wait-on', 'wait-off'];
+/** Verbs that look whether they have something to do before anything else (`at-rest.ts`). */
+const STAGES_ON = ['start', 'wait-on'];
 /** The power state that a verb wants, for the verbs whose failure goes to the event log. */
 const WANTED: Readonly<Record<string, Wanted>> = {
   start: 'on',
@@ -116,6 +119,7 @@ async function drive(invocation: Invocation, world: World): Promise<End> {
     let failure: unknown = null;
     try {
       ended = await runOn(loaded, plan, recording, invocation, world);
+      if (STAGES_ON.includes(verb)) await keepRest(invocation, loaded, recording, world);
       return { state: ended, isNews: recording.some((entry) => reaches(entry, ended)) };
     } catch (error) {
       failure = error;

@@ -1,0 +1,46 @@
+import { linesOf } from '../board/lines.ts';
+import type { LoadedBoard } from '../board/load.ts';
+import type { ChassisBoard } from '../board/schema.ts';
+import type { Recorded } from '../run/record.ts';
+import { createRestFile } from '../store/rest.ts';
+import type { Invocation } from './verb.ts';
+import type { World } from './world.ts';
+
+/**
+ * Keeps how a chassis was found that is on, after a run that had nothing to do, for the next such run to see that it is still so
+ * (`verbs/at-rest.ts`). To be called with the chassis locked. Never rejects: without it the next run takes longer.
+ */
+export async function keepRest(
+  { boardPath, chassis, runDir }: Invocation,
+  { board }: LoadedBoard,
+  entries: readonly Recorded[],
+  world: World,
+): Promise<void> {
+  const found = observationOf(entries);
+  const own = board.chassis[String(chassis)];
+  if (found === null || own === undefined || !isOfLinesAlone(own)) return;
+  try {
+    const refs = linesOf(board).flatMap((line) => (line.chassis === chassis ? [line.ref] : []));
+    const keys = (await (await world.gpio()).locate(refs)).map((place) => ('key' in place ? place.key : ''));
+    const picture = await world.picture(keys);
+    if (picture === null) return;
+    const here = { build: world.build(), bootId: world.bootId(), boardPath };
+    createRestFile(runDir, chassis, here).keep({ keys, picture, observation: found });
+  } catch {
+    // The lines were there a moment ago. The next run says what is wrong with them.
+  }
+}
+
+/** What a run read that found the chassis on, as the last one had left it, and had nothing else to tell; null for any other run. */
+function observationOf(entries: readonly Recorded[]) {
+  const [first, ...others] = entries;
+  if (first?.type !== 'reconciled' || first.state !== 'pgood' || first.hint !== 'pgood') return null;
+  if (others.some((entry) => entry.type !== 'request' || entry.outcome !== 'unchanged')) return null;
+  const { rails, pgood, resetsAsserted, unread, unpowered } = first;
+  return unread === undefined && unpowered === undefined ? { rails, pgood, resetsAsserted } : null;
+}
+
+/** Nothing of it is asked for over a bus, and no button may have been left pressed. */
+function isOfLinesAlone(chassis: ChassisBoard): boolean {
+  return !/"(?:pmbus|pulse)":/.test(JSON.stringify(chassis));
+}
