@@ -47,7 +47,12 @@ describe('after a loss of pgood', () => {
   });
 
   it('a rail is named that does not tell of its loss by itself: it is looked at once pgood drops', async () => {
-    const faults = ['line rail B good no interrupts', 'good B stuck off at 99ms', 'pgood stuck off at 100ms'];
+    // Between two looks at a line that raises no interrupts, which come every 100 ms.
+    const faults = [
+      'line rail B good no interrupts',
+      'good B stuck off at 150ms',
+      'pgood stuck off at 151ms',
+    ];
     expect((await lost(faults)).diagnosis).toMatchObject({ rail: 'B', cause: 'dropped' });
   });
 
@@ -90,6 +95,36 @@ describe('a rail that is lost while pgood stands', () => {
       fault: ['railLost', 'C'],
       diagnosis: { rail: 'C', cause: 'dropped' },
     });
+  });
+});
+
+describe('at the first sign of a loss', () => {
+  it('what another rail may have gone with is looked at, though nothing tells of it', async () => {
+    const faults = ['line rail A good no interrupts', 'good A stuck off at 150ms', 'pgood stuck on'];
+    expect(await lost([...faults, 'good B stuck off at 151ms'])).toMatchObject({ fault: ['railLost', 'A'] });
+  });
+
+  it.each([
+    ['pgood', 'pgood stuck off at 150ms'],
+    ['a rail', 'good C stuck off at 150ms'],
+  ])('of %s every line is read, and no bus is asked', async (_, fault) => {
+    const bench = createBench(boardOf(), { initially: 'on', faults: [fault] });
+    const asked: { source: string | null; atMs: number }[] = [];
+    await bench.run(JOBS.watch, {
+      hardware: (opened) => ({
+        ...opened,
+        readGood(source) {
+          asked.push({ source, atMs: bench.clock.nowMs() });
+          return opened.readGood(source);
+        },
+      }),
+    });
+    const fromMs = bench.plant.startMs + 150;
+    // Until it is believed, when that is read which has to be.
+    const first = asked.filter(({ atMs }) => atMs >= fromMs && atMs < fromMs + 15);
+    const sources = new Set(first.map(({ source }) => source));
+    expect([...sources].filter((source) => source !== null).toSorted()).toEqual(['A', 'B', 'C', 'W']);
+    expect(sources.has(null)).toBe(fault.startsWith('pgood'));
   });
 });
 
