@@ -122,6 +122,13 @@ describe('what a device latched', () => {
     expect(found).toMatchObject({ rail: null, cause: 'unknown' });
   });
 
+  it('says of signals of pgood that were missing nothing where their levels were not kept', () => {
+    const found = (kept: LevelsAtFault | null) =>
+      diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence: [], levels: kept }).because;
+    expect(found(null)).toBe('every rail that has a good signal was good');
+    expect(found({ ...levels(), pgoodLacks: ['pgood 2'] })).toBe(`${found(null)}; pgood 2 was missing`);
+  });
+
   it('blames a power supply that was reported first, where power went or did not come, and tells what was seen behind it', () => {
     const supplyError = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';
     const evidence = [page('B', UNDER)];
@@ -137,8 +144,16 @@ describe('what a device latched', () => {
       });
     }
     for (const kind of ['pgoodLost', 'pgoodTimeout'] as const) {
-      const found = diagnose(PLAN, { fault: faultOf(kind), evidence: [], levels: levels(), supplyError });
-      expect(found).toMatchObject({ rail: null, cause: 'supply' });
+      const found = (evidence: readonly Evidence[]) =>
+        diagnose(PLAN, { fault: faultOf(kind), evidence, levels: levels(), supplyError });
+      const told = `it is reported to have ${supplyError}`;
+      expect(found([])).toEqual({ rail: null, cause: 'supply', because: told, unread: [] });
+      // What belongs to no rail stays beside it as well.
+      const input = page(null, { STATUS_WORD: 0, STATUS_INPUT: 1 << 4 });
+      expect(found([input])).toMatchObject({ rail: null, cause: 'supply' });
+      expect(found([input]).because).toMatch(
+        /^it is reported to have [\w.]+; behind it, STATUS_INPUT of vr_watcher page 0 says /,
+      );
     }
     // Power that does not go, and a line that failed, are no work of a supply.
     for (const kind of ['railStray', 'powerOffTimeout', 'hardware'] as const) {
