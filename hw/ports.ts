@@ -109,6 +109,8 @@ export interface I2cDevice {
   readWord(command: number): Promise<number>;
   /** Write Byte. */
   writeByte(command: number, value: number): Promise<void>;
+  /** Write Word, low byte first on the wire. */
+  writeWord(command: number, value: number): Promise<void>;
 }
 
 export interface TransactionOptions {

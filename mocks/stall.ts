@@ -186,6 +186,7 @@ function stallingI2c(backend: I2cBackend, call: Call): I2cBackend {
     readByte: (command) => call(() => raw.readByte(command)),
     readWord: (command) => call(() => raw.readWord(command)),
     writeByte: (command, value) => call(() => raw.writeByte(command, value)),
+    writeWord: (command, value) => call(() => raw.writeWord(command, value)),
   });
   return {
     openBus: (bus) =>

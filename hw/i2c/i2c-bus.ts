@@ -141,15 +141,17 @@ function deviceAt(transfer: Transfer, adapter: Adapter, address: number, smbus: 
     if (held) return transfer(adapter, address, command, (object) => run(object, place));
     throw transactionOver(place);
   };
+  const write = async (command: number, value: number, length: 1 | 2): Promise<void> => {
+    await ask(command, async (object, place) => {
+      await smbus.write(object, place, value, length);
+      return 0;
+    });
+  };
   const device: I2cDevice = {
     readByte: (command) => ask(command, (object, place) => smbus.read(object, place, 1)),
     readWord: (command) => ask(command, (object, place) => smbus.read(object, place, 2)),
-    async writeByte(command, value) {
-      await ask(command, async (object, place) => {
-        await smbus.writeByte(object, place, value);
-        return 0;
-      });
-    },
+    writeByte: (command, value) => write(command, value, 1),
+    writeWord: (command, value) => write(command, value, 2),
   };
   return {
     device,

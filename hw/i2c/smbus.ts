@@ -6,13 +6,15 @@ import type { I2cBusObject } from './transfers.ts';
 export interface SmbusTransfers {
   /** Read Byte or Read Word, low byte first. */
   read(object: I2cBusObject, place: TransferPlace, length: 1 | 2): Promise<number>;
-  writeByte(object: I2cBusObject, place: TransferPlace, value: number): Promise<unknown>;
+  /** Write Byte or Write Word, low byte first. */
+  write(object: I2cBusObject, place: TransferPlace, value: number, length: 1 | 2): Promise<unknown>;
 }
 
 export const PLAIN: SmbusTransfers = {
   read: (object, { address, command }, length) =>
     length === 1 ? object.readByte(address, command) : object.readWord(address, command),
-  writeByte: (object, { address, command }, value) => object.writeByte(address, command, value),
+  write: (object, { address, command }, value, length) =>
+    length === 1 ? object.writeByte(address, command, value) : object.writeWord(address, command, value),
 };
 
 /**
@@ -30,8 +32,9 @@ export const CHECKED: SmbusTransfers = {
     if (bytesRead !== buffer.length || sent !== expected) throw wrongPec(place, { sent, expected });
     return data.readUIntLE(0, length);
   },
-  writeByte(object, { address, command }, value) {
-    const buffer = Buffer.of(value, packetErrorCode(writeMessage(address, command, [value])));
+  write(object, { address, command }, value, length) {
+    const data = length === 1 ? [value] : [value & 0xff, value >> 8];
+    const buffer = Buffer.of(...data, packetErrorCode(writeMessage(address, command, data)));
     return object.writeI2cBlock(address, command, buffer.length, buffer);
   },
 };

@@ -9,6 +9,7 @@ export interface I2cBusObject {
   readByte(address: number, command: number): Promise<number>;
   readWord(address: number, command: number): Promise<number>;
   writeByte(address: number, command: number, value: number): Promise<unknown>;
+  writeWord(address: number, command: number, value: number): Promise<unknown>;
   /** `length` bytes after a repeated start, into `buffer`. */
   readI2cBlock(
     address: number,
@@ -51,7 +52,7 @@ const MAX_STUCK_TRANSFERS = 2;
  * EAGAIN: arbitration lost. ETIMEDOUT: the bus was stretched or stuck. ENXIO, and EREMOTEIO where the
  * adapter's driver says it so (bcm2835): no acknowledge, which a PMBus device also gives while it is
  * busy; nothing took the transfer, so repeating it is safe. The writes of this project (PAGE,
- * OPERATION) say the same when they arrive twice. I2C_PEC: a disturbance, which may be over.
+ * OPERATION, voltages) say the same when they arrive twice. I2C_PEC: a disturbance, which may be over.
  */
 const TRANSIENT = new Set(['EAGAIN', 'ETIMEDOUT', 'ENXIO', 'EREMOTEIO', 'I2C_PEC']);
 

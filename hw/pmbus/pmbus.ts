@@ -3,6 +3,8 @@ import type { I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
 import { type KnownFormats, LINEAR11, type NumericFormat, voutFormatOf } from './formats.ts';
 import { NO_ANSWER, VOUT_OV_FAULT_LIMIT, VOUT_UV_FAULT_LIMIT, type VoutLimit } from './limits.ts';
 import type { Sensor } from './sensors.ts';
+import { setVolts, type VoltFormat } from './set-volts.ts';
+import type { VoutSetting } from './settings.ts';
 import { NOT_GOOD_BIT, STATUS_WORD, type StatusRegister } from './status.ts';
 
 /** Sections are those of the PMBus specification 1.3.1, part II. */
@@ -55,6 +57,12 @@ export interface PmbusPage {
   operation(on: boolean): Promise<void>;
   /** Whether the output is commanded on. */
   readEnabled(): Promise<boolean>;
+  /**
+   * Tells an output that is off a voltage, and reads it back, in one transaction. Rejects `I2C_FAILED`, with nothing written,
+   * where STATUS_WORD does not say OFF, and where the device reads back other bits than those that were written;
+   * `PMBUS_FORMAT` for a format that is not known or does not reach so far.
+   */
+  setVolts(setting: VoutSetting, volts: number): Promise<void>;
   /** Output voltage. Rejects `PMBUS_FORMAT` for a format that cannot be decoded, and for bits that are no number in it. */
   readVoutVolts(): Promise<number>;
   statusWord(): Promise<number>;
@@ -97,7 +105,7 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
       { ...transaction, pec },
     );
 
-  const { readVolts, readLimit } = createVoltReaders(options, where, details);
+  const { readVolts, readLimit, formatOfPage } = createVoltReaders(options, where, details);
 
   return {
     operation: (on) =>
@@ -118,6 +126,9 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
       ),
 
     readEnabled: () => onPage(async (device) => isOn(await device.readByte(OPERATION)), READING),
+
+    setVolts: (setting, volts) =>
+      onPage((device) => setVolts(device, () => formatOfPage(device), { where, details }, setting, volts)),
 
     readVoutVolts: () => onPage(readVolts, READING),
 
@@ -195,7 +206,12 @@ function createVoltReaders(known: KnownFormats, where: string, details: Record<s
     return commanded === null ? null : value * commanded;
   };
 
-  return { readVolts, readLimit };
+  const formatOfPage = async (device: I2cDevice): Promise<VoltFormat> => {
+    const format = await formatNow(device);
+    return { format, isRelative: ((voutMode ?? 0) & RELATIVE_BIT) !== 0 };
+  };
+
+  return { readVolts, readLimit, formatOfPage };
 }
 
 function powerGood(statusWord: number): boolean {

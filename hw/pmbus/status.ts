@@ -55,6 +55,8 @@ export const STATUS_WORD: StatusRegister = {
 
 /** The bit of STATUS_WORD that sums up STATUS_VOUT. */
 export const VOUT_BIT = 1 << 15;
+/** The bit of STATUS_WORD that is set while the output does not deliver, for whatever reason (17.2). */
+export const OFF_BIT = 1 << 6;
 /** The bit of STATUS_WORD that is set while the output is not good. */
 export const NOT_GOOD_BIT = 1 << 11;
 

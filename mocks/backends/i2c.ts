@@ -163,43 +163,68 @@ function openDevice(
     }
   };
 
+  return {
+    transfers: transfersOf(plant, at, pec, transfer),
+    end: () => {
+      over = true;
+    },
+  };
+}
+
+/** A transfer of an open device: its name for people, the command, and what is done to the device. */
+type Transfer = <T>(
+  what: string,
+  command: number,
+  run: (device: PlantI2cDevice, isNoisy: boolean) => T,
+) => Promise<T>;
+
+function transfersOf(
+  plant: Plant,
+  at: Omit<TransferPlace, 'command'>,
+  pec: boolean,
+  transfer: Transfer,
+): I2cDevice {
   const check = (name: string, value: number, most: number): void => {
     if (Number.isInteger(value) && value >= 0 && value <= most) return;
+    const where = `I2C bus ${at.bus}, address ${at.address}`;
     throw reportMisuse(plant, `${where}: ${name} ${JSON.stringify(value)} is not 0 to ${most}`);
   };
 
   /** What arrives of what the device sent. One without a check sends none, and nobody drives the bus for it. */
-  const arriving = (sent: number, command: number, isNoisy: boolean, has: boolean): number => {
-    if (pec && (isNoisy || !has)) throw wrongPec({ ...at, command });
-    return isNoisy ? sent ^ 1 : sent;
+  const read = async (
+    what: string,
+    command: number,
+    ask: (registers: PlantI2cDevice['registers']) => number,
+  ): Promise<number> => {
+    check('command', command, 0xff);
+    return transfer(what, command, ({ registers, pec: has }, isNoisy) => {
+      const sent = ask(registers);
+      if (pec && (isNoisy || !has)) throw wrongPec({ ...at, command });
+      return isNoisy ? sent ^ 1 : sent;
+    });
+  };
+
+  const write = async (
+    what: string,
+    command: number,
+    [value, most]: readonly [number, number],
+    tell: (registers: PlantI2cDevice['registers']) => void,
+  ): Promise<void> => {
+    check('command', command, 0xff);
+    check('value', value, most);
+    return transfer(what, command, ({ registers, pec: has }) => {
+      // A device without a check refuses the byte that it did not ask for.
+      if (pec && !has) throw transferFailed(systemError('ENXIO'), { ...at, command });
+      tell(registers);
+    });
   };
 
   return {
-    transfers: {
-      async readByte(command) {
-        check('command', command, 0xff);
-        return transfer('Read Byte', command, ({ registers, pec: has }, isNoisy) =>
-          arriving(registers.readByte(command), command, isNoisy, has),
-        );
-      },
-      async readWord(command) {
-        check('command', command, 0xff);
-        return transfer('Read Word', command, ({ registers, pec: has }, isNoisy) =>
-          arriving(registers.readWord(command), command, isNoisy, has),
-        );
-      },
-      async writeByte(command, value) {
-        check('command', command, 0xff);
-        check('value', value, 0xff);
-        return transfer('Write Byte', command, ({ registers, pec: has }) => {
-          // A device without a check refuses the byte that it did not ask for.
-          if (pec && !has) throw transferFailed(systemError('ENXIO'), { ...at, command });
-          registers.writeByte(command, value);
-        });
-      },
-    },
-    end: () => {
-      over = true;
-    },
+    readByte: (command) => read('Read Byte', command, (registers) => registers.readByte(command)),
+    readWord: (command) => read('Read Word', command, (registers) => registers.readWord(command)),
+    writeByte: (command, value) =>
+      write('Write Byte', command, [value, 0xff], (registers) => registers.writeByte(command, value)),
+    writeWord: (command, value) =>
+      write('Write Word', command, [value, 0xffff], (registers) => registers.writeWord(command, value)),
   };
 }

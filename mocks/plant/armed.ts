@@ -153,6 +153,9 @@ function changeFaultsOfTarget(
     case 'enable':
       changeSignal(rail?.enable);
       break;
+    case 'setup':
+      if (rail?.settings !== undefined) change(rail.settings.faults);
+      break;
     case 'button':
     case 'state':
     case 'shutdown': {

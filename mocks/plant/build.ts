@@ -16,6 +16,7 @@ import {
 } from './circuit.ts';
 import { hostTimes } from './hosts.ts';
 import { buildPgood } from './pgood.ts';
+import { createSettings } from './settings.ts';
 
 /** Where the board file does not say. */
 const DEFAULT_NOMINAL_VOLTS = 1;
@@ -64,7 +65,7 @@ export function buildCircuit(options: BuildOptions): Circuit {
 function uses(chassis: ChassisBoard | undefined, device: string): boolean {
   if (chassis === undefined) return false;
   const parts = [
-    ...Object.values(chassis.rails).flatMap(({ enable, good }) => [enable, good]),
+    ...Object.values(chassis.rails).flatMap(({ enable, good, setup }) => [enable, good, setup]),
     ...sourcesOf(chassis.pgood).map(({ source }) => source),
   ];
   return (
@@ -244,9 +245,9 @@ function buildRail(
   described: RailBoard,
   isNeeded: boolean,
   parts: Parts,
-  { isOn, startMs, riseMs, fallMs }: BuildOptions,
+  { board, isOn, startMs, riseMs, fallMs }: BuildOptions,
 ): Rail {
-  const { enable, good } = described;
+  const { enable, good, setup } = described;
   const vout = good !== undefined && 'minVolts' in good ? good : undefined;
   const nominalVolts = described.nominalVolts ?? nominalFor(vout);
   // What cannot be seen to be good must be so when its settle time is over.
@@ -272,6 +273,7 @@ function buildRail(
     neededBy: [],
     enable: enableSignal,
     goodNet: undefined,
+    settings: setup && createSettings(setup, board.devices[setup.pmbus] ?? {}, isOn),
     faults: [],
     goodFaults: [],
     enabled: isOn,

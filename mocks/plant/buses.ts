@@ -13,8 +13,11 @@ import {
   voltsAt,
   withFaults,
 } from './circuit.ts';
+import type { DamageRules } from './damage.ts';
 import { createPmbusDevice, type PmbusDevice, type PmbusOutput } from './pmbus-device.ts';
 import type { DevicePower } from './power.ts';
+import type { Rails } from './rails.ts';
+import { settingOf, tell } from './settings.ts';
 import type { Signals } from './signals.ts';
 
 /** Share of the nominal voltage at which a device usually takes its output for overvolted. */
@@ -43,6 +46,9 @@ export interface BusOptions {
   readonly circuit: Circuit;
   readonly clock: Pick<Clock, 'nowMs'>;
   readonly signals: Pick<Signals, 'writeOperation'>;
+  readonly rules: Pick<DamageRules, 'railTold'>;
+  /** A rail whose device was told something goes where that has it go. */
+  readonly rails: Pick<Rails, 'update'>;
   readonly faults: Pick<ArmedFaults, 'transferOf'>;
   readonly power: Pick<DevicePower, 'answers'>;
 }
@@ -79,15 +85,17 @@ export function createBuses(options: BusOptions): Map<number | string, PlantBus>
 function outputsOf(device: string, options: BusOptions): Map<number, PmbusOutput> {
   const { circuit } = options;
   const rails = circuit.chassis.flatMap((chassis) => chassis.rails);
-  const used = rails.flatMap(({ board: { enable, good } }) => [enable, good]);
+  const used = rails.flatMap(({ board: { enable, good, setup } }) => [enable, good, setup]);
   const outputs = new Map<number, PmbusOutput>();
   for (const part of used) {
     if (part === undefined || !('pmbus' in part) || part.pmbus !== device || outputs.has(part.page)) continue;
     const { page } = part;
     const shown = rails.filter(({ board: { good } }) => isOutput(good, device, page));
     const switched = rails.filter(({ board: { enable } }) => isOutput(enable, device, page));
+    const told = rails.filter(({ board: { setup } }) => isOutput(setup, device, page));
     const signal = circuit.pages.get(`pmbus:${device}/${page}`);
-    outputs.set(page, createOutput(signal, shown.length > 0 ? shown : switched, options));
+    const seen = [shown, switched, told].find((each) => each.length > 0) ?? [];
+    outputs.set(page, { ...createOutput(signal, seen, options), ...settingsOf(told, options) });
   }
   for (const { pgoodSources } of circuit.chassis) {
     for (const source of pgoodSources) {
@@ -142,6 +150,25 @@ function createOutput(
   };
 }
 
+/** The registers that the board has its device told; none of an output that is not set up. */
+function settingsOf(
+  [rail]: readonly Rail[],
+  { rules, rails }: BusOptions,
+): Pick<PmbusOutput, 'setting' | 'tell'> {
+  const settings = rail?.settings;
+  if (rail === undefined || settings === undefined) return {};
+  return {
+    setting: (command) => settingOf(settings, command),
+    tell(command, raw) {
+      if (!settings.wanted.has(command)) return false;
+      rules.railTold(rail);
+      tell(settings, command, raw);
+      rails.update(rail);
+      return true;
+    },
+  };
+}
+
 /** An output that shows pgood: it stands at its voltage while that is asserted. */
 function createPgoodOutput(source: PgoodSource, nominalVolts: number): PmbusOutput {
   let kept = OPERATION_ON_BIT;
@@ -160,7 +187,7 @@ function createPgoodOutput(source: PgoodSource, nominalVolts: number): PmbusOutp
   };
 }
 
-function isOutput(part: RailBoard['enable'] | RailBoard['good'], device: string, page: number): boolean {
+function isOutput(part: RailBoard['enable' | 'good' | 'setup'], device: string, page: number): boolean {
   return part !== undefined && 'pmbus' in part && part.pmbus === device && part.page === page;
 }
 

@@ -129,6 +129,8 @@ export interface Rail {
   /** Undefined: it is only watched, and comes and goes with what it needs. */
   readonly enable: Net | Page | Host | undefined;
   goodNet: Net | undefined;
+  /** What its device is told before it is enabled; undefined where the board tells it nothing. */
+  readonly settings: Settings | undefined;
   /** Faults of its voltage. */
   readonly faults: ArmedFault[];
   /** Good signal faults of a rail that is seen good over PMBus. */
@@ -152,6 +154,15 @@ export interface Rail {
   /** When it was lost though the BMC wanted it. */
   failedAtMs: number;
   cancelCrossing: () => void;
+}
+
+/** What the device of a rail is told by the board, register by register. */
+export interface Settings {
+  /** What the board has it told. */
+  readonly wanted: ReadonlyMap<number, number>;
+  /** What it has taken since it has power. */
+  readonly written: Map<number, number>;
+  readonly faults: ArmedFault[];
 }
 
 /** Where the voltage goes since `atMs`. */

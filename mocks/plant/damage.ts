@@ -1,6 +1,7 @@
 import type { Clock } from '../../hw/ports.ts';
 import { type Chassis, isHost, isPage, type Net, netAsserted, type Rail, withFaults } from './circuit.ts';
 import type { HazardKind } from './events.ts';
+import { untoldOf } from './settings.ts';
 
 /** A shorter pulse on an enable is a glitch: no regulator follows it. */
 const GLITCH_MS = 1;
@@ -11,17 +12,17 @@ export interface DamageRules {
   railSwitched(rail: Rail, wanted: boolean): void;
   /** The BMC releases a reset; called before anything has changed. */
   resetReleased(chassis: Chassis, reset: Net): void;
+  /** The BMC tells the device of a rail something of its output. */
+  railTold(rail: Rail): void;
 }
+
+type Report = (kind: HazardKind, chassis: Chassis, name: string, text: string) => void;
 
 /**
  * @param reactionMs time in which nobody can have noticed a fault
  * @param report takes each breach, with the rail or reset that it happened to
  */
-export function createDamageRules(
-  clock: Clock,
-  reactionMs: number,
-  report: (kind: HazardKind, chassis: Chassis, name: string, text: string) => void,
-): DamageRules {
+export function createDamageRules(clock: Clock, reactionMs: number, report: Report): DamageRules {
   const recently = (atMs: number): boolean => clock.nowMs() - atMs <= reactionMs;
 
   /** Its good signal says good, or nothing could say that it is not. */
@@ -39,6 +40,7 @@ export function createDamageRules(
       report('enableGlitch', chassis, name, `the enable of ${name} went ${verb} within ${sinceMs} ms`);
     }
     if (wanted) {
+      judgeUntold(rail, report);
       for (const need of rail.needs) {
         if (need.good || seemsGood(need) || recently(need.failedAtMs)) continue;
         report(
@@ -87,7 +89,18 @@ export function createDamageRules(
     );
   };
 
-  return { railSwitched, resetReleased };
+  return { railSwitched, resetReleased, railTold: (rail) => judgeTold(rail, report) };
+}
+
+function judgeUntold({ chassis, name, settings }: Rail, report: Report): void {
+  const untold = settings === undefined ? '' : untoldOf(settings).join(', ');
+  if (untold === '') return;
+  report('enabledUnset', chassis, name, `${name} was enabled though its device has not taken ${untold}`);
+}
+
+function judgeTold({ chassis, name, enabled, wanted }: Rail, report: Report): void {
+  if (!enabled && !wanted) return;
+  report('setUpWhileOn', chassis, name, `the device of ${name} was set up while ${name} was enabled`);
 }
 
 /** Rails with an enable that need it, be it through some that are only watched. */

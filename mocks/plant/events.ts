@@ -69,6 +69,10 @@ export type HazardKind =
   | 'enabledTooEarly'
   /** A rail was disabled while one that needs it was still enabled. */
   | 'needRemoved'
+  /** A device was told something of an output that was on. */
+  | 'setUpWhileOn'
+  /** A rail was enabled though its device had not taken all that the board has it told. */
+  | 'enabledUnset'
   /** An enable was switched over and back within less than a millisecond. */
   | 'enableGlitch'
   /** A reset is released though there is no pgood, or the power goes down under a released reset. */

@@ -30,6 +30,7 @@ export type FaultEffect =
   | { readonly on: 'shutdown'; readonly rail: string; readonly does: 'ignored' }
   /** Somebody presses the power button of the front panel. */
   | { readonly on: 'panel'; readonly does: 'stuckOn' }
+  | { readonly on: 'setup'; readonly rail: string; readonly does: 'ignored' | 'altered' }
   | {
       readonly on: 'pgood';
       /** Of several signals the one of this number; null: all. */
@@ -88,6 +89,8 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   state HOST stuck off              what shows that the button was taken lies; stuck on: the other way
   shutdown HOST ignored             a short press does not shut the host down, a long one does
   panel power pressed for 200ms     somebody presses the power button of the front panel
+  setup VDD ignored                 the device acknowledges what it is told before the rail is enabled, and keeps what it had
+  setup VDD altered                 it takes half of what it is told
   good P1V8 stuck on                the good signal of the rail lies
   good P1V8 stuck off               the same the other way
   pgood never                       the chassis pgood never comes
@@ -141,6 +144,7 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     'state',
     'shutdown',
     'panel',
+    'setup',
     'good',
     'pgood',
     'i2c',
@@ -169,6 +173,8 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
       words.oneOf('power');
       words.oneOf('pressed');
       return plain({ on, does: 'stuckOn' });
+    case 'setup':
+      return plain({ on, rail: words.name('a rail'), does: words.oneOf('ignored', 'altered') });
     case 'enable':
     case 'button':
     case 'state':
@@ -335,6 +341,9 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
         `fault "${fault.text}": the power button of rail ${effect.rail} has no state line`,
       );
     }
+  }
+  if (effect.on === 'setup' && described.rails[effect.rail]?.setup === undefined) {
+    throw new FaultSyntaxError(`fault "${fault.text}": the device of rail ${effect.rail} is not set up`);
   }
   if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);

@@ -4,7 +4,7 @@ import { type ArmedFaults, createArmedFaults } from './armed.ts';
 import { buildCircuit } from './build.ts';
 import { createBuses, type PlantBus } from './buses.ts';
 import { type Circuit, drivenOf, isAsserted } from './circuit.ts';
-import { createDamageRules } from './damage.ts';
+import { createDamageRules, type DamageRules } from './damage.ts';
 import { createHistory, type Hazard, type History, type LineRole, type PlantEvent } from './events.ts';
 import { chassisOf, checkFault, type Fault, faultLineKey } from './faults.ts';
 import { createHosts } from './hosts.ts';
@@ -135,7 +135,8 @@ export function createPlant(options: PlantOptions): Plant {
     fallMs: timing.fallMs,
     keyOf,
   });
-  const { signals, rails, faults, power } = connectCircuit(circuit, { clock, timers, history, timing });
+  const parts = connectCircuit(circuit, { clock, timers, history, timing });
+  const { signals, rails, faults } = parts;
 
   const addFault = (fault: Fault): void => {
     checkFault(fault, board, numbers);
@@ -145,7 +146,7 @@ export function createPlant(options: PlantOptions): Plant {
     faults.add(fault, key === undefined ? undefined : physical(key));
   };
 
-  const buses = createBuses({ board, circuit, clock, signals, faults, power });
+  const buses = createBuses({ board, circuit, clock, ...parts });
   const pins = createPins(circuit, signals, faults, lineNames);
   for (const fault of options.faults ?? []) addFault(fault);
 
@@ -216,6 +217,7 @@ function connectCircuit(
   },
 ): {
   readonly signals: Signals;
+  readonly rules: DamageRules;
   readonly rails: Rails;
   readonly faults: ArmedFaults;
   readonly power: DevicePower;
@@ -273,7 +275,7 @@ function connectCircuit(
     updateRail: rails.update,
     changed: followSeen,
   });
-  return { signals, rails, faults, power };
+  return { signals, rules, rails, faults, power };
 }
 
 function linesOf({ nets, pages, hosts }: Circuit): PlantLine[] {

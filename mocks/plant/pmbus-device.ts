@@ -90,6 +90,10 @@ export interface PmbusOutput {
   undervoltage(): boolean;
   /** It switched itself off for this, since it was last switched on. */
   tripped(cause: TripCause): boolean;
+  /** What a register reads that it can be told; undefined for one that it cannot. */
+  setting?(command: number): number | undefined;
+  /** Tells a register; false where there is none that could be told. */
+  tell?(command: number, raw: number): boolean;
 }
 
 /** The registers of one device. Values are checked by whoever calls. */
@@ -97,6 +101,7 @@ export interface PmbusDevice {
   readByte(command: number): number;
   readWord(command: number): number;
   writeByte(command: number, value: number): void;
+  writeWord(command: number, value: number): void;
   /** What was written, but for what the outputs keep, is as after a power-on reset. */
   reset(): void;
 }
@@ -116,8 +121,8 @@ export function createPmbusDevice(
     transferFailed(new Error(`the simulated device ${why}`), { ...at, command }, { page });
   const output = (command: number): PmbusOutput => {
     const found = outputs.get(page);
-    if (found === undefined) throw refuse(`has no output on page ${page}`, command);
-    return found;
+    if (found !== undefined) return found;
+    throw refuse(`has no output on page ${page}`, command);
   };
 
   return {
@@ -128,8 +133,7 @@ export function createPmbusDevice(
         case OPERATION:
           return output(command).operation();
         case VOUT_MODE:
-          if (formats.vout !== undefined) return VOUT_MODE_DIRECT;
-          return formats.vid === undefined ? VOUT_MODE_LINEAR : VOUT_MODE_VID;
+          return voutModeOf(formats);
         case STATUS_BYTE:
           return statusWord(output(command)) & 0xff;
         case STATUS_VOUT:
@@ -143,6 +147,8 @@ export function createPmbusDevice(
     },
 
     readWord(command) {
+      const told = outputs.get(page)?.setting?.(command);
+      if (told !== undefined) return told;
       switch (command) {
         case STATUS_WORD:
           return statusWord(output(command));
@@ -153,13 +159,10 @@ export function createPmbusDevice(
           return registerOf(output(command).goodVolts(), formats);
         case READ_VOUT:
           return registerOf(output(command).volts(), formats);
-        case READ_VIN:
-        case READ_IOUT:
-        case READ_TEMPERATURE_1:
-          output(command);
-          return SENSORS[command] ?? 0;
         default:
-          throw refuse('takes no Read Word of it', command);
+          if (SENSORS[command] === undefined) throw refuse('takes no Read Word of it', command);
+          output(command);
+          return SENSORS[command];
       }
     },
 
@@ -170,18 +173,27 @@ export function createPmbusDevice(
           page = value;
           return;
         case OPERATION:
-          if (page !== ALL_PAGES) return output(command).writeOperation(value);
-          for (const each of outputs.values()) each.writeOperation(value);
+          for (const each of page === ALL_PAGES ? outputs.values() : [output(command)])
+            each.writeOperation(value);
           return;
         default:
           throw refuse('takes no Write Byte of it', command);
       }
     },
 
-    reset() {
+    writeWord(command, value) {
+      if (!output(command).tell?.(command, value)) throw refuse('takes no Write Word of it', command);
+    },
+
+    reset: () => {
       page = 0;
     },
   };
+}
+
+function voutModeOf({ vout, vid }: PmbusFormats): number {
+  if (vout !== undefined) return VOUT_MODE_DIRECT;
+  return vid === undefined ? VOUT_MODE_LINEAR : VOUT_MODE_VID;
 }
 
 function statusWord({ good, off, undervoltage, tripped }: PmbusOutput): number {
@@ -199,8 +211,8 @@ function statusByte({ undervoltage, tripped }: PmbusOutput, register: number): n
   return bits;
 }
 
-/** A voltage as the device has it. One beyond the register stands at its end, as that of a saturated converter does. */
-function registerOf(volts: number, { vout, vid }: PmbusFormats): number {
+/** Registers of a voltage. One beyond the register stands at its end, as that of a saturated converter does. */
+export function registerOf(volts: number, { vout, vid }: PmbusFormats): number {
   const clamp = (raw: number, least: number, most: number) =>
     Math.min(Math.max(Math.round(raw), least), most) & 0xffff;
   if (vout !== undefined) return clamp((vout.m * volts + vout.b) * 10 ** vout.r, -0x8000, 0x7fff);

@@ -31,6 +31,9 @@ export function createDevicePower({ clock, circuit, history, signals }: DevicePo
           : Number.POSITIVE_INFINITY;
         if (good) continue;
         device.losses += 1;
+        for (const { board, settings } of circuit.chassis.flatMap(({ rails }) => rails)) {
+          if (board.setup?.pmbus === device.name) settings?.written.clear();
+        }
         for (const page of circuit.pages.values()) if (page.device === device) signals.losePower(page);
       }
     },

@@ -13,6 +13,7 @@ import {
   voltsAt,
 } from './circuit.ts';
 import type { History } from './events.ts';
+import { isTold, UNTOLD_SHARE } from './settings.ts';
 import type { Timers } from './timers.ts';
 
 /** Where a rail ends that droops, or never gets good. */
@@ -168,7 +169,9 @@ function courseOf(rail: Rail, fromVolts: number): { readonly toVolts: number; re
   // One that has switched itself off stays so until it is switched on again.
   const shorted = rail.tripped.size > 0 || faults.some(({ does }) => does === 'shorts');
   const weak = faults.some(({ does }) => does === 'droops' || does === 'neverGood');
-  const share = !delivers(rail) || shorted ? 0 : weak ? DROOPED_SHARE : 1;
+  // A regulator that was not told its voltage has the one that it comes with.
+  const told = rail.settings === undefined || isTold(rail.settings) ? 1 : UNTOLD_SHARE;
+  const share = !delivers(rail) || shorted ? 0 : weak ? DROOPED_SHARE : told;
   const toVolts = share * rail.nominalVolts;
   const rises = toVolts > fromVolts;
   const extraMs = faults.reduce((sum, effect) => {

@@ -25,6 +25,9 @@ const OF_HAZARD: Readonly<Record<HazardKind, InvariantName | null>> = {
   resetWithoutPgood: 'resetsFollowPgood',
   // No process of a story drives to and fro within a millisecond of real time, because none passes.
   enableGlitch: null,
+  // A board whose devices are set up is not searched, and so has no story.
+  setUpWhileOn: null,
+  enabledUnset: null,
 };
 
 /**

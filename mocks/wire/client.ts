@@ -193,6 +193,7 @@ function createI2c({ ask, giveBack, nextId }: Peer): I2cBackend {
         readByte: (command) => transfer('readByte', command),
         readWord: (command) => transfer('readWord', command),
         writeByte: (command, value) => transfer('writeByte', command, value),
+        writeWord: (command, value) => transfer('writeWord', command, value),
       };
       try {
         await ask('I2C_FAILED', 'begin', handle, address, id, options);

@@ -161,6 +161,8 @@ function serveBuses(i2c: I2cBackend, isGone: () => boolean): Service {
       readWord: (id: number, command: number) => transfer(id, (device) => device.readWord(command)),
       writeByte: (id: number, command: number, value: number) =>
         transfer(id, (device) => device.writeByte(command, value)),
+      writeWord: (id: number, command: number, value: number) =>
+        transfer(id, (device) => device.writeWord(command, value)),
       end: async (id: number) => {
         const transaction = transactions.get(id);
         transactions.delete(id);

@@ -14,6 +14,8 @@ import {
 import type { PgoodSource } from './pgood.ts';
 import { checkPulse, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
 import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
+import type { SetupBoard } from './setup.ts';
+import { checkSetups } from './setup-checks.ts';
 import { checkSwitched, checkWatched } from './watched.ts';
 
 /**
@@ -156,10 +158,11 @@ export const checkDevicesExist: Check = (board) => {
           },
         ];
   return eachChassis(board, (chassis, path) => [
-    ...railsOf(chassis).flatMap(([rail, { enable, good }]) => [
+    ...railsOf(chassis).flatMap(([rail, { enable, good, setup }]) => [
       ...(enable && 'pmbus' in enable
         ? missing(enable.pmbus, ...path, 'rails', rail, 'enable', 'pmbus')
         : []),
+      ...missing(setup?.pmbus, ...path, 'rails', rail, 'setup', 'pmbus'),
       ...(good && 'pmbus' in good ? missing(good.pmbus, ...path, 'rails', rail, 'good', 'pmbus') : []),
     ]),
     ...pgoodParts(chassis).flatMap(({ source, keys }) =>
@@ -219,10 +222,12 @@ export const checkPagesUnique: Check = (board) => {
 
 /** What a chassis asks of a device: a rail that it switches or shows, or null where it shows pgood or is named as evidence. */
 function usesOf(device: string, chassis: ChassisPart): (string | null)[] {
-  const isIt = (part: PartOf<EnableBoard | GoodBoard | PgoodSource> | undefined) =>
+  const isIt = (part: PartOf<EnableBoard | GoodBoard | PgoodSource | SetupBoard> | undefined) =>
     part !== undefined && 'pmbus' in part && part.pmbus === device;
   return [
-    ...railsOf(chassis).flatMap(([rail, { enable, good }]) => (isIt(enable) || isIt(good) ? [rail] : [])),
+    ...railsOf(chassis).flatMap(([rail, { enable, good, setup }]) =>
+      [enable, good, setup].some(isIt) ? [rail] : [],
+    ),
     ...pgoodParts(chassis).flatMap(({ source }) => (isIt(source) ? [null] : [])),
     ...(chassis.evidence?.includes(device) ? [null] : []),
   ];
@@ -449,6 +454,7 @@ const CHECKS: readonly Check[] = [
   checkDevicesExist,
   checkPagesUnique,
   checkPoweredBy,
+  checkSetups,
   checkVoltageWindow,
   checkPgoodHasSource,
   checkPgoodWindow,

@@ -3,6 +3,7 @@ import { goodEntry } from './good.ts';
 import { panel } from './panel.ts';
 import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
 import { pulse } from './pulse.ts';
+import { setup } from './setup.ts';
 import {
   BY_LINE_OR_PAGE,
   CHIP_LINE,
@@ -59,12 +60,20 @@ const railEntries = v.strictObject({
     v.optional(goodEntry),
     v.description(
       'How the rail is seen to be good: a line, or READ_VOUT within limits and POWER_GOOD# clear, or the latter alone. ' +
-        'Without it the rail counts as good settleMs after its enable, and the chassis pgood decides',
+        'Without it the rail counts as good settleMs after its enable, and the chassis pgood decides: ' +
+        'that is also how a clock enable, a strap or a level shifter between rails is described',
     ),
   ),
   needs: v.pipe(
     v.optional(expects('list', 'a list of names of rails', '["P12V"]', v.array(name)), []),
     v.description('Rails that must be good before this one is enabled, and that outlive it on the way down'),
+  ),
+  setup: v.pipe(
+    v.optional(setup),
+    v.description(
+      'Voltages that the PMBus page of the rail is told each time before the rail is enabled, when what it needs is good. ' +
+        'Nothing is written while the output is on',
+    ),
   ),
   settleMs: v.pipe(
     v.optional(durationMs, 0),

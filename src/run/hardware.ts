@@ -17,6 +17,7 @@ import {
   type Paces,
   type PartOpener,
   repeat,
+  type Setup,
   type Signal,
   type Switch,
 } from './parts.ts';
@@ -53,7 +54,8 @@ export interface ChassisHardware {
   /** Lets go of every power button that a process which is gone left pressed. Returns the rails. Rejects with a HardwareError. */
   letGo(): Promise<readonly string[]>;
   /**
-   * Switches a rail. Rejects with a HardwareError, with `readBack` in its details where the rail reads otherwise. A device
+   * Switches a rail; its page is told what the board says before it is switched on, and a rail that takes none of it stays off.
+   * Rejects with a HardwareError, with `readBack` in its details where the rail reads otherwise. A device
    * without power is off: it is not told so, and one that loses its power meanwhile is off as well.
    * @param press how a power button does it; `abandoned` has it let go at once
    */
@@ -123,6 +125,8 @@ interface Parts extends ReadParts {
   readonly latch: Switch | undefined;
   /** Rails with a power button: each is among the enables, too. */
   readonly pulses: ReadonlyMap<string, Pulse>;
+  /** Rails whose page is told something before they are enabled. */
+  readonly setups: ReadonlyMap<string, Setup>;
 }
 
 /** All parts of the chassis, and what could not be had of them, in the order of the board. */
@@ -145,7 +149,8 @@ async function openParts(
   const goods: [string, Signal][] = [];
   const resets: [string, Switch][] = [];
   const buttons: Button[] = [];
-  for (const [rail, { enable, good }] of Object.entries(chassis.rails)) {
+  const setups: [string, Setup][] = [];
+  for (const [rail, { enable, good, setup }] of Object.entries(chassis.rails)) {
     if (enable && 'pulse' in enable) {
       const { pulse, state } = enable;
       const button = await orBroken(`power button of rail ${rail}`, (role) => opener.openSwitch(role, pulse));
@@ -157,6 +162,8 @@ async function openParts(
         'pmbus' in enable ? opener.openOperation(role, enable) : opener.openSwitch(role, enable);
       enables.push([rail, await orBroken(`enable of rail ${rail}`, openEnable)]);
     }
+    if (setup)
+      setups.push([rail, await orBroken(`set-up of rail ${rail}`, (role) => opener.openSetup(role, setup))]);
     if (!good) continue;
     const openGood = (role: string) =>
       'pmbus' in good ? opener.openPageSignal(role, good) : opener.openSignal(role, good);
@@ -182,7 +189,8 @@ async function openParts(
       ? { ...lines, pulses: NO_PULSES }
       : withPulses(chassis, lines, ofPgood, buttons, clock);
   const pgood = powerGoodOf(chassis, new Map(own), maps);
-  return { parts: { rails, ...maps, resets: new Map(resets), pgood, latch }, missing };
+  const parts = { rails, ...maps, resets: new Map(resets), setups: new Map(setups), pgood, latch };
+  return { parts, missing };
 }
 
 interface Button {
@@ -231,7 +239,7 @@ function hardwareOf(
   { clock }: HardwarePorts,
   ofChassis: (error: HardwareError) => HardwareError,
 ): ChassisHardware {
-  const { enables, goods, resets, pgood, latch, pulses } = parts;
+  const { enables, goods, resets, pgood, latch, pulses, setups } = parts;
   const enableOf = (rail: string): Switch => {
     const found = enables.get(rail);
     if (!found) throw new RangeError(`no rail ${rail}`);
@@ -264,6 +272,8 @@ function hardwareOf(
     letGo: () => letGoOf(pulses),
     async driveEnable(rail, asserted, press, abandoned) {
       const enable = enableOf(rail);
+      const setup = asserted ? setups.get(rail) : undefined;
+      if (setup !== undefined) await setUpRail(rail, setup, chassis, (need) => read(signalOf(need)));
       if (asserted) enabled.add(rail);
       if (asserted || enabled.delete(rail)) noteVolts(rail, asserted, voltsBefore, parts);
       const { poweredBy } = enable;
@@ -449,6 +459,24 @@ async function letGoOf(pulses: Parts['pulses']): Promise<string[]> {
   const left: string[] = [];
   for (const [rail, pulse] of pulses) if (await pulse.letGo()) left.push(rail);
   return left;
+}
+
+/** Tells the page of a rail what the board says. The bus may be waited for: what the rail needs is read again then. */
+async function setUpRail(
+  rail: string,
+  setup: Setup,
+  { rails }: ChassisBoard,
+  isGood: (need: string) => Promise<boolean>,
+): Promise<void> {
+  await setup.setUp();
+  for (const need of rails[rail]?.needs ?? []) {
+    if (await isGood(need)) continue;
+    throw new HardwareError(
+      'I2C_FAILED',
+      `set-up of rail ${rail}: ${need}, which ${rail} needs, was lost meanwhile, and ${rail} was not enabled`,
+      { role: `set-up of rail ${rail}`, need },
+    );
+  }
 }
 
 /** Switches off what may lose its power meanwhile, which comes to the same. */

@@ -1,7 +1,9 @@
 import { HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
+import { VOUT_SETTINGS } from '../../hw/pmbus/settings.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
 import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
+import type { SetupBoard } from '../board/setup.ts';
 import type { Press } from '../sequence/events.ts';
 
 export interface HardwarePorts {
@@ -42,6 +44,12 @@ export interface Signal extends Part {
   /** The voltage that it was read by last, where it is read by one; null before. */
   readonly lastVolts?: () => number | null;
   watch(wake: () => void, paces: Paces, of: 'pgood' | 'good', checkMs?: number): () => void;
+}
+
+/** What the page of a rail is told before the rail is enabled. */
+export interface Setup {
+  /** Writes one after the other; nothing while the output is on. Rejects like `PmbusPage.setVolts`. */
+  setUp(): Promise<void>;
 }
 
 /** The one place where active level is applied: asserted is high for `active: high`, low for `active: low`. */
@@ -85,6 +93,7 @@ export interface PartOpener {
   openOperation(role: string, enable: PmbusEnable): Promise<Switch>;
   openPageSignal(role: string, good: PageGood): Promise<Signal>;
   openPage(device: string, page: number): Promise<PmbusPage>;
+  openSetup(role: string, setup: SetupBoard): Promise<Setup>;
   /** Gives all that was opened back. */
   close(): Promise<void>;
 }
@@ -160,9 +169,23 @@ export function createPartOpener(
       };
     },
     openPage,
+    openSetup: async (role, setup) =>
+      setupOf(role, setup, await inRole(role, () => openPage(setup.pmbus, setup.page))),
     async close() {
       for (const closer of closers.splice(0).reverse()) await closer();
     },
+  };
+}
+
+function setupOf(role: string, { writes }: SetupBoard, page: PmbusPage): Setup {
+  const settings = writes.flatMap(({ command, volts }) =>
+    VOUT_SETTINGS.filter(({ name }) => name === command).map((setting) => ({ setting, volts })),
+  );
+  return {
+    setUp: () =>
+      inRole(role, async () => {
+        for (const { setting, volts } of settings) await page.setVolts(setting, volts);
+      }),
   };
 }
 
@@ -253,7 +276,8 @@ export function repeat(clock: Clock, everyMs: number, run: () => void): () => vo
 }
 
 /** A part that could not be had: whatever is asked of it rejects with the reason. */
-export function brokenPart(role: string, reason: HardwareError): Switch & Signal {
+export function brokenPart(role: string, reason: HardwareError): Switch & Signal & Setup {
   const reject = () => Promise.reject(reason);
-  return { bus: null, poweredBy: null, role, read: reject, write: reject, watch: () => () => undefined };
+  const asked = { read: reject, write: reject, setUp: reject };
+  return { bus: null, poweredBy: null, role, ...asked, watch: () => () => undefined };
 }

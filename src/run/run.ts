@@ -101,7 +101,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     hardware,
     clock,
     recording,
-    newsOfPower: async (rail) => (await Promise.all(poweredBy(plan, rail).map(readings.ask))).flat(),
+    newsOfPower: async (rail) => (await Promise.all(behind(plan, rail).map(readings.ask))).flat(),
     ended(action, events) {
       lowered.push({ action, events });
       turns.wake();
@@ -412,6 +412,12 @@ function firstToTell(
   if (watched.length === 0 || !wasUp) return power;
   const needs = railPlan(plan, rail).needs.filter((need) => isAtHand(need) || !isAtHand(rail));
   return [...needs, ...power];
+}
+
+/** What a drive of the rail may have failed for: who is set up first is enabled only while what it needs is still good. */
+function behind(plan: Plan, rail: string): readonly string[] {
+  const { isSetUp, needs, poweredBy } = railPlan(plan, rail);
+  return isSetUp ? [...new Set([...needs, ...poweredBy])] : poweredBy;
 }
 
 function poweredBy(plan: Plan, rail: Source): readonly string[] {

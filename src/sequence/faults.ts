@@ -1,6 +1,6 @@
 import { isOver, isStageOver, railDeadline } from './deadlines.ts';
 import type { SequenceEvent } from './events.ts';
-import type { RailPlan } from './plan.ts';
+import { type RailPlan, railPlan } from './plan.ts';
 import { type Context, isFresh, readingOf } from './readings.ts';
 import { type Fault, type FaultKind, fallen, railState, type State, signalsAt } from './state.ts';
 
@@ -180,12 +180,24 @@ export function faultOf(context: Context, name: FaultName, state: State): Fault 
  */
 export function hardwareFault(event: SequenceEvent, state: State, context: Context): Fault | null {
   if (event.type !== 'DRIVE_FAILED' && event.type !== 'READ_FAILED') return null;
+  const isRaised = event.type === 'DRIVE_FAILED' && event.asserted;
   const driven = event.type === 'DRIVE_FAILED' && event.drive.what === 'enable' ? event.drive.rail : null;
   const rail = event.type === 'READ_FAILED' ? event.rail : driven;
   const { nowMs: atMs } = context;
-  const power = lostPowerOf(rail, context);
+  const power =
+    lostPowerOf(rail, context) ?? (driven !== null && isRaised ? lostNeedOf(driven, context) : null);
   if (power !== null) return { ...lost(power), state, atMs, errorCode: null };
   return { kind: 'hardware', rail, state, atMs, reason: event.reason, errorCode: event.code };
+}
+
+/** Of a rail whose device is set up first: what it needs that was lost meanwhile; null where all is good. */
+function lostNeedOf(name: string, context: Context): RailPlan | null {
+  const { isSetUp, needs } = railPlan(context.plan, name);
+  const lost = needs.find((need) => {
+    const { phase, good } = railState(context, need);
+    return phase === 'up' && !good;
+  });
+  return isSetUp && lost !== undefined ? railPlan(context.plan, lost) : null;
 }
 
 /** The first of the rails behind which a device stands that was lost while it was on; null where all have their power. */

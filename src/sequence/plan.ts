@@ -17,7 +17,7 @@ export interface RailPlan {
   readonly watched: Watched | null;
   /** Followers that go with the enable of this one; none has a rail with an enable in between. */
   readonly followers: readonly string[];
-  /** Rails without which nobody answers for this one: they power what it is switched or seen by. All of them are needed. */
+  /** Rails without which nobody answers for this one: they power what it is switched, seen or set up by. All of them are needed. */
   readonly poweredBy: readonly string[];
   readonly settleMs: number;
   readonly onTimeoutMs: number;
@@ -29,6 +29,8 @@ export interface RailPlan {
    * own, or not before the rail, or pgood, is `good`. Null: its enable is a level.
    */
   readonly pulsed: 'state' | 'good' | null;
+  /** Its device is told voltages before it is enabled, which is part of the drive of its enable. */
+  readonly isSetUp: boolean;
 }
 
 export interface Plan {
@@ -96,6 +98,7 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
         offTimeoutMs: rail.offTimeoutMs,
         observable: rail.good !== undefined || pulsedBy(rail) !== null,
         pulsed: pulsedBy(rail),
+        isSetUp: rail.setup !== undefined,
       };
     }),
     pgood: {
@@ -111,8 +114,8 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
   };
 }
 
-function powerOf({ enable, good }: RailBoard, devices: Board['devices']): readonly string[] {
-  const rails = [enable, good].flatMap((part) =>
+function powerOf({ enable, good, setup }: RailBoard, devices: Board['devices']): readonly string[] {
+  const rails = [enable, good, setup].flatMap((part) =>
     part && 'pmbus' in part ? (devices[part.pmbus]?.poweredBy ?? []) : [],
   );
   return [...new Set(rails)];

@@ -348,6 +348,7 @@ describeI2cBackend(
   {
     hang: 'no device of QEMU holds the clock down',
     checked: 'no PMBus device of QEMU has a packet error check',
+    told: 'no test tells an ISL69260 of QEMU a word',
     unchecked: 'the ISL69260 of QEMU answers wrongly once after a read of a byte too many',
   },
 );

@@ -18,6 +18,8 @@ export interface I2cWorld extends SettlingWorld {
   /** Flips bits of what is read from `checked`, until `calm`. */
   disturb?(): Promise<void>;
   calm?(): Promise<void>;
+  /** Words that can be written on page 0 and read back, whatever they are; the device has a packet error check where `pec` says so. */
+  readonly told?: readonly { readonly address: number; readonly command: number; readonly pec?: boolean }[];
   /** An address at which nothing answers. */
   readonly emptyAddress: number;
   /** An address that a kernel driver owns. */
@@ -37,7 +39,7 @@ export interface I2cSetup {
 
 /** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type I2cLacks = Partial<
-  Record<'hang' | 'ownedAddress' | 'busOtherwise' | 'checked' | 'unchecked', string>
+  Record<'hang' | 'ownedAddress' | 'busOtherwise' | 'checked' | 'unchecked' | 'told', string>
 >;
 
 /** PAGE (PMBus 1.3.1 part II, 11.10). */
@@ -84,6 +86,24 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
     it('reads a word, low byte first', async () => {
       expect(await finish(world, readPage(0))).toBe(world.paged.words[0]);
       expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
+    });
+
+    itUnless(lacks.told, 'writes a word and reads it back, low byte first', async () => {
+      for (const { address, command, pec = false } of world.told ?? []) {
+        for (const word of [0x1234, 0xff00, 0x00fe]) {
+          const read = bus.transaction(
+            address,
+            async (device) => {
+              await device.writeByte(PAGE, 0);
+              await device.writeWord(command, word);
+              return device.readWord(command);
+            },
+            { pec },
+          );
+          expect(await finish(world, read)).toBe(word);
+        }
+      }
+      expect(world.told?.length).toBeGreaterThan(0);
     });
 
     it('keeps the steps of a transaction together while others wait', async () => {
@@ -243,6 +263,7 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
         (device: I2cDevice) => device.readByte(PAGE),
         (device: I2cDevice) => device.readWord(world.paged.command),
         (device: I2cDevice) => device.writeByte(PAGE, 0),
+        (device: I2cDevice) => device.writeWord(world.paged.command, 0),
       ];
       for (const transfer of transfers) {
         await expectError(

@@ -18,6 +18,7 @@ import { describeI2cBackend, type I2cSetup } from './i2c-contract.ts';
 
 const CHIP = 'chip.gpio';
 const READ_VOUT = 0x8b;
+const VOUT_MAX = 0x24;
 
 const board = v.parse(boardSchema, {
   name: 'contract',
@@ -33,7 +34,12 @@ const board = v.parse(boardSchema, {
         HELD: { enable: { chip: CHIP, line: 'C1' } },
         SHORTED: { enable: { chip: CHIP, line: 'C2' } },
         WATCHED: { enable: { chip: CHIP, line: 'C3' }, good: { chip: CHIP, line: 'B3' } },
-        PAGE0: { nominalVolts: 1, enable: { pmbus: 'vr' }, good: { pmbus: 'vr', minVolts: 0.9 } },
+        PAGE0: {
+          nominalVolts: 1,
+          enable: { pmbus: 'vr' },
+          good: { pmbus: 'vr', minVolts: 0.9 },
+          setup: { pmbus: 'vr', minVolts: 1, maxVolts: 1, writes: [{ command: 'VOUT_MAX', volts: 1.1 }] },
+        },
         PAGE1: {
           nominalVolts: 2,
           enable: { pmbus: 'vr', page: 1 },
@@ -43,6 +49,12 @@ const board = v.parse(boardSchema, {
           nominalVolts: 3,
           enable: { pmbus: 'checked' },
           good: { pmbus: 'checked', minVolts: 2.7 },
+          setup: {
+            pmbus: 'checked',
+            minVolts: 3,
+            maxVolts: 3,
+            writes: [{ command: 'VOUT_MAX', volts: 3.3 }],
+          },
         },
         CHECKED1: {
           nominalVolts: 4,
@@ -153,6 +165,10 @@ for (const [name, open] of [
         paged: { address: 0x60, command: READ_VOUT, words: [0x200, 0x400] },
         // 3 V and 4 V.
         checked: { address: 0x63, command: READ_VOUT, words: [0x600, 0x800] },
+        told: [
+          { address: 0x60, command: VOUT_MAX },
+          { address: 0x63, command: VOUT_MAX, pec: true },
+        ],
         disturb: async () => plant.addFault(parseFault('i2c checked noise')),
         calm: async () => plant.clearFaults(),
         emptyAddress: 0x61,

@@ -78,6 +78,16 @@ const FORMATS = [
   { vid: 'vr13' },
 ] as const;
 
+/** What a page of 1 V is told. Every format above reaches so far. */
+const SETUP = {
+  minVolts: 0.95,
+  maxVolts: 1.05,
+  writes: [
+    { command: 'VOUT_COMMAND', volts: 1 },
+    { command: 'VOUT_OV_FAULT_LIMIT', volts: 1.2 },
+  ],
+};
+
 /** Mostly false; shrinks to it. */
 const rarely = (percent: number) => fc.nat(99).map((number) => number >= 100 - percent);
 const low = rarely(30);
@@ -208,6 +218,7 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
           ...(good.by === 'pmbus' ? { good: { ...page, minVolts: 0.9, maxVolts: 1.1 } } : {}),
           ...(good.by === 'limits' ? { good: { ...page, limits: 'device' } } : {}),
           ...(good.by === 'status' ? { good: { ...page, status: true } } : {}),
+          ...(isSetUp(own, own.rails[index]) ? { setup: { ...page, ...SETUP } } : {}),
           ...(good.by === 'none'
             ? { settleMs: LEAST_UNSEEN_SETTLE_MS + (times.settleMs % LEAST_UNSEEN_SETTLE_MS) }
             : {}),
@@ -217,7 +228,7 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
               (_, bit) =>
                 (needs & (1 << bit)) !== 0 ||
                 needsAll(own, index) ||
-                (isOfDevice(own.rails[index]) && bit === power),
+                (isOfDevice(own, own.rails[index]) && bit === power),
             ),
         },
       ] as const;
@@ -307,16 +318,32 @@ function needsAll(own: ChassisDraw, index: number): boolean {
   return index === own.rails.length - 1 && own.rails[index]?.enable.button !== null;
 }
 
-function isOfDevice(rail: RailDraw | undefined): boolean {
+/**
+ * Its page is told its voltage: by the last digits of a time that is drawn anyway, so that other boards stay what they are.
+ * What comes by itself, and what takes its limits from what is written, is not set up. Nor is a chassis with a power button: what
+ * a press that nobody knows of excuses is worked out for the cases of today.
+ */
+function isSetUp({ rails }: ChassisDraw, rail: RailDraw | undefined): boolean {
+  if (rail === undefined || rail.onTimeoutMs % 4 !== 1) return false;
+  const comesByItself = rail.enable.watched || rails.some(({ enable }) => enable.button !== null);
+  return !comesByItself && rail.good.by !== 'limits';
+}
+
+function isOfDevice(own: ChassisDraw, rail: RailDraw | undefined): boolean {
   if (rail === undefined) return false;
   const isSwitched = rail.enable.overPmbus && rail.enable.button === null;
+  if (isSetUp(own, rail)) return true;
   return isSwitched || !['line', 'none'].includes(rail.good.by);
 }
 
 /** The rail that powers the device of a chassis: one that comes before all rails of the device. */
-function powerOf({ rails, device: { behind } }: ChassisDraw): number | undefined {
+function powerOf(own: ChassisDraw): number | undefined {
+  const {
+    rails,
+    device: { behind },
+  } = own;
   if (behind === null) return undefined;
-  const first = rails.findIndex(isOfDevice);
+  const first = rails.findIndex((rail) => isOfDevice(own, rail));
   const choices = first < 0 ? rails.length : first;
   return choices === 0 ? undefined : behind % choices;
 }
@@ -325,12 +352,16 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
   if ('shipped' in draw) return draw.shipped;
   const isWatched = draw.chassis.some((each) => railsOf(each).some(({ enable }) => enable.watched));
   const isBehind = Object.values(board.devices).some(({ poweredBy }) => poweredBy !== undefined);
+  const hasSetup = Object.values(board.chassis).some(({ rails }) =>
+    Object.values(rails).some(({ setup }) => setup !== undefined),
+  );
   const hasButton = Object.values(board.chassis).some(({ rails }) =>
     Object.values(rails).some(({ enable }) => enable && 'pulse' in enable),
   );
   const what = [
     ...(hasButton ? ['a power button'] : []),
     ...(isBehind ? ['a device behind a rail'] : []),
+    ...(hasSetup ? ['a device that is set up'] : []),
     ...(isWatched ? ['rails only watched'] : []),
   ].join(' and ');
   const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;

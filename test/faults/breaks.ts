@@ -1,4 +1,4 @@
-import type { Clock, GpioBackend, LineRef } from '../../hw/ports.ts';
+import type { Clock, GpioBackend, I2cBackend, I2cDevice, LineRef } from '../../hw/ports.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import { linesOfPgood } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
@@ -8,9 +8,13 @@ import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import type { Invariant } from './invariants.ts';
 import type { Ending, Verb } from './process.ts';
 
+/** PMBus specification 1.3.1 part II, 11.10. */
+const PAGE = 0x00;
+
 /** What one process has of its world. */
 export interface ProcessWorld {
   readonly gpio: GpioBackend;
+  readonly i2c: I2cBackend;
   readonly clock: Clock;
   readonly store: SnapshotStore;
   readonly record: Recorder;
@@ -88,6 +92,28 @@ function onLines(make: (role: ProcessRole) => LineBreak): NonNullable<Break['wor
           const raw = await gpio.openInput(ref);
           const { read } = part(ref);
           return { ...raw, read: () => read(raw) };
+        },
+      },
+    };
+  };
+}
+
+/** Made anew for each process; `change` for each transaction. */
+function onDevices(
+  make: () => (device: I2cDevice, address: number) => Promise<I2cDevice>,
+): NonNullable<Break['world']> {
+  return (world) => {
+    const change = make();
+    return {
+      ...world,
+      i2c: {
+        async openBus(name) {
+          const bus = await world.i2c.openBus(name);
+          return {
+            ...bus,
+            transaction: (address, steps, options) =>
+              bus.transaction(address, async (device) => steps(await change(device, address)), options),
+          };
         },
       },
     };
@@ -190,6 +216,42 @@ export const BREAKS: Readonly<Record<Invariant, Break>> = {
   powerFirst: {
     says: 'every rail is believed to be good',
     world: onLines(() => ({ read: (line, asserted) => asserted || line === 'good' })),
+  },
+  setUpFirst: {
+    says: 'what a device is told does not reach it, and is read back all the same',
+    world: onDevices(() => async (device) => {
+      const told = new Map<number, number>();
+      return {
+        ...device,
+        writeWord: async (command, value) => void told.set(command, value),
+        readWord: async (command) => told.get(command) ?? device.readWord(command),
+      };
+    }),
+  },
+  setUpOff: {
+    says: 'whoever asks a device anything tells it first what it was told last',
+    world: onDevices(() => {
+      const last = new Map<number, (device: I2cDevice) => Promise<void>>();
+      return async (device, address) => {
+        await last.get(address)?.(device);
+        let page = 0;
+        return {
+          ...device,
+          writeByte: async (command, value) => {
+            await device.writeByte(command, value);
+            if (command === PAGE) page = value;
+          },
+          writeWord: async (command, value) => {
+            await device.writeWord(command, value);
+            const on = page;
+            last.set(address, async (later) => {
+              await later.writeByte(PAGE, on);
+              await later.writeWord(command, value);
+            });
+          },
+        };
+      };
+    }),
   },
   lossActedOn: {
     says: 'a watch reads pgood as standing',

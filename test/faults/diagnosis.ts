@@ -60,6 +60,8 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
     case 'panel':
     case 'shutdown':
       return ['pgood'];
+    case 'setup':
+      return [`hardware ${effect.rail}`];
     case 'good':
       return effect.does === 'stuckOff' ? [`railTimeout ${effect.rail}`] : null;
     case 'pgood': {
@@ -73,18 +75,20 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
     }
     case 'i2c': {
       if (effect.times !== null) return null;
-      const used = Object.keys(rails).filter((rail) =>
-        [rails[rail]?.enable, rails[rail]?.good].some(
-          (part) => part && 'pmbus' in part && part.pmbus === effect.device,
-        ),
+      const isOf = (part: object | undefined) =>
+        part !== undefined && 'pmbus' in part && part.pmbus === effect.device;
+      const lookedAt = Object.keys(rails).filter((rail) =>
+        [rails[rail]?.enable, rails[rail]?.good].some(isOf),
       );
+      const used = Object.keys(rails).filter((rail) => lookedAt.includes(rail) || isOf(rails[rail]?.setup));
       if (sources.some(({ source }) => 'pmbus' in source && source.pmbus === effect.device)) return null;
       if (used.length === 0) return evidence.includes(effect.device) ? ['pgood'] : null;
       // A device without a check answers anything then, and one with it tells.
       if (effect.does === 'noise') return null;
       // One that has no power yet is not asked before its rails come.
       const { poweredBy } = board.devices[effect.device] ?? {};
-      if (poweredBy !== undefined && !suppliesOf(rails).has(poweredBy))
+      // Nor is one before that only takes what it is told.
+      if ((poweredBy !== undefined && !suppliesOf(rails).has(poweredBy)) || lookedAt.length === 0)
         return used.map((rail) => `hardware ${rail}`);
       return [{ nack: 'I2C_NO_DEVICE', hang: 'I2C_TIMEOUT', busy: 'I2C_BUSY' }[effect.does]];
     }

@@ -282,7 +282,7 @@ export const caseDraws: fc.Arbitrary<CaseDraw> = fc.oneof(
 );
 
 /** Parts of a chassis that a form can hit, as the grammar names them. */
-function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number): string[] {
+function partsOf(what: (typeof FORMS)[number][0] | 'setup', board: Board, chassis: number): string[] {
   const described = board.chassis[chassis];
   if (!described) throw new RangeError(`no chassis ${chassis}`);
   const rails = Object.entries(described.rails);
@@ -295,6 +295,8 @@ function partsOf(what: (typeof FORMS)[number][0], board: Board, chassis: number)
     case 'button':
     case 'shutdown':
       return rails.flatMap(([rail, { enable }]) => (enable && 'pulse' in enable ? [`${what} ${rail}`] : []));
+    case 'setup':
+      return rails.filter(([, { setup }]) => setup !== undefined).map(([rail]) => `setup ${rail}`);
     case 'state':
       return rails.flatMap(([rail, each]) => (partLine(each, 'state') ? [`state ${rail}`] : []));
     case 'good':
@@ -328,9 +330,21 @@ function linesOfPgoodIn(sources: ReturnType<typeof sourcesOf>): string[] {
   return sources.flatMap(({ source }, index) => ('active' in source ? [`line pgood ${index + 1}`] : []));
 }
 
+/** A set-up that goes wrong in the place of an enable that does: the other forms, and boards without one, stay what they are. */
+function formOf(
+  { form, part }: FaultDraw,
+  board: Board,
+  chassis: number,
+): (typeof FORMS)[number] | readonly ['setup', 'ignored' | 'altered'] {
+  const found = FORMS[form] ?? ['pgood', 'never'];
+  const isOfEnable = found[0] === 'enable' && found[1] === 'stuck off' && part % 2 === 1;
+  if (!isOfEnable || partsOf('setup', board, chassis).length === 0) return found;
+  return ['setup', part % 4 === 1 ? 'ignored' : 'altered'];
+}
+
 /** The faults of a draw: one for each time that it comes. */
 function faultsOf(draw: FaultDraw, board: Board, chassis: number): InjectedFault[] {
-  const [what, does] = FORMS[draw.form] ?? ['pgood', 'never'];
+  const [what, does] = formOf(draw, board, chassis);
   const parts = partsOf(what, board, chassis);
   const part = parts[draw.part % parts.length];
   // A chassis without any signal of that kind: the case goes without this fault.

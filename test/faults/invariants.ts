@@ -29,6 +29,8 @@ export const INVARIANTS = {
   noMove: 'Asking for what is so moves no line, and looking never does.',
   healthyStays: 'A chassis that is on and sound is not switched off unless somebody asks for it.',
   powerFirst: 'A device is asked for nothing while the rail that powers it is off.',
+  setUpFirst: 'A rail is enabled only when its device has taken all that the board has it told.',
+  setUpOff: 'Nothing is told to the output of a device while its rail is on.',
   lossActedOn: 'A chassis that is watched and loses its power is switched off at once.',
   obeys: 'Where nothing is broken, what is asked for is done.',
   noLoop: 'No command switches a rail on twice, and no power-off switches one on.',
@@ -124,7 +126,9 @@ function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
 /** Signals of a chassis that are read over PMBus. */
 function pmbusSignals({ rails, pgood }: ChassisBoard): number {
   const isOverPmbus = (part: object | undefined) => part !== undefined && 'pmbus' in part;
-  const ofRails = Object.values(rails).filter(({ enable, good }) => isOverPmbus(enable) || isOverPmbus(good));
+  const ofRails = Object.values(rails).filter(({ enable, good, setup }) =>
+    [enable, good, setup].some(isOverPmbus),
+  );
   return ofRails.length + sourcesOf(pgood).filter(({ source }) => isOverPmbus(source)).length;
 }
 
@@ -452,6 +456,22 @@ const needsFirst = hazards(
     );
   },
 );
+
+const setUpFirst = hazards('enabledUnset', ({ name, atMs }, act, { described }) => {
+  const power = act.board.devices[described.rails[name]?.setup?.pmbus ?? '']?.poweredBy;
+  // A device forgets what it was told with the power that it loses in the moment between.
+  return act.history.some(
+    (event) =>
+      event.type === 'rail' &&
+      !event.good &&
+      event.chassis === act.chassis &&
+      event.rail === power &&
+      event.atMs >= (act.process.beganMs ?? atMs),
+  );
+});
+
+/** What moves the enable by itself is not to be foreseen. */
+const setUpOff = hazards('setUpWhileOn', ({ name }, _, { moved }) => moved(name));
 
 /** After a loss a watch keeps the order for 50 ms only (src/run/drives.ts): what it does beside this process is not this one's. */
 const needsOutlive = hazards(
@@ -888,6 +908,8 @@ const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   noMove,
   healthyStays,
   powerFirst,
+  setUpFirst,
+  setUpOff,
   lossActedOn,
   obeys,
   noLoop,

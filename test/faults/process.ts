@@ -345,6 +345,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
                 readByte: (command) => alive(() => held.readByte(command)),
                 readWord: (command) => alive(() => held.readWord(command)),
                 writeByte: (command, value) => alive(() => held.writeByte(command, value)),
+                writeWord: (command, value) => alive(() => held.writeWord(command, value)),
               }),
             options,
           ),
@@ -357,6 +358,10 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     writeByte: (command, value) => {
       if (command !== PAGE) moved(`command ${command} of a device`);
       return write(() => raw.writeByte(command, value));
+    },
+    writeWord: (command, value) => {
+      moved(`command ${command} of a device`);
+      return write(() => raw.writeWord(command, value));
     },
   });
   const i2c: I2cBackend = {
@@ -386,6 +391,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const report = options.output === null ? () => undefined : reportTo(options.output, chassis, loop.clock);
   const whole: ProcessWorld = {
     gpio,
+    i2c,
     clock: ownClock,
     store,
     record: (entry) => {
@@ -415,7 +421,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     try {
       unlock = (await options.lock?.(ownClock, first.signal)) ?? unlock;
       begin();
-      const ports = { gpio: async () => world.gpio, i2c: async () => i2c, clock: world.clock };
+      const ports = { gpio: async () => world.gpio, i2c: async () => world.i2c, clock: world.clock };
       const hardware = await openChassis(board, chassis, ports, {
         whatCanBeHad: POWERS_OFF.includes(verb),
       });

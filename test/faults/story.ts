@@ -487,7 +487,7 @@ function reaches({ chassis: own, effect }: Fault, board: Board, chassis: number)
 function busesOf(board: Board, chassis: number): Board['devices'][string]['bus'][] {
   const described = board.chassis[chassis];
   if (!described) return [];
-  const parts = Object.values(described.rails).flatMap(({ enable, good }) => [enable, good]);
+  const parts = Object.values(described.rails).flatMap(({ enable, good, setup }) => [enable, good, setup]);
   const devices = [
     ...parts.flatMap((part) => (part && 'pmbus' in part ? [part.pmbus] : [])),
     ...sourcesOf(described.pgood).flatMap(({ source }) => ('pmbus' in source ? [source.pmbus] : [])),

@@ -54,6 +54,13 @@ it('a board with a power button is not called clean: the model does not have it'
   expect(report.notTried).toContain('a power button');
 });
 
+it('a board whose devices are set up is not called clean: the model does not have it', () => {
+  const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, isSetUp: true }));
+  const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });
+  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
+  expect(report.notTried).toContain('a rail whose device is set up');
+});
+
 it.each([
   ['that is taken from rails', { rails: ['A'] }],
   ['of a device that has its power from a rail', { poweredBy: ['A'] }],

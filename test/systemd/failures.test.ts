@@ -244,6 +244,15 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     'a rail that never comes good': failingStart('rail P1V8 never good'),
     'a PMBus rail that never comes good': failingStart('rail PVDDQ never good'),
     'a regulator that switches itself off': failingStart('rail PVDDQ trips overcurrent'),
+    'a regulator that does not take its voltage': {
+      board: ({ rails }) => {
+        const writes = [{ command: 'VOUT_COMMAND' as const, volts: 1.2 }];
+        change(rails.PVDDQ, {
+          setup: { pmbus: 'vr_ddr', page: 0, minVolts: 1.14, maxVolts: 1.26, writes },
+        });
+      },
+      ...failingStart('setup PVDDQ ignored'),
+    },
     'pgood that never comes': {
       ...failingStart('pgood never'),
       board: ({ pgood }) => change(pgood, { onTimeoutMs: 500 }),

@@ -24,12 +24,17 @@ function problemsOf(edit: (board: Loose) => void) {
 }
 
 describe('the boards that ship', () => {
-  it.each(['reference', 'openpower', 'ast2600-evb', 'two-chassis', 'power-ucd90320', 'relay-bench'])(
-    '%s has no problems',
-    async (name) => {
-      expect((await loadBoard(join(boards, `${name}.json`))).board.name).toBe(name);
-    },
-  );
+  it.each([
+    'reference',
+    'openpower',
+    'ast2600-evb',
+    'two-chassis',
+    'power-ucd90320',
+    'relay-bench',
+    'point-of-load',
+  ])('%s has no problems', async (name) => {
+    expect((await loadBoard(join(boards, `${name}.json`))).board.name).toBe(name);
+  });
 
   it('come with the JSON Schema of today', () => {
     const shipped = JSON.parse(readFileSync(join(boards, 'board.schema.json'), 'utf8'));

@@ -23,6 +23,7 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   offTimeoutMs: 100,
   observable: true,
   pulsed: null,
+  isSetUp: false,
 });
 /** A, then B behind it, then C behind B. */
 const PLAN: Plan = {

@@ -19,6 +19,7 @@ export function answering(
             (device) =>
               steps({
                 writeByte: (command, value) => device.writeByte(command, value),
+                writeWord: (command, value) => device.writeWord(command, value),
                 readByte: async (command) => (await answer(command)) ?? device.readByte(command),
                 readWord: async (command) => (await answer(command)) ?? device.readWord(command),
               }),

@@ -19,6 +19,7 @@ const CHECKED = 0x61;
 const OWNED = 0x40;
 const EMPTY = 0x22;
 const PAGE = 0x00;
+const VOUT_COMMAND = 0x21;
 const READ_VOUT = 0x8b;
 
 /**
@@ -65,8 +66,12 @@ function createLibrary(time: ManualClock): I2cLibrary {
     [CHECKED, 0],
   ]);
   const flips: number[] = [];
+  /** Words that were written, by address and command. */
+  const words = new Map<string, number>();
   const readings = (address: number, command: number, length: number): number[] => {
     if (command === PAGE) return [pages.get(address) ?? 0];
+    const told = length === 2 ? words.get(`${address}/${command}`) : undefined;
+    if (told !== undefined) return [told & 0xff, told >> 8];
     const word = command === READ_VOUT ? ([900, 1200][pages.get(address) ?? 0] ?? 0) : 0xffff;
     return length === 1 ? [registers.get(command) ?? 0xff] : [word & 0xff, word >> 8];
   };
@@ -135,6 +140,12 @@ function createLibrary(time: ManualClock): I2cLibrary {
           plain(address);
           return write(address, command, value);
         }),
+      writeWord: (address, command, value) =>
+        transfer(address, 'writeWord', () => {
+          plain(address);
+          words.set(`${address}/${command}`, value);
+          return 0;
+        }),
       async readI2cBlock(address, command, length, buffer) {
         const bytesRead = await transfer(address, 'readI2cBlock', () => {
           const data = readings(address, command, length - 1);
@@ -151,11 +162,15 @@ function createLibrary(time: ManualClock): I2cLibrary {
       },
       writeI2cBlock: (address, command, length, buffer) =>
         transfer(address, 'writeI2cBlock', () => {
-          const [value = 0, check] = buffer.subarray(0, length);
-          const isRight = check === restOf([address << 1, command, value]);
+          const [value = 0, high = 0] = buffer.subarray(0, length - 1);
+          const isRight =
+            buffer[length - 1] === restOf([address << 1, command, ...buffer.subarray(0, length - 1)]);
           // It does not acknowledge the byte that is wrong, and one without a check not the byte too many.
-          if (length !== 2 || address !== CHECKED || !isRight) throw libraryError('ENXIO', 'writeI2cBlock');
-          return write(address, command, value);
+          if (length < 2 || length > 3 || address !== CHECKED || !isRight)
+            throw libraryError('ENXIO', 'writeI2cBlock');
+          if (length === 2) return write(address, command, value);
+          words.set(`${address}/${command}`, value | (high << 8));
+          return 0;
         }),
       async close() {
         if (object.running > 0) throw new Error('test: closed while a transfer runs');
@@ -508,6 +523,10 @@ describeI2cBackend('i2c-bus in memory', async () => ({
     emptyAddress: EMPTY,
     ownedAddress: OWNED,
     checked: { address: CHECKED, command: READ_VOUT, words: [900, 1200] },
+    told: [
+      { address: VR, command: VOUT_COMMAND },
+      { address: CHECKED, command: VOUT_COMMAND, pec: true },
+    ],
     disturb: async () => void library.flips.push(...Array.from({ length: 9 }, (_, bit) => bit)),
     calm: async () => void library.flips.splice(0),
     hang: async () => {

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
 import openpower from '../../hw/boards/openpower.json' with { type: 'json' };
+import pointOfLoad from '../../hw/boards/point-of-load.json' with { type: 'json' };
 import reference from '../../hw/boards/reference.json' with { type: 'json' };
 import x86Button from '../../hw/boards/x86-button.json' with { type: 'json' };
 import { FAULT_GRAMMAR, FaultSyntaxError, parseFault } from '../../mocks/plant/faults.ts';
@@ -16,11 +17,16 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(28);
+    expect(EXAMPLES).toHaveLength(30);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on a board that ships', (example) => {
-    const of = /HOST|^panel/.test(example) ? v.parse(boardSchema, x86Button) : board;
+    const file = /HOST|^panel/.test(example)
+      ? x86Button
+      : example.startsWith('setup')
+        ? pointOfLoad
+        : reference;
+    const of = v.parse(boardSchema, file);
     expect(parseFault(example, of).text).toBe(example);
   });
 });
@@ -77,7 +83,7 @@ describe('parseFault', () => {
     ['rail P1V8 droops later', '"later" was not understood'],
     [
       'zzz',
-      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "panel", "good", "pgood", "i2c", "line", "gpio" (--',
+      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "panel", "setup", "good", "pgood", "i2c", "line", "gpio" (--',
     ],
     ['rail P1V8 drops', '"trips"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],

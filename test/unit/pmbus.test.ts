@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { VOUT_LIMITS } from '../../hw/pmbus/limits.ts';
 import { createPmbusPage, type PmbusPageOptions } from '../../hw/pmbus/pmbus.ts';
 import { READ_IOUT, READ_TEMPERATURE_1, READ_VIN, SENSORS } from '../../hw/pmbus/sensors.ts';
+import { VOUT_SETTINGS } from '../../hw/pmbus/settings.ts';
 import type { I2cBus } from '../../hw/ports.ts';
 
 const PAGE = 0x00;
@@ -41,6 +42,10 @@ const bus: I2cBus = {
         step(`write ${command} ${value}`);
         if (command === PAGE) page = value;
         else if (!writeProtected) registers.set(`${page}/${command}`, value);
+      },
+      async writeWord(command, value) {
+        step(`write word ${command} ${value}`);
+        if (!writeProtected) registers.set(`${page}/${command}`, value);
       },
     });
     page = 7;
@@ -335,5 +340,79 @@ describe('STATUS_WORD', () => {
     registers.set(`1/${READ_VOUT}`, 0x0800);
     expect(await pageOne().readOutput()).toEqual({ powerGood: false, voutVolts: 0.5 });
     expect(transactionCount).toBe(1);
+  });
+});
+
+describe('setVolts', () => {
+  const OFF = 0x40;
+  const VOUT_COMMAND = 0x21;
+  const [command, , ovFault] = VOUT_SETTINGS;
+  const wordsWritten = () => transfers.filter((transfer) => transfer.startsWith('write word'));
+
+  it('writes what stands for the voltage under VOUT_MODE, and reads it back in the same transaction', async () => {
+    registers.set(`1/${STATUS_WORD}`, OFF);
+    registers.set(`1/${VOUT_MODE}`, 0x17);
+    await pageOne().setVolts(command, 1.2);
+    // Linear with the exponent -9: 1.2 * 512 is 614.4.
+    expect(registers.get(`1/${VOUT_COMMAND}`)).toBe(614);
+    expect(transfers).toEqual([
+      'write 0 1',
+      `read word ${STATUS_WORD}`,
+      `read byte ${VOUT_MODE}`,
+      `write word ${VOUT_COMMAND} 614`,
+      `read word ${VOUT_COMMAND}`,
+    ]);
+    expect(transactionCount).toBe(1);
+  });
+
+  it('gives limits as shares of VOUT_COMMAND where VOUT_MODE says so, and VOUT_COMMAND itself never', async () => {
+    registers.set(`1/${STATUS_WORD}`, OFF);
+    registers.set(`1/${VOUT_MODE}`, 0x97);
+    const output = pageOne();
+    await output.setVolts(command, 1);
+    await output.setVolts(ovFault, 1.25);
+    // 1 V and a share of 1.25, with the exponent -9.
+    expect(wordsWritten()).toEqual([`write word ${VOUT_COMMAND} 512`, 'write word 64 640']);
+  });
+
+  it.each([
+    ['an output that is on', 0, 0x17, 1, 'I2C_FAILED', /does not say OFF/],
+    [
+      'a voltage that the format does not reach',
+      OFF,
+      0x17,
+      200,
+      'PMBUS_FORMAT',
+      /cannot be told 200 V in linear format/,
+    ],
+    ['a format that is not known', OFF, 0x40, 1, 'PMBUS_FORMAT', /direct format/],
+  ])('writes nothing to %s', async (_, status, mode, volts, code, message) => {
+    registers.set(`1/${STATUS_WORD}`, status);
+    registers.set(`1/${VOUT_MODE}`, mode);
+    const set = pageOne().setVolts(command, volts);
+    await expect(set).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(wordsWritten()).toEqual([]);
+  });
+
+  it('tells a share of no voltage from a voltage', async () => {
+    registers.set(`1/${STATUS_WORD}`, OFF);
+    registers.set(`1/${VOUT_MODE}`, 0x97);
+    await expect(pageOne().setVolts(ovFault, 1.25)).rejects.toMatchObject({
+      code: 'PMBUS_FORMAT',
+      message: expect.stringContaining('as a share of VOUT_COMMAND'),
+    });
+    expect(wordsWritten()).toEqual([]);
+  });
+
+  it('rejects what reads back otherwise, with what it reads', async () => {
+    writeProtected = true;
+    registers.set(`1/${STATUS_WORD}`, OFF);
+    registers.set(`1/${VOUT_MODE}`, 0x17);
+    registers.set(`1/${VOUT_COMMAND}`, 512);
+    await expect(pageOne().setVolts(command, 1.2)).rejects.toMatchObject({
+      code: 'I2C_FAILED',
+      message:
+        'VOUT_COMMAND of page 1 of the PMBus device at 0x60 was told 1.2 V (0x0266) but reads back 0x0200, 1 V: check WRITE_PROTECT, and which voltages the device has',
+    });
   });
 });
