@@ -110,3 +110,46 @@ describe('the signals of pgood are listed where there are several', () => {
     ]);
   });
 });
+
+describe('a device that has its power from a rail which nothing shows', () => {
+  /** What was not asked for of a chassis that is on, where the enables read off. */
+  async function unpowered(latch: boolean, faults: readonly string[]): Promise<(string | null)[]> {
+    const { board, problems } = checkBoard({
+      name: 'blind',
+      devices: { vr: { bus: 1, address: '0x40', poweredBy: 'U' } },
+      chassis: {
+        0: {
+          rails: {
+            U: { enable: line(0), nominalVolts: 1 },
+            V: { enable: line(1), good: { pmbus: 'vr', minVolts: 0.9 }, nominalVolts: 1, needs: ['U'] },
+          },
+          pgood: LINE,
+          ...(latch && { latch: line(9) }),
+        },
+      },
+    });
+    if (!board) throw new TypeError(JSON.stringify(problems));
+    const { plant, clock } = createBench(board, { initially: 'on', faults });
+    plant.hold(line(0), 0);
+    const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
+    const hardware = await clock.runUntil(openChassis(board, 0, ports));
+    const { observation } = await clock.runUntil(hardware.observe());
+    await hardware.close();
+    return observation.unpowered?.map(({ rail }) => rail) ?? [];
+  }
+
+  it.each([
+    ['is asked where a latch may hold the enable, and pgood stands', true, [], []],
+    ['is not asked where pgood does not stand', true, ['pgood never'], ['V']],
+    ['is asked where nobody can read pgood', true, ['line pgood read error'], []],
+    ['is not asked without a latch: the enable is off', false, [], ['V']],
+    [
+      'is asked without a latch where the enable cannot be read',
+      false,
+      ['line rail U enable read error'],
+      [],
+    ],
+  ])('%s', async (_, latch, faults, expected) => {
+    expect(await unpowered(latch, faults)).toEqual(expected);
+  });
+});

@@ -346,6 +346,11 @@ describe('a graceful off', () => {
     }
   });
 
+  it('is none where nobody says how to switch off', async () => {
+    const { off, presses } = stage({ ...GRACEFUL, shown: ({ ms }) => ms < 2_000 });
+    expect([await off(), presses]).toEqual(['done', [[0, 2_000]]]);
+  });
+
   it('is not forced any more when the process is told twice to end meanwhile', async () => {
     const { off, clock, presses } = stage({ ...GRACEFUL, shown: always });
     const abandon = new AbortController();
