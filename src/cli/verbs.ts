@@ -120,6 +120,10 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     operands: [0, 1],
     options: {
       faults: { value: '0|1|2', help: 'how many faults a course of events may have (1)' },
+      rails: {
+        value: 'N',
+        help: 'try any so many rails at a time, all others ideal (all, or what ends in about a minute)',
+      },
       states: { value: 'N', help: 'give up beyond so many states, with exit code 105 (1000000)' },
       exact: { help: 'tell all times of the board apart, where times of one magnitude count as one else' },
       svg: { value: 'FILE', help: 'draw how an invariant is broken as a timing diagram' },

@@ -50,11 +50,11 @@ const hasInputs = ({ signals }: Plant) => signals.some((signal) => (signal & BIT
 const rails = ({ railCount }: PlantRules) => Array.from({ length: railCount }, (_, index) => index);
 const resets = ({ plan, pgood }: PlantRules) => plan.resets.map((_, index) => pgood + 1 + index);
 
-/** An enable is about to be switched. `isLoss`: a running chassis lost its power. */
+/** An enable is about to be switched in that state. `isLoss`: a running chassis lost its power. */
 export function judgeEnable(
   rules: PlantRules,
   plant: Plant,
-  now: Situation,
+  state: State,
   index: number,
   asserted: boolean,
   isLoss: boolean,
@@ -62,7 +62,7 @@ export function judgeEnable(
 ): void {
   const name = rules.nameOf(index);
   if (asserted) {
-    if (!hasTag(now.state, 'rising')) say('needsFirst', `${name} is enabled in ${now.state}`);
+    if (!hasTag(state, 'rising')) say('needsFirst', `${name} is enabled in ${state}`);
     for (const need of rules.needsOf[index] ?? []) {
       const needed = rules.nameOf(need);
       if (!rules.isOn(plant, need)) say('needsFirst', `${name} is enabled while ${needed} is off`);

@@ -181,6 +181,8 @@ export class ProductModel implements ProductRules {
     const say = (invariant: Violation['invariant'], what: string) => violations.push({ invariant, what });
     const answers: Extract<SequenceAction, { type: 'answer' }>[] = [];
     let { situation } = before;
+    /** An event may pass straight through some of them. */
+    let { state } = situation;
     let drives = 0;
     let struck: Struck | null = null;
     let hasFailed = first.type === 'READ_FAILED';
@@ -201,7 +203,7 @@ export class ProductModel implements ProductRules {
             return { product: { situation, plant: draft }, violations, drives, struck };
           }
           if (drive.what.what === 'enable')
-            judgeEnable(this.rules, draft, situation, drive.index, drive.asserted, isLoss(), say);
+            judgeEnable(this.rules, draft, state, drive.index, drive.asserted, isLoss(), say);
           if (drive.what.what === 'reset' && !drive.asserted)
             judgeRelease(this.rules, draft, drive.index, say);
           const outcome = this.carryOut(draft, drive, strikes ? twist.kind : null);
@@ -219,6 +221,7 @@ export class ProductModel implements ProductRules {
             action.outcome === 'changed' || (action.request === 'POWER_OFF' && situation.state === 'failed');
           if (isAnew) draft.marks &= ~(MARK.told | MARK.contradiction);
         } else if (action.type === 'entered') {
+          state = action.state;
           const isFailing = pending.some(({ type }) => type === 'DRIVE_FAILED');
           judgeEntered(this.rules, draft, situation, action.state, isFailing, say);
         }

@@ -7,13 +7,20 @@ import { type Counterexample, explore } from './explore.ts';
 import { tell } from './happened.ts';
 import { INVARIANTS, type InvariantName } from './invariants.ts';
 import type { Machine } from './machine.ts';
+import { type Part, partOf, partsOf, railsAtOnceFor } from './parts.ts';
 import { ProductModel } from './product.ts';
 import { createSituations } from './situations.ts';
 
 export interface VerifyOptions {
   /** How many faults a course of events may have. */
   readonly faults: number;
+  /** Of the board, or of each of its parts. */
   readonly maxStates: number;
+  /**
+   * How many rails at a time are tried, whichever they are, with all others ideal: all where the board has no more. By default
+   * as many as end in about a minute.
+   */
+  readonly railsAtOnce?: number;
   /** With the times of the board, where times that are near each other count as one otherwise. */
   readonly isExact?: boolean;
   readonly onProgress?: (states: number) => void;
@@ -27,8 +34,13 @@ export interface StoryLine {
 }
 
 export interface Report {
-  /** `broken`: an invariant is, or a transition of the machine was never taken. `notFinished`: nothing is proven. */
-  readonly verdict: 'clean' | 'broken' | 'notFinished';
+  /**
+   * `cleanInParts`: nothing was found wherever all rails but a few are ideal. `broken`: an invariant is, or a transition of the
+   * machine was never taken. `notFinished`: nothing is proven.
+   */
+  readonly verdict: 'clean' | 'cleanInParts' | 'broken' | 'notFinished';
+  /** Null where the board was tried as a whole. `choices` of so many rails are in no more than `tried` ways unlike each other. */
+  readonly parts: { readonly railsAtOnce: number; readonly choices: number; readonly tried: number } | null;
   /** Why nothing was tried; null where it was. */
   readonly notTried: string | null;
   readonly faults: number;
@@ -44,6 +56,8 @@ export interface Report {
     readonly invariant: InvariantName;
     readonly sentence: string;
     readonly what: string;
+    /** The rails that are not ideal; null where the board was tried as a whole. */
+    readonly rails: readonly string[] | null;
     readonly story: readonly StoryLine[];
     /** The same with the times of the board, as it can be played again; null where these let it not come about. */
     readonly course: Course | null;
@@ -54,40 +68,73 @@ export interface Report {
 export function verifyPlan(machine: Machine, plan: Plan, options: VerifyOptions): Report {
   const { faults, isExact = false } = options;
   const missing = missingInModel(plan);
-  if (missing !== null) return notModelled(missing, faults);
+  if (missing !== null) return { ...nothingTried(faults), notTried: missing };
   const searched = isExact ? plan : rankedPlan(plan);
-  const found = explore(machine, searched, options);
-  const { counterexample, isFinished, states, transitions, faultsPlaced, situations, taken } = found;
-  const isWhole = isFinished && counterexample === null;
-  const neverTaken = isWhole ? missedTransitions(machine, plan, faults, taken) : [];
-  const broken = counterexample && {
-    invariant: counterexample.invariant,
-    sentence: INVARIANTS[counterexample.invariant],
-    what: counterexample.what,
-    story: counterexample.moves.map(({ happened, product }) => ({
-      what: tell(happened),
-      state: product.situation.state,
-    })),
-    course: courseWithTimes(machine, plan, counterexample, faults),
-  };
-  const isBroken = broken !== null || neverTaken.length > 0;
-  return {
-    verdict: isBroken ? 'broken' : isFinished ? 'clean' : 'notFinished',
-    notTried: null,
-    faults,
-    states,
-    transitions,
-    faultsPlaced,
-    situations,
-    invariants: INVARIANTS,
-    neverTaken,
+  const { railsAtOnce = railsAtOnceFor(searched, faults) } = options;
+  const isWhole = railsAtOnce >= plan.rails.length;
+  const parts: readonly Part[] = isWhole
+    ? [{ plan: searched, chosen: [], choices: 1 }]
+    : partsOf(searched, railsAtOnce);
+  const before: Report = {
+    ...nothingTried(faults),
     times: isExact ? null : Object.fromEntries(ranksOf(plan)),
-    broken,
+    parts: isWhole
+      ? null
+      : { railsAtOnce, choices: parts.reduce((sum, { choices }) => sum + choices, 0), tried: 0 },
+  };
+  let report = before;
+  const taken = new Set<string>();
+  for (const [index, part] of parts.entries()) {
+    const found = explore(machine, part.plan, options);
+    for (const name of found.taken) taken.add(name);
+    report = {
+      ...report,
+      states: report.states + found.states,
+      transitions: report.transitions + found.transitions,
+      faultsPlaced: report.faultsPlaced + found.faultsPlaced,
+      situations: report.situations + found.situations,
+      parts: report.parts && { ...report.parts, tried: index + 1 },
+    };
+    if (!found.isFinished) return report;
+    if (found.counterexample === null) continue;
+    const rails = isWhole ? null : part.chosen;
+    const of = rails === null ? plan : partOf(plan, new Set(rails));
+    return {
+      ...report,
+      verdict: 'broken',
+      broken: brokenOf(machine, of, rails, found.counterexample, faults),
+    };
+  }
+  if (!isWhole) return { ...report, verdict: 'cleanInParts' };
+  const neverTaken = missedTransitions(machine, plan, faults, taken);
+  return { ...report, verdict: neverTaken.length > 0 ? 'broken' : 'clean', neverTaken };
+}
+
+function brokenOf(
+  machine: Machine,
+  plan: Plan,
+  rails: readonly string[] | null,
+  counterexample: Counterexample,
+  faults: number,
+): Report['broken'] {
+  const { invariant, what, moves } = counterexample;
+  return {
+    invariant,
+    sentence: INVARIANTS[invariant],
+    what,
+    rails,
+    story: moves.map(({ happened, product }) => ({ what: tell(happened), state: product.situation.state })),
+    course: courseWithTimes(machine, plan, counterexample, faults),
   };
 }
 
 /** What the chassis of the model does not have: tried all the same it would break what is whole, or call clean what it did not try. */
-function missingInModel({ rails, pgood }: Plan): string | null {
+function missingInModel(plan: Plan): string | null {
+  const missing = missingOf(plan);
+  return missing && `the board has ${missing}, which the model of the chassis does not have yet`;
+}
+
+function missingOf({ rails, pgood }: Plan): string | null {
   if (rails.some(({ watched }) => watched !== null)) return 'rails without an enable';
   if (rails.some(({ pulsed }) => pulsed !== null)) return 'a power button';
   if (rails.some(({ isSetUp }) => isSetUp)) return 'a rail whose device is set up before it is enabled';
@@ -106,10 +153,11 @@ function courseWithTimes(
   return moves === null ? null : courseOf(plan, rules, faults, moves);
 }
 
-function notModelled(missing: string, faults: number): Report {
+function nothingTried(faults: number): Report {
   return {
     verdict: 'notFinished',
-    notTried: `the board has ${missing}, which the model of the chassis does not have yet`,
+    parts: null,
+    notTried: null,
     faults,
     states: 0,
     transitions: 0,

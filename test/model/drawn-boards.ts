@@ -1,7 +1,6 @@
 import fc from 'fast-check';
-import { boardOf, type SmallBoard } from './small-boards.ts';
+import { boardOf, line, type SmallBoard } from './small-boards.ts';
 
-const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 /** One for each rank that a search tells apart, and none at all. */
 const brief = fc.constantFrom(0, 1);
 const limit = fc.constantFrom(20, 300);

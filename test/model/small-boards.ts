@@ -10,7 +10,7 @@ export interface SmallBoard {
   readonly plan: Plan;
 }
 
-const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
+export const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 export const rail = (enable: number, needs: string[]) => ({
   enable: line(enable),
   good: line(10 + enable),
@@ -19,7 +19,7 @@ export const rail = (enable: number, needs: string[]) => ({
   onTimeoutMs: 20,
   offTimeoutMs: 20,
 });
-const pgood = { ...line(20), deglitchMs: 1, onTimeoutMs: 300, offTimeoutMs: 300 };
+export const pgood = { ...line(20), deglitchMs: 1, onTimeoutMs: 300, offTimeoutMs: 300 };
 const resets = { CPU: { ...line(21), releaseDelayMs: 1 } };
 
 export function boardOf(name: string, chassis: object): SmallBoard {

@@ -1,9 +1,11 @@
 import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
+import type { Board } from '../../board/schema.ts';
 import { PowerError } from '../../errors.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { WARNING, writeLine } from '../../system/severity.ts';
 import { counterexampleOf } from '../../verify/counterexample.ts';
 import { MACHINE } from '../../verify/machine.ts';
+import { partOf } from '../../verify/parts.ts';
 import { type Report, verifyPlan } from '../../verify/verify.ts';
 import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
@@ -19,7 +21,7 @@ const MAX_STATES = 1_000_000;
 
 /**
  * Tries every course of events of a chassis, with every placement of up to so many faults, on the machine that drives it;
- * no line is touched. `EXIT.findings` where an invariant is broken or a transition of the machine was never taken,
+ * no line is touched. A board of many rails is tried in parts. `EXIT.findings` where an invariant is broken or a transition of the machine was never taken,
  * `EXIT.unfinished` where the search was given up. How an invariant is broken can be drawn (`--svg`) and kept (`--save`), to
  * be played again on a simulated chassis; a file that cannot be written is a warning.
  */
@@ -30,25 +32,33 @@ export const verify: Verb = {
     const maxStates = numberOf('states', option('states') ?? String(MAX_STATES), Number.MAX_SAFE_INTEGER);
     const loaded = await loadBoard(path);
     const plan = planOf(chassisOf(loaded, chassis), loaded.board.devices);
+    const rails = option('rails');
+    const railsAtOnce =
+      rails === undefined ? undefined : numberOf('rails', rails, Number.MAX_SAFE_INTEGER, 1);
     const beganMs = world.clock.nowMs();
-    const report = verifyPlan(MACHINE, plan, { faults, maxStates, isExact: flag('exact') });
+    const report = verifyPlan(MACHINE, plan, {
+      faults,
+      maxStates,
+      isExact: flag('exact'),
+      ...(railsAtOnce !== undefined && { railsAtOnce }),
+    });
     const seconds = Math.round(world.clock.nowMs() - beganMs) / 1000;
     if (json)
       world.stdout.write(`${JSON.stringify({ board: path, chassis, seconds, ...report }, null, 2)}\n`);
     else world.stdout.write(textOf(`${path}, chassis ${chassis}`, report, seconds));
     if (report.broken !== null) await keep(report.broken, { loaded, chassis, plan, invocation, world });
     if (report.verdict === 'notFinished') return EXIT.unfinished;
-    return report.verdict === 'clean' ? EXIT.ok : EXIT.findings;
+    return report.verdict === 'broken' ? EXIT.findings : EXIT.ok;
   },
 };
 
 /** Draws and saves how an invariant is broken, where that is asked for. */
 async function keep(
-  { invariant, sentence, what, course }: NonNullable<Report['broken']>,
+  { invariant, sentence, what, rails, course }: NonNullable<Report['broken']>,
   {
     loaded,
     chassis,
-    plan,
+    plan: whole,
     invocation: { option, json },
     world,
   }: {
@@ -69,41 +79,58 @@ async function keep(
   const tell = (text: string) => {
     if (!json) world.stdout.write(`${text}\n`);
   };
+  const plan = rails === null ? whole : partOf(whole, new Set(rails));
   const title = `${loaded.board.name}, chassis ${chassis}: ${sentence}`;
   if (svg !== undefined && (await writePicture(svg, recordOf(course), plan, title, world)))
     tell(`timing diagram: ${svg}`);
   if (save === undefined) return;
-  const board: unknown = JSON.parse(loaded.bytes.toString('utf8'));
+  const board: unknown =
+    rails === null
+      ? JSON.parse(loaded.bytes.toString('utf8'))
+      : boardOfPart(loaded.board, chassis, plan, rails);
   const saved = counterexampleOf({ invariant, what, course }, chassis, board);
   const isSaved = writeOrWarn(save, 'counterexample', () => `${JSON.stringify(saved, null, 2)}\n`, world);
   if (isSaved) tell(`to play it on a simulated chassis: chassis-power-sim replay ${save}`);
 }
 
-/** @throws PowerError USAGE for what is no whole number up to `most` */
-function numberOf(name: string, text: string, most: number): number {
-  if (/^\d+$/.test(text) && Number(text) <= most) return Number(text);
-  throw new PowerError('USAGE', `--${name} takes a number from 0 to ${most}, not "${text}"`);
+/** The board file of a part: to play it again takes no more than its rails, the ideal ones without a signal. */
+function boardOfPart(board: Board, chassis: number, part: Plan, chosen: readonly string[]): unknown {
+  const whole = board.chassis[chassis];
+  const rails = part.rails.map(({ name, needs }) => {
+    const rail = { ...whole?.rails[name], needs };
+    return [name, chosen.includes(name) ? rail : { ...rail, settleMs: 0, good: undefined }];
+  });
+  return { ...board, chassis: { [chassis]: { ...whole, rails: Object.fromEntries(rails) } } };
+}
+
+/** @throws PowerError USAGE for what is no whole number from `least` to `most` */
+function numberOf(name: string, text: string, most: number, least = 0): number {
+  if (/^\d+$/.test(text) && Number(text) >= least && Number(text) <= most) return Number(text);
+  throw new PowerError('USAGE', `--${name} takes a number from ${least} to ${most}, not "${text}"`);
 }
 
 function textOf(what: string, report: Report, seconds: number): string {
-  const { verdict, faults, states, transitions, faultsPlaced, situations, broken, neverTaken } = report;
+  const { verdict, faults, states, transitions, faultsPlaced, situations, broken, neverTaken, parts } =
+    report;
   const rate = Math.round(states / Math.max(seconds, 0.001));
   const searched = [
+    ...(parts === null ? [] : [partsText(parts)]),
     `${count(states, 'state')}, ${count(transitions, 'transition')}, ${count(faultsPlaced, 'fault')} placed (up to ${faults} in a course of events)`,
     `${situations} situations of the machine, ${Object.keys(report.invariants).length} invariants, ${seconds} s, ${rate} states/s`,
   ];
   if (verdict === 'notFinished') {
-    const why = report.notTried ?? 'the search was given up';
+    const why = report.notTried ?? 'the search was given up, and fewer --rails N at a time have fewer states';
     return [`${what}: NOT FINISHED: ${why}: nothing is proven`, ...searched, ''].join('\n');
   }
   if (broken !== null) {
-    const { sentence, story, course } = broken;
+    const { sentence, rails, story, course } = broken;
     const untimed = story.map(
       ({ what: happened, state }, index) => `${String(index + 1).padStart(4)}. ${happened} (${state})`,
     );
     return [
       `${what}: BROKEN (${broken.invariant}): ${sentence}`,
       `  ${broken.what}`,
+      ...(rails === null ? [] : [`  seen with all rails ideal but ${rails.join(', ')}`]),
       ...(course === null ? [...untimed, `  ${NO_COURSE}`] : storyText(course)),
       ...searched,
       '',
@@ -115,7 +142,14 @@ function textOf(what: string, report: Report, seconds: number): string {
       '\n',
     );
   }
-  return [`${what}: clean`, ...searched, ''].join('\n');
+  const clean = parts === null ? 'clean' : `clean in parts of ${count(parts.railsAtOnce, 'rail')}`;
+  return [`${what}: ${clean}`, ...searched, ''].join('\n');
+}
+
+function partsText({ railsAtOnce, choices, tried }: NonNullable<Report['parts']>): string {
+  const atOnce = railsAtOnce === 1 ? 'each rail' : `any ${railsAtOnce} rails at a time`;
+  const ways = `${count(choices, 'choice')}; ${tried} that are unlike each other were tried`;
+  return `in parts: ${atOnce}, all others ideal (${ways})`;
 }
 
 function count(number: number, noun: string): string {
