@@ -32,9 +32,19 @@ const FORMATS = [
   ...['vr11', 'vr12', 'vr12.5', 'vr13', 'imvp9', 'amd625mv', 'nvidia195mv'].map((vid) => ({ vid })),
 ];
 
+/** What the page of a rail of 1 V is told. */
+const SETUP = {
+  minVolts: 0.95,
+  maxVolts: 1.05,
+  writes: [
+    { command: 'VOUT_COMMAND', volts: 1 },
+    { command: 'VOUT_UV_FAULT_LIMIT', volts: 0.8 },
+  ],
+};
+
 /**
  * Boards with one chassis: any graph of needs, every kind of enable and good signal, rails that are only watched, every
- * format of voltages, a device that a rail powers, resets, a latch.
+ * format of voltages, a device that a rail powers, and that is told its voltages, resets, a latch.
  */
 export const generatedBoard: fc.Arbitrary<Board> = fc
   .record({
@@ -61,8 +71,11 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
       line: line++,
       active: activeLow ? 'low' : 'high',
     });
-    const isOfDevice = ({ enable, good }: Drawn) =>
-      enable === 'pmbus' || (good !== 'line' && good !== 'none');
+    // By the last digits of a time that is drawn anyway. A page is told only what its format reaches.
+    const isSetUp = ({ enable, good, onTimeoutMs }: Drawn) =>
+      enable !== 'none' && good !== 'limits' && onTimeoutMs % 4 === 1 && format !== FORMATS[2];
+    const isOfDevice = (drawn: Drawn) =>
+      drawn.enable === 'pmbus' || (drawn.good !== 'line' && drawn.good !== 'none') || isSetUp(drawn);
     // The first rail powers the device, where it is not of the device itself.
     const isBehind = behind && rails[0] !== undefined && !isOfDevice(rails[0]);
     const { board, problems } = checkBoard({
@@ -84,6 +97,7 @@ export const generatedBoard: fc.Arbitrary<Board> = fc
                   ...(good === 'pmbus' ? { good: { pmbus: 'vr', page: index, minVolts: 0.9 } } : {}),
                   ...(good === 'limits' ? { good: { pmbus: 'vr', page: index, limits: 'device' } } : {}),
                   ...(good === 'status' ? { good: { pmbus: 'vr', page: index, status: true } } : {}),
+                  ...(isSetUp(drawn) ? { setup: { pmbus: 'vr', page: index, ...SETUP } } : {}),
                   needs: needs.flatMap((needed, other) =>
                     (needed || isPowered(other)) && other < index ? [`R${other}`] : [],
                   ),

@@ -58,10 +58,11 @@ describe('the plan of a chassis, whatever its board', () => {
         const { chassis, rails } = chassisOf(board);
         const plan = planOf(chassis, board.devices);
         for (const rail of plan.rails) {
-          const { settleMs, onTimeoutMs, offTimeoutMs, good, enable, needs } = rails[rail.name] ?? {};
+          const { settleMs, onTimeoutMs, offTimeoutMs, good, enable, setup, needs } = rails[rail.name] ?? {};
           expect(rail).toMatchObject({ settleMs, onTimeoutMs, offTimeoutMs, needs });
           expect(rail.observable).toBe(good !== undefined);
-          const powers = [enable, good].flatMap((part) =>
+          expect(rail.isSetUp).toBe(setup !== undefined);
+          const powers = [enable, good, setup].flatMap((part) =>
             part !== undefined && 'pmbus' in part ? [board.devices[part.pmbus]?.poweredBy] : [],
           );
           expect(new Set(rail.poweredBy)).toEqual(new Set(powers.filter((power) => power !== undefined)));
