@@ -40,7 +40,17 @@ function observationOf(entries: readonly Recorded[]) {
   return unread === undefined && unpowered === undefined ? { rails, pgood, resetsAsserted } : null;
 }
 
+/** What a board file may say of a chassis, and of a rail, by which a run reads lines or nothing. Of other words nobody knows. */
+const OF_CHASSIS = ['rails', 'pgood', 'resets', 'latch', 'panel', 'evidence', 'minOffMs'];
+const OF_RAIL = ['nominalVolts', 'enable', 'good', 'needs', 'settleMs', 'onTimeoutMs', 'offTimeoutMs'];
+
 /** Nothing of it is asked for over a bus, and no button may have been left pressed. */
 function isOfLinesAlone(chassis: ChassisBoard): boolean {
-  return !/"(?:pmbus|pulse)":/.test(JSON.stringify(chassis));
+  const isKnown = (entries: object, words: readonly string[]) =>
+    Object.keys(entries).every((word) => words.includes(word));
+  return (
+    isKnown(chassis, OF_CHASSIS) &&
+    Object.values(chassis.rails).every((rail) => isKnown(rail, OF_RAIL)) &&
+    !/"(?:pmbus|pulse|device)":/.test(JSON.stringify(chassis))
+  );
 }

@@ -16,3 +16,8 @@ export function lockPath(runDir: string, chassis: number): string {
 export function restPath(runDir: string, chassis: number): string {
   return join(runDir, `chassis${chassis}-rest.json`);
 }
+
+/** Whether the service answers on the bus (`createAnswersMark`). The units of `systemd/resident` know this name. */
+export function answersPath(runDir: string): string {
+  return join(runDir, 'answers');
+}

@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { type Chassis, putChassis } from './chassis.ts';
 import { bootMachine, skipped, states, titleSuffix } from './machine.ts';
-import type { ExecResult, SystemdSandbox } from './rig.ts';
+import { type ExecResult, SANDBOX_CHECKOUT, type SystemdSandbox } from './rig.ts';
 
 const SERVICE = 'chassis-power.service';
 const NAME = 'org.openbmc.control.Power';
@@ -354,12 +354,60 @@ describe.skipIf(skipped)(`the resident service${titleSuffix}`, () => {
         await chassis.expectEveryEnableOff();
 
         await machine.systemctl('stop', SERVICE);
+        // What a service that was killed would leave, of a process that is gone.
+        await machine.run('(exec sh -c "echo \\$\\$") >/run/chassis-power/answers');
         expect(await machine.systemctl('start', 'obmc-chassis-start@0.target')).toMatchObject({ code: 0 });
         await chassis.expectPowered();
         expect(await exits()).toBeGreaterThan(before);
       } finally {
         await machine.run('chassis-power units install');
       }
+    });
+  });
+
+  describe('the file by which a stage sees that the service answers', () => {
+    const answers = async () =>
+      (await machine.exec('{ read -r pid </run/chassis-power/answers && kill -0 $pid; } 2>/dev/null'))
+        .code === 0;
+    const owned = async () => (await machine.exec(['busctl', '--quiet', 'status', NAME])).code === 0;
+
+    test('is the one that the units ask for', async () => {
+      for (const stage of ['op-power-start', 'op-wait-power-on', 'op-power-stop', 'op-wait-power-off']) {
+        const dropIn = `${SANDBOX_CHECKOUT}/systemd/resident/${stage}@.service.conf`;
+        expect(await machine.readFile(dropIn)).toContain(
+          'if { read -r pid </run/chassis-power/answers && kill -0 $pid; } 2>/dev/null; then',
+        );
+      }
+    });
+
+    test('is there when systemd says that the service is, and gone when it was stopped', async () => {
+      expect(await answers()).toBe(false);
+      await serving();
+      expect([await answers(), await owned()]).toEqual([true, true]);
+      await machine.systemctl('stop', SERVICE);
+      expect([await answers(), await owned()]).toEqual([false, false]);
+    });
+
+    test('does not count when the service was killed, and is there again when it is back', async () => {
+      await serving();
+      await machine.run(
+        `systemctl kill --signal=KILL ${SERVICE}; until [ ! -e /proc/${await mainPid()} ]; do :; done`,
+      );
+      expect(await answers()).toBe(false);
+      await chassis.until('it is back', owned);
+      await chassis.until('it says so', answers);
+    });
+
+    test('is gone while there is no bus', async () => {
+      await serving();
+      await machine.systemctl('stop', 'dbus.socket', 'dbus.service');
+      try {
+        await chassis.until('it says so', async () => !(await answers()));
+      } finally {
+        await machine.systemctl('start', 'dbus.socket', 'dbus.service');
+      }
+      await chassis.until('the names are owned again', owned);
+      await chassis.until('it says so', answers);
     });
   });
 

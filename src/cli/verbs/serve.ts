@@ -21,6 +21,7 @@ import {
 } from '../../service/resident.ts';
 import { createFailureTeller } from '../../service/tell-failure.ts';
 import { tellOfLoss } from '../../service/tell-loss.ts';
+import { createAnswersMark } from '../../store/answers-mark.ts';
 import { createBlackBox } from '../../store/black-box.ts';
 import type { ChassisLock } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
@@ -137,7 +138,7 @@ async function startService(
         ({ path, interface: name, property }) => parts.bus?.changed(path, name, property),
       );
     }
-    parts.bus = await publish(parts, world);
+    parts.bus = await publish(parts, invocation, world);
     await parts.bus.start();
     for (const resident of parts.residents.values()) resident.begin();
     parts.states?.begin();
@@ -274,7 +275,15 @@ function residentNews(
   };
 }
 
-function publish({ states, objects }: Parts, world: World): Promise<ObjectBus> {
+async function publish(
+  { states, objects, ending }: Parts,
+  { runDir }: Invocation,
+  world: World,
+): Promise<ObjectBus> {
+  const mark = createAnswersMark(runDir);
+  // What a service that was killed has left. It stays for no moment beyond the last answer of this one.
+  mark.set(false);
+  ending.signal.addEventListener('abort', () => mark.set(false));
   return world.objectBus({
     names: [CONTROL_POWER, ...(states?.names ?? [])],
     managerPaths: [CONTROL_POWER_ROOT, ...(states?.managerPaths ?? [])],
@@ -282,6 +291,7 @@ function publish({ states, objects }: Parts, world: World): Promise<ObjectBus> {
     onFailure: (error, member) => log(world, 3, `${member} failed: ${errorText(error)}`),
     onRefused: (text) => log(world, 4, text),
     onConnection(up, error) {
+      mark.set(up && !ending.signal.aborted);
       if (up) return;
       const why = error ? ` (${error.message})` : '';
       log(world, 4, `the D-Bus system bus went away${why}: connecting again`);
