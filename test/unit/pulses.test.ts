@@ -92,9 +92,11 @@ const told = ({ state, sequence: { fault } }: RunResult) =>
   fault === null ? state : `${state}: ${fault.kind} ${fault.rail} ${fault.errorCode}`;
 
 describe.each(VARIANTS)('a rail whose button is seen to be taken by %s', (_, variant) => {
-  it('comes on by one press of onMs', async () => {
+  it('comes on by one press of onMs, as soon as that is seen', async () => {
     const bench = createBench(boardOf(variant));
     expect((await bench.run(JOBS.on)).state).toBe('pgood');
+    // Far below the time that the rail has to come.
+    expect(bench.clock.nowMs() - bench.plant.startMs).toBeLessThan(1_000);
     expect(pressesOf(bench).map(({ forMs }) => forMs)).toEqual([200]);
     expect(isHostOn(bench)).toBe(true);
   });
@@ -315,6 +317,22 @@ describe('the button', () => {
     await expect(on.run(JOBS.on)).rejects.toMatchObject({ code: 'GPIO_NOT_FOLLOWED' });
     const off = createBench(boardOf(), { initially: 'on', faults: ['button HOST stuck on'] });
     expect(told(await off.run(JOBS.off))).toBe('failed: hardware HOST GPIO_NOT_FOLLOWED');
+  });
+});
+
+describe('a press that forces off a host which seems to go at once', () => {
+  it.each([
+    // takenMs, and where there is no state onTimeoutMs of the rail.
+    ['a state', {}, 'state HOST stuck off', 1_000],
+    ['its good signal', { state: false }, 'good HOST stuck off', 2_000],
+  ] as const)('lasts until one that it took for on would be seen, by %s', async (...row) => {
+    const [, variant, fault, leastMs] = row;
+    const bench = createBench(boardOf(variant), { initially: 'on' });
+    bench.clock.after(500, () => bench.plant.addFault(bench.fault(fault)));
+    await bench.run(JOBS.off);
+    const [press] = pressesOf(bench);
+    expect(press?.forMs).toBeGreaterThanOrEqual(leastMs);
+    expect(press?.forMs).toBeLessThan(leastMs + 100);
   });
 });
 
