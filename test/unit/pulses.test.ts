@@ -320,6 +320,20 @@ describe('the button', () => {
   });
 });
 
+describe('a chassis that is watched', () => {
+  it.each([
+    ['its state', { good: false }, 'state HOST stuck off'],
+    ['its good signal', { state: false }, 'good HOST stuck off'],
+  ] as const)('loses a host that goes off while pgood stands, seen by %s', async (_, variant, fault) => {
+    const bench = createBench(boardOf(variant), { initially: 'on', faults: ['pgood stuck on'] });
+    bench.clock.after(1_000, () => bench.plant.addFault(bench.fault(fault)));
+    const { sequence } = await bench.run(JOBS.watch);
+    expect(sequence.fault).toMatchObject({ kind: 'railLost', rail: 'HOST', state: 'pgood' });
+    const found = bench.recording.find(({ type }) => type === 'fault');
+    expect((found?.atMs ?? 0) - bench.plant.startMs).toBeLessThan(1_200);
+  });
+});
+
 describe('a press that forces off a host which seems to go at once', () => {
   it.each([
     // takenMs, and where there is no state onTimeoutMs of the rail.
