@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { replay } from '../../mocks/replay/replay.ts';
+import { parseBoard } from '../../src/board/parse.ts';
 import type { Invocation, Verb } from '../../src/cli/verb.ts';
 import type { World } from '../../src/cli/world.ts';
 import { boardFor, DEFECTS, defectNamed, savedOf, withDefect } from './defects.ts';
@@ -89,6 +90,19 @@ describe('a violated invariant', () => {
     expect(stdout).toContain(`chassis-power-sim replay ${saved}`);
     expect(readFileSync(drawn, 'utf8')).toContain('<svg');
     expect((await replay(JSON.parse(readFileSync(saved, 'utf8')), CHAIN.board)).notPlayed).toEqual([]);
+  });
+
+  it('of a board that was tried in parts is saved with the board of the part, and is played on that', async () => {
+    const saved = join(dir, 'part.json');
+    const { code, stdout, stderr } = await verifyWith({ faults: '0', rails: '1', save: saved });
+    expect({ code, stderr }).toEqual({ code: 65, stderr: '' });
+    expect(stdout).toContain('in parts: each rail, all others ideal (2 choices');
+    const kept = JSON.parse(readFileSync(saved, 'utf8'));
+    const board = parseBoard(JSON.stringify(kept.board));
+    if (board === undefined) throw new TypeError('the board of the part is no board');
+    const seen = Object.values(board.chassis[0]?.rails ?? {}).filter(({ good }) => good !== undefined);
+    expect(seen).toHaveLength(1);
+    expect(await replay(kept, board)).toMatchObject({ notPlayed: [], found: [] });
   });
 
   it('that cannot be saved is told all the same', async () => {
