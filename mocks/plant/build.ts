@@ -199,9 +199,10 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   }
   connectNeeds(chassis.rails);
   const part = { chassis: number, rail: null };
-  chassis.pgoodSources = buildPgood(chassis, described, (line, name) =>
-    parts.net(line, { ...part, role: 'pgood', name }, name, true),
-  );
+  chassis.pgoodSources = buildPgood(chassis, described, {
+    netOf: (line, name) => parts.net(line, { ...part, role: 'pgood', name }, name, true),
+    deviceOf: parts.device,
+  });
   for (const [name, line] of Object.entries(described.resets)) {
     chassis.resets.push(parts.net(line, { ...part, role: 'reset', name }, `reset ${name}`, false));
   }

@@ -4,6 +4,7 @@ import type { ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.
 import {
   type ArmedFault,
   type Chassis,
+  type Device,
   isAsserted,
   type Net,
   netAsserted,
@@ -15,10 +16,17 @@ import {
 /** Where the board gives the least voltage alone. */
 const ABOVE_LEAST = 1.1;
 
-type LineNet = (line: LineBoard, role: string) => Net;
+interface PgoodParts {
+  /** The net of a line of the board. */
+  netOf(line: LineBoard, role: string): Net;
+  deviceOf(name: string): Device;
+}
 
-/** @param netOf the net of a line of the board */
-export function buildPgood(chassis: Chassis, described: ChassisBoard, netOf: LineNet): PgoodSource[] {
+export function buildPgood(
+  chassis: Chassis,
+  described: ChassisBoard,
+  { netOf, deviceOf }: PgoodParts,
+): PgoodSource[] {
   return sourcesOf(described.pgood).map(({ source, role }): PgoodSource => {
     if ('rails' in source) {
       const counts = ({ board: { good } }: Rail) => described.latch === undefined || good !== undefined;
@@ -32,7 +40,10 @@ export function buildPgood(chassis: Chassis, described: ChassisBoard, netOf: Lin
         part !== undefined && 'pmbus' in part && part.pmbus === device && part.page === page;
       // A page that belongs to rails shows these.
       const shown = chassis.rails.filter(({ board }) => isIt(board.enable) || isIt(board.good));
+      const it = deviceOf(device);
+      // A device without power says nothing, whatever it would say.
       const says = () =>
+        it.poweredBy?.good !== false &&
         withFaults(faults, shown.length > 0 ? shown.every(({ good }) => good) : chassis.pgood);
       return {
         net: undefined,

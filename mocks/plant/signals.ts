@@ -139,6 +139,11 @@ function refreshesOf(options: SignalOptions, record: ReturnType<typeof recordsOf
   };
 
   const refreshHost = (host: Host): void => {
+    // One that a fault keeps off is off, and stays so after the fault until somebody presses.
+    if (host.isOn && !isHostOn(host)) {
+      host.isOn = false;
+      for (const rail of host.rails) rail.wanted = false;
+    }
     standAt(host, isHostOn(host) ? 1 : 0, false);
     if (host.stateNet !== undefined) refreshNet(host.stateNet);
   };

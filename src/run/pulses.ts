@@ -97,13 +97,17 @@ async function untilOff(parts: PulseParts, abandoned?: AbortSignal): Promise<voi
   const { button, pulse, clock, shownWithinMs } = parts;
   let pressedMs = clock.nowMs();
   let wasOn = false;
+  let wasOff = false;
   let pressesLeft = 1;
   while (clock.nowMs() < pressedMs + pulse.forceOffMs && !abandoned?.aborted) {
     const isOn = !(await isOff(parts));
     if (wasOn && !isOn && clock.nowMs() >= pressedMs + shownWithinMs) return;
     wasOn ||= isOn;
-    // Another process took this press for one of the dead, as it may of a watch that acts on a loss.
-    if (pressesLeft > 0 && (await isLetGo(button))) {
+    wasOff ||= !isOn;
+    // Another process took this press for one of the dead, as it may of a watch that acts on a loss. It drives from now on: once
+    // the rail was off, what comes is its power-on, and not to be switched off by this press.
+    if ((wasOff || pressesLeft > 0) && (await isLetGo(button))) {
+      if (wasOff) return;
       pressesLeft -= 1;
       await button.write(true);
       pressedMs = clock.nowMs();

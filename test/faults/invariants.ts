@@ -604,7 +604,10 @@ function notOn(act: Act, look: Look): string[] {
   for (const { rail, enabled, good } of act.after.rails) {
     const masked = goodFaulty(rail) && (pgoodFaulty || pgoodChangedNow(askedMs + described.pgood.deglitchMs));
     // Nothing tells of such a rail but its enable, and what a fault does behind that nobody can see.
-    const isBlind = look.pgoodRails.includes(rail) && described.rails[rail]?.good === undefined;
+    const isBlind =
+      described.rails[rail]?.good === undefined &&
+      // Behind a latch it does not count among the rails, and where any signal will do the others are enough.
+      (look.pgoodRails.includes(rail) || ('any' in described.pgood && look.pgoodRails.length > 0));
     // Without a state nobody knows since when its enable stands either.
     const isHidden = isBlind && (act.faults.length > 0 || !act.stateKept);
     if (!good && !look.lostNow(rail) && !masked && !isHidden) texts.push(`${rail} is not good`);
