@@ -282,6 +282,25 @@ describe('the button', () => {
     expect(isHostOn(bench)).toBe(false);
   });
 
+  it('that another process lets go once the host is off is left to it', async () => {
+    const bench = createBench(boardOf(), {
+      initially: 'on',
+      faults: ['enable HOST stuck off for 50ms at 100ms'],
+    });
+    const others = await createMockGpio(bench.plant).openOutput(line(2));
+    // It drives from then on, and presses to switch on.
+    for (const [atMs, level] of [
+      [500, 1],
+      [600, 0],
+      [800, 1],
+    ] as const) {
+      bench.clock.after(atMs, () => void others.write(level));
+    }
+    await bench.run(JOBS.off);
+    await bench.clock.runUntil(new Promise<void>((resolve) => bench.clock.after(10_000, resolve)));
+    expect(pressesOf(bench).map(({ forMs }) => Math.round(forMs))).toEqual([500, 200]);
+  });
+
   it('is held for its whole time where nothing shows whether the host is on', async () => {
     const bench = createBench(boardOf(), { initially: 'on', faults: ['line rail HOST state read error'] });
     expect(told(await bench.run(JOBS.off))).toBe('failed: hardware HOST GPIO_FAILED');
