@@ -56,7 +56,7 @@ export function createPulse(parts: PulseParts): Pulse {
         if (!(error instanceof HardwareError)) throw error;
         isUnfelt = asserted && error.details.isUnfelt === true;
         // What the button reads back is no state of the rail.
-        const details = { ...error.details, readBack: (await isOff(parts)) === asserted };
+        const details = { ...error.details, readBack: (await seenOn(parts)) === !asserted };
         throw new HardwareError(error.code, error.message, details, { cause: error });
       }
     },
@@ -148,14 +148,19 @@ function unfelt(error: HardwareError): HardwareError {
   return new HardwareError(code, message, { ...details, isUnfelt: true }, { cause: error });
 }
 
-/** What cannot be read may be on. */
-async function isOff({ shown }: PulseParts): Promise<boolean> {
+/** Whether it is shown to be on; null where that cannot be read. */
+async function seenOn({ shown }: PulseParts): Promise<boolean | null> {
   try {
-    return !(await shown.read());
+    return await shown.read();
   } catch (error) {
-    if (error instanceof HardwareError) return false;
+    if (error instanceof HardwareError) return null;
     throw error;
   }
+}
+
+/** What cannot be read may be on. */
+async function isOff(parts: PulseParts): Promise<boolean> {
+  return (await seenOn(parts)) === false;
 }
 
 /** Whether the rail is shown to be on, or to be off, within a time, and not before another. */
