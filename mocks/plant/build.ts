@@ -1,4 +1,5 @@
 import type { Level, LineRef } from '../../hw/ports.ts';
+import { PANEL_POWER } from '../../src/board/lines.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, PulseBoard, RailBoard } from '../../src/board/schema.ts';
 import {
@@ -210,8 +211,8 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   if (latch !== undefined) parts.net(latch, { ...part, role: 'latch', name: 'latch' }, 'latch', false);
   const power = described.panel?.power;
   if (power !== undefined) {
-    const role = 'power button of the panel';
-    chassis.powerButton = parts.net(power, { ...part, role: 'panel', name: 'power button' }, role, false);
+    const given = { ...part, role: 'panel', name: 'power button' } as const;
+    chassis.powerButton = parts.net(power, given, PANEL_POWER, false);
   }
   return chassis;
 }

@@ -11,6 +11,7 @@ import {
   type PartOf,
   railsOf,
 } from './findings.ts';
+import { PANEL_POWER } from './lines.ts';
 import type { PgoodSource } from './pgood.ts';
 import { checkPulse, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
 import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
@@ -114,7 +115,7 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
   for (const [reset, line] of Object.entries(chassis.resets ?? {})) {
     use(`reset ${reset}`, line, 'resets', reset);
   }
-  use('power button of the panel', chassis.panel?.power, 'panel', 'power');
+  use(PANEL_POWER, chassis.panel?.power, 'panel', 'power');
   return uses;
 }
 
