@@ -195,6 +195,15 @@ function findProgram(name) {
 }
 
 /**
+ * npm gives its settings to what it runs, and node-gyp takes them before its own arguments: with `nodedir` set, as where
+ * headers of the machine's Node are installed, every release would be compiled with those.
+ * @param {NodeJS.ProcessEnv} env
+ */
+function withoutNpmSettings(env) {
+  return Object.fromEntries(Object.entries(env).filter(([name]) => !/^npm_/i.test(name)));
+}
+
+/**
  * Runs a program, with its whole process group killed when the time is over; `output` is stdout and stderr as they came.
  * @param {string} program
  * @param {readonly string[]} args
@@ -205,7 +214,7 @@ function run(program, args, { cwd, env = {}, timeoutMs = COMPILE_TIMEOUT_MS }) {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, {
       cwd,
-      env: { ...process.env, ...env },
+      env: { ...withoutNpmSettings(process.env), ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
     });

@@ -17,7 +17,7 @@ import {
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { makePackage, productVersion } from '../../deploy/deb.mjs';
 import { NODE_RELEASES, nodeRelease } from '../../deploy/nodes.mjs';
 import { VERBS } from '../../src/cli/verbs.ts';
@@ -251,7 +251,7 @@ test('the list of parts names each package of others that is in the bundle, with
 });
 
 test(
-  'two builds give the same bytes, with addons that are compiled again in another folder, another umask and other times',
+  'two builds give the same bytes, with addons that are compiled again in another folder, another umask, other times and settings of npm',
   async () => {
     const epochSeconds = 1_700_000_000;
     const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'chassis-power', 'native');
@@ -263,12 +263,15 @@ test(
     const bytes = [];
     for (const [index, mask] of [0o022, 0o077].entries()) {
       const before = process.umask(mask);
+      // npm tells what it runs its settings so: headers of a Node that is not the one of the package.
+      vi.stubEnv('npm_config_nodedir', index === 0 ? undefined : folder);
       try {
         const outDir = join(folder, `again-${index}`);
         const nativeDir = index === 0 ? cache : fresh;
         const made = await makePackage({ arch: 'arm', outDir, nativeDir, epochSeconds });
         bytes.push([made.deb, made.archive].map((file) => sha256(readFileSync(file))));
       } finally {
+        vi.unstubAllEnvs();
         process.umask(before);
       }
     }
