@@ -74,6 +74,8 @@ function dropBanner(path) {
   if (!/\b(?:require|__dirname)\b/.test(without)) writeFileSync(path, without);
 }
 
+/** What a file asks for of those that others ask for too. */
+const SHARED = /require\("\.\/(chunk-[^"]+)"\)/g;
 /** The line after which esbuild's own functions end and those of the file begin. */
 const HELPERS_END = 'var stdin_exports = {};\n';
 const HELPERS = ['__export', '__toCommonJS', '__toESM'];
@@ -81,9 +83,9 @@ const HELPERS = ['__export', '__toCommonJS', '__toESM'];
 const SMALL_BYTES = 16 * 1024;
 
 /**
- * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. Small files that others share, and the
- * functions that esbuild puts into each of them, go into one file. It runs what was small when that is first asked for,
- * as if it were a file still.
+ * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. Small files that others share go into one of two, so
+ * that few have to be opened: what every command runs is in that of the program's begin, with the functions that esbuild puts into
+ * each file; the rest is in the other, which many a command never loads. Each is run when it is first asked for, as if it were a file still.
  * @param {Record<string, { inputs: object }>} outputs of esbuild
  * @param {string} dir of the bundle
  * @returns the name of the file that the program begins with
@@ -114,40 +116,50 @@ async function toCommonJs(outputs, dir) {
   const isSmall = (/** @type {string} */ name) =>
     name.startsWith('chunk-') && (files.get(name)?.length ?? 0) < SMALL_BYTES;
   const load = (/** @type {string} */ code) =>
-    code.replaceAll(/require\("\.\/(chunk-[^"]+)"\)/g, (whole, name) =>
-      isSmall(name) ? `__shared("${name}")` : whole,
-    );
-  const small = [];
-  for (const [name, code] of files) {
-    if (isSmall(name)) small.push(`${JSON.stringify(name)}(module, require) {\n${load(code)}}`);
+    code.replaceAll(SHARED, (whole, name) => (isSmall(name) ? `__shared("${name}")` : whole));
+  const [entry = '', entryCode = ''] = [...files].find(([, code]) => code.startsWith('#!')) ?? [];
+  files.set(entry, entryCode.slice(entryCode.indexOf('\n') + 1));
+  const first = new Set([entry]);
+  for (const name of first) {
+    for (const [, needed = ''] of (files.get(name) ?? '').matchAll(SHARED))
+      if (isSmall(needed)) first.add(needed);
   }
-  const sharedText = `${helpers}${SHARED_HEAD}var files = {\n${small.join(',\n')}\n};\n`;
-  const shared = putNamed(
+  const part = (/** @type {string} */ name) =>
+    `${JSON.stringify(name)}(module, require) {\n${load(files.get(name) ?? '')}}`;
+  const parts = (/** @type {Iterable<string>} */ names) => `{\n${[...names].map(part).join(',\n')}\n}`;
+  const later = [...files.keys()].filter((name) => isSmall(name) && !first.has(name));
+  const shared = putFile(
     dir,
     'shared',
-    `${STRICT}${fileUrlFor(sharedText)}${sharedText}module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });\n`,
+    `module.exports = (__shared, { ${HELPERS.join(', ')} }) => (${parts(later)});\n`,
   );
-  let main = '';
+  const main = putFile(
+    dir,
+    'main',
+    [
+      `${helpers}${sharedHead(shared)}var files = ${parts(first)};`,
+      `module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });`,
+      `__shared(${JSON.stringify(entry)});\n`,
+    ].join('\n'),
+  );
   for (const [name, code] of files) {
-    if (isSmall(name)) continue;
-    const [shebang = ''] = /^#!.*\n/.exec(code) ?? [];
-    const own = load(code.slice(shebang.length));
+    if (isSmall(name) || first.has(name)) continue;
+    const own = load(code);
     const used = HELPERS.filter((helper) => code.startsWith(HELPERS_END) && own.includes(`${helper}(`));
-    const head = `var __shared = require("./${shared}"), { ${used.join(', ')} } = __shared;\n`;
-    const text = `${STRICT}${fileUrlFor(own)}${head}${own}`;
-    if (shebang === '') writeFileSync(join(dir, name), text);
-    else main = putNamed(dir, 'main', text);
+    const head = `var __shared = require("./${main}"), { ${used.join(', ')} } = __shared;\n`;
+    writeFileSync(join(dir, name), `${STRICT}${fileUrlFor(own)}${head}${own}`);
   }
   return main;
 }
 
 /**
- * Writes a file whose name changes with its content, as esbuild's own do. Returns the name.
+ * Writes a file of the bundle whose name changes with its content, as those of esbuild do. Returns the name.
  * @param {string} dir
  * @param {string} name
- * @param {string} text
+ * @param {string} code
  */
-function putNamed(dir, name, text) {
+function putFile(dir, name, code) {
+  const text = `${STRICT}${fileUrlFor(code)}${code}`;
   const file = `${name}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}.cjs`;
   writeFileSync(join(dir, file), text);
   return file;
@@ -196,12 +208,18 @@ const CODE_CACHE_TIMEOUT_MS = 60_000;
 
 /** An ES module is strict without saying so. */
 const STRICT = '"use strict";\n';
-const SHARED_HEAD = `var loaded = {};
+/**
+ * Functions of the file with which the program begins.
+ * @param {string} later name of the file with what not every command runs
+ */
+const sharedHead = (later) => `var loaded = {};
+var rest;
 function __shared(name) {
   var module = loaded[name];
   if (module === undefined) {
     module = loaded[name] = { exports: {} };
-    files[name](module, require);
+    if (files[name] !== undefined) files[name](module, require);
+    else (rest ??= require("./${later}")(__shared, __shared))[name](module, require);
   }
   return module.exports;
 }
