@@ -184,10 +184,7 @@ async function openParts(
   const rails = Object.keys(chassis.rails);
   const lines = { enables: new Map(enables), goods: new Map(goods) };
   const ofPgood = own.map(([, signal]) => signal);
-  const maps =
-    buttons.length === 0
-      ? { ...lines, pulses: NO_PULSES }
-      : withPulses(chassis, lines, ofPgood, buttons, clock);
+  const maps = withPulses(chassis, lines, ofPgood, buttons, clock);
   const pgood = powerGoodOf(chassis, new Map(own), maps);
   const parts = { rails, ...maps, resets: new Map(resets), setups: new Map(setups), pgood, latch };
   return { parts, missing };
@@ -199,8 +196,6 @@ interface Button {
   readonly button: Switch;
   readonly shown: Signal | undefined;
 }
-
-const NO_PULSES: Parts['pulses'] = new Map();
 
 /**
  * The rails with a power button among the others, in the order of the board: what shows each to be on is its good signal, too.
@@ -401,49 +396,40 @@ interface Power {
 
 /** @param isLatched enables stand though their lines read otherwise: pgood then tells of rails without a signal */
 function powerOf({ goods, pgood }: Parts, enableOf: (rail: string) => Switch, isLatched: boolean): Power {
-  /** @param asking rails that this is asked for: what hangs on them in turn says nothing of them */
-  const isGood = async (rail: string, asking: readonly string[]): Promise<boolean> => {
+  // The check refuses a board on which this has no end: there pgood would hang on a rail that is asked of pgood.
+  const hasPower = async (rail: string): Promise<boolean> => {
     const good = goods.get(rail);
-    if (good !== undefined) return read(good, asking);
-    return (await read(enableOf(rail), asking)) || (isLatched && (await readPgood(asking)));
-  };
-  const hasPower = async (rail: string, asking: readonly string[] = []): Promise<boolean> => {
-    if (asking.includes(rail)) return true;
     try {
-      return await isGood(rail, [...asking, rail]);
+      if (good !== undefined) return await read(good);
+      return (await read(enableOf(rail))) || (isLatched && (await readPgood()));
     } catch (error) {
       if (error instanceof HardwareError) return true;
       throw error;
     }
   };
-  const read = async (part: Asked, asking: readonly string[] = []): Promise<boolean> => {
+  const read = async (part: Asked): Promise<boolean> => {
     const { poweredBy } = part;
     if (poweredBy === null) return part.read();
-    if (!(await hasPower(poweredBy, asking))) return false;
+    if (!(await hasPower(poweredBy))) return false;
     try {
       return await part.read();
     } catch (error) {
-      if (!isSilence(error) || (await hasPower(poweredBy, asking))) throw error;
+      if (!isSilence(error) || (await hasPower(poweredBy))) throw error;
       return false;
     }
   };
   let missing: readonly string[] = [];
-  const readPgood = async (asking: readonly string[] = []): Promise<boolean> => {
+  const readPgood = async (): Promise<boolean> => {
     const lacking: string[] = [];
     const isGood = await readTogether(pgood.whole, async (part) => {
-      const isAsserted = await read(part, asking);
+      const isAsserted = await read(part);
       if (!isAsserted) lacking.push(part.role);
       return isAsserted;
     });
     missing = isGood || askedFor(pgood.whole).length === 1 ? [] : lacking;
     return isGood;
   };
-  return {
-    hasPower: (rail) => hasPower(rail),
-    read: (part) => read(part),
-    readPgood: () => readPgood(),
-    lacks: () => missing,
-  };
+  return { hasPower, read, readPgood, lacks: () => missing };
 }
 
 /** Of a device: the rail without which it has no power now; null where it has. */

@@ -62,8 +62,6 @@ export interface Run {
   readonly switched: Map<string, () => void>;
   /** Of the fault of this run; null before it. */
   levelsAtFault: LevelsAtFault | null;
-  /** Something could not be driven. From then on the run ends in `failed`. */
-  driveFailed: boolean;
   /** The state that was recorded last. */
   entered: State;
   /** The run was asked to end (SIGTERM, Ctrl-C), and has begun to. */
@@ -122,7 +120,6 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     todo: [],
     switched: new Map(),
     levelsAtFault: null,
-    driveFailed: false,
     entered: taken.state,
     isEnding: false,
     lossTold: false,
@@ -277,8 +274,7 @@ function note(run: Run, action: Exclude<SequenceAction, DriveAction>): void {
     record({ type: 'request', request, outcome, reason });
   } else if (action.type === 'raiseFault') {
     record({ type: 'fault', fault: action.fault });
-  } else if (!(run.driveFailed && action.state === 'off')) {
-    // Nobody is told "off" of a chassis of which a line was not driven: the failure that follows says what it is.
+  } else {
     record({ type: 'state', from: run.entered, to: action.state });
     run.entered = action.state;
   }
@@ -287,7 +283,6 @@ function note(run: Run, action: Exclude<SequenceAction, DriveAction>): void {
 /** Returns whether it failed. */
 function noteDriven(run: Run, action: DriveAction, events: readonly SequenceEvent[]): boolean {
   const failed = events.some(({ type }) => type === 'DRIVE_FAILED');
-  run.driveFailed ||= failed;
   if (action.type === 'driveEnable' && !failed) {
     run.switched.get(action.rail)?.();
     // Its signal may have changed already, and an edge that was before the drive is never seen again. Read once all is
