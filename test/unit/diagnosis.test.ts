@@ -123,12 +123,17 @@ describe('what a device latched', () => {
     expect(found).toMatchObject({ rail: null, cause: 'unknown' });
   });
 
-  it('says of signals of pgood that were missing nothing where their levels were not kept', () => {
-    const found = (kept: LevelsAtFault | null) =>
-      diagnose(PLAN, { fault: faultOf('pgoodLost'), evidence: [], levels: kept }).because;
-    expect(found(null)).toBe('every rail that has a good signal was good');
-    expect(found({ ...levels(), pgoodLacks: ['pgood 2'] })).toBe(`${found(null)}; pgood 2 was missing`);
-  });
+  it.each(['pgoodLost', 'pgoodTimeout'] as const)(
+    '%s: names the signals of pgood that were missing, and none where their levels were not kept',
+    (kind) => {
+      const found = (kept: LevelsAtFault | null) =>
+        diagnose(PLAN, { fault: faultOf(kind), evidence: [], levels: kept }).because;
+      const lacking = (...pgoodLacks: string[]) => found({ ...levels(), pgoodLacks });
+      expect(found(null)).toBe('every rail that has a good signal was good');
+      expect(lacking('pgood 2')).toBe(`${found(null)}; pgood 2 was missing`);
+      expect(lacking('pgood 1', 'pgood 3')).toBe(`${found(null)}; pgood 1 and pgood 3 were missing`);
+    },
+  );
 
   it('blames a power supply that was reported first, where power went or did not come, and tells what was seen behind it', () => {
     const supplyError = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';

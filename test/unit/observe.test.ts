@@ -73,8 +73,9 @@ describe('what cannot be read is told once', () => {
     expect(told(observed)).toEqual(expected);
     const refs = expected.map(([signal, rail]) => ({ signal, rail }));
     expect(observed.observation.unread).toEqual(refs);
-    for (const { error, reason } of observed.unreadable) {
+    for (const { signal, error, reason } of observed.unreadable) {
       expect(error.message).toBe(`chassis 0: ${reason}`);
+      expect(String(error.details.role).startsWith('pgood')).toBe(signal === 'pgood');
     }
   });
 });

@@ -68,6 +68,35 @@ describe('a wait for power on a chassis that stands, of which something cannot b
     expect(looks).toHaveLength(1);
   });
 
+  it.each([
+    ['an enable is asserted', 1, 5],
+    ['nothing is enabled', 0, 1],
+  ])('of a pgood that cannot be read thinks that it may stand where %s', async (_, enabled, times) => {
+    const bench = standing();
+    const looks: number[] = [];
+    const run = bench.run(JOBS.waitOn, {
+      hardware: (opened) => {
+        const hardware = without(bench, [unreadable('I2C_NO_DEVICE', null)], looks)(opened);
+        return {
+          ...hardware,
+          async observe() {
+            const { observation, ...more } = await hardware.observe();
+            const rails = Object.entries(observation.rails).map(
+              ([name, rail], index) => [name, { ...rail, enabled: index < enabled }] as const,
+            );
+            return { ...more, observation: { ...observation, rails: Object.fromEntries(rails), pgood: false } };
+          },
+        };
+      },
+    });
+    await expect(run).rejects.toMatchObject({ code: 'I2C_NO_DEVICE' });
+    expect(looks).toHaveLength(times);
+    const warnings = bench.recording.flatMap((entry) => (entry.type === 'warning' ? [entry.message] : []));
+    expect(warnings).toEqual(
+      Array.from({ length: times - 1 }, () => 'no answer (I2C_NO_DEVICE): pgood may stand, reading again'),
+    );
+  });
+
   it('does not read it again once it is asked to end', async () => {
     const bench = standing();
     const looks: number[] = [];
