@@ -565,6 +565,19 @@ describe('what PMBus devices say after a fault', () => {
     expect(only?.voutVolts).toBeLessThan(1.26);
   });
 
+  it('and of a chassis of which nothing failed its limits beside', async () => {
+    const given = stage('reference', 'on');
+    const hardware = await given.openChassis();
+    const [only, ...others] = await given.run(hardware.telemetry());
+    expect(others).toEqual([]);
+    expect(only).toMatchObject({ device: 'vr_ddr', page: 0, voltsBefore: null, error: null });
+    expect(only?.limits.map(({ limit }) => limit)).toEqual([
+      'VOUT_UV_FAULT_LIMIT',
+      'VOUT_OV_FAULT_LIMIT',
+      'POWER_GOOD_ON',
+    ]);
+  });
+
   it('is also that of the devices that the board names for it', async () => {
     const given = stage('openpower', 'on');
     const hardware = await given.openChassis();

@@ -101,4 +101,11 @@ describe('a watch of pgood', () => {
     expect(await bench.clock.runUntil(hardware.readGood(null))).toBe(true);
     expect(hardware.pgoodLacks()).toEqual([]);
   });
+
+  it('that is one line says of no signal that it is missing: there is no other', async () => {
+    const { bench, hardware } = await open(line(7));
+    bench.plant.addFault(bench.fault('pgood stuck off'));
+    expect(await bench.clock.runUntil(hardware.readGood(null))).toBe(false);
+    expect(hardware.pgoodLacks()).toEqual([]);
+  });
 });

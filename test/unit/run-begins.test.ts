@@ -84,7 +84,10 @@ describe('a wait for power on a chassis that stands, of which something cannot b
             const rails = Object.entries(observation.rails).map(
               ([name, rail], index) => [name, { ...rail, enabled: index < enabled }] as const,
             );
-            return { ...more, observation: { ...observation, rails: Object.fromEntries(rails), pgood: false } };
+            return {
+              ...more,
+              observation: { ...observation, rails: Object.fromEntries(rails), pgood: false },
+            };
           },
         };
       },
