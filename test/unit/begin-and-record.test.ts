@@ -68,6 +68,38 @@ describe('the record of a rail', () => {
   });
 });
 
+describe('the record of a run', () => {
+  const levelsOf = ({ recording }: Bench) =>
+    recording.flatMap((entry) => (entry.type === 'pgood' ? [entry.level] : []));
+
+  it('has pgood once as it comes, and once as it goes', async () => {
+    const bench = createBench(boardOf());
+    await bench.run(JOBS.on);
+    expect(levelsOf(bench)).toEqual([true]);
+    bench.recording.length = 0;
+    await bench.run(JOBS.off);
+    expect(levelsOf(bench)).toEqual([false]);
+  });
+
+  it('has what was wrong with the state file, and nothing of one that is right', async () => {
+    const bench = createBench(boardOf());
+    await bench.run(JOBS.on);
+    expect(warningsOf(bench)).toEqual([]);
+    const store = { ...bench.store, load: () => ({ hint: null, warning: 'the state file is torn' }) };
+    await bench.run(JOBS.waitOn, { store });
+    expect(warningsOf(bench)).toEqual(['the state file is torn']);
+  });
+
+  it('names the enable that could not be driven', async () => {
+    const bench = createBench(boardOf());
+    const driveEnable = () => Promise.reject(new HardwareError('GPIO_FAILED', 'EIO'));
+    await bench.run(JOBS.on, { hardware: (opened) => ({ ...opened, driveEnable }) });
+    expect(bench.recording).toContainEqual(
+      expect.objectContaining({ type: 'driveFailed', what: 'enable of rail A' }),
+    );
+  });
+});
+
 describe('a button that was left pressed', () => {
   const pressed =
     (letGo: () => Promise<readonly string[]>) =>

@@ -74,6 +74,7 @@ export interface RunVariant {
   readonly record?: (entry: Recorded) => void;
   readonly superseded?: () => Promise<boolean>;
   readonly onLost?: () => Promise<void>;
+  readonly supplyError?: () => string;
   /** The chassis as this process has it, in the place of the one that it opened. */
   readonly hardware?: (opened: ChassisHardware) => ChassisHardware;
   /** Called before the process begins, to say when it will stand still. */

@@ -18,11 +18,11 @@ const PGOOD = line(9);
 const SWITCHED = { P: POWER, VDD: { ...times, enable: { pmbus: 'vr' }, good: vout, needs: ['P'] } };
 
 /** A chassis of these rails, whose device `vr` has its power from `poweredBy`. */
-function stage(rails: object, initially: 'on' | 'off', poweredBy = 'P') {
+function stage(rails: object, initially: 'on' | 'off', poweredBy = 'P', more: object = {}) {
   const { board, problems } = checkBoard({
     name: 'parts',
     devices: { vr: { bus: 1, address: '0x40', poweredBy } },
-    chassis: { 0: { rails, pgood: PGOOD } },
+    chassis: { 0: { rails, pgood: PGOOD, ...more } },
   });
   if (!board) throw new TypeError(JSON.stringify(problems));
   const clock = createVirtualClock();
@@ -204,6 +204,17 @@ describe('a device that starts with the rail that powers it', () => {
     },
   );
 
+  it('and fails otherwise than by silence is not waited for: it has started', async () => {
+    const { open, run, given, clock } = stage(SWITCHED, 'on');
+    const hardware = await open();
+    given.inTransaction = () => {
+      throw new HardwareError('I2C_FAILED', 'the check of the answer is wrong');
+    };
+    const fromMs = clock.nowMs();
+    expect((await run(hardware.observe())).unreadable.length).toBeGreaterThan(0);
+    expect(clock.nowMs()).toBe(fromMs);
+  });
+
   it('and answers is read once, as all the others', async () => {
     const { open, run, given } = stage(SWITCHED, 'on');
     const hardware = await open();
@@ -255,6 +266,16 @@ it('pgood tells of the power of a device only where enables stand behind a latch
   ]);
   expect(await run(hardware.readGood('VDD'))).toBe(false);
   expect(unpowered()).toEqual([]);
+});
+
+it('pgood tells of it behind a latch, where the line of the enable reads off while the power stands', async () => {
+  const { good: _, ...blind } = POWER;
+  const latch = { ...line(8), pulseMs: 10 };
+  const { open, run, plant } = stage({ ...SWITCHED, P: blind }, 'on', 'P', { latch });
+  const hardware = await open();
+  plant.hold(line(0), 0);
+  expect(await run(hardware.readGood('P'))).toBe(false);
+  expect(await run(hardware.readGood('VDD'))).toBe(true);
 });
 
 describe('a device that is powered by a rail that is only watched', () => {

@@ -126,6 +126,22 @@ describe('the fault that a result tells of', () => {
   });
 });
 
+describe('the cause of a fault', () => {
+  it('is looked for by the run that found it, and by no other', async () => {
+    const bench = createBench('reference');
+    bench.store.hint = await failedOnce();
+    expect((await bench.run(JOBS.waitOff)).state).toBe('failed');
+    expect(bench.recording.filter(({ type }) => type === 'evidence' || type === 'diagnosis')).toEqual([]);
+  });
+
+  it('is a power supply that was reported meanwhile', async () => {
+    const bench = createBench('reference', { faults: ['pgood stuck off'] });
+    const supplyError = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';
+    const { sequence } = await bench.run(JOBS.on, { supplyError: () => supplyError });
+    expect(sequence.fault?.diagnosis?.because).toContain(supplyError);
+  });
+});
+
 describe('a wait for power to go whose state file is lost', () => {
   it('is over at once where nothing is on', async () => {
     const bench = createBench('reference');

@@ -21,11 +21,12 @@ describe('the turns of a run', () => {
       [STALL_MS, false],
       [STALL_MS + 1, true],
     ] as const) {
-      const clock = createVirtualClock(0);
+      const fromMs = 500;
+      const clock = createVirtualClock(fromMs);
       // Its timers come late, as those of a process that stands still.
       const turns = createTurns({ ...clock, after: (ms, then) => clock.after(ms + lateMs, then) });
-      await clock.runUntil(turns.rest(untilMs, isWatchful, false));
-      expect(clock.nowMs()).toBe(restsMs + lateMs);
+      await clock.runUntil(turns.rest(untilMs === null ? null : fromMs + untilMs, isWatchful, false));
+      expect(clock.nowMs() - fromMs).toBe(restsMs + lateMs);
       expect(turns.standstillMs()).toBe(isLate ? restsMs + lateMs : null);
       // Told once.
       expect(turns.standstillMs()).toBeNull();
