@@ -64,14 +64,19 @@ export function createHosts({ clock, timers, hosts, refresh, want }: HostOptions
       turn(host, false);
     };
     const stops = [timers.after(overrideMs, override)];
+    let isFelt = false;
     host.cancelPress = () => {
       for (const stop of stops) stop();
+      // A press that nobody has felt asks for nothing once it is over.
+      if (host.press === 'on' && !isFelt) for (const rail of host.rails) rail.wanted = false;
     };
     // What was felt is done, also when the button is let go meanwhile.
     if (host.press === 'on') {
-      stops.push(
-        timers.after(debounceMs, () => void timers.after(onAfterMs - debounceMs, () => turn(host, true))),
-      );
+      const feel = () => {
+        isFelt = true;
+        timers.after(onAfterMs - debounceMs, () => turn(host, true));
+      };
+      stops.push(timers.after(debounceMs, feel));
     }
   };
 

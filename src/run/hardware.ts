@@ -186,7 +186,8 @@ async function openParts(
   const ofPgood = own.map(([, signal]) => signal);
   const maps = withPulses(chassis, lines, ofPgood, buttons, clock);
   const pgood = powerGoodOf(chassis, new Map(own), maps);
-  const parts = { rails, ...maps, resets: new Map(resets), setups: new Map(setups), pgood, latch };
+  const needs = new Map(Object.entries(chassis.rails).map(([rail, each]) => [rail, each.needs]));
+  const parts = { rails, needs, ...maps, resets: new Map(resets), setups: new Map(setups), pgood, latch };
   return { parts, missing };
 }
 
@@ -385,7 +386,7 @@ function isSwitchedOn(chassis: ChassisBoard, rail: string, isEnabled: (rail: str
 
 /** Who has power, of what rails power. */
 interface Power {
-  /** The rail is good. One that cannot be read is taken to be, and one without a signal is as good as its enable. */
+  /** The rail is good. One that cannot be read is taken to be, and one without a signal is as good as its enable and what it needs. */
   hasPower(rail: string): Promise<boolean>;
   /** Asserted or not; never asserted where the device has no power, or has lost it by the time that it does not answer. */
   read(part: Asked): Promise<boolean>;
@@ -395,13 +396,22 @@ interface Power {
 }
 
 /** @param isLatched enables stand though their lines read otherwise: pgood then tells of rails without a signal */
-function powerOf({ goods, pgood }: Parts, enableOf: (rail: string) => Switch, isLatched: boolean): Power {
+function powerOf(
+  { goods, pgood, needs }: Parts,
+  enableOf: (rail: string) => Switch,
+  isLatched: boolean,
+): Power {
+  const isSupplied = async (rail: string): Promise<boolean> => {
+    for (const need of needs.get(rail) ?? []) if (!(await hasPower(need))) return false;
+    return true;
+  };
   // The check refuses a board on which this has no end: there pgood would hang on a rail that is asked of pgood.
   const hasPower = async (rail: string): Promise<boolean> => {
     const good = goods.get(rail);
     try {
       if (good !== undefined) return await read(good);
-      return (await read(enableOf(rail))) || (isLatched && (await readPgood()));
+      const isOn = (await read(enableOf(rail))) && (await isSupplied(rail));
+      return isOn || (isLatched && (await readPgood()));
     } catch (error) {
       if (error instanceof HardwareError) return true;
       throw error;

@@ -54,6 +54,8 @@ export interface ReadParts {
   readonly goods: ReadonlyMap<string, Signal>;
   readonly resets: ReadonlyMap<string, Switch>;
   readonly pgood: PowerGood;
+  /** What each rail needs. */
+  readonly needs: ReadonlyMap<string, readonly string[]>;
 }
 
 /** One part to be read, and what it is taken for where it cannot be. */
@@ -167,7 +169,7 @@ async function askAll(
   return { replies, asked };
 }
 
-/** The rail was read to be good, or could not be read. One without a signal is as good as its enable. */
+/** The rail was read to be good, or could not be read. One without a signal is as good as its enable and what it needs. */
 function mayBeGood(rail: string, parts: ReadParts, isLatched: boolean, replies: Replies): boolean {
   const isOrMayBe = (part: Question['part'] | undefined) => {
     const reply = part && replies.get(part);
@@ -176,7 +178,12 @@ function mayBeGood(rail: string, parts: ReadParts, isLatched: boolean, replies: 
   const good = parts.goods.get(rail);
   if (good !== undefined) return isOrMayBe(good);
   const saidOf = (part: Asked): Said | undefined => replies.get(part)?.error ?? replies.get(part)?.asserted;
-  return isOrMayBe(parts.enables.get(rail)) || (isLatched && verdict(parts.pgood.whole, saidOf) !== false);
+  const isSupplied = () =>
+    (parts.needs.get(rail) ?? []).every((need) => mayBeGood(need, parts, isLatched, replies));
+  return (
+    (isOrMayBe(parts.enables.get(rail)) && isSupplied()) ||
+    (isLatched && verdict(parts.pgood.whole, saidOf) !== false)
+  );
 }
 
 async function askBus(

@@ -281,6 +281,24 @@ function lookAt(act: Act) {
     });
   };
   const happened = act.history.slice(act.historyFrom);
+  const drivesOf = (rail: string, among: readonly PlantEvent[]): readonly PlantEvent[] =>
+    among.filter(
+      (event) =>
+        event.type === 'drive' && event.role === 'enable' && event.chassis === chassis && event.rail === rail,
+    );
+  /** A host has shut down that this process had not told to: it drove nothing, or that came while it ran. */
+  const hostLeft = (): boolean => {
+    const place = act.history.findLastIndex(
+      (event, index) =>
+        event.type === 'line' &&
+        event.line.startsWith('host:') &&
+        event.chassis === chassis &&
+        event.rail !== null &&
+        !event.asserted &&
+        drivesOf(event.rail, act.history.slice(act.historyFrom, index)).length === 0,
+    );
+    return place >= 0 && (place >= act.historyFrom || process.moves.length === 0);
+  };
   const supplies = suppliesOf(described.rails);
   /** The rail itself; where it is only watched, those with an enable that it hangs on. */
   const switchesOf = (rail: string): ReadonlySet<string> => {
@@ -310,15 +328,17 @@ function lookAt(act: Act) {
     described,
     ending,
     isPulsed,
+    /** The press that began then was held until the host was off, because of what failed in this process. */
+    wasForcedOff: (rail: string, atMs: number): boolean => {
+      const drives = drivesOf(rail, happened);
+      const place = drives.findIndex((event) => event.atMs === atMs);
+      const failed = ending.kind === 'ended' && ending.result.isFaultOfThisRun;
+      return failed && place >= 0 && isOverride(drives[place + 1]);
+    },
+    hostLeft,
     /** How often a rail was driven on. */
     ups: (rail: string, among = happened): number => {
-      const drives = among.filter(
-        (event) =>
-          event.type === 'drive' &&
-          event.role === 'enable' &&
-          event.chassis === chassis &&
-          event.rail === rail,
-      );
+      const drives = drivesOf(rail, among);
       // A button that is held until the host is off has switched nothing on.
       return drives.filter(
         (event, index) => event.type === 'drive' && event.asserted && !isOverride(drives[index + 1]),
@@ -363,6 +383,13 @@ function lookAt(act: Act) {
       ),
     hitsPgood,
     pgoodRails,
+    /**
+     * It cannot stand while a rail has no voltage: a signal of the board's own, which follows all of them, has a part in it.
+     * What is taken from the rails tells of those only that have a signal; and where any signal will do, it may be that one.
+     */
+    isPgoodOfAll: sourcesOf(described.pgood)['any' in described.pgood ? 'every' : 'some'](
+      ({ source }) => !('rails' in source),
+    ),
     /** A device shows it that is not asked any more once the rail that powers it is disabled: nothing shows that rail. */
     pgoodHidden: sourcesOf(described.pgood).some(({ source }) => {
       const power = 'pmbus' in source ? board.devices[source.pmbus]?.poweredBy : undefined;
@@ -434,10 +461,12 @@ const hazards =
 
 const needsFirst = hazards(
   'enabledTooEarly',
-  ({ name, atMs }, act, { described, enableFaulty, isPulsed }) => {
+  ({ name, atMs }, act, { described, enableFaulty, isPulsed, wasForcedOff }) => {
     const needs = described.rails[name]?.needs ?? [];
     // Held until it is off: what shows the host to be on lies, or may not be there yet.
     if (enableFaulty(name) && isPulsed(name)) return true;
+    // So is what a power-on that failed found on its way, whatever has become of it since (decision 43).
+    if (isPulsed(name) && wasForcedOff(name, atMs)) return true;
     // A need that nothing shows counts as good; what breaks it further up cannot be seen either.
     const unseen = needs.some((need) => described.rails[need]?.good === undefined);
     if (unseen && act.faults.length > 0) return true;
@@ -536,7 +565,7 @@ const resetsHeld: Rule = (act, look) => {
     if (wasReleased && !found) continue;
     if (mustBeDown(act, look))
       texts.push(`${name} is released after it ended ${describeEnding(act.process)}`);
-    else if (act.healthy && act.verb !== 'status' && !look.pgoodFaulty && !look.isOnAfter)
+    else if (act.healthy && act.verb !== 'status' && !look.pgoodFaulty && !look.isOnAfter && !look.hostLeft())
       texts.push(`${name} is released without pgood`);
   }
   return texts;
@@ -604,10 +633,7 @@ function notOn(act: Act, look: Look): string[] {
   for (const { rail, enabled, good } of act.after.rails) {
     const masked = goodFaulty(rail) && (pgoodFaulty || pgoodChangedNow(askedMs + described.pgood.deglitchMs));
     // Nothing tells of such a rail but its enable, and what a fault does behind that nobody can see.
-    const isBlind =
-      described.rails[rail]?.good === undefined &&
-      // Behind a latch it does not count among the rails, and where any signal will do the others are enough.
-      (look.pgoodRails.includes(rail) || ('any' in described.pgood && look.pgoodRails.length > 0));
+    const isBlind = described.rails[rail]?.good === undefined && !look.isPgoodOfAll;
     // Without a state nobody knows since when its enable stands either.
     const isHidden = isBlind && (act.faults.length > 0 || !act.stateKept);
     if (!good && !look.lostNow(rail) && !masked && !isHidden) texts.push(`${rail} is not good`);

@@ -9,6 +9,7 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type PlantOptions } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { type Board, boardSchema, type DeviceBoard } from '../../src/board/schema.ts';
+import { shippedBoard } from './bench.ts';
 
 const CHIP = 'chip.gpio';
 const OPERATION = 0x01;
@@ -805,4 +806,26 @@ it('stands still once it is closed', async () => {
   plant.close();
   await clock.advance(100);
   expect(level('8')).toBe(0);
+});
+
+describe('a press of a power button', () => {
+  /** What the BMC asks of the host, and whether it is on. */
+  async function pressed(forMs: number): Promise<unknown> {
+    const clock = createVirtualClock(0);
+    const plant = createPlant({ board: shippedBoard('x86-button'), clock });
+    const button = plant.pins.get('name:POWER_OUT');
+    button?.drive(0);
+    await clock.advance(forMs);
+    button?.drive(1);
+    await clock.advance(1_000);
+    return plant.lines().find(({ role, rail }) => role === 'enable' && rail === 'HOST');
+  }
+
+  it('switches the host on', async () => {
+    expect(await pressed(20)).toMatchObject({ driven: true, asserted: true });
+  });
+
+  it('that is over before the host has felt it asks for nothing', async () => {
+    expect(await pressed(10)).toMatchObject({ driven: false, asserted: false });
+  });
 });

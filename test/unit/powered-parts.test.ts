@@ -254,6 +254,48 @@ describe('what is seen of a chassis has of a device', () => {
   });
 });
 
+describe('a device whose rail has no signal, while what that rail needs', () => {
+  const { good: _, ...blind } = POWER;
+  const FED = {
+    H: { ...times, enable: line(4), good: line(5) },
+    P: { ...blind, needs: ['H'] },
+    VDD: { ...times, enable: line(2), good: vout, needs: ['P'] },
+  };
+
+  it('is gone is not asked', async () => {
+    const { given, open, run, unpowered } = stage(FED, 'on');
+    const hardware = await open();
+    given.break('rail H shorts');
+    const { observation, unreadable } = await run(hardware.observe());
+    expect([observation.unpowered, unreadable]).toEqual([
+      [{ signal: 'good', rail: 'VDD', poweredBy: 'P' }],
+      [],
+    ]);
+    expect(await run(hardware.readGood('VDD'))).toBe(false);
+    expect(unpowered()).toEqual([]);
+  });
+
+  it('goes away is off, and not silent', async () => {
+    const { given, open, run } = stage(FED, 'on');
+    const hardware = await open();
+    await run(hardware.observe());
+    given.inTransaction = () => {
+      given.break('rail H shorts');
+      throw SILENT;
+    };
+    expect(await run(hardware.readGood('VDD'))).toBe(false);
+  });
+
+  it('stands is asked', async () => {
+    const { given, open, run } = stage(FED, 'on');
+    const hardware = await open();
+    given.inTransaction = () => {
+      throw SILENT;
+    };
+    await expect(run(hardware.readGood('VDD'))).rejects.toMatchObject({ code: 'I2C_NO_DEVICE' });
+  });
+});
+
 it('pgood tells of the power of a device only where enables stand behind a latch', async () => {
   const { good: _, ...blind } = POWER;
   const { open, run, plant, unpowered } = stage({ ...SWITCHED, P: blind }, 'off');

@@ -34,6 +34,8 @@ const times = { nominalVolts: 1, settleMs: 8, onTimeoutMs: 200, offTimeoutMs: 20
 interface Variant {
   /** P has no signal of its own. */
   readonly blind?: boolean;
+  /** H, which has a signal, comes before P. */
+  readonly fed?: boolean;
   readonly latch?: boolean;
   readonly deglitchMs?: number;
   /** `first` powers `second`, whose rail is seen by it alone. */
@@ -41,7 +43,13 @@ interface Variant {
 }
 
 /** P is switched by a line; VDD, and VIO through VDD, by a device that P powers; S, beside them, by lines. */
-function boardOf({ blind = false, latch = false, deglitchMs = 0, chained = false }: Variant = {}): Board {
+function boardOf({
+  blind = false,
+  fed = false,
+  latch = false,
+  deglitchMs = 0,
+  chained = false,
+}: Variant = {}): Board {
   const { board, problems } = checkBoard({
     name: 'powered',
     devices: {
@@ -58,7 +66,14 @@ function boardOf({ blind = false, latch = false, deglitchMs = 0, chained = false
           VIO: { ...times, enable: { pmbus: 'first', page: 1 }, good: vout('first', 1), needs: ['VDD'] },
           VDD: { ...times, enable: { pmbus: 'first' }, good: vout('first'), needs: ['P'] },
           // So long that the device can be met while it starts.
-          P: { ...times, settleMs: 100, enable: line(0), ...(blind ? {} : { good: line(1) }) },
+          P: {
+            ...times,
+            settleMs: 100,
+            enable: line(0),
+            ...(blind ? {} : { good: line(1) }),
+            needs: fed ? ['H'] : [],
+          },
+          ...(fed ? { H: { ...times, enable: line(7), good: line(8) } } : {}),
           S: { ...times, enable: line(2), good: line(3), needs: ['P'] },
         },
         pgood: { ...line(4), deglitchMs, onTimeoutMs: 500, offTimeoutMs: 500 },
@@ -75,6 +90,7 @@ function boardOf({ blind = false, latch = false, deglitchMs = 0, chained = false
 const VARIANTS: readonly [string, Variant][] = [
   ['a rail with a signal', {}],
   ['a rail without one', { blind: true }],
+  ['a rail without one, which needs one with a signal', { blind: true, fed: true }],
   ['a rail of a board with a latch', { latch: true }],
   ['a rail without a signal, on a board with a latch', { blind: true, latch: true }],
   ['a rail that another device behind a rail switches', { chained: true, deglitchMs: 20 }],
@@ -139,7 +155,8 @@ describe.each(VARIANTS)('a device that is powered by %s', (_, variant) => {
         fc.constantFrom('shorts', 'droops'),
         fc.constantFrom('on', 'watch'),
         async (atMs, does, job) => {
-          const faults = [`rail P ${does} at ${atMs}ms`];
+          const first = variant.fed ? 'H' : 'P';
+          const faults = [`rail ${first} ${does} at ${atMs}ms`];
           const bench = createBench(boardOf(variant), { faults, initially: job === 'on' ? 'off' : 'on' });
           const result = await bench.run(JOBS[job as 'on' | 'watch']);
           // It came after the chassis was on.
@@ -147,11 +164,11 @@ describe.each(VARIANTS)('a device that is powered by %s', (_, variant) => {
           expect(result.state).toBe('failed');
           expect(bench.enabled()).toEqual([]);
           // Nothing shows that a rail without a signal is lost: what stands behind it is all that tells.
-          if (variant.blind) return;
+          if (variant.blind && !variant.fed) return;
           expect(blamed(bench)).toEqual([]);
           expect([
-            ['railTimeout', 'P'],
-            ['railLost', 'P'],
+            ['railTimeout', first],
+            ['railLost', first],
             ['pgoodLost', null],
           ]).toContainEqual(faultOf(result));
         },
