@@ -26,7 +26,8 @@ export default defineConfig({
         test: {
           name: 'faults',
           // What tries everything, or a lot of it.
-          include: ['test/faults/**/*.test.ts', 'test/model/**/*.test.ts'],
+          include: ['test/faults/**/*.test.ts', 'test/model/**/*.test.ts', 'test/sweeps/**/*.test.ts'],
+          setupFiles: ['test/unit/setup.ts'],
           testTimeout: 600_000,
         },
       },

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 import rooms from './rooms.json' with { type: 'json' };
@@ -9,7 +10,9 @@ import { warmPool } from './warm-pool.ts';
  * and lines without interrupts: what reaches these rooms through them takes seconds and is reached by cheaper tests too.
  */
 const names = rooms[process.env.MUTANTS_ROOM as keyof typeof rooms];
-const paths = names.map((name) => `test/unit/${name}.test.ts`);
+const paths = names.map((name) =>
+  existsSync(`test/unit/${name}.test.ts`) ? `test/unit/${name}.test.ts` : `test/sweeps/${name}.test.ts`,
+);
 
 /** In the order of rooms.json: what costs least comes first. */
 class CheapFirst extends BaseSequencer {

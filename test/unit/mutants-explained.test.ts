@@ -41,7 +41,8 @@ describe('what is said of mutants that no test notices', () => {
 
   it('and the tests of a room are there', () => {
     for (const name of Object.values(rooms).flat()) {
-      expect(existsSync(join(root, 'test', 'unit', `${name}.test.ts`)), name).toBe(true);
+      const isThere = (folder: string) => existsSync(join(root, 'test', folder, `${name}.test.ts`));
+      expect(['unit', 'sweeps'].some(isThere), name).toBe(true);
     }
   });
 });

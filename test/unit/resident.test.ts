@@ -520,7 +520,7 @@ describe('what a service that died left half done', () => {
       for (let afterMs = 0; afterMs <= untilMs; afterMs += 19) {
         const care = await createCare(initially, { job, holder: 'serve', afterMs, ...(fault && { fault }) });
         care.resident.begin();
-        await care.pass(10_000);
+        await care.pass(3_000);
         const { state } = care.resident.view;
         expect(care.enabled(), `${state} after ${afterMs} ms`).toBe(state === 'pgood' ? 6 : 0);
         expect(care.plant.hazards, `after ${afterMs} ms`).toEqual([]);

@@ -11,7 +11,7 @@ import { UnitGraph } from '../../src/units/unit-graph.ts';
 
 const SHIPPED = fileURLToPath(new URL('../../systemd', import.meta.url));
 /** phosphor-state-manager's units of the power path, written from what is known of them. */
-const OPENBMC = fileURLToPath(new URL('./units-lint-fixtures/openbmc', import.meta.url));
+const OPENBMC = fileURLToPath(new URL('../unit/units-lint-fixtures/openbmc', import.meta.url));
 /** Ours take the place of some of them, and the others are of other projects and switch nothing. */
 const LEFT_OUT =
   /phosphor-(wait-power|power-control|regulators|create-chassis|clear-one|discover)|control\.Power@/;

@@ -4,8 +4,8 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import type { StallingLoop } from '../../mocks/stall.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { JOBS } from '../../src/run/jobs.ts';
-import { type Bench, createBench, shippedBoard } from './bench.ts';
-import { anyBoard, boardWithPgoodLine, withDeglitch } from './boards.ts';
+import { type Bench, createBench, shippedBoard } from '../unit/bench.ts';
+import { anyBoard, boardWithPgoodLine, withDeglitch } from '../unit/boards.ts';
 
 /**
  * A level counts only if it was read after the moment it is judged for. Processes stand still here at any call into

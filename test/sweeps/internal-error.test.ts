@@ -4,8 +4,8 @@ import { pause } from '../../hw/waiting.ts';
 import type { ChassisHardware } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
-import { type Bench, createBench } from './bench.ts';
-import { anyBoard, boardWithPgoodLine } from './boards.ts';
+import { type Bench, createBench } from '../unit/bench.ts';
+import { anyBoard, boardWithPgoodLine } from '../unit/boards.ts';
 
 /* Mistakes of the program itself: they are told, and they leave no rail on that was to go off. */
 

@@ -4,8 +4,8 @@ import { pause } from '../../hw/waiting.ts';
 import type { Board, RailBoard } from '../../src/board/schema.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { checkBoard } from '../check-board.ts';
-import { type Bench, createBench } from './bench.ts';
-import { generatedBoard, losesPgoodByLine } from './boards.ts';
+import { type Bench, createBench } from '../unit/bench.ts';
+import { generatedBoard, losesPgoodByLine } from '../unit/boards.ts';
 
 /* A PMBus device of which every transfer takes its whole deadline, beside rails that are switched by GPIO lines. */
 

@@ -18,10 +18,10 @@ import type { RunResult } from '../../src/run/runner.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import type { Loss } from '../../src/service/resident.ts';
 import { checkBoard } from '../check-board.ts';
-import { type Bench, createBench } from './bench.ts';
-import { startResident } from './start-resident.ts';
-import { createVerbWorld } from './verb-world.ts';
-import './load-verbs.ts';
+import { type Bench, createBench } from '../unit/bench.ts';
+import { startResident } from '../unit/start-resident.ts';
+import { createVerbWorld } from '../unit/verb-world.ts';
+import '../unit/load-verbs.ts';
 
 // Properties take their time on a machine that is busy.
 vi.setConfig({ testTimeout: 60_000 });
