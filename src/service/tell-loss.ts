@@ -84,11 +84,13 @@ async function withUnits(
   const units = await connect();
   // Closing rejects a wait for the end of a job.
   const leave = () => void units.close();
-  signal.addEventListener('abort', leave);
+  // One of its own for each chassis that is lost: Node would tell the eleventh that listens to the same one for a leak.
+  const ends = AbortSignal.any([signal]);
+  ends.addEventListener('abort', leave);
   try {
     return await use(units);
   } finally {
-    signal.removeEventListener('abort', leave);
+    ends.removeEventListener('abort', leave);
     await units.close();
   }
 }

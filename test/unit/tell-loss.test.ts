@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
@@ -269,6 +269,16 @@ describe('a loss is told', () => {
     expect(clock.nowMs()).toBe(1_000 + 60_000);
     expect(heard).toEqual(['event log', 'obmc-power-chassis-off@0.target', 'obmc-quiesce-host@0.target']);
     expect(logged).toEqual([]);
+  });
+
+  it('of as many chassis as a board has, without a warning of Node', async () => {
+    const warned = vi.fn();
+    process.on('warning', warned);
+    const told = Array.from({ length: 100 }, () => tell());
+    await clock.runUntil(Promise.all(told));
+    process.off('warning', warned);
+    expect(warned).not.toHaveBeenCalled();
+    expect(failures).toHaveLength(100);
   });
 
   it('again where a power-on request ended the power-off, and systemd has the chassis for on', async () => {
