@@ -1,6 +1,6 @@
 // Builds, and measures what the resident service does and costs, and how fast `verify` searches. Takes some minutes and wants a machine that
 // does nothing else; `npm run bench -- --trials 10` is over sooner, for a look whether it works. `npm run bench -- --check` measures what
-// a start costs on each release of Node, writes docs/performance.md, and fails where a limit is missed.
+// has a limit, writes docs/performance.md, and fails where one is missed.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -71,9 +71,9 @@ async function check(pairs) {
       return { major, node: null, addons, why: error instanceof Error ? error.message : String(error) };
     }
   });
-  const folder = join(root, 'build', 'bench', 'start-up');
-  await bundle('test/bench/start-up.ts', folder, 'start-up');
+  const folder = join(root, 'build', 'bench', 'check');
+  await bundle('test/bench/check.ts', folder, 'check');
   delete process.env.NODE_EXTRA_CA_CERTS;
-  const args = [join(folder, 'start-up.mjs'), root, JSON.stringify(releases), pairs];
+  const args = [join(folder, 'check.mjs'), root, JSON.stringify(releases), pairs];
   process.exit(spawnSync(process.execPath, args, { stdio: 'inherit' }).status ?? 1);
 }

@@ -3,148 +3,42 @@
  * whatever the machine: the resident service as it ships (one process, on a private bus), and beside it the way of
  * the peers, a program that looks at pgood every so often, on the same simulated chassis over the same socket.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus, tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { createSystemClock } from '../../hw/clock.ts';
+import type { ChildProcess } from 'node:child_process';
+import { availableParallelism, cpus } from 'node:os';
 import { errorText } from '../../hw/errors.ts';
-import type { PlantEvent } from '../../mocks/plant/events.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
-import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
-import { startPlantServer } from '../../mocks/plant-server.ts';
-import type { Board } from '../../src/board/schema.ts';
-import { connectDbus, type DbusConnection } from '../../src/system/dbus/connection.ts';
-import { checkBoard } from '../check-board.ts';
-import { startPrivateBus } from '../private-bus.ts';
+import { connectDbus } from '../../src/system/dbus/connection.ts';
 import { until } from '../until.ts';
+import {
+  boardOf,
+  changes,
+  children,
+  cleanUp,
+  clock,
+  end,
+  isOn,
+  type LineEvent,
+  lossMs,
+  pause,
+  power,
+  privateBus,
+  residentKib,
+  rested,
+  serveOn,
+  simulated,
+  stageOf,
+  start,
+} from './rig.ts';
 
-const [root = '', pollerPath = '', hostilePath = '', trials = ''] = process.argv.slice(2);
-const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.cjs');
+const [, pollerPath = '', hostilePath = '', trials = ''] = process.argv.slice(2);
 const TRIALS = Number(trials);
 /** Each is three processes of their own. */
 const ONESHOT_TRIALS = Math.ceil(0.3 * TRIALS);
 const CHASSIS = 12;
 const POLLERS_MS = [3_000, 1_000];
-/** Time in which a process that only waits has done all its starting. */
-const REST_MS = 3_000;
 const BUSY_LOOK_MS = 1_000;
 /** A quiet machine is below it. */
 const BUSY_PERCENT = 15;
-
-const clock = createSystemClock();
-const dir = mkdtempSync(join(tmpdir(), 'chassis-power-bench-'));
-const children = new Set<ChildProcess>();
-
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
-function start(args: readonly string[], env: Record<string, string> = {}): ChildProcess {
-  const child = spawn(process.execPath, args, {
-    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    env: { PATH: process.env.PATH ?? '', ...env },
-  });
-  children.add(child);
-  child.once('exit', () => children.delete(child));
-  return child;
-}
-async function end(child: ChildProcess): Promise<void> {
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill('SIGKILL');
-  await gone;
-}
-
-/** The reference board so many times over, each on lines of its own; without the de-glitch time, which is the board's. */
-function boardOf(count: number): Board {
-  const reference = JSON.parse(readFileSync(join(root, 'hw', 'boards', 'reference.json'), 'utf8'));
-  const devices: Record<string, object> = {};
-  const chassis: Record<string, object> = {};
-  for (let number = 0; number < count; number += 1) {
-    devices[`vr${number}`] = { ...reference.devices.vr_ddr, address: `0x${(0x40 + number).toString(16)}` };
-    const text = JSON.stringify(reference.chassis['0'])
-      .replaceAll('1e780000.gpio', `chip${number}`)
-      .replaceAll('vr_ddr', `vr${number}`);
-    chassis[number] = JSON.parse(text, (key, value) => {
-      if (key === 'deglitchMs' || key === 'minOffMs') return 0;
-      // What is measured is a loss, and the way to it may take its time on a machine with other work to do.
-      return key === 'onTimeoutMs' || key === 'offTimeoutMs' ? 5_000 : value;
-    });
-  }
-  const { board, problems } = checkBoard({ name: 'bench', devices, chassis });
-  if (!board) throw new TypeError(JSON.stringify(problems));
-  return board;
-}
-
-interface Stage {
-  readonly plant: Plant;
-  readonly socket: string;
-  readonly boardPath: string;
-  close(): Promise<void>;
-}
-let stages = 0;
-async function stageOf(count: number, initially: 'off' | 'on'): Promise<Stage> {
-  const board = boardOf(count);
-  const boardPath = join(dir, `board${count}.json`);
-  writeFileSync(boardPath, JSON.stringify(board));
-  const plant = createPlant({ board, clock, initially });
-  stages += 1;
-  // One of its own: the plant of a figure that could not be measured is there still.
-  const socket = join(dir, `plant-${stages}.sock`);
-  const server = await startPlantServer({ plant, socketPath: socket });
-  return {
-    plant,
-    socket,
-    boardPath,
-    async close() {
-      await server.close();
-      plant.close();
-      rmSync(`${socket}.run`, { recursive: true, force: true });
-    },
-  };
-}
-
-type LineEvent = Extract<PlantEvent, { type: 'line' }>;
-const changes = (plant: Plant, role: string, chassis: number, sinceMs: number): LineEvent[] =>
-  plant.history.filter(
-    (event): event is LineEvent =>
-      event.type === 'line' &&
-      event.role === role &&
-      event.chassis === chassis &&
-      !event.asserted &&
-      event.atMs >= sinceMs,
-  );
-const enabled = (plant: Plant, chassis: number) =>
-  plant.lines().filter((line) => line.role === 'enable' && line.chassis === chassis && line.asserted).length;
-const isOn = (plant: Plant, chassis: number) =>
-  plant.lines().some((line) => line.role === 'pgood' && line.chassis === chassis && line.asserted);
-
-/** From the edge of pgood to the last enable off, in milliseconds. Null while an enable is still on. */
-function lossMs(plant: Plant, chassis: number, sinceMs: number): number | null {
-  if (enabled(plant, chassis) > 0) return null;
-  const [edge] = changes(plant, 'pgood', chassis, sinceMs);
-  const last = changes(plant, 'enable', chassis, sinceMs).at(-1);
-  return edge && last ? last.atMs - edge.atMs : null;
-}
-
-async function privateBus(): Promise<{ address: string; close: () => Promise<void> }> {
-  const { address, daemon } = await startPrivateBus(dir);
-  children.add(daemon);
-  return { address, close: () => end(daemon) };
-}
-
-const power = (dbus: DbusConnection, chassis: number, state: 0 | 1) =>
-  dbus.call({
-    destination: 'org.openbmc.control.Power',
-    path: `/org/openbmc/control/power${chassis}`,
-    interface: 'org.openbmc.control.Power',
-    member: 'setPowerState',
-    signature: 'i',
-    body: [state],
-  });
-
-async function serveOn(stage: Stage, address: string): Promise<ChildProcess> {
-  const args = [SIM, '--plant', stage.socket, 'serve', '--board', stage.boardPath, '--state', 'off'];
-  return start(args, { DBUS_SYSTEM_BUS_ADDRESS: address });
-}
 
 /** What else goes on: processes that take every core, or one on the bus that sends what nobody wants. */
 type Beside = 'nothing' | 'load' | 'huge' | 'many';
@@ -165,7 +59,7 @@ function startBeside(beside: Beside, address: string): ChildProcess[] {
 }
 
 async function measureService(address: string, beside: Beside): Promise<{ off: number[]; signal: number[] }> {
-  const stage = await stageOf(1, 'off');
+  const stage = await stageOf(boardOf(1), 'off');
   const service = await serveOn(stage, address);
   const dbus = await connectDbus({ clock, address });
   const off: number[] = [];
@@ -222,7 +116,7 @@ async function measureService(address: string, beside: Beside): Promise<{ off: n
 
 /** A power sequence that oneshots run beside the service: from what it does to the lines to what the bus tells. */
 async function measureOneshots(address: string): Promise<{ first: number[]; good: number[] }> {
-  const stage = await stageOf(1, 'off');
+  const stage = await stageOf(boardOf(1), 'off');
   const service = await serveOn(stage, address);
   const dbus = await connectDbus({ clock, address });
   const first: number[] = [];
@@ -253,7 +147,7 @@ async function measureOneshots(address: string): Promise<{ first: number[]; good
     ),
   );
   const oneshot = async (verb: string): Promise<void> => {
-    const child = start([SIM, '--plant', stage.socket, verb, '--board', stage.boardPath]);
+    const child = start(simulated(stage, verb));
     const code = await new Promise((resolve) => child.once('exit', resolve));
     if (code !== 0) throw new Error(`${verb} ended with ${code}`);
   };
@@ -283,7 +177,7 @@ async function measureOneshots(address: string): Promise<{ first: number[]; good
 async function measurePoller(intervalMs: number): Promise<number[]> {
   const found: number[] = [];
   while (found.length < TRIALS) {
-    const stage = await stageOf(CHASSIS, 'on');
+    const stage = await stageOf(boardOf(CHASSIS), 'on');
     const pollers = Array.from({ length: CHASSIS }, (_, chassis) =>
       start([pollerPath, stage.socket, stage.boardPath, String(chassis), String(intervalMs)]),
     );
@@ -303,14 +197,10 @@ async function measurePoller(intervalMs: number): Promise<number[]> {
   return found;
 }
 
-function residentKib({ pid }: ChildProcess): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]);
-}
 async function measureMemory(address: string, chassis: number): Promise<number> {
-  const stage = await stageOf(chassis, 'on');
+  const stage = await stageOf(boardOf(chassis), 'on');
   const service = await serveOn(stage, address);
-  await pause(REST_MS);
+  await rested();
   const kib = residentKib(service);
   await end(service);
   await stage.close();
@@ -427,7 +317,7 @@ async function memory(address: string): Promise<void> {
     });
   await line('node that does nothing', async () => {
     const idleNode = start(['--eval', 'setInterval(() => undefined, 1000)']);
-    await pause(REST_MS);
+    await rested();
     const kib = residentKib(idleNode);
     await end(idleNode);
     return kib;
@@ -439,8 +329,7 @@ async function memory(address: string): Promise<void> {
 }
 
 function leave(): never {
-  for (const child of children) child.kill('SIGKILL');
-  rmSync(dir, { recursive: true, force: true });
+  cleanUp();
   // A measurement that failed may have left a server or a connection open.
   process.exit();
 }
