@@ -123,7 +123,10 @@ export function noBusName(name: string, listed: string, names: readonly string[]
 function meaningOf(errno: string | undefined, addressing: boolean): [HardwareErrorCode, string] {
   // Only from the address ioctl: a transfer says EBUSY when the bus itself stays busy.
   if (errno === 'EBUSY' && addressing) {
-    return ['I2C_BUSY', 'a kernel driver owns the address; unbind it, or read its hwmon values instead'];
+    return [
+      'I2C_BUSY',
+      'a kernel driver owns the address; unbind it (/sys/bus/i2c/devices/BUS-ADDRESS/driver/unbind)',
+    ];
   }
   switch (errno) {
     case 'ENXIO':
