@@ -409,11 +409,14 @@ export function longestPowerOffMs(chassis: ChassisPart): number {
 export const checkPulses: Check = (board) =>
   eachChassis(board, (chassis, path) =>
     railsOf(chassis).flatMap(([rail, described]) => {
-      const others = railsOf(chassis).filter(([other]) => other !== rail);
+      const needs = allNeedsOf(rail, chassis);
+      const besides = railsOf(chassis).flatMap(([other]) =>
+        other === rail || needs.has(other) ? [] : [other],
+      );
       return checkPulse(rail, described, {
         at: [...path, 'rails', rail, 'enable'],
         resets: Object.keys(chassis.resets ?? {}),
-        besides: others.map(([other]) => other).filter((other) => !allNeedsOf(rail, chassis).has(other)),
+        besides,
         isPgoodLine: chassis.pgood !== undefined && ('chip' in chassis.pgood || 'name' in chassis.pgood),
       });
     }),
