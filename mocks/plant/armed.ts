@@ -40,6 +40,8 @@ export interface ArmedFaultOptions {
   /** Whose faults have changed. */
   refresh(signal: Net | Page | Host): void;
   updateRail(rail: Rail): void;
+  /** The host switches itself off. */
+  shutDown(host: Host): void;
   /** Told when what a signal says may have changed. */
   changed(): void;
 }
@@ -135,10 +137,11 @@ function armedFault(circuit: Circuit, fault: Fault, lineKey: string | undefined)
 
 /** Changes the list of faults of the rail or signal that a fault hits, and lets the chassis follow. */
 function changeFaultsOfTarget(
-  { fault, chassis, rail }: ArmedFault,
-  { refresh, updateRail }: Pick<ArmedFaultOptions, 'refresh' | 'updateRail'>,
+  armed: ArmedFault,
+  { refresh, updateRail, shutDown }: Pick<ArmedFaultOptions, 'refresh' | 'updateRail' | 'shutDown'>,
   change: (list: ArmedFault[]) => void,
 ): void {
+  const { fault, chassis, rail } = armed;
   const changeSignal = (signal: Net | Page | Host | undefined): void => {
     if (signal === undefined) return;
     change(signal.faults);
@@ -165,6 +168,11 @@ function changeFaultsOfTarget(
       else changeSignal(fault.effect.on === 'button' ? host.button : host.stateNet);
       break;
     }
+    case 'host':
+      if (rail?.enable === undefined || !isHost(rail.enable)) break;
+      change(rail.enable.leavingFaults);
+      if (rail.enable.leavingFaults.includes(armed)) shutDown(rail.enable);
+      break;
     case 'panel':
       changeSignal(chassis.powerButton);
       break;

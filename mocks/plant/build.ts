@@ -302,7 +302,7 @@ function buildRail(
 
 function buildHost(
   part: { readonly chassis: number; readonly rail: string; readonly name: string },
-  { pulse, state, ...times }: PulseBoard,
+  { pulse, state, sleepState, ...times }: PulseBoard,
   parts: Parts,
   isOn: boolean,
   startMs: number,
@@ -323,6 +323,8 @@ function buildHost(
     rails: [],
     times: hostTimes(times),
     deafFaults: [],
+    leavingFaults: [],
+    sleeps: sleepState === true,
     isOn,
     pressedAtMs: null,
     press: null,

@@ -84,6 +84,10 @@ export interface Host extends Signal {
   readonly times: HostTimes;
   /** A fault keeps it from shutting down by itself. */
   readonly deafFaults: ArmedFault[];
+  /** Faults by which it has shut down by itself. */
+  readonly leavingFaults: ArmedFault[];
+  /** What shows it is a sleep state, which it enters also when its power is gone. */
+  readonly sleeps: boolean;
   isOn: boolean;
   /** When the press began that lasts; null: nobody presses. */
   pressedAtMs: number | null;

@@ -28,6 +28,8 @@ export type FaultEffect =
       readonly does: 'stuckOn' | 'stuckOff';
     }
   | { readonly on: 'shutdown'; readonly rail: string; readonly does: 'ignored' }
+  /** Its operating system shuts down, and nobody has asked the BMC. */
+  | { readonly on: 'host'; readonly rail: string; readonly does: 'shutsDown' }
   /** Somebody presses the power button of the front panel. */
   | { readonly on: 'panel'; readonly does: 'stuckOn' }
   | { readonly on: 'setup'; readonly rail: string; readonly does: 'ignored' | 'altered' }
@@ -88,6 +90,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   button HOST stuck on              the power button of the rail stays pressed; stuck off: no press gets through
   state HOST stuck off              what shows that the button was taken lies; stuck on: the other way
   shutdown HOST ignored             a short press does not shut the host down, a long one does
+  host HOST shuts down at 2s        the host behind the power button switches itself off
   panel power pressed for 200ms     somebody presses the power button of the front panel
   setup VDD ignored                 the device acknowledges what it is told before the rail is enabled, and keeps what it had
   setup VDD altered                 it takes half of what it is told
@@ -143,6 +146,7 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     'button',
     'state',
     'shutdown',
+    'host',
     'panel',
     'setup',
     'good',
@@ -164,11 +168,9 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
       const edge = words.skip('off') ? 'slowFall' : 'slowRise';
       return plain({ on, rail, does: edge, extraMs: words.time() });
     }
-    case 'shutdown': {
-      const rail = words.name('a rail');
-      words.oneOf('ignored');
-      return plain({ on, rail, does: 'ignored' });
-    }
+    case 'shutdown':
+    case 'host':
+      return plain(parseHost(words, on));
     case 'panel':
       words.oneOf('power');
       words.oneOf('pressed');
@@ -209,6 +211,17 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     case 'gpio':
       return plain({ on, does: parseLineTrouble(words, words.oneOf('read', 'no')) });
   }
+}
+
+function parseHost(words: Words, on: 'shutdown' | 'host'): FaultEffect {
+  const rail = words.name('a rail');
+  if (on === 'shutdown') {
+    words.oneOf('ignored');
+    return { on, rail, does: 'ignored' };
+  }
+  words.oneOf('shuts');
+  words.oneOf('down');
+  return { on, rail, does: 'shutsDown' };
 }
 
 function parseStuck(words: Words): 'stuckOn' | 'stuckOff' {
@@ -331,7 +344,7 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
       `fault "${fault.text}": rail ${effect.rail} is only watched, and has no enable`,
     );
   }
-  if (effect.on === 'button' || effect.on === 'state' || effect.on === 'shutdown') {
+  if (effect.on === 'button' || effect.on === 'state' || effect.on === 'shutdown' || effect.on === 'host') {
     const { enable } = described.rails[effect.rail] ?? {};
     if (enable === undefined || !('pulse' in enable)) {
       throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no power button`);

@@ -6,8 +6,10 @@ import type { Timers } from './timers.ts';
 export interface Hosts {
   /** The line of the button has moved, whoever moved it. */
   moved(button: Net): void;
-  /** The power behind it is gone: a host that nothing but its power shows is off then. */
+  /** The power behind it is gone: a host that nothing but its power shows is off then, and one with a sleep state a moment later. */
   lost(host: Host): void;
+  /** It switches itself off. */
+  shutDown(host: Host): void;
 }
 
 export interface HostOptions {
@@ -25,6 +27,8 @@ const OVERRIDE_MS = 4_000;
 const DEBOUNCE_MS = 16;
 const ON_AFTER_MS = 40;
 const SHUTDOWN_MS = 300;
+/** A chipset without power good enters S5 by itself. */
+const ASLEEP_AFTER_LOSS_MS = 1;
 
 /** The times of a host that fit those that the board file gives it. */
 export function hostTimes({
@@ -101,7 +105,9 @@ export function createHosts({ clock, timers, hosts, refresh, want }: HostOptions
     },
     lost(host) {
       if (host.stateNet === undefined) turn(host, false);
+      else if (host.sleeps) timers.after(ASLEEP_AFTER_LOSS_MS, () => turn(host, false));
     },
+    shutDown: (host) => turn(host, false),
   };
 }
 

@@ -273,6 +273,7 @@ function connectCircuit(
     circuit,
     refresh: signals.refresh,
     updateRail: rails.update,
+    shutDown: hosts.shutDown,
     changed: followSeen,
   });
   return { signals, rules, rails, faults, power };

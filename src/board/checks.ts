@@ -13,7 +13,7 @@ import {
 } from './findings.ts';
 import { PANEL_POWER } from './lines.ts';
 import type { PgoodSource } from './pgood.ts';
-import { checkPulse, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
+import { checkPulse, hasSleepState, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
 import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
 import type { SetupBoard } from './setup.ts';
 import { checkSetups } from './setup-checks.ts';
@@ -407,8 +407,9 @@ export function longestPowerOffMs(chassis: ChassisPart): number {
 
 /** What shows that a button was taken shows it in time, and nothing takes the power of a host that is to shut down. */
 export const checkPulses: Check = (board) =>
-  eachChassis(board, (chassis, path) =>
-    railsOf(chassis).flatMap(([rail, described]) => {
+  eachChassis(board, (chassis, path) => {
+    const sleeper = railsOf(chassis).find(([, { enable }]) => hasSleepState(enable))?.[0] ?? null;
+    return railsOf(chassis).flatMap(([rail, described]) => {
       const needs = allNeedsOf(rail, chassis);
       const besides = railsOf(chassis).flatMap(([other]) =>
         other === rail || needs.has(other) ? [] : [other],
@@ -417,10 +418,11 @@ export const checkPulses: Check = (board) =>
         at: [...path, 'rails', rail, 'enable'],
         resets: Object.keys(chassis.resets ?? {}),
         besides,
+        sleeper,
         isPgoodLine: chassis.pgood !== undefined && ('chip' in chassis.pgood || 'name' in chassis.pgood),
       });
-    }),
-  );
+    });
+  });
 
 /** Power-on and power-off fit into the timeouts of the units, even with each wait at its limit. */
 export const checkTimeBudgets: Check = (board) =>

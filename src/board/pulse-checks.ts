@@ -7,6 +7,10 @@ function pulseOf(enable: RailPart['enable']): PartOf<PulseBoard> | null {
   return enable !== undefined && 'pulse' in enable ? enable : null;
 }
 
+export function hasSleepState(enable: RailPart['enable']): boolean {
+  return pulseOf(enable)?.sleepState === true;
+}
+
 /** Longest time of the press that switches a rail on, and until its state shows it; 0 without a button. */
 export function pulseOnMs(enable: RailPart['enable']): number {
   const pulse = pulseOf(enable);
@@ -30,6 +34,8 @@ interface Surroundings {
   readonly resets: readonly string[];
   /** Rails that this one does not need, also through others. */
   readonly besides: readonly string[];
+  /** The first rail of the chassis with a sleep state; null where none has. */
+  readonly sleeper: string | null;
   /** pgood is one line, which shows what becomes of a press as soon as it does. */
   readonly isPgoodLine: boolean;
 }
@@ -38,13 +44,55 @@ interface Surroundings {
 export function checkPulse(
   rail: string,
   { enable, good }: RailPart,
-  { at, resets, besides, isPgoodLine }: Surroundings,
+  { at, resets, besides, sleeper, isPgoodLine }: Surroundings,
 ): Finding[] {
   const pulse = pulseOf(enable);
   if (pulse === null) return [];
   return [
     ...checkShown(rail, pulse, good, { at, besides, isPgoodLine }),
     ...checkGraceful(rail, pulse, at, resets, besides),
+    ...checkSleepState(rail, pulse, good, { at, sleeper, isPgoodLine }),
+  ];
+}
+
+/** What goes first is told by looking at the one and then at the other, and a bus is too slow for that. */
+function checkSleepState(
+  rail: string,
+  { sleepState, state }: PartOf<PulseBoard>,
+  good: RailPart['good'],
+  { at, sleeper, isPgoodLine }: Pick<Surroundings, 'at' | 'sleeper' | 'isPgoodLine'>,
+): Finding[] {
+  if (sleepState !== true) return [];
+  const where = [...at, 'sleepState'];
+  const finding = (message: string, suggestion: string): Finding => ({
+    at: where,
+    message,
+    suggestion,
+    absent: true,
+  });
+  if (state === undefined) {
+    return [
+      finding(
+        `the sleep state of ${rail} is what "state" shows, and there is none`,
+        'name the line of the sleep signal as "state" of the enable',
+      ),
+    ];
+  }
+  if (sleeper !== null && sleeper !== rail) {
+    return [
+      finding(
+        `${sleeper} has a sleep state already, and a chassis has one host that switches itself off`,
+        `leave sleepState of ${rail} out`,
+      ),
+    ];
+  }
+  if (isPgoodLine && !(good !== undefined && 'pmbus' in good)) return [];
+  const what = isPgoodLine ? `the good signal of ${rail}` : 'pgood';
+  return [
+    finding(
+      `whether ${rail} went to sleep before its power went is seen by ${what}, which is not one line`,
+      'leave sleepState out, or name the line',
+    ),
   ];
 }
 

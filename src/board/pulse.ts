@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { line, milliseconds } from './values.ts';
+import { expects, line, milliseconds } from './values.ts';
 
 /** A press switches on and is over soon: a rail that fails meanwhile waits for its end. */
 const LONGEST_ON_MS = 1_000;
@@ -19,6 +19,14 @@ export const pulse = v.strictObject({
     v.description(
       'What shows that the button was taken, asserted while the rail is on, such as a sleep state that was left. ' +
         'Without it the good signal of the rail does, or pgood where the rail has none',
+    ),
+  ),
+  sleepState: v.pipe(
+    v.optional(expects('truth', 'true', 'true', v.literal(true))),
+    v.description(
+      '"state" is a sleep signal of the chipset, as SLP_S5# and SIO_S5 are: a host that shuts down by itself enters it before its ' +
+        'power goes. Power that goes within offTimeoutMs of that is switched off, and not lost. pgood and the good signal of the rail have to ' +
+        'be lines',
     ),
   ),
   onMs: v.pipe(

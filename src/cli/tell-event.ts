@@ -1,4 +1,4 @@
-import type { EventSource, Fields } from '../report/events.ts';
+import type { End, EventSource, Fields } from '../report/events.ts';
 import type { Output } from '../system/ports.ts';
 import { INFO, writeLine } from '../system/severity.ts';
 import type { World } from './world.ts';
@@ -26,16 +26,17 @@ export async function tellEvent(
   writeLine(out, severity, text);
 }
 
-/** Tells that a power sequence reached what was asked for, and how long it took. */
+/** Tells that a power sequence reached what was asked for, or what a host asked for that switched itself off, and how long it took. */
 export function tellEnd(
-  state: 'pgood' | 'off',
+  end: End,
   { chassis, verb, elapsedMs }: EventSource & { readonly elapsedMs: number },
   world: Pick<World, 'stdout' | 'journal'>,
 ): Promise<void> {
-  const power = state === 'off' ? 'off' : 'on';
-  const text = `chassis ${chassis} is ${power}: ${verb ?? `power ${power}`} took ${Math.round(elapsedMs)} ms`;
+  const power = end === 'pgood' ? 'on' : 'off';
+  const what = end === 'hostOff' ? 'its host switched itself off, which' : (verb ?? `power ${power}`);
+  const text = `chassis ${chassis} is ${power}: ${what} took ${Math.round(elapsedMs)} ms`;
   return tellEvent(world.stdout, INFO, text, world, ({ endFields }) =>
-    endFields(state, { chassis, verb, elapsedMs }),
+    endFields(end, { chassis, verb, elapsedMs }),
   );
 }
 

@@ -13,6 +13,8 @@ import { STATE_WORDS } from './words.ts';
 export const MESSAGE_IDS = {
   poweredOn: '9961a51092e746fba447d965e8aaba42',
   poweredOff: '5430665c09e84d048f6b0b1b3d54397f',
+  /** The host has switched itself off. */
+  hostOff: 'ddd736dda7f94a34a5db45cc685fad1c',
   railTimeout: 'ea54c1c67b3a442cab9516ea736c427c',
   railLost: 'b6e004df2767473a9da4266b322257a3',
   railStray: '24e25e13f4c040a594e510f7ee9a5e4b',
@@ -117,9 +119,18 @@ const KIND_OF_CODE: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemE
     SYSTEMD_FAILED: 'bus',
   };
 
+/** What a power sequence ends with where nothing fails; `hostOff`: the host switched itself off. */
+export type End = Extract<State, 'pgood' | 'off'> | 'hostOff';
+
+const KIND_OF_END: Readonly<Record<End, EventKind>> = {
+  pgood: 'poweredOn',
+  off: 'poweredOff',
+  hostOff: 'hostOff',
+};
+
 /** The fields of a power sequence that reached what was asked for, beside those of every entry. */
-export function endFields(state: Extract<State, 'pgood' | 'off'>, source: EventSource): Fields {
-  return fields(state === 'pgood' ? 'poweredOn' : 'poweredOff', source, null);
+export function endFields(end: End, source: EventSource): Fields {
+  return fields(KIND_OF_END[end], source, null);
 }
 
 /** The fields of an error, beside those of every entry; null for one that is of no kind. */

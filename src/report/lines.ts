@@ -48,6 +48,8 @@ function lineOf(entry: Recorded): Line {
       };
     case 'pgood':
       return info(`pgood ${entry.level ? 'asserted' : 'gone'}`);
+    case 'hostOff':
+      return { severity: NOTICE, text: `the host of rail ${entry.rail} has switched itself off` };
     case 'fault':
       return { severity: CRITICAL, text: `fault: ${entry.fault.reason}` };
     case 'driveFailed':

@@ -77,6 +77,10 @@ export interface ChassisHardware {
    * are looked at that raise no interrupts. Returns the function that ends it.
    */
   watch(wake: (source: Source) => void, pace: Pace): () => void;
+  /** Whether the host sleeps, by its sleep state (`Plan.sleep`). Rejects with a HardwareError. */
+  readSleep(): Promise<boolean>;
+  /** Calls `wake` once the watch stands, and when that may have changed. Returns the function that ends it. */
+  watchSleep(wake: () => void): () => void;
   /** The same for pgood alone, for somebody who shows it and acts on nothing. */
   watchPgood(wake: () => void): () => void;
   /**
@@ -125,6 +129,8 @@ interface Parts extends ReadParts {
   readonly latch: Switch | undefined;
   /** Rails with a power button: each is among the enables, too. */
   readonly pulses: ReadonlyMap<string, Pulse>;
+  /** Asserted while the host is awake; null where nothing shows it. */
+  readonly awake: Signal | null;
   /** Rails whose page is told something before they are enabled. */
   readonly setups: ReadonlyMap<string, Setup>;
 }
@@ -208,7 +214,7 @@ function withPulses(
   [ofPgood]: readonly Signal[],
   buttons: readonly Button[],
   clock: Clock,
-): Pick<Parts, 'enables' | 'goods' | 'pulses'> {
+): Pick<Parts, 'enables' | 'goods' | 'pulses' | 'awake'> {
   const pulses = new Map<string, Pulse>();
   const allGoods = new Map(goods);
   for (const { rail, pulse, button, shown: state } of buttons) {
@@ -224,7 +230,8 @@ function withPulses(
     const enable = enables.get(rail) ?? pulses.get(rail);
     if (enable !== undefined) allEnables.set(rail, enable);
   }
-  return { enables: allEnables, goods: allGoods, pulses };
+  const awake = buttons.find(({ pulse }) => pulse.sleepState)?.shown ?? null;
+  return { enables: allEnables, goods: allGoods, pulses, awake };
 }
 
 function hardwareOf(
@@ -235,7 +242,7 @@ function hardwareOf(
   { clock }: HardwarePorts,
   ofChassis: (error: HardwareError) => HardwareError,
 ): ChassisHardware {
-  const { enables, goods, resets, pgood, latch, pulses, setups } = parts;
+  const { enables, goods, resets, pgood, latch, pulses, awake, setups } = parts;
   const enableOf = (rail: string): Switch => {
     const found = enables.get(rail);
     if (!found) throw new RangeError(`no rail ${rail}`);
@@ -298,11 +305,20 @@ function hardwareOf(
     pgoodLacks: lacks,
     asksBus: (source) =>
       (source === null ? askedFor(pgood.whole) : [signalOf(source)]).some(({ bus }) => bus !== null),
+    ...sleepOf(awake),
     watchPgood: (wake) => watchPgood(parts, clock, wake, SHOWN, SHOWN_CHECK_MS),
     watch: (wake, pace) => watchAll(parts, clock, wake, PACES[pace]),
     evidence: (rail) => readEvidence(chassis, opener.openPage, { rail, voltsBefore }, missingPowerOf, clock),
     telemetry: () => readEvidence(chassis, opener.openPage, null, missingPowerOf, clock),
     close: () => opener.close(),
+  };
+}
+
+/** A host of which nothing shows whether it sleeps is awake. */
+function sleepOf(awake: Signal | null): Pick<ChassisHardware, 'readSleep' | 'watchSleep'> {
+  return {
+    readSleep: async () => awake !== null && !(await awake.read()),
+    watchSleep: (wake) => awake?.watch(wake, PACES.guarding, 'pgood') ?? (() => undefined),
   };
 }
 

@@ -1,7 +1,7 @@
-import { errorText } from '../../hw/errors.ts';
+import { errorText, HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
-import type { EventOf, SequenceEvent } from '../sequence/events.ts';
+import type { EventOf, SequenceEvent, SleepSeen } from '../sequence/events.ts';
 import { codeOf, ONCE_MORE_MS } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Recording } from './recording.ts';
@@ -10,6 +10,8 @@ import type { Recording } from './recording.ts';
 export interface Readings {
   /** The signal may have another level than the sequence knows of. */
   mark(source: Source): void;
+  /** The host may have gone to sleep. */
+  markSleep(): void;
   /** Begins to read what was marked and what is `due`, pgood first; what `mustWait` says stays marked. */
   begin(due: Iterable<Source>, mustWait: (source: Source) => boolean): void;
   /** Reads a rail for whoever has to know now; the events are the caller's. */
@@ -17,6 +19,14 @@ export interface Readings {
   isUnderWay(): boolean;
   /** Resolves when nothing is under way. */
   end(): Promise<void>;
+}
+
+/** How a host is seen to switch itself off. */
+export interface SleepReading {
+  /** What is to be good after it, where the host switches itself off. */
+  readonly stands: readonly Source[];
+  /** The chassis is on: otherwise nobody has to know. */
+  readonly isAwaited: () => boolean;
 }
 
 /** What came of reading a good signal. */
@@ -30,13 +40,25 @@ export interface ReadingsOptions {
   readonly isPatient: () => boolean;
   /** Rails that are to be read, and told first, where this is bad news. */
   readonly tellsOf: (event: LevelEvent) => readonly string[];
+  /** Null where nothing shows it, or nobody waits for it. */
+  readonly sleep: SleepReading | null;
   readonly ended: (events: readonly SequenceEvent[]) => void;
 }
 
 export function createReadings({ ended, ...options }: ReadingsOptions): Readings {
   const marked = new Set<Source>();
   const underWay = new Map<Source, Promise<void>>();
+  let isSleepMarked = false;
+  let sleepUnderWay: Promise<void> | null = null;
+  const { sleep } = options;
 
+  const lookAtSleep = (of: SleepReading): void => {
+    isSleepMarked = false;
+    sleepUnderWay = readSleep(of, options).then((event) => {
+      sleepUnderWay = null;
+      ended([event]);
+    });
+  };
   const read = (source: Source): void => {
     marked.delete(source);
     const reading = readLevels(source, options).then((events) => {
@@ -48,16 +70,20 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
 
   return {
     mark: (source) => void marked.add(source),
+    markSleep() {
+      isSleepMarked = true;
+    },
     begin(due, mustWait) {
+      if (isSleepMarked && sleepUnderWay === null && sleep?.isAwaited()) lookAtSleep(sleep);
       const wanted = new Set([...marked, ...due]);
       for (const source of [null, ...wanted]) {
         if (wanted.has(source) && !underWay.has(source) && !mustWait(source)) read(source);
       }
     },
     ask: (rail) => readLevels(rail, options),
-    isUnderWay: () => underWay.size > 0,
+    isUnderWay: () => underWay.size > 0 || sleepUnderWay !== null,
     async end() {
-      await Promise.all(underWay.values());
+      await Promise.all([...underWay.values(), sleepUnderWay]);
     },
   };
 }
@@ -65,21 +91,52 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
 type ReadOptions = Omit<ReadingsOptions, 'ended'>;
 
 /**
+ * The level of a good signal as an event. Where that is bad news, whether the host has gone to sleep is told first, for it may have
+ * switched itself off. Never rejects.
+ */
+async function readLevels(source: Source, options: ReadOptions): Promise<SequenceEvent[]> {
+  const { sleep, clock } = options;
+  const events = await readWithNeeds(source, options, new Set());
+  if (!sleep?.isAwaited() || events.every(isGoodNews)) return events;
+  const slept = await readSleep(sleep, options);
+  return [slept, ...events.map((event) => ({ ...event, atMs: clock.nowMs() }))];
+}
+
+function isGoodNews(event: LevelEvent): boolean {
+  return event.type !== 'READ_FAILED' && event.good;
+}
+
+/**
+ * Whether the host sleeps. Its power is read after that, and only so: what was good before may have gone first. Never
+ * rejects.
+ */
+async function readSleep(
+  { stands }: SleepReading,
+  { hardware, clock }: Pick<ReadOptions, 'hardware' | 'clock'>,
+): Promise<EventOf<'HOST_SLEEP'>> {
+  const seen = async (): Promise<SleepSeen> => {
+    if (!(await hardware.readSleep())) return 'awake';
+    for (const source of stands) if (!(await hardware.readGood(source))) return 'asleep';
+    return 'leaving';
+  };
+  const unread = (error: unknown): SleepSeen => {
+    if (error instanceof HardwareError) return 'unread';
+    throw error;
+  };
+  return { type: 'HOST_SLEEP', seen: await seen().catch(unread), atMs: clock.nowMs() };
+}
+
+/**
  * The level of a good signal as an event. Where that is bad news, what it hangs on is read as well, each signal once, and told
  * first: what went first is at fault, and not what went with it. Never rejects.
  */
-async function readLevels(
-  source: Source,
-  options: ReadOptions,
-  read: Set<Source> = new Set(),
-): Promise<LevelEvent[]> {
+async function readWithNeeds(source: Source, options: ReadOptions, read: Set<Source>): Promise<LevelEvent[]> {
   read.add(source);
   const event = await readLevel(source, options);
-  const isGoodNews = event.type !== 'READ_FAILED' && event.good;
-  const first = isGoodNews ? [] : options.tellsOf(event);
+  const first = isGoodNews(event) ? [] : options.tellsOf(event);
   const events: LevelEvent[] = [];
   for (const other of first) {
-    if (!read.has(other)) events.push(...(await readLevels(other, options, read)));
+    if (!read.has(other)) events.push(...(await readWithNeeds(other, options, read)));
   }
   return events.length === 0 ? [event] : [...events, { ...event, atMs: options.clock.nowMs() }];
 }

@@ -31,6 +31,8 @@ export type Happening =
   | { readonly type: 'latch' }
   | { readonly type: 'rail'; readonly rail: string; readonly phase: RailPhase; readonly good: boolean }
   | { readonly type: 'pgood'; readonly level: boolean }
+  /** The host behind the power button of the rail has switched itself off, and what it left goes down. */
+  | { readonly type: 'hostOff'; readonly rail: string }
   | { readonly type: 'fault'; readonly fault: Fault }
   | { readonly type: 'driveFailed'; readonly what: string; readonly reason: string; readonly code: string }
   | { readonly type: 'readFailed'; readonly what: string; readonly reason: string; readonly code: string }

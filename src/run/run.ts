@@ -4,7 +4,8 @@ import { PowerError, type PowerErrorCode } from '../errors.ts';
 import { nextDeadlineMs, readingsDue } from '../sequence/deadlines.ts';
 import type { Answer, SequenceAction, SequenceEvent } from '../sequence/events.ts';
 import { type Step, step, takeUp, viewOf } from '../sequence/machine.ts';
-import { type Plan, railPlan } from '../sequence/plan.ts';
+import { type Plan, railPlan, type SleepPlan } from '../sequence/plan.ts';
+import { goesAtOnce } from '../sequence/rails.ts';
 import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
@@ -12,7 +13,7 @@ import type { LevelsAtFault } from './diagnosis.ts';
 import { createDrives, type DriveAction, type Drives, type LoweringAction } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Job } from './jobs.ts';
-import { createReadings, type LevelEvent, type Readings } from './readings.ts';
+import { createReadings, type LevelEvent, type Readings, type SleepReading } from './readings.ts';
 import type { Happening, Recorder } from './record.ts';
 import type { Recording } from './recording.ts';
 import { createTurns, type Turns } from './turns.ts';
@@ -34,8 +35,11 @@ export interface RunOptions {
   readonly superseded?: () => Promise<boolean>;
   /** Name of the error that somebody has found the power supply to have, empty where nobody has. Asked when the power is down. */
   readonly supplyError?: () => string;
-  /** For a job that watches: awaited when a loss has switched everything off, before anything else is done. */
-  readonly onLost?: () => Promise<void>;
+  /**
+   * For a job that watches: awaited when everything is switched off after a loss, or after a host that switched itself off, before
+   * anything else is done.
+   */
+  readonly onLowered?: () => Promise<void>;
 }
 
 /** A run of the machine on the hardware: where it is, and what is under way. */
@@ -66,7 +70,7 @@ export interface Run {
   entered: State;
   /** The run was asked to end (SIGTERM, Ctrl-C), and has begun to. */
   isEnding: boolean;
-  lossTold: boolean;
+  loweringTold: boolean;
   saveWarned: boolean;
 }
 
@@ -89,6 +93,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     recording,
     isPatient: () => hasTag(run.now.state, 'falling'),
     tellsOf: (event) => tellsOf(run, event),
+    sleep: plan.sleep !== null && job.watches ? sleepReading(plan.sleep, options, () => run.now.state) : null,
     ended(events) {
       levels.push(...events);
       turns.wake();
@@ -122,10 +127,26 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     levelsAtFault: null,
     entered: taken.state,
     isEnding: false,
-    lossTold: false,
+    loweringTold: false,
     saveWarned: false,
   };
   return run;
+}
+
+/**
+ * Only who watches a chassis takes it that the host switches itself off: who has just switched it on has not what was asked for.
+ * Its power is all that a line shows; of a host that nothing but its sleep state shows that is no power.
+ */
+function sleepReading(
+  { rail, isItsSignal }: SleepPlan,
+  { plan, hardware }: RunOptions,
+  stateNow: () => State,
+): SleepReading {
+  const rails = plan.rails.flatMap(({ name, observable }) => {
+    const isShown = observable && !hardware.asksBus(name) && !(isItsSignal && name === rail);
+    return isShown ? [name] : [];
+  });
+  return { stands: [null, ...rails], isAwaited: () => stateNow() === 'pgood' };
 }
 
 /** Why a run ends without a result. */
@@ -234,8 +255,8 @@ async function carryOut(run: Run): Promise<SequenceEvent[]> {
     todo.shift();
     if (!isDrive(action)) note(run, action);
     else if (isLowering(action) && !hasTag(run.now.state, 'rising')) {
-      // A running chassis that lost its power is switched off all at once.
-      drives.begin(action, run.now.sequence.fault?.state === 'pgood');
+      const { sequence, readings } = run.now;
+      drives.begin(action, goesAtOnce({ fault: sequence.fault, readings }));
     } else {
       const outcome = await drives.carryOut(action);
       events.push(...outcome);
@@ -272,6 +293,8 @@ function note(run: Run, action: Exclude<SequenceAction, DriveAction>): void {
     const { request, outcome, reason } = action;
     run.answer = action;
     record({ type: 'request', request, outcome, reason });
+  } else if (action.type === 'tellHostOff') {
+    record({ type: 'hostOff', rail: action.rail });
   } else if (action.type === 'raiseFault') {
     record({ type: 'fault', fault: action.fault });
   } else {
@@ -320,7 +343,7 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
     if (run.recording.heldForMs() >= SPEAK_MS) run.recording.tell();
     // Nothing but a drive is waited for by what the machine wanted.
     const isSettled = !run.drives.isUnderWay();
-    if (isSettled) await tellLoss(run);
+    if (isSettled) await tellLowered(run);
     const isDone = isSettled && done();
     if (isDone && !isAnswerAwaited(run)) return;
     const level = run.levels.shift();
@@ -451,10 +474,10 @@ async function beginToEnd(run: Run, done: () => boolean): Promise<void> {
 }
 
 /** For a watch: all is off, and whoever has to know is told before anything else. */
-async function tellLoss(run: Run): Promise<void> {
-  if (!run.job.watches || run.now.state !== 'fault' || run.lossTold) return;
-  run.lossTold = true;
-  await run.options.onLost?.();
+async function tellLowered(run: Run): Promise<void> {
+  if (!run.job.watches || !hasTag(run.now.state, 'lowering') || run.loweringTold) return;
+  run.loweringTold = true;
+  await run.options.onLowered?.();
 }
 
 /** A level has to stand for some time before it is believed. */

@@ -52,6 +52,12 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
     },
     job.watches ? 'guarding' : 'switching',
   );
+  const unwatchSleep = job.watches
+    ? hardware.watchSleep(() => {
+        run.readings.markSleep();
+        run.turns.wake();
+      })
+    : () => undefined;
   const onAbort = (): void => run.turns.wake();
   signal?.addEventListener('abort', onAbort);
   abandon?.addEventListener('abort', onAbort);
@@ -61,6 +67,7 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   } finally {
     recording.tell();
     unwatch();
+    unwatchSleep();
     // Told twice to end, the lines stay as they are. Whatever else ended the run, what was to go off goes off.
     if (abandon?.aborted) run.drives.abandon();
     await run.drives.end();

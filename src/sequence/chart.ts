@@ -17,6 +17,7 @@ import {
   nextRail,
   nextReset,
   note,
+  noteHostOff,
   pulseLatch,
   type Reduced,
   railsToDisable,
@@ -24,6 +25,7 @@ import {
   startStage,
 } from './rails.ts';
 import { type Context, isFresh } from './readings.ts';
+import { hasHostLeft } from './sleep.ts';
 import {
   allEnabled,
   delivering,
@@ -89,6 +91,7 @@ const chart = setup({
     pulseLatch: leaveToRunner,
     entered: (_, _params: { state: State }) => leaveToRunner(),
     answer: (_, _params: Answer) => leaveToRunner(),
+    tellHostOff: (_, _params: { rail: string }) => leaveToRunner(),
     raiseFault: (_, _params: Ask<Extract<SequenceAction, { type: 'raiseFault' }>>['params']) =>
       leaveToRunner(),
 
@@ -98,6 +101,7 @@ const chart = setup({
 
     note: assign(({ context, event }) => note(context, event)),
     beginAnew: assign(({ context }) => beginAnew(context)),
+    noteHostOff: by(noteHostOff),
     assertResets: by(assertResets),
     expectSupplies: assign(({ context }) => expectSupplies(context)),
     checkNextRail: assign(({ context }) => beginCheck(context, nextRail(context))),
@@ -150,6 +154,8 @@ const chart = setup({
     /** The process that changed the enables ended before it pulsed the latch. */
     latchMissed: ({ context }) => context.latchPending,
 
+    hostHasLeft: ({ context }) => hasHostLeft(context),
+
     railLost: ({ context }) => hasFault(context, 'railLost'),
     railTimedOut: ({ context }) => hasFault(context, 'railTimedOut'),
     railStray: ({ context }) => hasFault(context, 'railStray'),
@@ -200,6 +206,7 @@ export const chassisMachine = chart.createMachine({
   on: {
     RAIL_LEVEL: { actions: 'note' },
     PGOOD_LEVEL: { actions: 'note' },
+    HOST_SLEEP: { actions: 'note' },
     TICK: { actions: 'note' },
     STALLED: { actions: 'note' },
     DRIVEN: { actions: 'note' },
@@ -277,7 +284,11 @@ export const chassisMachine = chart.createMachine({
         // Here nothing is driven, so it was on the way in: a host of which a reset stays held is not on.
         DRIVE_FAILED: stopRaising('opWaitPowerOn').DRIVE_FAILED,
       },
-      always: onFault('pgood', 'railLost', 'railTimedOut', 'railLostWithPgood', 'pgoodLost'),
+      always: [
+        // What it leaves behind goes down as on request.
+        { guard: 'hostHasLeft', target: 'opPowerStop', actions: 'noteHostOff' },
+        ...onFault('pgood', 'railLost', 'railTimedOut', 'railLostWithPgood', 'pgoodLost'),
+      ],
     },
     opPowerStop: {
       tags: STATE_TAGS.opPowerStop,

@@ -43,10 +43,19 @@ export function railDeadline(plan: Plan, rail: RailPlan, sequence: SequenceState
   if (phase === 'rising' && good) {
     return stands('railSettles', observable ? name : undefined, sinceMs, settleMs);
   }
-  if (phase === 'up' && !good) return stands('railIsLost', name, sinceMs, plan.pgood.deglitchMs);
+  if (phase === 'up' && !good) return stands('railIsLost', name, sinceMs, lostAfterMs(plan, rail));
   if (deadlineMs === null) return null;
   const what = phase === 'falling' ? 'railFalls' : 'railComes';
   return { what, source: name, dueMs: deadlineMs, countsFromMs: deadlineMs };
+}
+
+/**
+ * A host that nothing but its sleep state shows may have switched itself off: then its power goes in the time it has, and is believed to
+ * be gone deglitchMs later.
+ */
+function lostAfterMs({ pgood, sleep }: Plan, { name, offTimeoutMs }: RailPlan): number {
+  const sleeps = sleep?.rail === name && sleep.isItsSignal;
+  return pgood.deglitchMs + (sleeps ? offTimeoutMs : 0);
 }
 
 /** Null while pgood is what it is believed to be. */

@@ -11,11 +11,19 @@ export type Drive =
   | { readonly what: 'reset'; readonly reset: string }
   | { readonly what: 'latch' };
 
+/**
+ * What a look at the sleep state of a host found. `leaving`: it sleeps, and all its power was read to be good after that;
+ * `asleep`: it sleeps, and some was not.
+ */
+export type SleepSeen = 'awake' | 'leaving' | 'asleep' | 'unread';
+
 export type SequenceEvent =
   | { type: Request; atMs: number }
   /** A level that was read: asked for at `askedMs` and answered at `atMs`, so it is of some moment in between. */
   | { type: 'RAIL_LEVEL'; rail: string; good: boolean; askedMs: number; atMs: number }
   | { type: 'PGOOD_LEVEL'; good: boolean; askedMs: number; atMs: number }
+  /** The sleep state of the host was looked at while the chassis is on. */
+  | { type: 'HOST_SLEEP'; seen: SleepSeen; atMs: number }
   /** Time passed. */
   | { type: 'TICK'; atMs: number }
   /** Nothing was read for the last `ms`: the process stood still. */
@@ -70,4 +78,6 @@ export type SequenceAction =
   /** A state was entered; several in one step where one passes straight through. */
   | { readonly type: 'entered'; readonly state: State }
   | ({ readonly type: 'answer' } & Answer)
+  /** The host behind the power button of the rail has switched itself off. */
+  | { readonly type: 'tellHostOff'; readonly rail: string }
   | { readonly type: 'raiseFault'; readonly fault: Fault };

@@ -33,6 +33,14 @@ export interface RailPlan {
   readonly isSetUp: boolean;
 }
 
+/** The sleep state of the host behind a power button. */
+export interface SleepPlan {
+  /** The rail of the button. */
+  readonly rail: string;
+  /** The rail has no other signal: it is good as long as the host does not sleep. */
+  readonly isItsSignal: boolean;
+}
+
 export interface Plan {
   /** Every rail after all that it needs; otherwise in the order of the board file. */
   readonly rails: readonly RailPlan[];
@@ -46,6 +54,8 @@ export interface Plan {
     readonly poweredBy: readonly string[];
   };
   readonly resets: readonly { readonly name: string; readonly releaseDelayMs: number }[];
+  /** How a host tells that it switches itself off; null where nothing tells. */
+  readonly sleep: SleepPlan | null;
   /** The board latches its enables: they stand though the BMC's pins went back to inputs. */
   readonly latched: boolean;
   readonly minOffMs: number;
@@ -109,6 +119,7 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
       poweredBy: powerOfPgood(chassis, devices),
     },
     resets: Object.entries(chassis.resets).map(([name, { releaseDelayMs }]) => ({ name, releaseDelayMs })),
+    sleep: sleepOf(chassis),
     latched: chassis.latch !== undefined,
     minOffMs: chassis.minOffMs,
   };
@@ -130,6 +141,21 @@ function powerOfPgood(chassis: ChassisBoard, devices: Board['devices']): readonl
     'pmbus' in source ? (devices[source.pmbus]?.poweredBy ?? []) : [],
   );
   return [...new Set([...own, ...ofRails])];
+}
+
+/** A chassis has one host at most that does (`checkPulses`). */
+function sleepOf({ rails }: ChassisBoard): SleepPlan | null {
+  for (const [rail, { enable, good }] of Object.entries(rails)) {
+    if (enable && 'pulse' in enable && enable.sleepState) return { rail, isItsSignal: good === undefined };
+  }
+  return null;
+}
+
+/** The rail, and all that need it, be it through others. */
+export function hangingOn({ rails }: Plan, rail: string): ReadonlySet<string> {
+  const hanging = new Set([rail]);
+  for (const { name, needs } of rails) if (needs.some((need) => hanging.has(need))) hanging.add(name);
+  return hanging;
 }
 
 function pulsedBy({ enable }: RailBoard): RailPlan['pulsed'] {

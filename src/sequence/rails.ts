@@ -9,11 +9,13 @@ import {
   checkOf,
   forgotten,
   isFresh,
+  NOTHING_SEEN,
   type Raise,
   type Readings,
   readingOf,
   type Source,
 } from './readings.ts';
+import { noteSleep } from './sleep.ts';
 import { allUp, type RailState, railState, type SequenceState, signalsAt } from './state.ts';
 
 /**
@@ -50,6 +52,8 @@ function noteEvent(context: Context, event: SequenceEvent): Context {
     case 'LATCHED':
       // What pgood said before the enables took effect tells nothing of what they did.
       return { ...context, latchPending: false, readings: forgotten(context.readings, null, event.atMs) };
+    case 'HOST_SLEEP':
+      return noteSleep(context, event);
     case 'STALLED':
       return noteStandstill(context, event);
     default:
@@ -213,7 +217,7 @@ function settledRail(rail: RailPlan, context: Context): Partial<RailState> | nul
 export function beginAnew(context: Context): Partial<Context> {
   const { plan, readings, nowMs } = context;
   return {
-    readings: { ...readings, driven: [] },
+    readings: { ...readings, driven: [], sleep: NOTHING_SEEN },
     fault: null,
     stageDeadlineMs: null,
     readyMs: null,
@@ -391,6 +395,15 @@ export function driveAllOff(context: Context): Reduced {
   };
 }
 
+/** The host has switched itself off, which is told, and what it leaves is to go down. */
+export function noteHostOff({ plan, readings }: Context): Reduced {
+  if (plan.sleep === null) return {};
+  return {
+    asks: [{ type: 'tellHostOff', rail: plan.sleep.rail }],
+    change: { readings: { ...readings, sleep: { ...readings.sleep, hasLeft: true } } },
+  };
+}
+
 /** The latch takes over the enables where they changed since it was pulsed. */
 export function pulseLatch({ latchPending }: Context): Reduced {
   return { asks: latchPending ? [{ type: 'pulseLatch' }] : [] };
@@ -439,13 +452,12 @@ function switchedRails({ rails }: Plan): string[] {
 /**
  * Rails whose enable may be driven off now, of those that were not driven yet: whatever needs them was, and is down or
  * beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go; only the fall of
- * what needs it is not waited for. A running chassis that lost its power is switched off all at once, in reverse
- * order: what failed feeds a short, and what hangs on it is falling already.
+ * what needs it is not waited for.
  */
 export function railsToDisable(context: Context): RailPlan[] {
-  const { plan, fault } = context;
+  const { plan } = context;
   const { driven } = context.readings;
-  const atOnce = fault?.state === 'pgood';
+  const atOnce = goesAtOnce(context);
   const isGone = (name: string) => ['down', 'stuck'].includes(railState(context, name).phase);
   return plan.rails
     .filter(({ name, neededBy, watched }) => {
@@ -454,6 +466,15 @@ export function railsToDisable(context: Context): RailPlan[] {
       return atOnce || neededBy.every((other) => driven.includes(other) && (!enabled || isGone(other)));
     })
     .reverse();
+}
+
+/**
+ * A running chassis that lost its power is switched off all at once, in reverse order: what failed feeds a short, and what
+ * hangs on it is falling already. So is one whose host has switched itself off: what hangs on it has no power any more, and
+ * until all is driven another process may begin to drive as well.
+ */
+export function goesAtOnce({ fault, readings }: Pick<Context, 'fault' | 'readings'>): boolean {
+  return fault?.state === 'pgood' || readings.sleep.hasLeft;
 }
 
 /** A button may be pressed for longer than its rail has to come or to go: its time begins when that is over. */

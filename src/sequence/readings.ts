@@ -40,8 +40,19 @@ export interface Check {
   readonly left: readonly Source[];
 }
 
+/** What this process has seen of the sleep state of the host. */
+export interface Sleep {
+  /** It was seen not to sleep, and nothing else since. */
+  readonly isAwake: boolean;
+  /** When it was seen to have gone to sleep while all its power still stood; null where it was not, or woke up since. */
+  readonly leftMs: number | null;
+  /** The host has switched itself off, and what it leaves goes down. */
+  readonly hasLeft: boolean;
+}
+
 /** What only this process knows, and no snapshot keeps. */
 export interface Readings {
+  readonly sleep: Sleep;
   readonly rails: Readonly<Record<string, Reading>>;
   readonly pgood: Reading;
   readonly check: Check | null;
@@ -57,10 +68,14 @@ export interface Context extends SequenceState {
   readonly readings: Readings;
 }
 
+/** Of the sleep state. */
+export const NOTHING_SEEN: Sleep = { isAwake: false, leftMs: null, hasLeft: false };
+
 const UNREAD: Reading = { fromMs: Number.NEGATIVE_INFINITY, askedMs: null, standstills: 0 };
 
 export function noReadings(plan: Plan): Readings {
   return {
+    sleep: NOTHING_SEEN,
     rails: Object.fromEntries(plan.rails.map(({ name }) => [name, UNREAD])),
     pgood: UNREAD,
     check: null,

@@ -36,6 +36,7 @@ export interface Found {
 
 export type NewsEvent =
   | { readonly type: 'POWER_LOST'; readonly loss: Loss }
+  | { readonly type: 'HOST_LEFT' }
   | { readonly type: 'REQUEST_FAILED'; readonly wanted: Wanted; readonly error: unknown };
 
 export type ResidentEvent =
@@ -157,7 +158,8 @@ const resident = setup({
         enqueue.raise({ type: 'POWER_LOST', loss: { sequence: leftBy, isOfBefore: true } });
     }),
     tellNews: enqueueActions(({ context, event, enqueue }) => {
-      if (event.type !== 'POWER_LOST' && event.type !== 'REQUEST_FAILED') return;
+      if (event.type !== 'POWER_LOST' && event.type !== 'HOST_LEFT' && event.type !== 'REQUEST_FAILED')
+        return;
       enqueue.assign({ undelivered: context.undelivered + 1 });
       enqueue.sendTo('teller', event);
     }),
@@ -299,6 +301,7 @@ export const residentChart = resident.createMachine({
       initial: 'quiet',
       on: {
         POWER_LOST: { actions: 'tellNews' },
+        HOST_LEFT: { actions: 'tellNews' },
         REQUEST_FAILED: { actions: 'tellNews' },
         NEWS_DELIVERED: { actions: 'noteDelivered' },
       },

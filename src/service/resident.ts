@@ -50,6 +50,8 @@ export interface ResidentOptions {
   readonly onChange: (now: ChassisView, before: ChassisView) => void;
   /** Reports a loss: the chassis lost its power while it was on, and everything is off. */
   readonly onLoss: (loss: Loss) => Promise<void>;
+  /** Reports that the host has switched itself off while the chassis was on, and that everything is off. */
+  readonly onHostOff: () => Promise<void>;
   /** Reports a power sequence that was requested, has failed and is over. Its requester gets the same error. Must not reject. */
   readonly onRequestFailed: (wanted: Wanted, error: unknown) => Promise<void>;
   /** A run is over, and its chassis still locked where it was. Must not throw, and waits for nothing. */
@@ -59,7 +61,7 @@ export interface ResidentOptions {
 
 /** A run of the service, for whoever keeps it. */
 export interface ResidentRun extends RunEnd {
-  /** `power on`, `power off`, or `watch` of a chassis that lost its power. */
+  /** `power on`, `power off`, or `watch` of a chassis that lost its power, or whose host switched itself off. */
   readonly asked: string;
   readonly by: string;
 }
@@ -286,7 +288,7 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
     result = await runSequence(JOBS.watch, {
       ...runOptions(resources, signal, send, trace),
       superseded: () => isDrivenByAnother(resources),
-      async onLost() {
+      async onLowered() {
         // All enables are off by now, so a process that has the lock finds the chassis off.
         try {
           locks.push(await resources.lock(new AbortController().signal, 'off'));
@@ -302,17 +304,18 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
     if (trouble !== resources.watchTrouble) resources.warn(`the watch ended: ${trouble}`);
     resources.watchTrouble = trouble;
   }
-  if (result?.state === 'failed') {
+  const { entries, left } = trace;
+  const hasHostLeft = result?.state === 'off' && entries.some(({ type }) => type === 'hostOff');
+  if (result !== null && (result.state === 'failed' || hasHostLeft)) {
     const { chassis, onRunOver } = resources;
-    const error = faultError(chassis, result.sequence);
-    const { entries, left } = trace;
+    const error = hasHostLeft ? null : faultError(chassis, result.sequence);
     onRunOver({ asked: 'watch', by: THE_SERVICE, entries, left, beganMs, ended: result.state, error });
   }
   for (const lock of locks) lock.release();
-  // Reported when the watch is over and the lock is free: the units that are started for a loss need both.
+  // Reported when the watch is over and the lock is free: the units that are started for it need both.
   if (result?.state === 'failed') {
     send({ type: 'POWER_LOST', loss: { sequence: result.sequence, isOfBefore: false } });
-  }
+  } else if (hasHostLeft) send({ type: 'HOST_LEFT' });
   send({ type: 'WATCH_ENDED' });
 }
 
@@ -410,9 +413,13 @@ async function finishLeftBehind(
   send({ type: 'LEFT_BEHIND_FINISHED', sequence: resources.openStore().load().hint?.sequence ?? null });
 }
 
-async function tellNews({ onLoss, onRequestFailed, warnOf }: Resources, news: NewsEvent): Promise<void> {
+async function tellNews(
+  { onLoss, onHostOff, onRequestFailed, warnOf }: Resources,
+  news: NewsEvent,
+): Promise<void> {
   try {
     if (news.type === 'POWER_LOST') await onLoss(news.loss);
+    else if (news.type === 'HOST_LEFT') await onHostOff();
     else await onRequestFailed(news.wanted, news.error);
   } catch (error) {
     warnOf(error);

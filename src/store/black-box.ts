@@ -280,7 +280,15 @@ function markOfRepeat({ asked, failure, trace }: RunRecord): string | null {
 const DRIVES: readonly string[] = ['enable', 'reset', 'latch', 'driveFailed', 'state', 'fault'];
 
 /** What is kept of a trace that is too long: first the entries that say what it was, then those nearest to its fault or end. */
-const WEIGHTY: readonly string[] = ['reconciled', 'request', 'fault', 'evidence', 'diagnosis', 'state'];
+const WEIGHTY: readonly string[] = [
+  'reconciled',
+  'request',
+  'hostOff',
+  'fault',
+  'evidence',
+  'diagnosis',
+  'state',
+];
 
 /** The text of a run, no longer than `MOST_BYTES`. */
 function textOf(run: RunRecord): string {

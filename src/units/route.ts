@@ -32,6 +32,16 @@ export async function routeFailure(
   return startAll(units, [unitsOf(CURRENT, chassis).hardOff]);
 }
 
+/**
+ * Tells systemd that a chassis was switched off without it, and that nothing failed: the power-off target. Beside
+ * phosphor-state-manager the hard power off, which is the same for a host that cannot be asked to shut down any more: host and chassis
+ * are off to it then, and no host is started again. Resolves and rejects as `routeFailure` does.
+ */
+export async function routeOff(units: UnitManager, chassis: number): Promise<Routed[]> {
+  const routed = await startAll(units, [unitsOf(LEGACY, chassis).off]);
+  return routed.length > 0 ? routed : startAll(units, [unitsOf(CURRENT, chassis).hardOff]);
+}
+
 /** Whether systemd has the power-on target of a chassis active. Rejects like `UnitManager.unitStates`. */
 export async function believedOn(units: UnitManager, chassis: number): Promise<boolean> {
   const targets = await units.unitStates([unitsOf(LEGACY, chassis).on, unitsOf(CURRENT, chassis).on]);

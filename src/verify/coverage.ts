@@ -20,6 +20,11 @@ const EXCUSES: readonly Excuse[] = [
     holds: ({ latched }) => !latched,
   },
   {
+    transitions: /hostHasLeft|HOST_SLEEP/,
+    why: 'no host of the board has a sleep state',
+    holds: ({ sleep }) => sleep === null,
+  },
+  {
     transitions:
       /anyResetReleased|otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgoodLostEarly|pgood: DRIVE_FAILED/,
     why: 'the board has no resets',

@@ -308,9 +308,16 @@ function pulseOf(own: ChassisDraw, index: number, nextLine: (line: LineDraw) => 
   return {
     pulse: nextLine(enable),
     ...(hasState || needsState ? { state: nextLine({ low: stateLow }) } : {}),
+    ...(sleeperOf(own) === rail && (hasState || needsState) ? { sleepState: true } : {}),
     ...(gracefulMs !== null && isLast && own.resets.length === 0 ? { gracefulMs } : {}),
     ...times,
   };
+}
+
+/** The first rail with a button, where lines tell whether its host slept before its power went. */
+function sleeperOf({ rails, pgood }: ChassisDraw): RailDraw | undefined {
+  const first = rails.find(({ enable }) => enable.button !== null);
+  return pgood.by === 'line' && first && ['line', 'none'].includes(first.good.by) ? first : undefined;
 }
 
 /** The last rail of a chassis, where it has a button: only then pgood shows it, and nothing is taken from under its host. */

@@ -3,6 +3,7 @@ import { lineKey } from '../../mocks/plant/line-key.ts';
 import { linesOfPgood } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
+import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorder } from '../../src/run/record.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import type { Invariant } from './invariants.ts';
@@ -258,6 +259,13 @@ export const BREAKS: Readonly<Record<Invariant, Break>> = {
     world: onLines(({ verb }) => ({
       read: (line, asserted) => asserted || (verb === 'watch' && line === 'pgood'),
     })),
+  },
+  hostOff: {
+    says: 'a loss is told as a host that switched itself off',
+    ending: (ending) =>
+      ending.kind === 'ended' && ending.result.state === 'failed' && ending.job === JOBS.watch
+        ? { ...ending, result: { ...ending.result, state: 'off' } }
+        : ending,
   },
   obeys: {
     says: 'pgood never comes',

@@ -57,6 +57,8 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : ['GPIO_NOT_FOLLOWED'];
     case 'state':
       return effect.does === 'stuckOff' ? [`hardware ${effect.rail}`] : null;
+    // A host that is off has nothing to shut down.
+    case 'host':
     case 'panel':
     case 'shutdown':
       return ['pgood'];

@@ -132,6 +132,11 @@ const FORMS = [
   ['gpio', 'read error'],
 ] as const;
 
+/** Which part of its kind a fault hits, counted on from the first one where there are fewer. */
+const PARTS = 16;
+/** From that part on it is a host that switches itself off, where the board has one. */
+const HOST_FROM_PART = 11;
+
 /** A power-on or -off of a healthy board is over by then, its minOffMs aside. */
 const BUSY_MS = 350;
 /** Writes of a power-on; later ones do not happen on most boards. */
@@ -147,7 +152,7 @@ const momentMs = fc.oneof({ weight: 4, arbitrary: fc.nat(BUSY_MS) }, { weight: 1
 
 const faultDraw: fc.Arbitrary<FaultDraw> = fc.record({
   form: fc.nat(FORMS.length - 1),
-  part: fc.nat(15),
+  part: fc.nat(PARTS - 1),
   onset: fc.oneof(
     { weight: 2, arbitrary: fc.record({ kind: fc.constant('start' as const), value: fc.constant(0) }) },
     { weight: 3, arbitrary: fc.record({ kind: fc.constant('at' as const), value: momentMs }) },
@@ -282,7 +287,11 @@ export const caseDraws: fc.Arbitrary<CaseDraw> = fc.oneof(
 );
 
 /** Parts of a chassis that a form can hit, as the grammar names them. */
-function partsOf(what: (typeof FORMS)[number][0] | 'setup', board: Board, chassis: number): string[] {
+function partsOf(
+  what: (typeof FORMS)[number][0] | 'setup' | 'host',
+  board: Board,
+  chassis: number,
+): string[] {
   const described = board.chassis[chassis];
   if (!described) throw new RangeError(`no chassis ${chassis}`);
   const rails = Object.entries(described.rails);
@@ -295,6 +304,10 @@ function partsOf(what: (typeof FORMS)[number][0] | 'setup', board: Board, chassi
     case 'button':
     case 'shutdown':
       return rails.flatMap(([rail, { enable }]) => (enable && 'pulse' in enable ? [`${what} ${rail}`] : []));
+    case 'host':
+      return rails.flatMap(([rail, { enable }]) =>
+        enable && 'pulse' in enable && enable.sleepState ? [`host ${rail}`] : [],
+      );
     case 'setup':
       return rails.filter(([, { setup }]) => setup !== undefined).map(([rail]) => `setup ${rail}`);
     case 'state':
@@ -330,12 +343,17 @@ function linesOfPgoodIn(sources: ReturnType<typeof sourcesOf>): string[] {
   return sources.flatMap(({ source }, index) => ('active' in source ? [`line pgood ${index + 1}`] : []));
 }
 
-/** A set-up that goes wrong in the place of an enable that does: the other forms, and boards without one, stay what they are. */
+/**
+ * A host that switches itself off in the place of some, and a set-up that goes wrong in that of an enable that does: the other
+ * forms, and boards without them, stay what they are.
+ */
 function formOf(
   { form, part }: FaultDraw,
   board: Board,
   chassis: number,
-): (typeof FORMS)[number] | readonly ['setup', 'ignored' | 'altered'] {
+): (typeof FORMS)[number] | readonly ['setup', 'ignored' | 'altered'] | readonly ['host', 'shuts down'] {
+  // No board has so many parts of a kind that one would be spared by it.
+  if (part >= HOST_FROM_PART && partsOf('host', board, chassis).length > 0) return ['host', 'shuts down'];
   const found = FORMS[form] ?? ['pgood', 'never'];
   const isOfEnable = found[0] === 'enable' && found[1] === 'stuck off' && part % 2 === 1;
   if (!isOfEnable || partsOf('setup', board, chassis).length === 0) return found;

@@ -32,6 +32,7 @@ export const INVARIANTS = {
   setUpFirst: 'A rail is enabled only when its device has taken all that the board has it told.',
   setUpOff: 'Nothing is told to the output of a device while its rail is on.',
   lossActedOn: 'A chassis that is watched and loses its power is switched off at once.',
+  hostOff: 'A watched host that switched itself off is told so, and one that lost its power never is.',
   obeys: 'Where nothing is broken, what is asked for is done.',
   noLoop: 'No command switches a rail on twice, and no power-off switches one on.',
   latched: 'The latch is pulsed after the enables changed, and not left open.',
@@ -247,7 +248,8 @@ function lookAt(act: Act) {
   /** It hits the button, what is behind it, or what shows that: the good signal, or pgood, where no state does. */
   const hitsPulse = (fault: Fault, rail: string, { pulse, state }: PulseBoard): boolean => {
     const { effect } = fault;
-    if ('rail' in effect && ['button', 'state', 'shutdown'].includes(effect.on)) return effect.rail === rail;
+    if ('rail' in effect && ['button', 'state', 'shutdown', 'host'].includes(effect.on))
+      return effect.rail === rail;
     const shown = state ?? partLine(described.rails[rail], 'good');
     if (hitsLine(fault, pulse) || (shown === undefined ? hitsPgood(fault) : hitsLine(fault, shown)))
       return true;
@@ -818,6 +820,43 @@ const lossActedOn: Rule = (act, look) => {
   return [];
 };
 
+/** Whether a host switched itself off while all its power stood; null where one that had lost its power went off. */
+function hostLeft(act: Act, { happened }: Look): boolean | null {
+  const { chassis, before } = act;
+  const gone = new Set(before.rails.filter(({ good }) => !good).map(({ rail }) => rail));
+  let pgood = before.pgood;
+  let left: boolean | null = false;
+  for (const event of happened) {
+    if (!('chassis' in event) || event.chassis !== chassis) continue;
+    if (event.type === 'pgood') pgood = event.asserted;
+    if (event.type === 'rail' && event.good) gone.delete(event.rail);
+    else if (event.type === 'rail') gone.add(event.rail);
+    if (event.type !== 'line' || !event.line.startsWith('host:') || event.asserted) continue;
+    if (left === false) left = pgood && gone.size === 0 ? true : null;
+  }
+  return left;
+}
+
+const hostOff: Rule = (act, look) => {
+  const { verb, process, others, faults } = act;
+  const { ending } = process;
+  if (verb !== 'watch' || ending.kind !== 'ended' || others.length > 0 || !look.wasOn) return [];
+  const left = hostLeft(act, look);
+  const { state } = ending.result;
+  // Who is lied to cannot tell.
+  const lies = faults.some(({ effect }) =>
+    ['state', 'line', 'gpio', 'good', 'pgood', 'i2c'].includes(effect.on),
+  );
+  if (state === 'off' && left !== true && !lies)
+    return ['the host lost its power, and is told to have switched itself off'];
+  const isPlain =
+    faults.every(({ effect }) => effect.on === 'host') && process.stalls.length === 0 && !act.busHeld;
+  const isSeen = isPlain && process.disturbedAtMs === null && state === 'failed';
+  return left === true && isSeen
+    ? [`the host switched itself off, and is told as ${describeEnding(process)}`]
+    : [];
+};
+
 const obeys: Rule = (act, look) => {
   const { verb, process, healthy } = act;
   if (!healthy || process.disturbedAtMs !== null || look.isDone || LOOKING.includes(verb) || verb === 'clear')
@@ -940,6 +979,7 @@ const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   setUpFirst,
   setUpOff,
   lossActedOn,
+  hostOff,
   obeys,
   noLoop,
   latched,

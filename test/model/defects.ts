@@ -31,7 +31,7 @@ export const DEFECTS: readonly Defect[] = [
   {
     what: 'a loss is lowered rail by rail',
     file: 'rails.ts',
-    from: "const atOnce = fault?.state === 'pgood';",
+    from: 'const atOnce = goesAtOnce(context);',
     to: 'const atOnce = false;',
     breaks: 'lossAtOnce',
   },
@@ -130,7 +130,7 @@ export const DEFECTS: readonly Defect[] = [
   {
     what: 'a dropped rail is lost at once',
     file: 'deadlines.ts',
-    from: "return stands('railIsLost', name, sinceMs, plan.pgood.deglitchMs);",
+    from: "return stands('railIsLost', name, sinceMs, lostAfterMs(plan, rail));",
     to: "return stands('railIsLost', name, sinceMs, 0);",
     breaks: 'lossStands',
   },

@@ -101,10 +101,39 @@ const BETWEEN: Plan = planOf(
   {},
 );
 
+const button = (at: number) => ({
+  pulse: line(at),
+  state: line(30 + at),
+  sleepState: true as const,
+  onMs: 1,
+  takenMs: 1,
+  forceOffMs: 2,
+});
+const sleeper = (hasGood: boolean): Plan =>
+  planOf(
+    {
+      rails: {
+        A: rail(0, []),
+        H: { ...rail(1, ['A']), enable: button(1), ...(hasGood ? {} : { good: undefined }) },
+      },
+      pgood: { ...line(20), deglitchMs: 1, onTimeoutMs: 3, offTimeoutMs: 2 },
+      resets: {},
+      evidence: [],
+      minOffMs: 0,
+    },
+    {},
+  );
+/** The host of H has a sleep state, and does not take A with it. */
+const SLEEPER = sleeper(true);
+/** Nothing else shows H. */
+const SEEN_ASLEEP = sleeper(false);
+
 /** What the pins carry in this history: the machine may believe otherwise after a failed drive. */
 interface Pins {
   readonly enabled: Readonly<Record<string, boolean>>;
   readonly reset: boolean;
+  /** Of a host: whether it was seen awake last, or has gone to sleep since while all its power stood. */
+  readonly host: 'unseen' | 'awake' | 'left';
 }
 
 interface Node {
@@ -144,6 +173,8 @@ function keyOf({ snapshot, pins }: Node): string {
     fault?.state === 'pgood' ? 'loss' : fault !== null,
     // When a signal was read counts only against times that are over: of those, what is due tells.
     readingsDue(plan, state, sequence, readings),
+    // Each power-on begins anew with it.
+    state === 'pgood' ? [readings.sleep.isAwake, ago(readings.sleep.leftMs)] : readings.sleep.hasLeft,
     [readings.check?.left, LOWERING.includes(state) ? [...readings.driven].sort() : 0],
     [context.resetsAsserted, ago(context.stageDeadlineMs), ago(context.readyMs), context.latchPending],
     pins,
@@ -182,6 +213,14 @@ function eventsFrom(plan: Plan, { snapshot }: Node): SequenceEvent[] {
       atMs,
     },
     ...(plan.latched ? [{ type: 'LATCHED' as const, atMs }] : []),
+    // Nobody looks at it while the chassis is not on.
+    ...(plan.sleep !== null && state === 'pgood'
+      ? (['awake', 'leaving', 'asleep', 'unread'] as const).map((seen) => ({
+          type: 'HOST_SLEEP' as const,
+          seen,
+          atMs,
+        }))
+      : []),
   ];
 }
 
@@ -214,6 +253,7 @@ function explore(plan: Plan, limit: number): Explored {
         plan.rails.flatMap(({ name, watched }) => (watched === null ? [[name, false]] : [])),
       ),
       reset: true,
+      host: 'unseen',
     },
     trail: null,
   };
@@ -243,6 +283,17 @@ function explore(plan: Plan, limit: number): Explored {
   return { nodes: seen.size, statesSeen, violations };
 }
 
+/** What is known of the host after the event. */
+function hostAfter(plan: Plan, { snapshot, pins }: Omit<Node, 'trail'>, event: SequenceEvent): Pins['host'] {
+  if (event.type !== 'HOST_SLEEP') return pins.host;
+  if (event.seen === 'awake') return 'awake';
+  const { rails, pgood } = viewOf(snapshot).sequence;
+  const isSeen = (name: string) => plan.sleep?.rail !== name || !plan.sleep.isItsSignal;
+  const stands = pgood.level && Object.entries(rails).every(([name, { good }]) => good || !isSeen(name));
+  if (event.seen === 'leaving' && pins.host === 'awake' && stands) return 'left';
+  return pins.host === 'left' ? 'left' : 'unseen';
+}
+
 interface Followed {
   readonly node: Node;
   readonly violations: readonly string[];
@@ -263,6 +314,7 @@ function follow(
   let drives = false;
   let enabled = { ...pins.enabled };
   let reset = pins.reset;
+  const host = hostAfter(plan, { snapshot, pins }, first);
   let failedRail: string | null = null;
   let current = snapshot;
   const pending: SequenceEvent[] = [first];
@@ -314,8 +366,12 @@ function follow(
           sequence.pgood.good && Object.values(sequence.rails).every(({ phase }) => phase === 'up');
         if (!action.asserted && !ready) say('reset released before the chassis was ready');
         reset = action.asserted;
+      } else if (action.type === 'tellHostOff' && host !== 'left') {
+        say('a host is told to have switched itself off that did not');
       }
     }
+    const isUnasked = first.type !== 'POWER_OFF' && viewOf(snapshot).state === 'pgood';
+    if (isUnasked && state === 'opPowerStop' && host !== 'left') say('power was taken down for nothing');
     const stuck = Object.values(sequence.rails).some(({ phase }) => phase === 'stuck');
     if ((state === 'off' || state === 'failed') && !stuck && failedRail === null) {
       for (const [name, on] of Object.entries(enabled)) if (on) say(`${name} is left enabled in ${state}`);
@@ -331,7 +387,15 @@ function follow(
     }
     if (state === 'failed' && sequence.fault === null) say('failed without a fault');
   }
-  return { node: { snapshot: current, pins: { enabled, reset }, trail: here }, violations, drives };
+  return {
+    node: {
+      snapshot: current,
+      pins: { enabled, reset, host: viewOf(current).state === 'pgood' ? host : 'unseen' },
+      trail: here,
+    },
+    violations,
+    drives,
+  };
 }
 
 describe('in every state that hardware can bring about', () => {
@@ -343,6 +407,8 @@ describe('in every state that hardware can bring about', () => {
     ['pgood that is taken from rails', OF_RAILS],
     ['a supply, and a rail that is only watched', WATCHED],
     ['a rail that is only watched between two that are switched', BETWEEN],
+    ['a host with a sleep state', SLEEPER],
+    ['a host that only its sleep state shows', SEEN_ASLEEP],
   ])(
     'the invariants hold: %s',
     (_, plan) => {

@@ -233,7 +233,10 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     given: isOn,
   };
   /** In the place of the level on that line. */
-  const button = (line: string, times: { readonly takenMs: number; readonly forceOffMs: number }) => {
+  const button = (
+    line: string,
+    times: { readonly takenMs: number; readonly forceOffMs: number; readonly sleepState?: true },
+  ) => {
     const at = (name: string) => ({ chip: '1e780000.gpio', line: name, active: 'high' as const });
     return { pulse: at(line), state: at('D7'), onMs: 200, ...times };
   };
@@ -385,6 +388,24 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
         await fail('pgood never');
         await command('wait-on');
       },
+    },
+    'a host that switches itself off, seen by the resident service': {
+      board: ({ rails }) =>
+        change(rails.PVCORE, {
+          enable: button('C5', { takenMs: 1500, forceOffMs: 600, sleepState: true }),
+          offTimeoutMs: 5000,
+        }),
+      // So that a busy machine has looked before the power goes.
+      faults: ['rail PVCORE slow off 4s'],
+      given: async () => {
+        await isOn();
+        expect(await start(SERVICE)).toMatchObject({ code: 0 });
+      },
+      run: async () => {
+        await fail('host PVCORE shuts down');
+        await saysSoon('obmc-power-chassis-off@0.target started');
+      },
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
     },
     'pgood lost while on, seen by the resident service': {
       given: async () => {

@@ -73,7 +73,7 @@ export interface RunVariant {
   readonly abandon?: AbortSignal;
   readonly record?: (entry: Recorded) => void;
   readonly superseded?: () => Promise<boolean>;
-  readonly onLost?: () => Promise<void>;
+  readonly onLowered?: () => Promise<void>;
   readonly supplyError?: () => string;
   /** The chassis as this process has it, in the place of the one that it opened. */
   readonly hardware?: (opened: ChassisHardware) => ChassisHardware;

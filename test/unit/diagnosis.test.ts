@@ -30,6 +30,7 @@ const PLAN: Plan = {
   rails: [rail('A'), rail('B', 'A'), rail('C', 'B')],
   pgood: { deglitchMs: 0, onTimeoutMs: 100, offTimeoutMs: 100, rails: [], poweredBy: [] },
   resets: [],
+  sleep: null,
   latched: false,
   minOffMs: 0,
 };

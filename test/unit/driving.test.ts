@@ -391,7 +391,7 @@ describe('a run that watches a chassis', () => {
     const told: string[][] = [];
     await bench.run(JOBS.watch, {
       hardware: slow(bench, 'driveEnable', 30),
-      onLost: async () => {
+      onLowered: async () => {
         told.push(bench.enabled());
         expect(bench.recording.some((entry) => entry.type === 'state' && entry.to === 'failed')).toBe(false);
       },

@@ -156,7 +156,7 @@ describe('the fields of an event', () => {
       }),
       { numRuns: 500, seed: 1 },
     );
-    const others = (['poweredOn', 'poweredOff'] as const).map((kind) => MESSAGE_IDS[kind]);
+    const others = (['poweredOn', 'poweredOff', 'hostOff'] as const).map((kind) => MESSAGE_IDS[kind]);
     expect([...kinds].map((kind) => MESSAGE_IDS[kind]).sort()).toEqual(
       Object.values(MESSAGE_IDS)
         .filter((id) => !others.some((other) => other === id))

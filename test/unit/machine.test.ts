@@ -986,7 +986,7 @@ describe('the machine as it is written', () => {
   // xstate's types do not see a wrong `initial`, an event that nobody sends, or a timer that no restored
   // state would ever re-arm.
   const EVENTS = [
-    ...['POWER_ON', 'POWER_OFF', 'CLEAR', 'RAIL_LEVEL', 'PGOOD_LEVEL'],
+    ...['POWER_ON', 'POWER_OFF', 'CLEAR', 'RAIL_LEVEL', 'PGOOD_LEVEL', 'HOST_SLEEP'],
     ...['TICK', 'STALLED', 'DRIVEN', 'LATCHED', 'DRIVE_FAILED', 'READ_FAILED'],
   ];
   const nodes = [chassisMachine.root, ...Object.values(chassisMachine.states)];

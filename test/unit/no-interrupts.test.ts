@@ -91,6 +91,7 @@ async function createCare(driver: 'onoff' | 'mock') {
         supplyError: () => '',
         onChange: () => undefined,
         onRequestFailed: async () => undefined,
+        onHostOff: async () => undefined,
         onRunOver: () => undefined,
         onLoss: async (loss) => {
           losses.push(loss);

@@ -17,7 +17,7 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(30);
+    expect(EXAMPLES).toHaveLength(31);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on a board that ships', (example) => {
@@ -83,7 +83,7 @@ describe('parseFault', () => {
     ['rail P1V8 droops later', '"later" was not understood'],
     [
       'zzz',
-      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "panel", "setup", "good", "pgood", "i2c", "line", "gpio" (--',
+      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "host", "panel", "setup", "good", "pgood", "i2c", "line", "gpio" (--',
     ],
     ['rail P1V8 drops', '"trips"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],

@@ -38,6 +38,7 @@ async function readingsOf(
     recording: createRecording((entry) => bench.recording.push(entry), clock),
     isPatient: () => false,
     tellsOf: () => [],
+    sleep: null,
     ended: (events) => ended.push(said(events)),
     ...options,
   });

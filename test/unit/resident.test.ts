@@ -137,6 +137,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
           lockedAtLoss.push(await isLocked(runDir, 0, clock));
           await atLoss();
         },
+        onHostOff: async () => undefined,
         onRunOver: (run) => void runs.push(run),
         onRequestFailed: async (wanted, error) => {
           failures.push({ wanted, code: error instanceof CodedError ? error.code : String(error) });

@@ -809,7 +809,7 @@ describe('a run that watches a chassis', () => {
     const lost: string[] = [];
     const { state } = await bench.run(JOBS.watch, {
       superseded: async () => bench.clock.nowMs() > 2_000,
-      onLost: async () => void lost.push('lost'),
+      onLowered: async () => void lost.push('lost'),
     });
     expect(state).toBe('pgood');
     expect(lost).toEqual([]);
@@ -821,7 +821,7 @@ describe('a run that watches a chassis', () => {
     bench.clock.after(100, () => bench.plant.addFault(bench.fault('pgood never')));
     const told: object[] = [];
     await bench.run(JOBS.watch, {
-      onLost: async () => {
+      onLowered: async () => {
         await new Promise<void>((resolve) => void bench.clock.after(50, resolve));
         told.push({
           enabled: bench.enabled(),
@@ -837,7 +837,7 @@ describe('a run that watches a chassis', () => {
   it('of which nobody is told, as of a power-on that fails, is a run like any other', async () => {
     const bench = createBench('reference', { faults: ['rail P1V8 never good'] });
     const lost: string[] = [];
-    await bench.run(JOBS.on, { onLost: async () => void lost.push('lost') });
+    await bench.run(JOBS.on, { onLowered: async () => void lost.push('lost') });
     expect(lost).toEqual([]);
   });
 });

@@ -41,3 +41,23 @@ describe('the service, when it ends,', () => {
     await createResidentEvents(0, slowJournal().world).settled();
   });
 });
+
+describe('the service tells of a host that switched itself off', () => {
+  it('once, as what it is, and of the next power-off as that', async () => {
+    const { world, sent, answer } = slowJournal();
+    const events = createResidentEvents(0, world);
+    events.record({ type: 'hostOff', rail: 'HOST', atMs: 0 });
+    events.record({ type: 'state', from: 'opWaitPowerOff', to: 'off', atMs: 5 });
+    await expect.poll(() => sent.length).toBe(1);
+    answer(true);
+    events.record({ type: 'request', request: 'POWER_OFF', outcome: 'changed', reason: '', atMs: 9 });
+    events.record({ type: 'state', from: 'opWaitPowerOff', to: 'off', atMs: 10 });
+    await expect.poll(() => sent.length).toBe(2);
+    answer(true);
+    await events.settled();
+    expect(sent).toEqual([
+      expect.stringMatching(/^chassis 0 is off: its host switched itself off, which took \d+ ms$/),
+      expect.stringMatching(/^chassis 0 is off: power off took \d+ ms$/),
+    ]);
+  });
+});

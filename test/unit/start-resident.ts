@@ -9,7 +9,9 @@ import { createResident, type ResidentOptions } from '../../src/service/resident
 import { shippedBoard } from './bench.ts';
 
 export interface ResidentSetUp
-  extends Partial<Pick<ResidentOptions, 'identity' | 'onChange' | 'onLoss' | 'onRunOver' | 'inspect'>> {
+  extends Partial<
+    Pick<ResidentOptions, 'identity' | 'onChange' | 'onLoss' | 'onHostOff' | 'onRunOver' | 'inspect'>
+  > {
   readonly runDir: string;
   readonly clock?: VirtualClock;
   readonly initially?: 'off' | 'on';
@@ -47,6 +49,7 @@ export async function startResident(setUp: ResidentSetUp) {
         supplyError: () => '',
         onChange: () => undefined,
         onLoss: async () => undefined,
+        onHostOff: async () => undefined,
         onRequestFailed: async () => undefined,
         onRunOver: () => undefined,
         ...options,

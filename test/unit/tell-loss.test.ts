@@ -3,7 +3,7 @@ import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock
 import { planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import type { Fault, SequenceState } from '../../src/sequence/state.ts';
-import { tellOfLoss } from '../../src/service/tell-loss.ts';
+import { tellOfHostOff, tellOfLoss } from '../../src/service/tell-loss.ts';
 import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry, UnitManager } from '../../src/system/ports.ts';
 import { shippedBoard } from './bench.ts';
@@ -109,14 +109,21 @@ describe('a loss is told', () => {
       for (const end of closing.splice(0)) end();
     },
   });
+  const own = () => ({
+    chassis: 0,
+    units,
+    clock,
+    log: (severity: number, text: string) => logged.push(`<${severity}>${text}`),
+    signal: ending.signal,
+    isStillOff: () => isStillOff,
+  });
   const tell = (options: { isOfBefore?: boolean; stuck?: boolean; fault?: Fault } = {}) =>
     tellOfLoss(
       { sequence: lostSequence(options), isOfBefore: options.isOfBefore ?? false },
       {
-        chassis: 0,
+        ...own(),
         supplyError: () => supplyError,
         dataOf: () => ({ READ_VOUT: '0.2' }),
-        units,
         eventLog: async () => ({
           async create(entry) {
             if (away.eventLog) throw unavailable();
@@ -126,13 +133,41 @@ describe('a loss is told', () => {
             return true;
           },
         }),
-        clock,
-        log: (severity, text) => logged.push(`<${severity}>${text}`),
         logFailure: (severity, { message }) => failures.push(`<${severity}>${message}`),
-        signal: ending.signal,
-        isStillOff: () => isStillOff,
       },
     );
+
+  it('and a host that switched itself off to systemd alone, as a power-off', async () => {
+    await clock.runUntil(tellOfHostOff(own()));
+    expect(heard).toEqual(['obmc-power-chassis-off@0.target']);
+    expect(logged).toEqual(['<5>chassis 0: obmc-power-chassis-off@0.target started: done']);
+    expect([...entries, ...failures]).toEqual([]);
+  });
+
+  it('and such a host beside phosphor-state-manager without asking it to shut down, and without quiesce', async () => {
+    notInstalled = /^obmc-power-chassis/;
+    await clock.runUntil(tellOfHostOff(own()));
+    expect(heard).toEqual(['obmc-chassis-hard-poweroff@0.target']);
+  });
+
+  it('and such a host again where systemd is away, or has the chassis for on after all', async () => {
+    away.systemd = true;
+    canceled = [{ unit: 'obmc-power-chassis-off@0.target', leaves: 'obmc-power-chassis-on@0.target' }];
+    clock.after(5_000, () => {
+      away.systemd = false;
+    });
+    await clock.runUntil(tellOfHostOff(own()));
+    expect(heard).toEqual(['obmc-power-chassis-off@0.target', 'asked', 'obmc-power-chassis-off@0.target']);
+    expect(logged[0]).toContain('systemd was not told that the host is off');
+    expect(logged).toContainEqual(expect.stringContaining('telling systemd again'));
+  });
+
+  it('and such a host to nobody once power was asked for since', async () => {
+    away.systemd = true;
+    isStillOff = false;
+    await clock.runUntil(tellOfHostOff(own()));
+    expect(heard).toEqual([]);
+  });
 
   it('with the name of OpenBMC for what is to blame: the power supply first, then a rail, then the loss', async () => {
     const ofRail: Fault = { ...FAULT, kind: 'railLost', rail: 'P1V8', reason: 'rail P1V8 dropped' };

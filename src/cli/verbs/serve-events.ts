@@ -18,6 +18,8 @@ export function createResidentEvents(chassis: number, world: World): ResidentEve
   const line = lineReporter(stdout, chassis);
   /** When the request under way was taken; null where none is, as when power is lost. */
   let beganMs: number | null = null;
+  /** The power that goes off is that of a host which switched itself off. */
+  let isHostOff = false;
   const takeElapsedMs = (): number | null => {
     const elapsedMs = beganMs === null ? null : clock.nowMs() - beganMs;
     beganMs = null;
@@ -34,12 +36,19 @@ export function createResidentEvents(chassis: number, world: World): ResidentEve
     record(entry) {
       line(entry);
       if (entry.type === 'request' && entry.outcome !== 'unchanged') beganMs = entry.atMs;
+      if (entry.type === 'hostOff') {
+        beganMs = entry.atMs;
+        isHostOff = true;
+      }
       if (entry.type !== 'state' || (entry.to !== 'pgood' && entry.to !== 'off')) return;
       const elapsedMs = takeElapsedMs();
       if (!stdout.journal || elapsedMs === null) return;
-      keep(tellEnd(entry.to, { chassis, verb: null, elapsedMs }, world));
+      const end = isHostOff ? 'hostOff' : entry.to;
+      isHostOff = false;
+      keep(tellEnd(end, { chassis, verb: null, elapsedMs }, world));
     },
     failed(severity, error) {
+      isHostOff = false;
       const elapsedMs = takeElapsedMs();
       keep(
         tellEvent(stdout, severity, error.message, world, ({ failureFields }) =>

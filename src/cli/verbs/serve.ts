@@ -20,7 +20,7 @@ import {
   type ResidentOptions,
 } from '../../service/resident.ts';
 import { createFailureTeller } from '../../service/tell-failure.ts';
-import { tellOfLoss } from '../../service/tell-loss.ts';
+import { tellOfHostOff, tellOfLoss } from '../../service/tell-loss.ts';
 import { createAnswersMark } from '../../store/answers-mark.ts';
 import { createBlackBox } from '../../store/black-box.ts';
 import type { ChassisLock } from '../../store/lock.ts';
@@ -243,7 +243,7 @@ function residentNews(
   blame: { readonly name: string },
   events: ResidentEvents,
   data: EventDataOfErrors,
-): Pick<ResidentOptions, 'onChange' | 'onLoss' | 'onRequestFailed'> {
+): Pick<ResidentOptions, 'onChange' | 'onLoss' | 'onHostOff' | 'onRequestFailed'> {
   const options = {
     chassis,
     eventLog: world.eventLog,
@@ -253,6 +253,8 @@ function residentNews(
     signal: parts.ending.signal,
     supplyError: () => blame.name,
     dataOf: data.of,
+    units: world.units,
+    isStillOff: () => parts.residents.get(chassis)?.view.wanted === 'off',
   };
   const teller = createFailureTeller(options);
   return {
@@ -265,12 +267,9 @@ function residentNews(
     },
     onLoss(loss) {
       teller.isKnown(faultError(chassis, loss.sequence));
-      return tellOfLoss(loss, {
-        ...options,
-        units: world.units,
-        isStillOff: () => parts.residents.get(chassis)?.view.wanted === 'off',
-      });
+      return tellOfLoss(loss, options);
     },
+    onHostOff: () => tellOfHostOff(options),
     onRequestFailed: teller.requestFailed,
   };
 }
