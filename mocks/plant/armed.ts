@@ -8,6 +8,7 @@ import {
   isHost,
   type Net,
   type Page,
+  type Part,
   type PgoodSource,
   type Rail,
 } from './circuit.ts';
@@ -42,6 +43,8 @@ export interface ArmedFaultOptions {
   updateRail(rail: Rail): void;
   /** The host switches itself off. */
   shutDown(host: Host): void;
+  /** A part came or went. */
+  partChanged(chassis: Chassis, part: Part): void;
   /** Told when what a signal says may have changed. */
   changed(): void;
 }
@@ -138,7 +141,12 @@ function armedFault(circuit: Circuit, fault: Fault, lineKey: string | undefined)
 /** Changes the list of faults of the rail or signal that a fault hits, and lets the chassis follow. */
 function changeFaultsOfTarget(
   armed: ArmedFault,
-  { refresh, updateRail, shutDown }: Pick<ArmedFaultOptions, 'refresh' | 'updateRail' | 'shutDown'>,
+  {
+    refresh,
+    updateRail,
+    shutDown,
+    partChanged,
+  }: Pick<ArmedFaultOptions, 'refresh' | 'updateRail' | 'shutDown' | 'partChanged'>,
   change: (list: ArmedFault[]) => void,
 ): void {
   const { fault, chassis, rail } = armed;
@@ -152,6 +160,16 @@ function changeFaultsOfTarget(
       if (rail === undefined) break;
       change(rail.faults);
       updateRail(rail);
+      break;
+    case 'part':
+      if (rail?.part === undefined) break;
+      change(rail.part.absences);
+      if (rail.part.net !== undefined) refresh(rail.part.net);
+      partChanged(chassis, rail.part);
+      break;
+    case 'presence':
+      if (rail?.part?.net !== undefined) changeSignal(rail.part.net);
+      else if (rail?.part !== undefined) change(rail.part.shownFaults);
       break;
     case 'enable':
       changeSignal(rail?.enable);

@@ -8,11 +8,13 @@ import {
   type Device,
   type Host,
   isHost,
+  isThere,
   levelOf,
   type Net,
   OPERATION_ON_BIT,
   opposite,
   type Page,
+  type Part,
   type Rail,
 } from './circuit.ts';
 import { hostTimes } from './hosts.ts';
@@ -52,6 +54,7 @@ export function buildCircuit(options: BuildOptions): Circuit {
   });
   for (const [name, { poweredBy }] of Object.entries(options.board.devices)) {
     const device = parts.device(name);
+    for (const part of partsOf(name, chassis, options.board)) device.parts.add(part);
     if (poweredBy === undefined) continue;
     const own = chassis.find((each) => uses(options.board.chassis[each.number], name));
     device.poweredBy = own?.rails.find((rail) => rail.name === poweredBy);
@@ -61,6 +64,30 @@ export function buildCircuit(options: BuildOptions): Circuit {
   const enables = chassis.flatMap(({ rails }) => rails.map(({ enable }) => enable));
   const hosts = enables.filter((enable) => enable !== undefined && isHost(enable));
   return { nets, pages, hosts, devices, chips, chassis };
+}
+
+/**
+ * What a device is on: the part of which every rail is that it switches, shows or is told the voltage of, or that its address
+ * tells of. One that pgood is taken from is of the chassis.
+ */
+function partsOf(device: string, all: readonly Chassis[], board: Board): Part[] {
+  const { bus, address } = board.devices[device] ?? {};
+  const found = new Set<Part | undefined>();
+  for (const { number, rails } of all) {
+    for (const { part, board: rail } of rails) {
+      const { enable, good, setup, presence } = rail;
+      const isOf = [enable, good, setup].some((each) => each && 'pmbus' in each && each.pmbus === device);
+      if (isOf) found.add(part);
+      const isShown =
+        presence && 'bus' in presence && presence.bus === bus && Number(presence.address) === Number(address);
+      if (isShown && part !== undefined) return [part];
+    }
+    const { pgood } = board.chassis[number] ?? {};
+    if (pgood && sourcesOf(pgood).some(({ source }) => 'pmbus' in source && source.pmbus === device))
+      return [];
+  }
+  const parts = [...found];
+  return parts.includes(undefined) ? [] : parts.filter((part) => part !== undefined);
 }
 
 function uses(chassis: ChassisBoard | undefined, device: string): boolean {
@@ -81,6 +108,7 @@ function deviceNamed(name: string): Device {
   return {
     name,
     poweredBy: undefined,
+    parts: new Set(),
     answersFromMs: Number.NEGATIVE_INFINITY,
     losses: 0,
     failures: 0,
@@ -120,7 +148,7 @@ function createParts({ isOn, startMs, keyOf }: BuildOptions) {
       const activeLevel: Level = ref.active === 'high' ? 1 : 0;
       const pull = given.role === 'reset' ? activeLevel : opposite(activeLevel);
       const driven = startsAsserted ? activeLevel : opposite(activeLevel);
-      const byBmc = !['good', 'pgood', 'state', 'panel'].includes(given.role);
+      const byBmc = !['good', 'pgood', 'state', 'panel', 'presence'].includes(given.role);
       const net: Net = {
         ...given,
         key,
@@ -173,6 +201,7 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   const chassis: Chassis = {
     number,
     rails: [],
+    parts: new Map(),
     resets: [],
     powerButton: undefined,
     pgoodSources: [],
@@ -196,7 +225,9 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   for (const [name, rail] of Object.entries(described.rails)) {
     // A supply is there before anything is switched.
     const isOn = options.isOn || supplies.has(name);
-    chassis.rails.push(buildRail(chassis, name, rail, needed.has(name), parts, { ...options, isOn }));
+    // pgood does not wait for a part that nobody has asked for when it comes.
+    const isNeeded = needed.has(name) || rail.presence !== undefined;
+    chassis.rails.push(buildRail(chassis, name, rail, isNeeded, parts, { ...options, isOn }));
   }
   connectNeeds(chassis.rails);
   const part = { chassis: number, rail: null };
@@ -274,6 +305,7 @@ function buildRail(
     needs: [],
     neededBy: [],
     enable: enableSignal,
+    part: partOf(chassis, described, part, parts),
     goodNet: undefined,
     settings: setup && createSettings(setup, board.devices[setup.pmbus] ?? {}, isOn),
     faults: [],
@@ -291,6 +323,7 @@ function buildRail(
     failedAtMs: Number.NEGATIVE_INFINITY,
     cancelCrossing: () => undefined,
   };
+  rail.part?.rails.push(rail);
   enableSignal?.rails.push(rail);
   if (good !== undefined && !('pmbus' in good)) {
     rail.goodNet = parts.net(good, { ...part, role: 'good' }, `good signal of rail ${name}`, true);
@@ -298,6 +331,28 @@ function buildRail(
     rail.goodNet.level = levelOf(rail.goodNet);
   }
   return rail;
+}
+
+/** The part that the rail is on, by what tells of it. */
+function partOf(
+  chassis: Chassis,
+  { presence }: RailBoard,
+  of: { readonly chassis: number; readonly rail: string; readonly name: string },
+  { net }: Pick<Parts, 'net'>,
+): Part | undefined {
+  if (presence === undefined) return undefined;
+  const key = JSON.stringify(presence);
+  const known = chassis.parts.get(key);
+  if (known !== undefined) return known;
+  const part: Part = { rails: [], net: undefined, absences: [], shownFaults: [] };
+  if (!('bus' in presence)) {
+    const shown = net(presence, { ...of, role: 'presence' }, `presence of rail ${of.rail}`, true);
+    shown.sources.push(() => isThere(part));
+    shown.level = levelOf(shown);
+    part.net = shown;
+  }
+  chassis.parts.set(key, part);
+  return part;
 }
 
 function buildHost(

@@ -4,10 +4,12 @@ import type { ArmedFaults, TransferAnswer } from './armed.ts';
 import {
   type Circuit,
   delivers,
+  isShown,
   isUnder,
   OPERATION_ON_BIT,
   operationOf,
   type Page,
+  type Part,
   type PgoodSource,
   type Rail,
   voltsAt,
@@ -78,7 +80,32 @@ export function createBuses(options: BusOptions): Map<number | string, PlantBus>
       },
     });
   }
+  for (const part of circuit.chassis.flatMap(({ parts }) => [...parts.values()])) addPresence(part, buses);
   return buses;
+}
+
+/** What answers for a part at an address that is of no device of the board, such as an EEPROM. */
+function addPresence(
+  part: Part,
+  buses: Map<number | string, PlantBus & { readonly devices: Map<number, PlantI2cDevice> }>,
+): void {
+  const { presence } = part.rails[0]?.board ?? {};
+  if (presence === undefined || !('bus' in presence)) return;
+  const { bus } = presence;
+  const address = Number(presence.address);
+  const known = buses.get(bus) ?? { bus, devices: new Map(), hold: createHold() };
+  buses.set(bus, known);
+  if (known.devices.has(address)) return;
+  known.devices.set(address, {
+    name: `presence ${presence.address}`,
+    address,
+    pec: false,
+    registers: createPmbusDevice({ bus, address }, new Map(), {}),
+    nextTransfer: () => {
+      if (part.shownFaults.some(({ fault }) => fault.effect.does === 'hang')) return 'hang';
+      return isShown(part) ? 'answers' : 'nack';
+    },
+  });
 }
 
 /** By page. An output that is both shown and switched shows the rails whose good signal it is. */

@@ -112,6 +112,8 @@ export interface Device {
   readonly name: string;
   /** What it has its power from; undefined where it always has it. */
   poweredBy: Rail | undefined;
+  /** What it is on: it is there while one of these is. None: it is always there. */
+  readonly parts: Set<Part>;
   /** From when on it answers; infinite while it has no power. */
   answersFromMs: number;
   /** How often it lost its power. */
@@ -124,6 +126,8 @@ export interface Rail {
   readonly chassis: Chassis;
   readonly name: string;
   readonly board: RailBoard;
+  /** That it is on; undefined where that cannot be missing. */
+  readonly part: Part | undefined;
   readonly nominalVolts: number;
   readonly goodVolts: number;
   readonly riseMs: number;
@@ -158,6 +162,32 @@ export interface Rail {
   /** When it was lost though the BMC wanted it. */
   failedAtMs: number;
   cancelCrossing: () => void;
+}
+
+/** Something that the device is on is there. */
+export function isDeviceThere({ parts }: Device): boolean {
+  return parts.size === 0 || [...parts].some(isThere);
+}
+
+/** A riser, a second power supply, a card: something that may not be there. */
+export interface Part {
+  readonly rails: Rail[];
+  /** The line that tells of it; undefined where an address that answers does. */
+  net: Net | undefined;
+  /** While one is active it is not there. */
+  readonly absences: ArmedFault[];
+  /** What an address says that lies, or does not answer in time. */
+  readonly shownFaults: ArmedFault[];
+}
+
+export function isThere(part: Part | undefined): boolean {
+  return part === undefined || part.absences.length === 0;
+}
+
+/** What the BMC can see of it. */
+export function isShown(part: Part | undefined): boolean {
+  if (part?.net !== undefined) return netAsserted(part.net);
+  return part === undefined || withFaults(part.shownFaults, isThere(part));
 }
 
 /** What the device of a rail is told by the board, register by register. */
@@ -196,6 +226,8 @@ export interface PgoodSource {
 export interface Chassis {
   readonly number: number;
   readonly rails: Rail[];
+  /** By what tells of them. */
+  readonly parts: Map<string, Part>;
   readonly resets: Net[];
   /** Of the front panel. */
   powerButton: Net | undefined;
@@ -271,7 +303,7 @@ export function isAsserted(signal: Net | Page | Host): boolean {
 
 /** Whether the rail is driven towards its voltage. */
 export function delivers(rail: Rail): boolean {
-  return rail.enabled && rail.needs.every(({ good }) => good);
+  return isThere(rail.part) && rail.enabled && rail.needs.every(({ good }) => good);
 }
 
 /** What its enable says, or all that one that is only watched needs. A supply is always on. */

@@ -4,7 +4,16 @@ import type { Clock, Level } from '../../hw/ports.ts';
  * `state` shows what a power button has come to; what the button switches is an `enable` that no line carries. `panel` is a
  * button that people press.
  */
-export type LineRole = 'enable' | 'good' | 'pgood' | 'reset' | 'latch' | 'button' | 'state' | 'panel';
+export type LineRole =
+  | 'enable'
+  | 'good'
+  | 'pgood'
+  | 'reset'
+  | 'latch'
+  | 'button'
+  | 'state'
+  | 'panel'
+  | 'presence';
 
 /** What happened to the chassis. Times are those of the plant's clock. */
 export type PlantEvent =

@@ -5,7 +5,7 @@ import { lineKey } from './line-key.ts';
 
 /** A line of the board, by its part in the chassis or by itself. */
 export type FaultLine =
-  | { readonly of: 'enable' | 'good' | 'state'; readonly rail: string }
+  | { readonly of: 'enable' | 'good' | 'state' | 'presence'; readonly rail: string }
   | { readonly of: 'latch' }
   /** Of several signals of pgood the one of this number; null: the first line. */
   | { readonly of: 'pgood'; readonly source: number | null }
@@ -27,6 +27,10 @@ export type FaultEffect =
       readonly rail: string;
       readonly does: 'stuckOn' | 'stuckOff';
     }
+  /** The part that the rail is on is not there. */
+  | { readonly on: 'part'; readonly rail: string; readonly does: 'absent' }
+  /** What tells of that part. `hang`: the address is asked in vain. */
+  | { readonly on: 'presence'; readonly rail: string; readonly does: 'stuckOn' | 'stuckOff' | 'hang' }
   | { readonly on: 'shutdown'; readonly rail: string; readonly does: 'ignored' }
   /** Its operating system shuts down, and nobody has asked the BMC. */
   | { readonly on: 'host'; readonly rail: string; readonly does: 'shutsDown' }
@@ -94,6 +98,9 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   panel power pressed for 200ms     somebody presses the power button of the front panel
   setup VDD ignored                 the device acknowledges what it is told before the rail is enabled, and keeps what it had
   setup VDD altered                 it takes half of what it is told
+  part P12V_RISER absent            the part that the rail is on is not there; with a time it is pulled then
+  presence P12V_RISER stuck on      what tells of the part lies that it is there; stuck off: that it is not
+  presence PSU2 hang                transfers with the address that tells of it run into the driver's deadline
   good P1V8 stuck on                the good signal of the rail lies
   good P1V8 stuck off               the same the other way
   pgood never                       the chassis pgood never comes
@@ -107,7 +114,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   i2c vr_ddr noise                  the last bit of what is read is flipped, which "pec" tells
   line C3 busy                      another program has the line
   line rail P1V8 enable busy        the same by its part: rail R enable (or its power button), rail R good,
-                                    rail R state, reset R, pgood, latch
+                                    rail R state, rail R presence, reset R, pgood, latch
   line pgood read error             reading the line fails
   gpio read error at 300ms          reading any line fails
   line pgood no interrupts          a change of the line raises none, as behind an I2C expander
@@ -149,6 +156,8 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     'host',
     'panel',
     'setup',
+    'part',
+    'presence',
     'good',
     'pgood',
     'i2c',
@@ -172,11 +181,14 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     case 'host':
       return plain(parseHost(words, on));
     case 'panel':
-      words.oneOf('power');
-      words.oneOf('pressed');
+      for (const word of ['power', 'pressed']) words.oneOf(word);
       return plain({ on, does: 'stuckOn' });
     case 'setup':
       return plain({ on, rail: words.name('a rail'), does: words.oneOf('ignored', 'altered') });
+    case 'part':
+      return plain({ on, rail: words.name('a rail'), does: words.oneOf('absent') });
+    case 'presence':
+      return plain(parsePresence(words));
     case 'enable':
     case 'button':
     case 'state':
@@ -224,6 +236,12 @@ function parseHost(words: Words, on: 'shutdown' | 'host'): FaultEffect {
   return { on, rail, does: 'shutsDown' };
 }
 
+function parsePresence(words: Words): FaultEffect {
+  const rail = words.name('a rail');
+  const does = words.oneOf('stuck', 'hang');
+  return { on: 'presence', rail, does: does === 'hang' ? does : parseStuck(words) };
+}
+
 function parseStuck(words: Words): 'stuckOn' | 'stuckOff' {
   return words.oneOf('on', 'off') === 'on' ? 'stuckOn' : 'stuckOff';
 }
@@ -236,7 +254,7 @@ function parseLineTrouble(words: Words, begin: 'read' | 'no'): 'readError' | 'no
 function parseLine(words: Words): FaultLine {
   if (words.skip('rail')) {
     const rail = words.name('a rail');
-    return { of: words.oneOf('enable', 'good', 'state'), rail };
+    return { of: words.oneOf('enable', 'good', 'state', 'presence'), rail };
   }
   if (words.skip('reset')) return { of: 'reset', reset: words.name('a reset') };
   if (words.skip('pgood'))
@@ -358,6 +376,7 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   if (effect.on === 'setup' && described.rails[effect.rail]?.setup === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": the device of rail ${effect.rail} is not set up`);
   }
+  if (effect.on === 'part' || effect.on === 'presence') checkPresence(fault, effect, board, described);
   if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);
   }
@@ -373,6 +392,7 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   switch (line.of) {
     case 'enable':
     case 'state':
+    case 'presence':
     case 'good': {
       checkRail(line.rail);
       if (partLine(described.rails[line.rail], line.of) === undefined) {
@@ -394,6 +414,27 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
       if (!lines.has(line.text)) throw refuse('line', line.text, [...lines.keys()], 'the plant');
     }
   }
+}
+
+function checkPresence(
+  { text }: Fault,
+  { on, rail, does }: FaultEffect & { readonly on: 'part' | 'presence' },
+  { devices }: Board,
+  { rails }: ChassisBoard,
+): void {
+  const { presence } = rails[rail] ?? {};
+  if (presence === undefined) throw new FaultSyntaxError(`fault "${text}": rail ${rail} has no presence`);
+  if (on === 'part') return;
+  const isBus = 'bus' in presence;
+  if (does === 'hang' && !isBus)
+    throw new FaultSyntaxError(`fault "${text}": the presence of rail ${rail} is a line, and no address`);
+  const device = Object.entries(devices).find(
+    ([, { bus, address }]) => isBus && bus === presence.bus && Number(address) === Number(presence.address),
+  );
+  if (device === undefined) return;
+  throw new FaultSyntaxError(
+    `fault "${text}": the presence of rail ${rail} is device ${device[0]}: break that`,
+  );
 }
 
 function checkPgood(fault: Fault, described: ChassisBoard, number: number | null, where: string): void {
@@ -425,6 +466,7 @@ export function faultLineKey(
     switch (line.of) {
       case 'enable':
       case 'state':
+      case 'presence':
       case 'good':
         return partLine(described.rails[line.rail], line.of);
       case 'reset':
@@ -442,10 +484,11 @@ export function faultLineKey(
 /** The line of a part of a rail; undefined where it has none. The enable of a rail with a power button is that button. */
 export function partLine(
   rail: RailBoard | undefined,
-  of: 'enable' | 'good' | 'state',
+  of: 'enable' | 'good' | 'state' | 'presence',
 ): LineBoard | undefined {
   if (rail === undefined) return undefined;
-  const { enable, good } = rail;
+  const { enable, good, presence } = rail;
+  if (of === 'presence') return presence === undefined || 'bus' in presence ? undefined : presence;
   if (of === 'good') return good === undefined || 'pmbus' in good ? undefined : good;
   if (enable === undefined) return undefined;
   if ('pulse' in enable) return of === 'state' ? enable.state : enable.pulse;
@@ -468,7 +511,7 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
     const { rails, pgood, resets, latch, panel } = described;
     const refs = [
       ...Object.values(rails).flatMap((rail) =>
-        (['enable', 'state', 'good'] as const).map((of) => partLine(rail, of)),
+        (['enable', 'state', 'good', 'presence'] as const).map((of) => partLine(rail, of)),
       ),
       ...linesOfPgood(pgood),
       ...Object.values(resets),

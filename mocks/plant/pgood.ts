@@ -6,6 +6,9 @@ import {
   type Chassis,
   type Device,
   isAsserted,
+  isShown,
+  isThere,
+  isWanted,
   type Net,
   netAsserted,
   type PgoodSource,
@@ -30,7 +33,7 @@ export function buildPgood(
   return sourcesOf(described.pgood).map(({ source, role }): PgoodSource => {
     if ('rails' in source) {
       const counts = ({ board: { good } }: Rail) => described.latch === undefined || good !== undefined;
-      const says = () => chassis.rails.filter(counts).every(seemsGood);
+      const says = () => chassis.rails.filter((rail) => counts(rail) && isAsked(rail)).every(seemsGood);
       return { net: undefined, page: undefined, faults: [], isSignal: false, says };
     }
     if ('pmbus' in source) {
@@ -44,7 +47,10 @@ export function buildPgood(
       // A device without power says nothing, whatever it would say.
       const says = () =>
         it.poweredBy?.good !== false &&
-        withFaults(faults, shown.length > 0 ? shown.every(({ good }) => good) : chassis.pgood);
+        withFaults(
+          faults,
+          shown.length > 0 ? shown.every(({ good, part }) => good || !isThere(part)) : chassis.pgood,
+        );
       return {
         net: undefined,
         page: { device, page, nominalVolts: nominalVoltsOf(source) },
@@ -64,6 +70,11 @@ function nominalVoltsOf(source: Extract<PgoodBoardSource, { pmbus: string }>): n
   if (!('minVolts' in source)) return 1;
   const { minVolts, maxVolts } = source;
   return maxVolts === undefined ? minVolts * ABOVE_LEAST : (minVolts + maxVolts) / 2;
+}
+
+/** One of a part that may be absent counts while that is seen and the rail is asked for. */
+function isAsked(rail: Rail): boolean {
+  return rail.part === undefined || (isShown(rail.part) && isWanted(rail));
 }
 
 /** What tells the BMC of the rail: its good signal, or else its enable. */

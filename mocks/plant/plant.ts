@@ -80,7 +80,7 @@ export interface PlantOptions {
  * them. It moves by the clock alone. A rail delivers while its enable is asserted and all that it needs is
  * good; its voltage then rises linearly, else it falls. One without an enable does so as if it had one that is always
  * asserted: it follows what it needs, and is there from the start where it needs nothing that is switched. It is good above 90 % of its voltage, or above the
- * board's `minVolts`. pgood follows all rails of the chassis, good signal or not. A device that a rail powers answers
+ * board's `minVolts`. pgood follows all rails of the chassis whose parts are there, good signal or not. A device that a rail powers answers
  * from a quarter of that rail's settle time after it became good until it is lost, and comes back with its outputs off.
  */
 export interface Plant {
@@ -274,6 +274,10 @@ function connectCircuit(
     refresh: signals.refresh,
     updateRail: rails.update,
     shutDown: hosts.shutDown,
+    partChanged(chassis, part) {
+      power.partsChanged();
+      rails.partChanged(chassis, part);
+    },
     changed: followSeen,
   });
   return { signals, rules, rails, faults, power };

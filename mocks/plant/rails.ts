@@ -5,9 +5,11 @@ import {
   type Host,
   isEnabled,
   isHost,
+  isThere,
   isUnder,
   isWanted,
   type Net,
+  type Part,
   type Rail,
   travelMs,
   voltsAt,
@@ -19,13 +21,15 @@ import type { Timers } from './timers.ts';
 /** Where a rail ends that droops, or never gets good. */
 const DROOPED_SHARE = 0.5;
 
-/** Voltages of the rails, good signals, and pgood, which follows all rails of a chassis. */
+/** Voltages of the rails, good signals, and pgood, which follows all rails of a chassis whose parts are there. */
 export interface Rails {
   /** The rail follows its enable. */
   enableChanged(rail: Rail): void;
   /** The rail goes where its enable, its needs and its faults have it go from now on. */
   update(rail: Rail): void;
   voltsOf(rail: Rail): number;
+  /** It came or went, or what tells of it did. */
+  partChanged(chassis: Chassis, part: Part): void;
   /** From now on the rail, or pgood where there is none, is good or not, whatever it hangs on; null lets it go. */
   steer(chassis: Chassis, rail: Rail | undefined, good: boolean | null): void;
 }
@@ -118,7 +122,8 @@ export function createRails(options: RailOptions): Rails {
     if (!good && rail.enabled && enable && isHost(enable)) options.hostLost(enable);
   };
 
-  return { enableChanged, update, voltsOf, steer: steerer(options, update) };
+  const [steer, partChanged] = [steerer(options, update), follower(options, update)];
+  return { enableChanged, update, voltsOf, steer, partChanged };
 }
 
 /** A regulator that is on notices what makes it switch itself off. */
@@ -127,6 +132,13 @@ function noteTrips({ enabled, faults, tripped }: Rail): void {
   for (const { effect } of faults.map(({ fault }) => fault)) {
     if (effect.on === 'rail' && effect.does === 'trips') tripped.add(effect.over);
   }
+}
+
+function follower(options: RailOptions, update: Rails['update']): Rails['partChanged'] {
+  return (chassis, part) => {
+    for (const rail of part.rails) update(rail);
+    followPgood(chassis, options);
+  };
 }
 
 function steerer(options: RailOptions, update: Rails['update']): Rails['steer'] {
@@ -148,17 +160,23 @@ function followPgood(
 ): void {
   const setPgood = (pgood: boolean): void => {
     chassis.pgood = pgood;
-    if (!pgood && chassis.rails.every(isWanted)) chassis.failedAtMs = clock.nowMs();
+    if (!pgood && chassis.rails.every((rail) => isWanted(rail) || !isThere(rail.part)))
+      chassis.failedAtMs = clock.nowMs();
     for (const { net } of chassis.pgoodSources) if (net !== undefined) refresh(net);
     goodChanged(chassis, undefined, pgood);
   };
   chassis.cancelPgood();
   chassis.cancelPgood = () => undefined;
-  const good = chassis.pgoodSteered ?? chassis.rails.every((rail) => rail.good);
+  const good = chassis.pgoodSteered ?? chassis.rails.every((rail) => rail.good || isLeftOut(rail));
   if (good === chassis.pgood) return;
   if (good && chassis.pgoodSteered === null)
     chassis.cancelPgood = timers.after(pgoodDelayMs, () => setPgood(true));
   else setPgood(good);
+}
+
+/** It is of a part that is not there, or that nobody has asked for: pgood waits for what is on. */
+function isLeftOut(rail: Rail): boolean {
+  return rail.part !== undefined && !(isThere(rail.part) && isWanted(rail));
 }
 
 /** Where a rail goes from a voltage, and how fast in volts per millisecond. */
@@ -178,6 +196,7 @@ function courseOf(rail: Rail, fromVolts: number): { readonly toVolts: number; re
     const edge = rises ? 'slowRise' : 'slowFall';
     return effect.does === edge && 'extraMs' in effect ? sum + effect.extraMs : sum;
   }, 0);
-  const spanMs = rises ? rail.riseMs + extraMs : shorted ? 0 : rail.fallMs + extraMs;
+  const isGone = shorted || !isThere(rail.part);
+  const spanMs = rises ? rail.riseMs + extraMs : isGone ? 0 : rail.fallMs + extraMs;
   return { toVolts, speed: spanMs === 0 ? Number.POSITIVE_INFINITY : rail.nominalVolts / spanMs };
 }

@@ -2,6 +2,7 @@ import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
 import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
+import { checkPresences } from './check-presence.ts';
 import {
   type BoardPart,
   type ChassisPart,
@@ -101,7 +102,14 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
     const ref = line === undefined ? null : refOf(line);
     if (ref !== null) uses.push({ at: [...path, ...keys], role, ref });
   };
-  for (const [rail, { enable, good }] of railsOf(chassis)) {
+  const presences = new Set<string>();
+  for (const [rail, { enable, good, presence }] of railsOf(chassis)) {
+    // Rails of one part name the same line.
+    const shown = presence === undefined || 'bus' in presence ? undefined : JSON.stringify(presence);
+    if (shown !== undefined && !presences.has(shown)) {
+      presences.add(shown);
+      use(`presence of ${rail}`, presence as LinePart, 'rails', rail, 'presence');
+    }
     if (enable && 'pulse' in enable) {
       use(`power button of ${rail}`, enable.pulse, 'rails', rail, 'enable', 'pulse');
       use(`state of ${rail}`, enable.state, 'rails', rail, 'enable', 'state');
@@ -466,6 +474,7 @@ const CHECKS: readonly Check[] = [
   checkPgoodWindow,
   checkPgoodOfLatch,
   checkPulses,
+  checkPresences,
   checkTimeBudgets,
 ];
 

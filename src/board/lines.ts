@@ -1,5 +1,5 @@
 import { sourcesOf } from './pgood-sources.ts';
-import type { Board, ChassisBoard, LineBoard } from './schema.ts';
+import type { Board, ChassisBoard, LineBoard, PresenceBoard } from './schema.ts';
 
 /** A GPIO line and its role in a chassis. */
 export interface BoardLine {
@@ -13,6 +13,25 @@ export interface BoardLine {
 
 /** Role of the front panel's power button. */
 export const PANEL_POWER = 'power button of the panel';
+
+/** What tells of one part, and the rails of that part. */
+export interface BoardPresence {
+  readonly role: string;
+  readonly ref: PresenceBoard;
+  readonly rails: readonly string[];
+}
+
+/** Every presence of a chassis once, by the first rail that has it. */
+export function presencesOf({ rails }: ChassisBoard): BoardPresence[] {
+  const all = Object.entries(rails).flatMap(([rail, { presence }]) =>
+    presence === undefined ? [] : [{ rail, ref: presence, key: JSON.stringify(presence) }],
+  );
+  return all.flatMap(({ rail, ref, key }, index) => {
+    if (all.findIndex((each) => each.key === key) < index) return [];
+    const ofPart = all.filter((each) => each.key === key).map((each) => each.rail);
+    return [{ role: `presence of rail ${rail}`, ref, rails: ofPart }];
+  });
+}
 
 /** All GPIO lines of a board, in the order of the file. */
 export function linesOf(board: Board): BoardLine[] {
@@ -32,6 +51,9 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
       if (state) add(`state of rail ${rail}`, state, 'rails', rail, 'enable', 'state');
     } else if (enable && !('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
     if (good && !('pmbus' in good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
+  }
+  for (const { role, ref, rails } of presencesOf(chassis)) {
+    if (!('bus' in ref)) add(role, ref, 'rails', rails[0] ?? '', 'presence');
   }
   for (const { source, role, keys } of sourcesOf(chassis.pgood)) {
     if ('chip' in source || 'name' in source) add(role, source, ...keys);

@@ -2,6 +2,7 @@ import * as v from 'valibot';
 import { goodEntry } from './good.ts';
 import { panel } from './panel.ts';
 import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
+import { presence } from './presence.ts';
 import { pulse } from './pulse.ts';
 import { setup } from './setup.ts';
 import {
@@ -13,6 +14,7 @@ import {
   deviceName,
   durationMs,
   expects,
+  i2cPlace,
   type line,
   lineWith,
   milliseconds,
@@ -62,6 +64,14 @@ const railEntries = v.strictObject({
       'How the rail is seen to be good: a line, or READ_VOUT within limits and POWER_GOOD# clear, or the latter alone. ' +
         'Without it the rail counts as good settleMs after its enable, and the chassis pgood decides: ' +
         'that is also how a clock enable, a strap or a level shifter between rails is described',
+    ),
+  ),
+  presence: v.pipe(
+    v.optional(presence),
+    v.description(
+      'What tells that the part is there which the rail is of, such as a riser or a second power supply. It is looked at when a power-on ' +
+        'begins: a rail whose part is absent is neither enabled, nor waited for, nor blamed, and neither is one that needs it, ' +
+        'which has a "presence" itself. Rails of one part name the same line or address',
     ),
   ),
   needs: v.pipe(
@@ -162,32 +172,7 @@ export const chassisEntries = v.strictObject({
 export const chassis = expects('object', 'a chassis, with "rails"', CHASSIS, chassisEntries);
 
 const deviceEntries = v.strictObject({
-  bus: v.pipe(
-    expects(
-      'bus',
-      'a bus number such as 3, or the name of an adapter',
-      '3',
-      v.union([
-        v.pipe(v.number(), v.integer(), v.minValue(0)),
-        // No adapter has a number as its name: a text of digits is a number in quotes.
-        v.pipe(v.string(), v.regex(/\D/)),
-      ]),
-    ),
-    v.description('I2C bus: number, or adapter name as in /sys/class/i2c-dev/i2c-*/name'),
-  ),
-  address: v.pipe(
-    expects(
-      'address',
-      'a 7-bit address as a text from "0x03" to "0x77"',
-      '"0x60"',
-      v.pipe(
-        v.string(),
-        v.regex(/^0x[0-9a-fA-F]{2}$/),
-        v.check((address) => Number(address) >= 0x03 && Number(address) <= 0x77, 'is out of range'),
-      ),
-    ),
-    v.description('7-bit address'),
-  ),
+  ...i2cPlace,
   poweredBy: v.pipe(
     v.optional(name),
     v.description(
@@ -293,4 +278,5 @@ export type DeviceBoard = v.InferOutput<typeof device>;
 export type LineBoard = v.InferOutput<typeof line>;
 export type EnableBoard = NonNullable<RailBoard['enable']>;
 export type GoodBoard = NonNullable<RailBoard['good']>;
+export type PresenceBoard = v.InferOutput<typeof presence>;
 export type PulseBoard = v.InferOutput<typeof pulse>;

@@ -196,3 +196,33 @@ export const voltageWindow = {
     v.description('Greatest voltage of a rail that is good; without it there is none'),
   ),
 };
+
+/** Where an I2C device is. */
+export const i2cPlace = {
+  bus: v.pipe(
+    expects(
+      'bus',
+      'a bus number such as 3, or the name of an adapter',
+      '3',
+      v.union([
+        v.pipe(v.number(), v.integer(), v.minValue(0)),
+        // No adapter has a number as its name: a text of digits is a number in quotes.
+        v.pipe(v.string(), v.regex(/\D/)),
+      ]),
+    ),
+    v.description('I2C bus: number, or adapter name as in /sys/class/i2c-dev/i2c-*/name'),
+  ),
+  address: v.pipe(
+    expects(
+      'address',
+      'a 7-bit address as a text from "0x03" to "0x77"',
+      '"0x60"',
+      v.pipe(
+        v.string(),
+        v.regex(/^0x[0-9a-fA-F]{2}$/),
+        v.check((address) => Number(address) >= 0x03 && Number(address) <= 0x77, 'is out of range'),
+      ),
+    ),
+    v.description('7-bit address'),
+  ),
+};

@@ -42,6 +42,8 @@ export interface PgoodReport {
 }
 
 export interface RailReport {
+  /** Its part is not there: nothing was asked of it. */
+  readonly absent: boolean;
   /** Null also of a rail that is only watched. */
   readonly enabled: boolean | null;
   /** Of a rail without a signal: whether it is enabled. */
@@ -108,7 +110,7 @@ export function chassisText(report: ChassisReport): string {
   const width = Math.max(...Object.keys(rails).map((name) => name.length));
   for (const [name, rail] of Object.entries(rails)) {
     const enabled = switchText(rail).padEnd(8);
-    const good = rail.isObservable ? either(rail.good, 'good', 'not good') : 'no signal';
+    const good = rail.absent ? '' : rail.isObservable ? either(rail.good, 'good', 'not good') : 'no signal';
     const by = new Set([rail.enabledBy, rail.shownBy].filter((name) => name !== null));
     lines.push(
       `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${[...by].join(', ')}${voltageText(rail)}`,
@@ -138,7 +140,8 @@ function either(is: boolean | null, yes: string, no: string): string {
   return is ? yes : no;
 }
 
-function switchText({ watched, enabled }: RailReport): string {
+function switchText({ absent, watched, enabled }: RailReport): string {
+  if (absent) return 'absent';
   if (watched !== null) return watched === 'supply' ? 'supply' : 'watched';
   return either(enabled, 'enabled', 'disabled');
 }

@@ -30,6 +30,8 @@ function lineOf(entry: Recorded): Line {
       return entry.outcome === 'rejected'
         ? { severity: ERROR, text: `${requestText(entry.request)} rejected: ${entry.reason}` }
         : info(`${requestText(entry.request)}${entry.outcome === 'unchanged' ? ': already so' : ''}`);
+    case 'absent':
+      return info(absentText(entry.rails));
     case 'state':
       return {
         severity: entry.to === 'fault' || entry.to === 'failed' ? ERROR : NOTICE,
@@ -63,6 +65,11 @@ function lineOf(entry: Recorded): Line {
     case 'warning':
       return { severity: WARNING, text: entry.message };
   }
+}
+
+function absentText(rails: readonly string[]): string {
+  const one = rails.length === 1;
+  return `${one ? 'rail' : 'rails'} ${rails.join(', ')} left out: ${one ? 'its part is' : 'their parts are'} absent`;
 }
 
 function stateText(state: State): string {

@@ -28,6 +28,8 @@ export interface FaultFacts {
   readonly levels: LevelsAtFault | null;
   /** Name of the error that the power supply is reported to have; empty, or left out, where it is not. */
   readonly supplyError?: string;
+  /** Rails whose part was there when the power-on began, and is seen to be gone; left out, or empty, where none is. */
+  readonly removed?: readonly string[];
 }
 
 type Finding = Omit<Diagnosis, 'unread'>;
@@ -73,8 +75,8 @@ const CAUSES_FIRST: readonly Cause[] = [
 ];
 
 /**
- * Names the rail that failed first, and what it failed of, or the supply where somebody has reported it. Rails that were on are looked at in the order of the sequence: what
- * their devices latched, then their levels and voltages against limits. Says `unknown` where nothing says it, and never
+ * Names the rail that failed first, and what it failed of, or the supply where somebody has reported it. Rails that were on are looked at in the order of the sequence: whether
+ * their part is still there, what their devices latched, then their levels and voltages against limits. Says `unknown` where nothing says it, and never
  * guesses: a rail is named only by what was read of it.
  */
 export function diagnose(plan: Plan, facts: FaultFacts): Diagnosis {
@@ -111,7 +113,7 @@ function ofLine({ kind, rail, reason }: Fault): Finding | null {
 }
 
 function ofRails(plan: Plan, facts: FaultFacts): Finding | null {
-  const { fault, evidence, levels } = facts;
+  const { fault, evidence, levels, removed = [] } = facts;
   const suspects = plan.rails.filter(({ name }) => isSuspect(name, fault, levels));
   const pagesOf = (name: string) => evidence.filter(({ rails }) => Object.hasOwn(rails, name));
   const latched = suspects.flatMap(({ name }) =>
@@ -121,6 +123,7 @@ function ofRails(plan: Plan, facts: FaultFacts): Finding | null {
   if (ofItself !== undefined) return ofItself;
   for (const { name } of suspects) {
     const said =
+      (removed.includes(name) ? gone(name) : null) ??
       latched.find(({ rail }) => rail === name) ??
       pagesOf(name).flatMap((page) => beyondLimit(page, name) ?? [])[0] ??
       byLevel(name, fault, levels);
@@ -201,6 +204,11 @@ function beyondLimit(page: Evidence, rail: string): Finding | null {
     return { rail, cause, because };
   }
   return null;
+}
+
+/** The part of the rail went, and the rail with it: what its device says, if it does at all, follows from that. */
+function gone(rail: string): Finding {
+  return { rail, cause: 'removed', because: 'its part is not there any more' };
 }
 
 /** By what was seen of its good signal: it went, or it did not come in the time that it has. */

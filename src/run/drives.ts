@@ -4,6 +4,7 @@ import { endsWithin, pause } from '../../hw/waiting.ts';
 import type { Drive, SequenceAction, SequenceEvent } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { ChassisHardware } from './hardware.ts';
+import { ONCE_MORE_MS } from './parts.ts';
 import type { Recording } from './recording.ts';
 
 /** What switches something. */
@@ -62,8 +63,6 @@ export interface DrivesOptions {
 const GRACE_MS = 50;
 /** What a standstill takes of the grace at most. Each answer that came meanwhile asks for the next one after it. */
 const GRACE_TURN_MS = 5;
-/** A PMBus device acknowledges nothing while it stores its settings; most are done by then. */
-export const ONCE_MORE_MS = 100;
 
 export function createDrives({
   plan,
@@ -78,7 +77,7 @@ export function createDrives({
   const abandoned = new AbortController();
 
   const carryOut = (action: DriveAction): Promise<SequenceEvent[]> =>
-    attempt(action, { hardware, clock, recording, newsOfPower, abandoned: abandoned.signal });
+    attempt(action, { plan, hardware, clock, recording, newsOfPower, abandoned: abandoned.signal });
 
   /** What has to be over before this is begun: what the order wants, and an earlier drive of the same. */
   const before = (action: LoweringAction, atOnce: boolean): (Promise<void> | undefined)[] => {
@@ -87,7 +86,8 @@ export function createDrives({
     if (atOnce) return [...enables.values()];
     const own = enables.get(action.rail);
     const { neededBy = [] } = plan.rails.find(({ name }) => name === action.rail) ?? {};
-    return [own, ...resets.values(), ...neededBy.map((rail) => enables.get(rail))];
+    const absent = plan.absent.flatMap(({ name, needs }) => (needs.includes(action.rail) ? [name] : []));
+    return [own, ...resets.values(), ...[...neededBy, ...absent].map((rail) => enables.get(rail))];
   };
 
   return {
@@ -122,6 +122,7 @@ async function inGrace(clock: Clock, work: Promise<unknown>): Promise<void> {
 }
 
 interface AttemptOptions {
+  readonly plan: Plan;
   readonly hardware: ChassisHardware;
   readonly clock: Clock;
   readonly recording: Recording;
@@ -135,6 +136,7 @@ async function attempt(action: DriveAction, options: AttemptOptions): Promise<Se
   switch (action.type) {
     case 'driveEnable': {
       const { rail, asserted } = action;
+      if (isAbsent(options.plan, rail)) return driveAbsentOff(rail, options);
       const failed = await switchEnable(action, options);
       // What went first is told first: a device that has just lost its power is not at fault.
       if (failed) return [...(await options.newsOfPower(rail)), { ...failed, atMs: clock.nowMs() }];
@@ -157,6 +159,26 @@ async function attempt(action: DriveAction, options: AttemptOptions): Promise<Se
       return [{ type: 'LATCHED', atMs: clock.nowMs() }];
     }
   }
+}
+
+/** The part of the rail is not there: its enable is driven off, and that is all. */
+export function isAbsent({ absent }: Plan, rail: string): boolean {
+  return absent.some(({ name }) => name === rail);
+}
+
+/** Nothing has its power from it, so one that cannot be driven is told and fails nothing. */
+async function driveAbsentOff(
+  rail: string,
+  { hardware, recording }: AttemptOptions,
+): Promise<SequenceEvent[]> {
+  try {
+    await hardware.driveEnable(rail, false);
+    recording.record({ type: 'enable', rail, asserted: false });
+  } catch (error) {
+    const message = `${errorText(error)}: the part of rail ${rail} is absent, and the power-off goes on`;
+    recording.record({ type: 'warning', message });
+  }
+  return [];
 }
 
 /** An enable that is to go off and whose device acknowledged nothing is driven once more: nobody else asks for it. */

@@ -1,21 +1,24 @@
 import { HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
-import { type BoardLine, linesOf } from '../board/lines.ts';
+import { type BoardLine, linesOf, presencesOf } from '../board/lines.ts';
 import type { PgoodSource } from '../board/pgood.ts';
 import { sourcesOf } from '../board/pgood-sources.ts';
 import type { Board, ChassisBoard, PulseBoard } from '../board/schema.ts';
 import type { Press } from '../sequence/events.ts';
+import { chassisWithout, type Parts, partsWithout } from './chassis-parts.ts';
 import { type Evidence, readEvidence } from './evidence.ts';
 import { findLines } from './find-lines.ts';
-import { type Observed, observeParts, type ReadParts } from './observe.ts';
+import { type Observed, observeParts } from './observe.ts';
 import {
-  brokenPart,
   createPartOpener,
   type HardwarePorts,
+  type LatePart,
+  latePart,
   located,
   type Paces,
   type PartOpener,
+  type Presence,
   repeat,
   type Setup,
   type Signal,
@@ -51,6 +54,14 @@ export interface ChassisHardware {
   readonly chassis: number;
   /** Reads everything, changes nothing. Never rejects: what cannot be read is among `unreadable`. */
   observe(): Promise<Observed>;
+  /** Of each rail with a presence: whether its part is there, or why that could not be read. Never rejects. */
+  presence(): Promise<ReadonlyMap<string, boolean | HardwareError>>;
+  /**
+   * The chassis without the rails whose parts are absent: nothing is read of them, and they can only be driven off. Lines that
+   * came with the part of another rail are looked for again. Rejects with a HardwareError where they cannot be had, unless the
+   * chassis was opened with `whatCanBeHad`.
+   */
+  without(absent: readonly string[]): Promise<ChassisHardware>;
   /** Lets go of every power button that a process which is gone left pressed. Returns the rails. Rejects with a HardwareError. */
   letGo(): Promise<readonly string[]>;
   /**
@@ -97,7 +108,8 @@ export interface ChassisHardware {
 /**
  * Opens every line and device of a chassis before anything is driven. All lines of the board are looked for first, and
  * none is opened where two of them, of whatever chassis, are one: `GPIO_SHARED`. When parts cannot be had the
- * others are given back and the error tells chassis and role of all of them; nothing was changed.
+ * others are given back and the error tells chassis and role of all of them; nothing was changed. Parts of rails that may be
+ * absent are missed once it is known that these are there, by `without`.
  *
  * With `whatCanBeHad`, for a power-off, a part that cannot be opened is no reason to leave the others on: it
  * is taken into the chassis all the same, and reading or driving it rejects with what was wrong.
@@ -116,23 +128,54 @@ export async function openChassis(
   try {
     troubles = await troublesOf(board, number, ports, whatCanBeHad);
     const { parts, missing } = await openParts(chassis, opener, ports.clock);
-    const [refused] = missing;
-    if (refused !== undefined && !whatCanBeHad) throw together(missing, refused);
-    return hardwareOf(number, { chassis, devices: board.devices }, parts, opener, ports, ofChassis);
+    const isOptional = ({ rail }: Missing) => rail !== null && chassis.rails[rail]?.presence !== undefined;
+    if (!whatCanBeHad) expectAll(missing.filter((each) => !isOptional(each)));
+    let late = missing.filter(isOptional);
+    const lookFor = async (rails: readonly string[]): Promise<void> => {
+      const isMeant = ({ rail }: Missing) => rail !== null && rails.includes(rail);
+      if (whatCanBeHad || !late.some(isMeant)) return;
+      troubles = await troublesOf(board, number, ports, whatCanBeHad);
+      const left: Missing[] = [];
+      for (const each of late) {
+        const error = isMeant(each) ? await each.lookAgain() : each.error;
+        if (error !== null) left.push({ ...each, error });
+      }
+      late = left;
+      expectAll(late.filter(isMeant));
+    };
+    const whole = { chassis, devices: board.devices };
+    const hardware = (absent: readonly string[]): ChassisHardware => ({
+      ...hardwareOf(
+        number,
+        chassisWithout(whole, absent),
+        partsWithout(parts, absent),
+        opener,
+        ports,
+        ofChassis,
+      ),
+      presence: () => readPresences(parts.presences, ofChassis),
+      async without(leftOut) {
+        try {
+          await lookFor(parts.rails.filter((rail) => !leftOut.includes(rail)));
+        } catch (error) {
+          throw error instanceof HardwareError ? ofChassis(error) : error;
+        }
+        return hardware(leftOut);
+      },
+    });
+    return hardware([]);
   } catch (error) {
     await opener.close();
     throw error instanceof HardwareError ? ofChassis(error) : error;
   }
 }
 
-interface Parts extends ReadParts {
-  readonly latch: Switch | undefined;
-  /** Rails with a power button: each is among the enables, too. */
-  readonly pulses: ReadonlyMap<string, Pulse>;
-  /** Asserted while the host is awake; null where nothing shows it. */
-  readonly awake: Signal | null;
-  /** Rails whose page is told something before they are enabled. */
-  readonly setups: ReadonlyMap<string, Setup>;
+/** A part that could not be had. */
+interface Missing {
+  /** That it is a part of; null for one of the whole chassis, as what tells of a presence is. */
+  readonly rail: string | null;
+  readonly error: HardwareError;
+  readonly lookAgain: LatePart['lookAgain'];
 }
 
 /** All parts of the chassis, and what could not be had of them, in the order of the board. */
@@ -140,15 +183,17 @@ async function openParts(
   chassis: ChassisBoard,
   opener: PartOpener,
   clock: Clock,
-): Promise<{ readonly parts: Parts; readonly missing: readonly HardwareError[] }> {
-  const missing: HardwareError[] = [];
-  const orBroken = async <Part>(role: string, open: (role: string) => Promise<Part>) => {
+): Promise<{ readonly parts: Parts; readonly missing: readonly Missing[] }> {
+  const missing: Missing[] = [];
+  let ofRail: string | null = null;
+  const orBroken = async <Part extends object>(role: string, open: (role: string) => Promise<Part>) => {
     try {
       return await open(role);
     } catch (error) {
       if (!(error instanceof HardwareError)) throw error;
-      missing.push(error);
-      return brokenPart(role, error);
+      const { part, lookAgain } = latePart(role, error, open);
+      missing.push({ rail: ofRail, error, lookAgain });
+      return part;
     }
   };
   const enables: [string, Switch][] = [];
@@ -157,6 +202,7 @@ async function openParts(
   const buttons: Button[] = [];
   const setups: [string, Setup][] = [];
   for (const [rail, { enable, good, setup }] of Object.entries(chassis.rails)) {
+    ofRail = rail;
     if (enable && 'pulse' in enable) {
       const { pulse, state } = enable;
       const button = await orBroken(`power button of rail ${rail}`, (role) => opener.openSwitch(role, pulse));
@@ -175,6 +221,12 @@ async function openParts(
       'pmbus' in good ? opener.openPageSignal(role, good) : opener.openSignal(role, good);
     goods.push([rail, await orBroken(`good signal of rail ${rail}`, openGood)]);
   }
+  ofRail = null;
+  const presences: [string, Presence][] = [];
+  for (const { role, ref, rails } of presencesOf(chassis)) {
+    const shown = await orBroken<Presence>(role, (named) => opener.openPresence(named, ref));
+    for (const rail of rails) presences.push([rail, shown]);
+  }
   const own: [PgoodSource, Signal][] = [];
   for (const { source, role } of sourcesOf(chassis.pgood)) {
     if ('rails' in source) continue;
@@ -192,8 +244,17 @@ async function openParts(
   const ofPgood = own.map(([, signal]) => signal);
   const maps = withPulses(chassis, lines, ofPgood, buttons, clock);
   const pgood = powerGoodOf(chassis, new Map(own), maps);
-  const needs = new Map(Object.entries(chassis.rails).map(([rail, each]) => [rail, each.needs]));
-  const parts = { rails, needs, ...maps, resets: new Map(resets), setups: new Map(setups), pgood, latch };
+  const parts = {
+    rails,
+    needs: new Map(Object.entries(chassis.rails).map(([rail, each]) => [rail, each.needs])),
+    ...maps,
+    resets: new Map(resets),
+    setups: new Map(setups),
+    presences: new Map(presences),
+    absent: new Map(),
+    pgood,
+    latch,
+  };
   return { parts, missing };
 }
 
@@ -241,7 +302,7 @@ function hardwareOf(
   opener: PartOpener,
   { clock }: HardwarePorts,
   ofChassis: (error: HardwareError) => HardwareError,
-): ChassisHardware {
+): Omit<ChassisHardware, 'presence' | 'without'> {
   const { enables, goods, resets, pgood, latch, pulses, awake, setups } = parts;
   const enableOf = (rail: string): Switch => {
     const found = enables.get(rail);
@@ -274,6 +335,8 @@ function hardwareOf(
     },
     letGo: () => letGoOf(pulses),
     async driveEnable(rail, asserted, press, abandoned) {
+      const left = asserted ? undefined : parts.absent.get(rail);
+      if (left !== undefined) return driveLeftOut(left, parts.rails, hasPower);
       const enable = enableOf(rail);
       const setup = asserted ? setups.get(rail) : undefined;
       if (setup !== undefined) await setUpRail(rail, setup, chassis, (need) => read(signalOf(need)));
@@ -299,9 +362,7 @@ function hardwareOf(
         await latch.write(false);
       }
     },
-    async readGood(source) {
-      return source === null ? readPgood() : read(signalOf(source));
-    },
+    readGood: async (source) => (source === null ? readPgood() : read(signalOf(source))),
     pgoodLacks: lacks,
     asksBus: (source) =>
       (source === null ? askedFor(pgood.whole) : [signalOf(source)]).some(({ bus }) => bus !== null),
@@ -498,6 +559,47 @@ async function driveOff(enable: Switch, hasPower: () => Promise<boolean>): Promi
   } catch (error) {
     if (!isSilence(error) || (await hasPower())) throw error;
   }
+}
+
+/**
+ * The enable of a part that is absent. A device that does not answer is absent as well, and one that has no power, or would have it
+ * from what is left out, is off.
+ */
+async function driveLeftOut(
+  enable: Switch,
+  rails: readonly string[],
+  hasPower: (rail: string) => Promise<boolean>,
+): Promise<void> {
+  const { poweredBy } = enable;
+  if (poweredBy !== null && !(rails.includes(poweredBy) && (await hasPower(poweredBy)))) return;
+  try {
+    await enable.write(false);
+  } catch (error) {
+    if (!(error instanceof HardwareError) || error.code !== 'I2C_NO_DEVICE') throw error;
+  }
+}
+
+async function readPresences(
+  presences: Parts['presences'],
+  ofChassis: (error: HardwareError) => HardwareError,
+): Promise<ReadonlyMap<string, boolean | HardwareError>> {
+  const seen = new Map<Presence, boolean | HardwareError>();
+  for (const presence of new Set(presences.values())) {
+    try {
+      seen.set(presence, await presence.read());
+    } catch (error) {
+      if (!(error instanceof HardwareError)) throw error;
+      seen.set(presence, ofChassis(error));
+    }
+  }
+  return new Map([...presences].map(([rail, presence]) => [rail, seen.get(presence) ?? false]));
+}
+
+/** Throws what could not be had as one error. */
+function expectAll(missing: readonly Missing[]): void {
+  const errors = missing.map(({ error }) => error);
+  const [first] = errors;
+  if (first !== undefined) throw together(errors, first);
 }
 
 /** What becomes of a transfer with a device that has lost its power, or is losing it. One that answered had some. */

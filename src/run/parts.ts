@@ -2,7 +2,8 @@ import { HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import { VOUT_SETTINGS } from '../../hw/pmbus/settings.ts';
 import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
-import type { Board, GoodBoard, LineBoard, RailBoard } from '../board/schema.ts';
+import { pause } from '../../hw/waiting.ts';
+import type { Board, GoodBoard, LineBoard, PresenceBoard, RailBoard } from '../board/schema.ts';
 import type { SetupBoard } from '../board/setup.ts';
 import type { Press } from '../sequence/events.ts';
 
@@ -52,6 +53,12 @@ export interface Setup {
   setUp(): Promise<void>;
 }
 
+/** A PMBus device acknowledges nothing while it stores its settings, and an EEPROM while it writes; most are done by then. */
+export const ONCE_MORE_MS = 100;
+
+/** What tells whether a part is there. */
+export type Presence = Pick<Switch, 'role' | 'read'>;
+
 /** The one place where active level is applied: asserted is high for `active: high`, low for `active: low`. */
 function levelFor(line: LineBoard, asserted: boolean): Level {
   return asserted === (line.active === 'high') ? 1 : 0;
@@ -94,6 +101,7 @@ export interface PartOpener {
   openPageSignal(role: string, good: PageGood): Promise<Signal>;
   openPage(device: string, page: number): Promise<PmbusPage>;
   openSetup(role: string, setup: SetupBoard): Promise<Setup>;
+  openPresence(role: string, presence: PresenceBoard): Promise<Presence>;
   /** Gives all that was opened back. */
   close(): Promise<void>;
 }
@@ -105,7 +113,8 @@ export function createPartOpener(
   troubleOf: (role: string) => HardwareError | undefined,
 ): PartOpener {
   const closers: (() => Promise<void>)[] = [];
-  const openPage = createPageOpener(board, ports, (close) => closers.push(close));
+  const openBus = createBusOpener(ports, (close) => closers.push(close));
+  const openPage = createPageOpener(board, openBus);
 
   const gpioFor = async (role: string): Promise<GpioBackend> => {
     const trouble = troubleOf(role);
@@ -118,6 +127,16 @@ export function createPartOpener(
   };
 
   return {
+    async openSignal(role, line) {
+      const input = await inRole<InputLine>(role, async () => (await gpioFor(role)).openInput(line));
+      closers.push(() => input.close());
+      return signalOf(role, line, input);
+    },
+    async openPresence(role, presence) {
+      if (!('bus' in presence)) return this.openSignal(role, presence);
+      const bus = await inRole(role, () => openBus(presence.bus));
+      return answering(role, bus, presence, board, ports.clock);
+    },
     async openSwitch(role, line) {
       const output = await inRole<OutputLine>(role, async () => (await gpioFor(role)).openOutput(line));
       closers.push(() => output.close());
@@ -127,18 +146,6 @@ export function createPartOpener(
         role,
         read: () => inRole(role, async () => assertedAt(line, await output.read())),
         write: (asserted) => inRole(role, () => output.write(levelFor(line, asserted))),
-      };
-    },
-    async openSignal(role, line) {
-      const input = await inRole<InputLine>(role, async () => (await gpioFor(role)).openInput(line));
-      closers.push(() => input.close());
-      return {
-        bus: null,
-        poweredBy: null,
-        role,
-        read: () => inRole(role, async () => assertedAt(line, await input.read())),
-        watch: (wake, paces, of, checkMs) =>
-          input.onEdge(wake, { pollMs: paces[of], ...(checkMs !== undefined && { checkMs }) }),
       };
     },
     async openOperation(role, enable) {
@@ -177,6 +184,17 @@ export function createPartOpener(
   };
 }
 
+function signalOf(role: string, line: LineBoard, input: InputLine): Signal {
+  return {
+    bus: null,
+    poweredBy: null,
+    role,
+    read: () => inRole(role, async () => assertedAt(line, await input.read())),
+    watch: (wake, paces, of, checkMs) =>
+      input.onEdge(wake, { pollMs: paces[of], ...(checkMs !== undefined && { checkMs }) }),
+  };
+}
+
 function setupOf(role: string, { writes }: SetupBoard, page: PmbusPage): Setup {
   const settings = writes.flatMap(({ command, volts }) =>
     VOUT_SETTINGS.filter(({ name }) => name === command).map((setting) => ({ setting, volts })),
@@ -189,27 +207,35 @@ function setupOf(role: string, { writes }: SetupBoard, page: PmbusPage): Setup {
   };
 }
 
-function createPageOpener(
-  board: Board,
+/** Opens each bus once. */
+function createBusOpener(
   ports: HardwarePorts,
   atClose: (close: () => Promise<void>) => void,
-): PartOpener['openPage'] {
-  const buses = new Map<number | string, Promise<I2cBus>>();
-  const pages = new Map<string, Promise<PmbusPage>>();
-
-  const openBus = (bus: number | string): Promise<I2cBus> => {
-    const open = async (): Promise<I2cBus> => {
+): (bus: number | string) => Promise<I2cBus> {
+  const once = onceEach<number | string, I2cBus>();
+  return (bus) =>
+    once(bus, async () => {
       const opened = await (await ports.i2c()).openBus(bus);
       atClose(() => opened.close());
       return opened;
-    };
-    const known = buses.get(bus) ?? open();
-    buses.set(bus, known);
-    return known;
-  };
+    });
+}
 
-  return (name, page) => {
-    const open = async (): Promise<PmbusPage> => {
+/** What is had of each key is kept. One that could not be had is asked for again. */
+function onceEach<Key, Value>(): (key: Key, open: () => Promise<Value>) => Promise<Value> {
+  const known = new Map<Key, Promise<Value>>();
+  return (key, open) => {
+    const value = known.get(key) ?? open();
+    known.set(key, value);
+    value.catch(() => known.delete(key));
+    return value;
+  };
+}
+
+function createPageOpener(board: Board, openBus: ReturnType<typeof createBusOpener>): PartOpener['openPage'] {
+  const once = onceEach<string, PmbusPage>();
+  return (name, page) =>
+    once(`${name}/${page}`, async () => {
       const device = board.devices[name];
       if (!device) throw new RangeError(`device ${name} is not in the board`);
       return createPmbusPage({
@@ -220,12 +246,45 @@ function createPageOpener(
         ...(device.vout ? { vout: device.vout } : {}),
         ...(device.vid ? { vid: device.vid } : {}),
       });
-    };
-    const key = `${name}/${page}`;
-    const known = pages.get(key) ?? open();
-    pages.set(key, known);
-    return known;
+    });
+}
+
+/** A part that is there where a device answers. One that acknowledges nothing is asked once more. */
+function answering(
+  role: string,
+  bus: I2cBus,
+  place: Extract<PresenceBoard, { bus: unknown }>,
+  { devices }: Board,
+  clock: Clock,
+): Presence {
+  const address = Number(place.address);
+  const device = Object.values(devices).find(
+    (each) => each.bus === place.bus && Number(each.address) === address,
+  );
+  const isAnswered = () => inRole(role, () => answers(bus, address, device?.pec ?? false));
+  return {
+    role,
+    async read() {
+      if (await isAnswered()) return true;
+      await pause(clock, ONCE_MORE_MS);
+      return isAnswered();
+    },
   };
+}
+
+/**
+ * Whether a device answers at the address: one byte is read, command 0, which of an EEPROM is its first byte and of a PMBus
+ * device PAGE. Nothing is changed but where an EEPROM reads next. Only what acknowledges nothing is absent; any other error is no
+ * answer to the question.
+ */
+async function answers(bus: I2cBus, address: number, pec: boolean): Promise<boolean> {
+  try {
+    await bus.transaction(address, (device) => device.readByte(0), { isReading: true, pec });
+    return true;
+  } catch (error) {
+    if (error instanceof HardwareError && error.code === 'I2C_NO_DEVICE') return false;
+    throw error;
+  }
 }
 
 /** What a look at a page tells of its rail. */
@@ -276,8 +335,37 @@ export function repeat(clock: Clock, everyMs: number, run: () => void): () => vo
 }
 
 /** A part that could not be had: whatever is asked of it rejects with the reason. */
-export function brokenPart(role: string, reason: HardwareError): Switch & Signal & Setup {
+function brokenPart(role: string, reason: HardwareError): Switch & Signal & Setup {
   const reject = () => Promise.reject(reason);
   const asked = { read: reject, write: reject, setUp: reject };
   return { bus: null, poweredBy: null, role, ...asked, watch: () => () => undefined };
+}
+
+/** A part that could not be had, and may come later. */
+export interface LatePart {
+  /** Until it is there whatever is asked of it rejects with the reason. */
+  readonly part: ReturnType<typeof brokenPart>;
+  /** Why it cannot be had still; null: it is there. Rejects with what is no HardwareError. */
+  lookAgain(): Promise<HardwareError | null>;
+}
+
+export function latePart(
+  role: string,
+  reason: HardwareError,
+  open: (role: string) => Promise<object>,
+): LatePart {
+  const broken = brokenPart(role, reason);
+  let found: object = broken;
+  return {
+    part: new Proxy(broken, { get: (_, key) => Reflect.get(found, key) }),
+    async lookAgain() {
+      try {
+        found = await open(role);
+        return null;
+      } catch (error) {
+        if (error instanceof HardwareError) return error;
+        throw error;
+      }
+    },
+  };
 }

@@ -50,6 +50,25 @@ export function powerGoodOf(
   return { whole: { take, of: parts }, own: [...own.values()], rails: new Set(names) };
 }
 
+/**
+ * The same without rails that are left out.
+ * @param signals of these rails
+ */
+export function powerGoodWithout(
+  { whole, own, rails }: PowerGood,
+  leftOut: readonly string[],
+  signals: readonly Asked[],
+): PowerGood {
+  const without = (part: Together): Together => ({
+    ...part,
+    of: part.of.flatMap((each): (Asked | Together)[] => {
+      if (isTogether(each)) return [without(each)];
+      return signals.includes(each) ? [] : [each];
+    }),
+  });
+  return { whole: without(whole), own, rails: new Set([...rails].filter((rail) => !leftOut.includes(rail))) };
+}
+
 function isTogether(part: Asked | Together): part is Together {
   return 'of' in part;
 }

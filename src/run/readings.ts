@@ -2,8 +2,9 @@ import { errorText, HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import type { EventOf, SequenceEvent, SleepSeen } from '../sequence/events.ts';
-import { codeOf, ONCE_MORE_MS } from './drives.ts';
+import { codeOf } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
+import { ONCE_MORE_MS } from './parts.ts';
 import type { Recording } from './recording.ts';
 
 /** Reads good signals, several at a time but each one once: a slow bus holds up nothing but what waits for its answer. */

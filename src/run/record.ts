@@ -19,6 +19,8 @@ export type Happening =
       /** What was not asked for, for want of power. Absent where all had it. */
       readonly unpowered?: readonly Unpowered[];
     }
+  /** Rails that the run leaves out, because their parts are absent. */
+  | { readonly type: 'absent'; readonly rails: readonly string[] }
   | {
       readonly type: 'request';
       readonly request: Request;
@@ -47,7 +49,7 @@ export type Recorded = Happening & { readonly atMs: number };
 /** Takes what happens, in order. A run never fails because of its record: one that throws misses what it threw at. */
 export type Recorder = (entry: Recorded) => void;
 
-const NO_NEWS: readonly Recorded['type'][] = ['reconciled', 'request', 'evidence', 'warning'];
+const NO_NEWS: readonly Recorded['type'][] = ['reconciled', 'absent', 'request', 'evidence', 'warning'];
 
 /** Whether something changed, or was found to be wrong. A run without such an entry had nothing to do. */
 export function isNews({ type }: Recorded): boolean {

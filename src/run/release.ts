@@ -11,6 +11,7 @@ import type { SnapshotStore } from '../store/snapshot.ts';
 import { watchChassis } from '../store/watch-lock.ts';
 import { openChassis } from './hardware.ts';
 import type { HardwarePorts } from './parts.ts';
+import { presentChassis } from './presence.ts';
 
 export interface ReleaseOptions {
   readonly board: Board;
@@ -76,9 +77,11 @@ async function placesOf(lines: readonly BoardLine[], { ports }: ReleaseOptions):
 async function expectOff({ board, chassis, plan, ports, store }: ReleaseOptions): Promise<void> {
   const hardware = await openChassis(board, chassis, ports);
   try {
-    const { observation, unreadable } = await hardware.observe();
+    const { hint } = store.load();
+    const present = await presentChassis({ plan, hardware }, hint);
+    const { observation, unreadable } = await present.hardware.observe();
     if (unreadable[0]) throw unreadable[0].error;
-    const { state, sequence } = reconcile(plan, observation, store.load().hint, ports.clock.nowMs());
+    const { state, sequence } = reconcile(present.plan, observation, hint, ports.clock.nowMs());
     if (state === 'off' || (state === 'failed' && !powerSeen(sequence))) return;
     throw new PowerError(
       'REQUEST_REJECTED',

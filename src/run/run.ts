@@ -10,7 +10,7 @@ import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
 import type { LevelsAtFault } from './diagnosis.ts';
-import { createDrives, type DriveAction, type Drives, type LoweringAction } from './drives.ts';
+import { createDrives, type DriveAction, type Drives, isAbsent, type LoweringAction } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
 import type { Job } from './jobs.ts';
 import { createReadings, type LevelEvent, type Readings, type SleepReading } from './readings.ts';
@@ -306,7 +306,8 @@ function note(run: Run, action: Exclude<SequenceAction, DriveAction>): void {
 /** Returns whether it failed. */
 function noteDriven(run: Run, action: DriveAction, events: readonly SequenceEvent[]): boolean {
   const failed = events.some(({ type }) => type === 'DRIVE_FAILED');
-  if (action.type === 'driveEnable' && !failed) {
+  const isRead = action.type === 'driveEnable' && !isAbsent(run.options.plan, action.rail);
+  if (isRead && !failed) {
     run.switched.get(action.rail)?.();
     // Its signal may have changed already, and an edge that was before the drive is never seen again. Read once all is
     // driven that has to be: a read in between would hold up the next one.

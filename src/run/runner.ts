@@ -5,9 +5,17 @@ import type { Plan } from '../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../sequence/reconcile.ts';
 import { hasTag, type SequenceState, type State } from '../sequence/state.ts';
 import { diagnose } from './diagnosis.ts';
-import { ONCE_MORE_MS } from './drives.ts';
 import type { Job } from './jobs.ts';
 import { mayPass, type Observed, READ_AGAIN_MS, READINGS, type Unreadable } from './observe.ts';
+import { ONCE_MORE_MS } from './parts.ts';
+import {
+  type PresentChassis,
+  presentChassis,
+  presentNow,
+  presentToPowerOff,
+  presentToPowerOn,
+  removedFrom,
+} from './presence.ts';
 import { createRecording, type Recording } from './recording.ts';
 import {
   causeOfEnd,
@@ -37,12 +45,32 @@ export interface RunResult {
  *
  * A fault is a result (`state: 'failed'`), not a rejection. Rejects with the HardwareError of a line that
  * cannot be read at the start, unless the request is POWER_OFF; nothing was driven then. Rejects PowerError
- * INTERRUPTED.
+ * INTERRUPTED. A power-on rejects in the same way where it cannot be read whether a part is there.
  */
 export async function runSequence(job: Job, options: RunOptions): Promise<RunResult> {
+  const { hint } = options.store.load();
+  const first = await presentFor(job)(options, hint);
+  const result = await runPresent(job, options, first);
+  // What the power-on before began with is no word on this one.
+  return result ?? (await runPresent(job, options, await presentNow(options))) ?? neverEnds();
+}
+
+function presentFor({ request }: Job): typeof presentChassis {
+  if (request === 'POWER_ON') return presentToPowerOn;
+  return request === 'POWER_OFF' ? presentToPowerOff : presentChassis;
+}
+
+function neverEnds(): never {
+  throw new RangeError('a power-on began with what was read for it, and asks for that again');
+}
+
+/** Returns null where a power-on is to begin, and it has to be read first what is there. */
+async function runPresent(job: Job, whole: RunOptions, present: PresentChassis): Promise<RunResult | null> {
+  const options = { ...whole, plan: present.plan, hardware: present.hardware };
   const { hardware, clock, signal, abandon } = options;
   const recording = createRecording(options.record, clock);
   await letGo(job, options, recording);
+  tellAbsent(present, recording);
   const { taken, unreadable, hinted } = await takeStock(job, options, recording);
   const run = createRun(job, options, taken, recording);
   const unwatch = hardware.watch(
@@ -62,8 +90,9 @@ export async function runSequence(job: Job, options: RunOptions): Promise<RunRes
   signal?.addEventListener('abort', onAbort);
   abandon?.addEventListener('abort', onAbort);
   try {
-    await carryOutJob(run, unreadable);
-    return await finish(run, taken, hinted);
+    const isOver = await carryOutJob(run, unreadable, present);
+    const result = await finish(run, taken, hinted);
+    return isOver ? result : null;
   } finally {
     recording.tell();
     unwatch();
@@ -97,6 +126,15 @@ async function letGo(
     if (request !== 'POWER_OFF' || !(error instanceof HardwareError)) throw error;
     recording.record({ type: 'warning', message: `${error.message}: powering off all the same` });
   }
+}
+
+/** What the run leaves out, and of which of it nobody knows whether it is there. */
+function tellAbsent({ plan, guessed, error }: PresentChassis, { record }: Recording): void {
+  const rails = plan.absent.flatMap(({ name }) => (guessed.includes(name) ? [] : [name]));
+  if (rails.length > 0) record({ type: 'absent', rails });
+  if (guessed.length === 0) return;
+  const message = `whether the part of ${guessed.join(', ')} is there cannot be read (${error?.code}): left out, for nothing of it is on`;
+  record({ type: 'warning', message });
 }
 
 /** Reads the lines, and finds where the machine is to be taken up. */
@@ -168,20 +206,31 @@ function mayBeOn({ observation, unreadable }: Observed): boolean {
   return isEnabled && unreadable.some(({ signal }) => signal === 'pgood');
 }
 
-async function carryOutJob(run: Run, unreadable: readonly Unreadable[]): Promise<void> {
+/** Returns false where a power-on is to begin, and it has to be read first what is there. */
+async function carryOutJob(
+  run: Run,
+  unreadable: readonly Unreadable[],
+  { isKept, error: unknown }: PresentChassis,
+): Promise<boolean> {
   const { job, options } = run;
   const { clock, signal } = options;
   const { request } = job;
   const stateNow = () => run.now.state;
 
+  // Half up, and nobody knows what it is to have.
+  if (unknown !== null && request !== 'POWER_OFF' && hasTag(stateNow(), 'rising')) throw unknown;
   if (job.goesOnFrom.includes(stateNow())) {
     // Taken up is not acted on: the first TICK lets a state that was left behind go on.
     await handle(run, { type: 'TICK', atMs: clock.nowMs() });
     await goOn(run, () => !hasTag(stateNow(), 'lowering') && isSteady(stateNow(), run.now.sequence));
     // What broke while nobody watched is this run's result: the next power-on starts afresh.
-    if (stateNow() === 'failed') return;
-  } else if (request === null) return;
-  if (signal?.aborted && (request !== null || run.withdrewIn !== null)) return;
+    if (stateNow() === 'failed') return true;
+  } else if (request === null) return true;
+  if (signal?.aborted && (request !== null || run.withdrewIn !== null)) return true;
+  if (request === 'POWER_ON' && hasTag(stateNow(), 'atRest')) {
+    if (isKept) return false;
+    if (unknown !== null) throw unknown;
+  }
   const atRest = stateNow() === 'off' || stateNow() === 'failed';
   if (request !== null) await handle(run, { type: request, atMs: clock.nowMs() });
   for (const { signal: unread, rail, reason, error } of unreadable) {
@@ -199,6 +248,7 @@ async function carryOutJob(run: Run, unreadable: readonly Unreadable[]): Promise
   }
   // Nothing was seen that had to go off; what could not be seen may be on all the same.
   if (unreadable[0] !== undefined && atRest) throw unreadable[0].error;
+  return true;
 }
 
 async function finish(run: Run, taken: Reconciled, hinted: State | null): Promise<RunResult> {
@@ -246,7 +296,8 @@ async function lookForCause(run: Run): Promise<void> {
   const evidence = await hardware.evidence(fault.rail);
   recording.record({ type: 'evidence', evidence });
   const supplyError = options.supplyError?.() ?? '';
-  const diagnosis = diagnose(plan, { fault, evidence, levels: levelsAtFault, supplyError });
+  const removed = await removedFrom(hardware, plan);
+  const diagnosis = diagnose(plan, { fault, evidence, levels: levelsAtFault, supplyError, removed });
   recording.record({ type: 'diagnosis', diagnosis });
   run.now = { ...now, sequence: { ...now.sequence, fault: { ...fault, diagnosis } } };
 }

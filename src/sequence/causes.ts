@@ -11,6 +11,7 @@ const CAUSE_WORDS: Readonly<Record<Cause, string>> = {
   undervoltage: 'undervoltage',
   undercurrent: 'undercurrent',
   tracking: 'tracking error',
+  removed: 'part removed',
   input: 'bad input',
   neverCame: 'never came',
   dropped: 'dropped',

@@ -31,6 +31,8 @@ export interface RailPlan {
   readonly pulsed: 'state' | 'good' | null;
   /** Its device is told voltages before it is enabled, which is part of the drive of its enable. */
   readonly isSetUp: boolean;
+  /** Its part may be absent. What needs it is optional as well. */
+  readonly isOptional: boolean;
 }
 
 /** The sleep state of the host behind a power button. */
@@ -59,6 +61,8 @@ export interface Plan {
   /** The board latches its enables: they stand though the BMC's pins went back to inputs. */
   readonly latched: boolean;
   readonly minOffMs: number;
+  /** Rails whose part is absent now: they are not among `rails`, and all that is done for them is to drive their enables off. */
+  readonly absent: readonly RailPlan[];
 }
 
 /** The rail of that name. Whoever names one has the name from the same plan, so it is there. */
@@ -109,6 +113,7 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
         observable: rail.good !== undefined || pulsedBy(rail) !== null,
         pulsed: pulsedBy(rail),
         isSetUp: rail.setup !== undefined,
+        isOptional: rail.presence !== undefined,
       };
     }),
     pgood: {
@@ -122,6 +127,41 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
     sleep: sleepOf(chassis),
     latched: chassis.latch !== undefined,
     minOffMs: chassis.minOffMs,
+    absent: [],
+  };
+}
+
+/**
+ * The rails that are absent where the parts of some are: with each of these goes what needs it, whatever is seen of that, so
+ * that nothing is enabled whose supply is missing.
+ */
+export function absentIn({ rails }: Plan, isThere: (rail: string) => boolean): string[] {
+  const absent = new Set<string>();
+  for (const { name, needs, isOptional } of rails) {
+    if (isOptional && (!isThere(name) || needs.some((need) => absent.has(need)))) absent.add(name);
+  }
+  return [...absent];
+}
+
+/** The plan of the chassis that is there, without the rails of `absent`. Nothing that stays needs one of them. */
+export function planWithout(plan: Plan, absent: readonly string[]): Plan {
+  const isThere = (name: string) => !absent.includes(name);
+  const { rails, pgood } = plan;
+  return {
+    ...plan,
+    rails: rails
+      .filter(({ name }) => isThere(name))
+      .map((rail) => ({
+        ...rail,
+        neededBy: rail.neededBy.filter(isThere),
+        followers: rail.followers.filter(isThere),
+      })),
+    pgood: {
+      ...pgood,
+      rails: pgood.rails.filter(isThere),
+      poweredBy: pgood.poweredBy.filter(isThere),
+    },
+    absent: rails.filter(({ name }) => !isThere(name)),
   };
 }
 

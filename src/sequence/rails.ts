@@ -336,6 +336,8 @@ export function assertResets({ plan, resetsAsserted }: Context): Reduced {
 export function disableRails(context: Context): Reduced {
   const { plan, nowMs } = context;
   const lowered = railsToDisable(context);
+  // What is absent may be there all the same, and hangs on what is: it goes off before that.
+  const isFirst = context.readings.driven.length === 0;
   const rails = { ...context.rails };
   let readings: Readings = { ...context.readings, check: null };
   for (const rail of lowered) {
@@ -359,7 +361,7 @@ export function disableRails(context: Context): Reduced {
   }
   const driven = [...readings.driven, ...lowered.map(({ name }) => name)];
   return {
-    asks: lowered.map((rail) => driveOff(rail, context)),
+    asks: [...(isFirst ? absentRails(plan) : []), ...lowered].map((rail) => driveOff(rail, context)),
     change: { rails, readings: { ...readings, driven }, latchPending: plan.latched },
   };
 }
@@ -387,7 +389,9 @@ export function driveAllOff(context: Context): Reduced {
   const driven = switchedRails(context.plan).reverse();
   return {
     asks: [
-      ...driven.map((name) => driveOff(railPlan(context.plan, name), context)),
+      ...[...absentRails(context.plan), ...driven.map((name) => railPlan(context.plan, name))].map((rail) =>
+        driveOff(rail, context),
+      ),
       // Otherwise it was pulsed since an enable last changed, and what it holds is off as well.
       ...(context.latchPending ? [{ type: 'pulseLatch' as const }] : []),
     ],
@@ -447,6 +451,11 @@ export function isAllDriven({ plan, readings }: Context): boolean {
 /** Rails that have an enable. */
 function switchedRails({ rails }: Plan): string[] {
   return rails.flatMap(({ name, watched }) => (watched === null ? [name] : []));
+}
+
+/** Rails of absent parts that have an enable. Nobody waits for them, and nothing comes of it where one cannot be driven. */
+function absentRails({ absent }: Plan): RailPlan[] {
+  return absent.filter(({ watched }) => watched === null).reverse();
 }
 
 /**

@@ -225,6 +225,7 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
   const sequence: SequenceState = {
     nowMs,
     rails,
+    ...(plan.absent.length > 0 && { absent: plan.absent.map(({ name }) => name) }),
     pgood: {
       level: observation.pgood,
       good: believedGood,

@@ -96,6 +96,8 @@ export const CAUSES = [
   'undervoltage',
   'undercurrent',
   'tracking',
+  // The part that the rail is of was there when the power-on began, and is not any more.
+  'removed',
   // What the rail is made of is not there, or not as it must be.
   'input',
   // By its good signal alone.
@@ -153,6 +155,8 @@ export type FaultKind = Fault['kind'];
 export const sequenceSchema = v.object({
   nowMs: moment,
   rails: v.record(v.string(), railSchema),
+  /** Rails whose part was absent when this power-on began: none of them is among `rails`. Left out where all are there. */
+  absent: v.optional(v.array(v.string())),
   pgood: pgoodSchema,
   /** Resets that are asserted. */
   resetsAsserted: v.record(v.string(), v.boolean()),

@@ -5,6 +5,7 @@ import { PowerError } from '../errors.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
 import { JOBS } from '../run/jobs.ts';
 import { expectDone, faultError } from '../run/outcome.ts';
+import { presentChassis } from '../run/presence.ts';
 import { lastState, type Recorded, type Recorder } from '../run/record.ts';
 import type { RunOptions } from '../run/run.ts';
 import type { RunEnd } from '../run/run-record.ts';
@@ -107,17 +108,14 @@ const SWITCHED: Readonly<Record<Wanted, readonly State[]>> = {
  * Rejects with the HardwareError of a line that cannot be read.
  */
 export async function createResident(options: ResidentOptions): Promise<Resident> {
-  const { chassis, hardware, clock, inspect } = options;
+  const { chassis, clock, inspect } = options;
   const id = `resident${chassis}`;
   const resources = resourcesOf(options);
-  const { observation, unreadable } = await hardware.observe();
+  const { hint } = resources.openStore().load();
+  const present = await presentChassis(resources, hint);
+  const { observation, unreadable } = await present.hardware.observe();
   if (unreadable[0]) throw unreadable[0].error;
-  const { state, sequence } = reconcile(
-    resources.plan,
-    observation,
-    resources.openStore().load().hint,
-    clock.nowMs(),
-  );
+  const { state, sequence } = reconcile(present.plan, observation, hint, clock.nowMs());
   const actor: ResidentActor = startActor(
     providedWith(resources, () => actor),
     { id, clock, inspect },
@@ -239,7 +237,7 @@ function followPgood(resources: Resources, first: boolean, send: Send): () => vo
   const deglitchMs = () => resources.plan.pgood.deglitchMs;
   const { hardware, clock } = resources;
   const pgood = {
-    read: () => hardware.readGood(null),
+    read: async () => (await tellerOf(resources)).readGood(null),
     watch: (wake: () => void) => hardware.watchPgood(wake),
   };
   return trackLevel(pgood, clock, deglitchMs, first, {
@@ -250,6 +248,13 @@ function followPgood(resources: Resources, first: boolean, send: Send): () => vo
       send({ type: 'PGOOD_UNREAD', reason });
     },
   });
+}
+
+/** What tells of pgood: as the power-on has found it that the state file tells of, without rails that it left out. */
+async function tellerOf({ plan, hardware, openStore }: Resources): Promise<ChassisHardware> {
+  const isOptional = (rail: string) => plan.rails.some((each) => each.name === rail && each.isOptional);
+  if (!plan.pgood.rails.some(isOptional)) return hardware;
+  return (await presentChassis({ plan, hardware }, openStore().load().hint)).hardware;
 }
 
 /** Returns the function that ends it. */
@@ -269,9 +274,10 @@ async function findState({ plan, hardware, clock, openStore, warnOf }: Resources
       const { fault } = hint.sequence;
       return { state: hint.state, fault: fault && faultText(fault) };
     }
-    const { observation, unreadable } = await hardware.observe();
+    const present = await presentChassis({ plan, hardware }, null);
+    const { observation, unreadable } = await present.hardware.observe();
     if (unreadable.length > 0) return null;
-    return { state: reconcile(plan, observation, null, clock.nowMs()).state };
+    return { state: reconcile(present.plan, observation, null, clock.nowMs()).state };
   } catch (error) {
     warnOf(error);
     return null;

@@ -72,7 +72,7 @@ export function createSnapshotFile(
       const { output } = result;
       if (output.bootId !== bootId) return setAside('it is of another boot');
       if (output.boardHash !== boardHash) return setAside('the board file changed since');
-      const rails = Object.keys(output.sequence.rails);
+      const rails = [...Object.keys(output.sequence.rails), ...(output.sequence.absent ?? [])];
       if (rails.length !== plan.rails.length || plan.rails.some(({ name }) => !rails.includes(name))) {
         return setAside('it names other rails than the board file');
       }

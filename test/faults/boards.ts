@@ -162,6 +162,9 @@ export const boardDraws: fc.Arbitrary<BoardDraw> = fc.oneof(
   { weight: 2, arbitrary: fc.constant({ shipped: 'ast2600-evb' }) },
 );
 
+/** Boards of `hw/boards` that are drawn. */
+export const DRAWN_BOARDS = ['reference', 'openpower', 'ast2600-evb', 'relay-bench', 'risers'];
+
 export interface ShippedBoards {
   readonly [name: string]: Board;
 }
@@ -233,10 +236,15 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
         },
       ] as const;
     });
+    const presences = presencesOf(own, rails, names[power ?? -1], { bus, number }, nextLine);
+    const withParts = rails.map(([name, rail]) => {
+      const presence = presences.get(name);
+      return [name, presence === undefined ? rail : { ...rail, presence }] as const;
+    });
     if (draw.wiring === 'oneDevice') firstPage += own.rails.length;
     const { low: _, by: __, ...pgoodTimes } = own.pgood;
     return {
-      rails: Object.fromEntries(own.reversed ? rails.reverse() : rails),
+      rails: Object.fromEntries(own.reversed ? withParts.reverse() : withParts),
       ...pgoodOf(
         own,
         { pmbus: device, page: PGOOD_PAGE + number },
@@ -336,6 +344,37 @@ function isSetUp({ rails }: ChassisDraw, rail: RailDraw | undefined): boolean {
   return !comesByItself && rail.good.by !== 'limits';
 }
 
+/**
+ * What tells of parts that may be absent, by rail, by the last digits of a time that is drawn anyway: a rail and all that needs
+ * it are of one part, or the last of these of another part on the first. None where the board would be refused.
+ */
+function presencesOf(
+  own: ChassisDraw,
+  rails: readonly (readonly [string, { readonly needs: readonly string[]; readonly enable?: object }])[],
+  power: string | undefined,
+  { bus, number }: { readonly bus: number; readonly number: number },
+  nextLine: (line: LineDraw) => object,
+): ReadonlyMap<string, object> {
+  const { offTimeoutMs, by, low } = own.pgood;
+  const presences = new Map<string, object>();
+  if (offTimeoutMs % 3 !== 1 || (own.latch !== null && NEEDS_RAILS.includes(by))) return presences;
+  const [root] = rails[offTimeoutMs % rails.length] ?? [];
+  const ofPart = new Set<string>();
+  for (const [name, { needs }] of rails) {
+    if (name === root || needs.some((need) => ofPart.has(need))) ofPart.add(name);
+  }
+  const isShownByPage = power !== undefined && ofPart.has(power) && ['page', 'allWithPage'].includes(by);
+  const hasButton = rails.some(([name, { enable }]) => ofPart.has(name) && enable && 'pulse' in enable);
+  const isLeft = rails.some(([name, { enable }]) => enable !== undefined && !ofPart.has(name));
+  if (isShownByPage || hasButton || !isLeft) return presences;
+  const addressed = (first: number) => ({ bus, address: `0x${(first + number).toString(16)}` });
+  const shown = offTimeoutMs % 2 === 0 ? addressed(0x50) : nextLine({ low });
+  for (const name of ofPart) presences.set(name, shown);
+  const last = [...ofPart].at(-1);
+  if (ofPart.size > 1 && last !== undefined && own.minOffMs > 0) presences.set(last, addressed(0x58));
+  return presences;
+}
+
 function isOfDevice(own: ChassisDraw, rail: RailDraw | undefined): boolean {
   if (rail === undefined) return false;
   const isSwitched = rail.enable.overPmbus && rail.enable.button === null;
@@ -362,6 +401,9 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
   const hasSetup = Object.values(board.chassis).some(({ rails }) =>
     Object.values(rails).some(({ setup }) => setup !== undefined),
   );
+  const hasParts = Object.values(board.chassis).some(({ rails }) =>
+    Object.values(rails).some(({ presence }) => presence !== undefined),
+  );
   const hasButton = Object.values(board.chassis).some(({ rails }) =>
     Object.values(rails).some(({ enable }) => enable && 'pulse' in enable),
   );
@@ -370,6 +412,7 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
     ...(isBehind ? ['a device behind a rail'] : []),
     ...(hasSetup ? ['a device that is set up'] : []),
     ...(isWatched ? ['rails only watched'] : []),
+    ...(hasParts ? ['parts that may be absent'] : []),
   ].join(' and ');
   const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;
   return what === '' ? name : `${name} with ${what}`;

@@ -1,13 +1,12 @@
 import { describe, expect, it } from 'vitest';
 import { shippedBoard } from '../unit/bench.ts';
+import { DRAWN_BOARDS } from './boards.ts';
 import { BREAKS } from './breaks.ts';
 import { caseAt, runShard, type Shard } from './campaign.ts';
 import { INVARIANTS, type Invariant } from './invariants.ts';
 import { play } from './story.ts';
 
-const BOARDS = Object.fromEntries(
-  ['reference', 'openpower', 'ast2600-evb', 'relay-bench'].map((name) => [name, shippedBoard(name)]),
-);
+const BOARDS = Object.fromEntries(DRAWN_BOARDS.map((name) => [name, shippedBoard(name)]));
 /** Cases in which a defect has to be seen. */
 const CASES = 400;
 

@@ -37,7 +37,7 @@ export interface Break {
   readonly ending?: (ending: Ending) => Ending;
 }
 
-type LineRole = 'enable' | 'good' | 'pgood' | 'reset' | 'latch' | 'pulse';
+type LineRole = 'presence' | 'enable' | 'good' | 'pgood' | 'reset' | 'latch' | 'pulse';
 
 function roleOf({ rails, pgood, resets, latch }: ChassisBoard, ref: LineRef): LineRole {
   const key = lineKey(ref);
@@ -45,6 +45,7 @@ function roleOf({ rails, pgood, resets, latch }: ChassisBoard, ref: LineRef): Li
   if (linesOfPgood(pgood).some(isIt)) return 'pgood';
   if (isIt(latch)) return 'latch';
   if (Object.values(resets).some(isIt)) return 'reset';
+  if (Object.values(rails).some(({ presence }) => isIt(presence))) return 'presence';
   const enables = Object.values(rails).flatMap(({ enable }) => enable ?? []);
   if (enables.some((enable) => 'pulse' in enable && (isIt(enable.pulse) || isIt(enable.state))))
     return 'pulse';
@@ -300,6 +301,10 @@ export const BREAKS: Readonly<Record<Invariant, Break>> = {
   ends: {
     says: 'no timer ever runs',
     world: (world) => ({ ...world, clock: { ...world.clock, after: () => () => undefined } }),
+  },
+  absentLeft: {
+    says: 'every part is believed to be there',
+    world: onLines(() => ({ read: (line, asserted) => asserted || line === 'presence' })),
   },
   ownErrors: {
     says: 'a line that cannot be opened is a mistake of the program',

@@ -4,6 +4,7 @@ import { Worker } from 'node:worker_threads';
 import { build } from 'esbuild';
 import { describe, expect, it } from 'vitest';
 import { shippedBoard } from '../unit/bench.ts';
+import { DRAWN_BOARDS } from './boards.ts';
 import { BREAKS } from './breaks.ts';
 import {
   BLOCK,
@@ -41,9 +42,7 @@ const CASE_LIMIT_MS = 60_000;
 /** So that two slow cores are enough, and a big machine is not flooded. */
 const MOST_WORKERS = 8;
 
-const BOARDS = Object.fromEntries(
-  ['reference', 'openpower', 'ast2600-evb', 'relay-bench'].map((name) => [name, shippedBoard(name)]),
-);
+const BOARDS = Object.fromEntries(DRAWN_BOARDS.map((name) => [name, shippedBoard(name)]));
 
 /** `FAULTS_BREAK=needsFirst`: every process has the deliberate defect that this invariant must see. */
 const BROKEN = process.env.FAULTS_BREAK ? invariantFrom(process.env.FAULTS_BREAK) : null;

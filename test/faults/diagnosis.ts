@@ -64,6 +64,14 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       return ['pgood'];
     case 'setup':
       return [`hardware ${effect.rail}`];
+    case 'part':
+      return ['pgood'];
+    case 'presence': {
+      // The part is there: who says so does not lie.
+      if (effect.does === 'stuckOn') return ['pgood'];
+      // What shows pgood may count on the part that is left out.
+      return effect.does === 'hang' ? ['I2C_TIMEOUT'] : null;
+    }
     case 'good':
       return effect.does === 'stuckOff' ? [`railTimeout ${effect.rail}`] : null;
     case 'pgood': {

@@ -343,6 +343,32 @@ function linesOfPgoodIn(sources: ReturnType<typeof sourcesOf>): string[] {
   return sources.flatMap(({ source }, index) => ('active' in source ? [`line pgood ${index + 1}`] : []));
 }
 
+/** What goes wrong with a part that may be absent, in the place of a third of what else does on a board that has such parts. */
+const PART_FORMS = [
+  ['part', 'absent'],
+  ['part', 'absent'],
+  ['part', 'absent'],
+  ['presence', 'stuck on'],
+  ['presence', 'stuck off'],
+  ['presence', 'read error'],
+] as const;
+
+function partFormOf(
+  { form, part }: FaultDraw,
+  board: Board,
+  chassis: number,
+): readonly [string, string] | null {
+  const rails = Object.entries(board.chassis[chassis]?.rails ?? {}).filter(
+    ([, { presence }]) => presence !== undefined,
+  );
+  const found = rails[Math.floor(part / 3) % rails.length];
+  if (part % 3 !== 2 || found === undefined) return null;
+  const [rail, { presence }] = found;
+  const [what, does] = PART_FORMS[form % PART_FORMS.length] ?? PART_FORMS[0];
+  if (does !== 'read error') return [`${what} ${rail}`, does];
+  return presence && 'bus' in presence ? [`presence ${rail}`, 'hang'] : [`line rail ${rail} presence`, does];
+}
+
 /**
  * A host that switches itself off in the place of some, and a set-up that goes wrong in that of an enable that does: the other
  * forms, and boards without them, stay what they are.
@@ -362,8 +388,9 @@ function formOf(
 
 /** The faults of a draw: one for each time that it comes. */
 function faultsOf(draw: FaultDraw, board: Board, chassis: number): InjectedFault[] {
-  const [what, does] = formOf(draw, board, chassis);
-  const parts = partsOf(what, board, chassis);
+  const ofPart = partFormOf(draw, board, chassis);
+  const [what, does] = ofPart === null ? formOf(draw, board, chassis) : (['gpio', ofPart[1]] as const);
+  const parts = ofPart === null ? partsOf(what, board, chassis) : [ofPart[0]];
   const part = parts[draw.part % parts.length];
   // A chassis without any signal of that kind: the case goes without this fault.
   if (part === undefined) return [];
@@ -387,17 +414,37 @@ function faultsOf(draw: FaultDraw, board: Board, chassis: number): InjectedFault
   });
 }
 
+/** Half of the chassis that have parts and are off go without one of them. */
+function neverThere({ initially, requests }: CaseDraw, board: Board, chassis: number): InjectedFault[] {
+  if (initially === 'on' || requests.length % 2 === 0) return [];
+  const rails = Object.entries(board.chassis[chassis]?.rails ?? {});
+  const [[rail] = []] = rails.filter(([, { presence }]) => presence !== undefined);
+  return rail === undefined
+    ? []
+    : [{ text: `chassis ${chassis} part ${rail} absent`, process: 0, write: null }];
+}
+
+/** The board with parts in the place of half of what one other draws: so the cases of other boards stay what they are. */
+function boardDrawOf({ board, chassis }: CaseDraw): BoardDraw {
+  const isOther = 'shipped' in board && board.shipped === 'relay-bench' && chassis % 2 === 1;
+  return isOther ? { shipped: 'risers' } : board;
+}
+
 /** The case of a draw. */
 export function caseOf(draw: CaseDraw, shipped: ShippedBoards): Case {
-  const board = boardOf(draw.board, shipped);
+  const drawn = boardDrawOf(draw);
+  const board = boardOf(drawn, shipped);
   const numbers = chassisOf(board);
   const chassis = numbers[draw.chassis % numbers.length] ?? 0;
   return {
     ...draw,
     board,
-    boardName: boardNameOf(draw.board, board),
+    boardName: boardNameOf(drawn, board),
     chassis,
-    faults: draw.faults.flatMap((fault) => faultsOf(fault, board, chassis)),
+    faults: [
+      ...neverThere(draw, board, chassis),
+      ...draw.faults.flatMap((fault) => faultsOf(fault, board, chassis)),
+    ],
   };
 }
 

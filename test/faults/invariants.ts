@@ -40,6 +40,7 @@ export const INVARIANTS = {
   ends: 'Every command ends within the times of its board file.',
   ownErrors: 'What goes wrong is told as an error of this program, and has a reason.',
   port: 'Lines and buses are used as their contracts say.',
+  absentLeft: 'No rail of an absent part is enabled, or named as failed.',
   outputAside: 'What becomes of its output changes nothing about what a command drives.',
 } as const;
 export type Invariant = keyof typeof INVARIANTS;
@@ -83,7 +84,11 @@ export interface Act {
   readonly historyFrom: number;
   /** Faults that were active while the process ran. */
   readonly faults: readonly Fault[];
-  /** No fault that this chassis can feel was active since its last repair. */
+  /** Faults that were active since the last repair: what was absent for a power-on stays so after them. */
+  readonly sinceRepair: readonly Fault[];
+  /** Rails whose part was not there since the begin of the case, and with them what needs them; nothing lies of that. */
+  readonly absent: ReadonlySet<string>;
+  /** No fault that this chassis can feel was active since its last repair, but that a part was never there. */
   readonly healthy: boolean;
   /** No process of this chassis was killed or told to end, this one included. */
   readonly undisturbed: boolean;
@@ -126,11 +131,17 @@ function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
 
 /** Signals of a chassis that are read over PMBus. */
 function pmbusSignals({ rails, pgood }: ChassisBoard): number {
-  const isOverPmbus = (part: object | undefined) => part !== undefined && 'pmbus' in part;
   const ofRails = Object.values(rails).filter(({ enable, good, setup }) =>
     [enable, good, setup].some(isOverPmbus),
   );
-  return ofRails.length + sourcesOf(pgood).filter(({ source }) => isOverPmbus(source)).length;
+  const presences = Object.values(rails).filter(({ presence }) => presence && 'bus' in presence);
+  return (
+    ofRails.length + presences.length + sourcesOf(pgood).filter(({ source }) => isOverPmbus(source)).length
+  );
+}
+
+function isOverPmbus(part: object | undefined): boolean {
+  return part !== undefined && 'pmbus' in part;
 }
 
 function hasButton({ rails }: ChassisBoard): boolean {
@@ -206,6 +217,36 @@ function leaveMs({ board, chassis }: Act): number {
   );
 }
 
+/** A rail, and all that needs it. */
+export function withDependents(
+  rails: ChassisBoard['rails'],
+  isMeant: (rail: string) => boolean,
+): ReadonlySet<string> {
+  const found = new Set(Object.keys(rails).filter(isMeant));
+  // At most one more is found with each look.
+  for (const _ of Object.keys(rails)) {
+    for (const [name, { needs }] of Object.entries(rails))
+      if (needs.some((need) => found.has(need))) found.add(name);
+  }
+  return found;
+}
+
+/** Rails of parts of which it is not known, from the faults since the last repair, whether a power-on found them there. */
+function uncertainRails({ sinceRepair, busHeld }: Act, { rails }: ChassisBoard): ReadonlySet<string> {
+  const keyOf = (rail: string) => JSON.stringify(rails[rail]?.presence);
+  return withDependents(rails, (rail) => {
+    const { presence } = rails[rail] ?? {};
+    if (presence === undefined) return false;
+    if ('bus' in presence && busHeld) return true;
+    return sinceRepair.some(({ effect }) => {
+      if (effect.on === 'gpio') return !('bus' in presence);
+      if (effect.on === 'line')
+        return effect.line.of === 'presence' && keyOf(effect.line.rail) === keyOf(rail);
+      return (effect.on === 'part' || effect.on === 'presence') && keyOf(effect.rail) === keyOf(rail);
+    });
+  });
+}
+
 function isOverride(event: PlantEvent | undefined): boolean {
   return event?.type === 'drive' && event.overrides === true;
 }
@@ -227,7 +268,7 @@ function lookAt(act: Act) {
     if (effect.on !== 'line') return false;
     const part = effect.line;
     const hit =
-      part.of === 'enable' || part.of === 'good' || part.of === 'state'
+      part.of === 'enable' || part.of === 'good' || part.of === 'state' || part.of === 'presence'
         ? partLine(described.rails[part.rail], part.of)
         : part.of === 'reset'
           ? described.resets[part.reset]
@@ -282,6 +323,7 @@ function lookAt(act: Act) {
       return 'pmbus' in good ? effect.on === 'i2c' && effect.device === good.pmbus : hitsLine(fault, good);
     });
   };
+  const uncertain = uncertainRails(act, described);
   const happened = act.history.slice(act.historyFrom);
   const drivesOf = (rail: string, among: readonly PlantEvent[]): readonly PlantEvent[] =>
     among.filter(
@@ -328,6 +370,7 @@ function lookAt(act: Act) {
     ending.kind === 'rejected' ? ending.error : ending.kind === 'ended' ? ending.failure : undefined;
   return {
     described,
+    uncertain,
     ending,
     isPulsed,
     /** The press that began then was held until the host was off, because of what failed in this process. */
@@ -380,6 +423,7 @@ function lookAt(act: Act) {
     /** Something that pgood is taken from may not tell the truth, or nothing. */
     pgoodFaulty:
       faults.some((fault) => fault.effect.on === 'pgood' || hitsPgood(fault)) ||
+      pgoodRails.some((rail) => uncertain.has(rail)) ||
       pgoodRails.some((rail) =>
         described.rails[rail]?.good === undefined ? enableFaults(rail).length > 0 : goodFaulty(rail),
       ),
@@ -431,7 +475,7 @@ function lookAt(act: Act) {
       ),
     wasOn:
       before.pgood &&
-      before.rails.every(({ enabled, good }) => enabled && good) &&
+      before.rails.every(({ rail, enabled, good }) => uncertain.has(rail) || (enabled && good)) &&
       before.lines.every(({ role, asserted }) => role !== 'reset' || !asserted),
     wasOff:
       !before.pgood &&
@@ -605,7 +649,11 @@ function notOff(act: Act, look: Look): string[] {
   return [
     ...(act.after.pgood && !look.pgoodHidden && !look.pgoodChangedNow(unseenMs) ? ['pgood stands'] : []),
     ...act.after.rails.flatMap(({ rail, enabled, good }) => [
-      ...(good && !look.supplies.has(rail) && !look.isUnseen(rail) && !look.raisedNow(rail)
+      ...(good &&
+      !look.supplies.has(rail) &&
+      !look.isUnseen(rail) &&
+      !look.uncertain.has(rail) &&
+      !look.raisedNow(rail)
         ? [`${rail} still delivers`]
         : []),
       ...(enabled && look.isSwitched(rail) && !look.moved(rail) ? [`${rail} is still enabled`] : []),
@@ -633,6 +681,7 @@ function notOn(act: Act, look: Look): string[] {
   // its state, or is lied to, has to take it for the truth.
   if (described.latch !== undefined && (pgoodFaulty || !act.stateKept)) return texts;
   for (const { rail, enabled, good } of act.after.rails) {
+    if (look.uncertain.has(rail)) continue;
     const masked = goodFaulty(rail) && (pgoodFaulty || pgoodChangedNow(askedMs + described.pgood.deglitchMs));
     // Nothing tells of such a rail but its enable, and what a fault does behind that nobody can see.
     const isBlind = described.rails[rail]?.good === undefined && !look.isPgoodOfAll;
@@ -656,7 +705,12 @@ const honestOn: Rule = (act, look) => {
   if (act.verb === 'wait-on' || act.verb === 'on' || act.verb === 'cycle') return notOn(act, look);
   if (act.verb !== 'start' || look.described.latch !== undefined) return [];
   return act.after.lines.flatMap(({ role, rail, driven }) =>
-    role === 'enable' && rail !== null && !driven && !look.moved(rail) && !look.enableFaulty(rail)
+    role === 'enable' &&
+    rail !== null &&
+    !driven &&
+    !look.uncertain.has(rail) &&
+    !look.moved(rail) &&
+    !look.enableFaulty(rail)
       ? [`the enable of ${rail} is not driven`]
       : [],
   );
@@ -768,14 +822,19 @@ const lossActedOn: Rule = (act, look) => {
   const { described } = look;
   const { process, chassis } = act;
   // Who cannot see the loss cannot act on it.
-  const unseen = act.faults.some((fault) => look.hitsPgood(fault));
+  const unseen =
+    act.faults.some((fault) => look.hitsPgood(fault)) ||
+    look.pgoodRails.some((rail) => look.uncertain.has(rail));
   if (act.verb !== 'watch' || unseen || !look.wasOn || process.disturbedAtMs !== null) return [];
   const slow = act.faults.some(({ effect }) => effect.on === 'i2c');
   const slowMs = slow ? TRANSFER_DEADLINE_MS * (2 + 3 * pmbusSignals(described)) : 0;
-  // A device that is silent is waited for, where nothing shows that its power is gone: as long as a hanging one after a loss.
-  const isSilent = look.happened.some(
-    (event) => event.type === 'unpowered' && described.rails[event.rail]?.good === undefined,
-  );
+  // A device that is silent is waited for, where nothing shows that its power is gone, or it went with its part: as long as a
+  // hanging one after a loss.
+  const isSilent =
+    act.faults.some(({ effect }) => effect.on === 'part') ||
+    look.happened.some(
+      (event) => event.type === 'unpowered' && described.rails[event.rail]?.good === undefined,
+    );
   const pgood = look.happened.filter((event) => event.type === 'pgood' && event.chassis === chassis);
   const askedMs = look.pgoodAsked ? GUARD_POLL_MS : 0;
   // So is a button that is held.
@@ -810,7 +869,9 @@ const lossActedOn: Rule = (act, look) => {
       );
       const off =
         went || drives.some((each) => each.type === 'drive' && !each.asserted && each.atMs <= dueMs);
-      return off || look.outOfReach(rail)
+      // So is one that went with its part.
+      const isGone = look.uncertain.has(rail) && isOverPmbus(described.rails[rail]?.enable);
+      return off || isGone || look.outOfReach(rail)
         ? []
         : [
             `${rail} is driven on ${reactionMs + described.pgood.deglitchMs} ms after pgood was lost at ${event.atMs}`,
@@ -962,6 +1023,23 @@ const ownErrors: Rule = ({ process, faults }, { ending, heldUp }) => {
   return isExplained ? [] : [`${error.code} though nothing is broken: ${errorText(error)}`];
 };
 
+const absentLeft: Rule = ({ absent, chassis }, { happened, ending }) => {
+  const enabled = happened.flatMap((event) =>
+    event.type === 'drive' &&
+    event.role === 'enable' &&
+    event.chassis === chassis &&
+    event.asserted &&
+    absent.has(event.rail ?? '')
+      ? [`${event.rail} was enabled, and its part is absent`]
+      : [],
+  );
+  const { isFaultOfThisRun = false, sequence = null } = ending.kind === 'ended' ? ending.result : {};
+  const blamed = isFaultOfThisRun ? (sequence?.fault?.rail ?? null) : null;
+  return blamed !== null && absent.has(blamed)
+    ? [...enabled, `${blamed} was named, and its part is absent`]
+    : enabled;
+};
+
 /** All but `outputAside`, which is told from two plays of one case. */
 const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   needsFirst,
@@ -986,6 +1064,7 @@ const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   named,
   ends,
   ownErrors,
+  absentLeft,
   port: ({ misuses }) => [...misuses],
 };
 

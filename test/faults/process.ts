@@ -11,6 +11,7 @@ import { openChassis } from '../../src/run/hardware.ts';
 import type { Job } from '../../src/run/jobs.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone } from '../../src/run/outcome.ts';
+import { presentToPowerOn } from '../../src/run/presence.ts';
 import type { Recorded, Recorder } from '../../src/run/record.ts';
 import { type RunResult, runSequence } from '../../src/run/runner.ts';
 import type { Plan } from '../../src/sequence/plan.ts';
@@ -428,9 +429,11 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
       try {
         if (verb === 'status') {
           const { hint } = world.store.load();
-          const { observation, unreadable } = await hardware.observe();
-          if (unreadable[0]) throw unreadable[0].error;
-          const seen = reconcile(plan, observation, hint, clock.nowMs());
+          const present = await presentToPowerOn({ plan, hardware }, hint);
+          const { observation, unreadable } = await present.hardware.observe();
+          const error = unreadable[0]?.error ?? present.error;
+          if (error) throw error;
+          const seen = reconcile(present.plan, observation, hint, clock.nowMs());
           return {
             kind: 'ended',
             job: null,

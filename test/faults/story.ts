@@ -5,7 +5,7 @@ import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
-import type { Board } from '../../src/board/schema.ts';
+import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import { planOf } from '../../src/sequence/plan.ts';
@@ -13,7 +13,7 @@ import type { Hint } from '../../src/sequence/state.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import type { Break } from './breaks.ts';
 import { type Case, type Disturbance, type Request, type StoreKind, tellDisturbance } from './draw.ts';
-import { describeEnding, judge, sceneOf, type Violation, worstCaseMs } from './invariants.ts';
+import { describeEnding, judge, sceneOf, type Violation, withDependents, worstCaseMs } from './invariants.ts';
 import { LOOKING, runProcess, type Verb } from './process.ts';
 
 /** Time in which the slowest rail of a repaired chassis has discharged. */
@@ -241,8 +241,18 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       const feltSinceRepair = felt(repairedMs);
       const tooShort = feltSinceRepair.filter((fault) => isTooShort(fault, described.pgood.deglitchMs));
       // Several glitches, one after the other, keep pgood from standing for its de-glitch time.
-      const sinceRepair =
+      const broken =
         tooShort.length > 1 ? feltSinceRepair : feltSinceRepair.filter((fault) => !tooShort.includes(fault));
+      // A chassis without a part that may be absent is as sound as one with it.
+      const isNeverThere = ({ text, effect, when, forMs }: Fault) =>
+        isUnderTest &&
+        // Of one that is on it is pulled.
+        plan.initially === 'off' &&
+        effect.on === 'part' &&
+        when.kind === 'start' &&
+        forMs === null &&
+        plan.faults.some((fault) => fault.text === text && fault.process === 0 && fault.write === null);
+      const sinceRepair = broken.filter((fault) => !isNeverThere(fault));
       const only = sinceRepair.length === 1 ? sinceRepair[0] : undefined;
       const isFirst =
         index === 0 &&
@@ -267,6 +277,8 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
           history: plant.history,
           historyFrom,
           faults: felt(beganMs),
+          sinceRepair: feltSinceRepair,
+          absent: absentFor(described, feltSinceRepair, isNeverThere),
           healthy: sinceRepair.length === 0,
           undisturbed: !disturbed,
           others: drivers.filter(
@@ -461,6 +473,26 @@ function createDisk(
   };
 }
 
+/** Rails of parts that are never there, and what needs them; none where something lies of a part, or cannot tell. */
+function absentFor(
+  { rails }: ChassisBoard,
+  faults: readonly Fault[],
+  isNeverThere: (fault: Fault) => boolean,
+): ReadonlySet<string> {
+  const parts = faults.filter(isNeverThere).flatMap(({ effect }) => ('rail' in effect ? [effect.rail] : []));
+  const isLied = faults.some(
+    ({ effect }) =>
+      effect.on === 'presence' ||
+      effect.on === 'gpio' ||
+      (effect.on === 'line' && effect.line.of === 'presence'),
+  );
+  const presenceOf = (rail: string) => JSON.stringify(rails[rail]?.presence);
+  return withDependents(
+    rails,
+    (rail) => !isLied && parts.some((part) => presenceOf(part) === presenceOf(rail)),
+  );
+}
+
 /** From when to when each fault was active. */
 function faultSpans(history: readonly PlantEvent[]): { text: string; fromMs: number; toMs: number }[] {
   const spans: { text: string; fromMs: number; toMs: number }[] = [];
@@ -493,7 +525,10 @@ function busesOf(board: Board, chassis: number): Board['devices'][string]['bus']
     ...sourcesOf(described.pgood).flatMap(({ source }) => ('pmbus' in source ? [source.pmbus] : [])),
     ...described.evidence,
   ];
-  return devices.flatMap((name) => board.devices[name]?.bus ?? []);
+  const presences = Object.values(described.rails).flatMap(({ presence }) =>
+    presence && 'bus' in presence ? [presence.bus] : [],
+  );
+  return [...presences, ...devices.flatMap((name) => board.devices[name]?.bus ?? [])];
 }
 
 /** A glitch of pgood that the board asks to be overlooked: the chassis has to behave as if nothing were. */

@@ -61,6 +61,13 @@ it('a board whose devices are set up is not called clean: the model does not hav
   expect(report.notTried).toContain('a rail whose device is set up');
 });
 
+it('a board with rails of parts that may be absent is not called clean: the model does not have it', () => {
+  const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, isOptional: true }));
+  const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });
+  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
+  expect(report.notTried).toContain('parts that may be absent');
+});
+
 it.each([
   ['that is taken from rails', { rails: ['A'] }],
   ['of a device that has its power from a rail', { poweredBy: ['A'] }],

@@ -202,6 +202,9 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   };
   const powerOnByBus = () => powerByBus(1);
   const startJournal = () => machine.exec(['systemctl', 'start', JOURNAL[1], JOURNAL[0]]);
+  /** The last rail is of a card that may be absent. */
+  const mayLackPvcore = ({ rails }: ChassisBoard) =>
+    change(rails.PVCORE, { presence: { chip: '1e780000.gpio', line: 'E0', active: 'low' } });
   /** The chassis was switched on by its units, and the service watches it. */
   const servesOn = async () => {
     await isOn();
@@ -255,6 +258,10 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
         });
       },
       ...failingStart('setup PVDDQ ignored'),
+    },
+    'a part of which nobody can read whether it is there': {
+      board: mayLackPvcore,
+      ...failingStart('line rail PVCORE presence read error'),
     },
     'pgood that never comes': {
       ...failingStart('pgood never'),
@@ -434,6 +441,14 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       given: isOn,
       run: async () => {
         await fail('rail P1V8 shorts');
+        await command('on');
+      },
+    },
+    'a part that is pulled while on, found by the next command': {
+      board: mayLackPvcore,
+      given: isOn,
+      run: async () => {
+        await fail('part PVCORE absent');
         await command('on');
       },
     },

@@ -32,6 +32,7 @@ describe('the boards that ship', () => {
     'power-ucd90320',
     'relay-bench',
     'point-of-load',
+    'risers',
   ])('%s has no problems', async (name) => {
     expect((await loadBoard(join(boards, `${name}.json`))).board.name).toBe(name);
   });

@@ -49,6 +49,7 @@ describe('the margins of a rail', () => {
 });
 
 const RAIL: RailReport = {
+  absent: false,
   enabled: true,
   good: true,
   phase: 'up',

@@ -24,6 +24,7 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   observable: true,
   pulsed: null,
   isSetUp: false,
+  isOptional: false,
 });
 /** A, then B behind it, then C behind B. */
 const PLAN: Plan = {
@@ -33,6 +34,7 @@ const PLAN: Plan = {
   sleep: null,
   latched: false,
   minOffMs: 0,
+  absent: [],
 };
 
 const faultOf = (kind: Fault['kind'], of: string | null = null): Fault => ({

@@ -195,7 +195,7 @@ describe('a state file', () => {
     await clock.advance(1_000_000);
     const nowMs = clock.nowMs();
     const store = createSnapshotFile(dir, 0, { bootId: 'boot', boardHash: 'hash', plan, clock });
-    const { rails, resetsAsserted, ...entries } = sequenceSchema.entries;
+    const { rails, absent: _, resetsAsserted, ...entries } = sequenceSchema.entries;
     const named = (value: unknown, names: readonly { readonly name: string }[]) =>
       fc.record(Object.fromEntries(names.map(({ name }) => [name, arbitraryOf(value, nowMs)])));
     const sequences = fc.record({

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import openpower from '../../hw/boards/openpower.json' with { type: 'json' };
 import pointOfLoad from '../../hw/boards/point-of-load.json' with { type: 'json' };
 import reference from '../../hw/boards/reference.json' with { type: 'json' };
+import risers from '../../hw/boards/risers.json' with { type: 'json' };
 import x86Button from '../../hw/boards/x86-button.json' with { type: 'json' };
 import { FAULT_GRAMMAR, FaultSyntaxError, parseFault } from '../../mocks/plant/faults.ts';
 import { boardSchema } from '../../src/board/schema.ts';
@@ -17,15 +18,17 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(31);
+    expect(EXAMPLES).toHaveLength(34);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on a board that ships', (example) => {
     const file = /HOST|^panel/.test(example)
       ? x86Button
-      : example.startsWith('setup')
-        ? pointOfLoad
-        : reference;
+      : /RISER|PSU2/.test(example)
+        ? risers
+        : example.startsWith('setup')
+          ? pointOfLoad
+          : reference;
     const of = v.parse(boardSchema, file);
     expect(parseFault(example, of).text).toBe(example);
   });
@@ -83,7 +86,7 @@ describe('parseFault', () => {
     ['rail P1V8 droops later', '"later" was not understood'],
     [
       'zzz',
-      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "host", "panel", "setup", "good", "pgood", "i2c", "line", "gpio" (--',
+      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "host", "panel", "setup", "part", "presence", "good", "pgood", "i2c", "line", "gpio" (--',
     ],
     ['rail P1V8 drops', '"trips"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],

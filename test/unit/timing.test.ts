@@ -77,6 +77,7 @@ describe('check warns about a board whose timing cannot work, before verify is a
     'two-chassis',
     'relay-bench',
     'point-of-load',
+    'risers',
   ])('and about no shipped board: %s', async (name) => {
     const { board } = await loadBoard(join(import.meta.dirname, '..', '..', 'hw', 'boards', `${name}.json`));
     expect(timingWarnings(board)).toEqual([]);

@@ -4,6 +4,7 @@ import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
 import { openChassis } from '../../run/hardware.ts';
 import { mayPass, READ_AGAIN_MS, READINGS } from '../../run/observe.ts';
+import { presentChassis } from '../../run/presence.ts';
 import { planOf } from '../../sequence/plan.ts';
 import { type Reconciled, reconcile } from '../../sequence/reconcile.ts';
 import { type Observation, powerSeen, type SequenceState } from '../../sequence/state.ts';
@@ -101,9 +102,10 @@ async function readChassis(
         clock: world.clock,
       });
       const { hint } = store.load();
-      const { observation, unreadable } = await hardware.observe();
+      const present = await presentChassis({ plan, hardware }, hint);
+      const { observation, unreadable } = await present.hardware.observe();
       if (unreadable[0]) throw unreadable[0].error;
-      const reconciled = reconcile(plan, observation, hint, world.clock.nowMs());
+      const reconciled = reconcile(present.plan, observation, hint, world.clock.nowMs());
       return { reconciled, observation, hasHint: hint !== null };
     } finally {
       await hardware.close();

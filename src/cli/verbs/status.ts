@@ -7,6 +7,7 @@ import { type ChassisReport, chassisText, measured, type RailReport } from '../.
 import { lastFailureText, withoutTrace } from '../../report/run-text.ts';
 import type { Evidence } from '../../run/evidence.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
+import { presentToPowerOn } from '../../run/presence.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { reconcile } from '../../sequence/reconcile.ts';
 import { powerSeen, railState, type SignalRef } from '../../sequence/state.ts';
@@ -51,7 +52,7 @@ export const status: Verb = {
     });
     const hardware = await openChassis(loaded.board, number, world, { whatCanBeHad: true });
     try {
-      const seen = await readReport(number, chassis, plan, hardware, store, world);
+      const seen = await readReport(number, chassis, { plan, hardware }, store, world);
       const lastFailure = await (await boxOf({ chassis: number, runDir }, world)).lastFailure();
       world.stdout.write(
         json
@@ -70,12 +71,13 @@ export const status: Verb = {
 async function readReport(
   number: number,
   chassis: ChassisBoard,
-  plan: Plan,
-  hardware: ChassisHardware,
+  whole: { readonly plan: Plan; readonly hardware: ChassisHardware },
   store: SnapshotStore,
   world: World,
 ): Promise<{ readonly report: ChassisReport; readonly error: HardwareError | null }> {
   const { hint, warning } = store.load();
+  const present = await presentToPowerOn(whole, hint);
+  const { plan, hardware } = present;
   const { observation, unreadable, pgoodSources } = await hardware.observe();
   const { state, sequence } = reconcile(plan, observation, hint, world.clock.nowMs());
   const devices = await hardware.telemetry();
@@ -84,12 +86,14 @@ async function readReport(
     unreadable.some((each) => each.signal === signal && each.rail === rail) ? null : (level ?? false);
   const rails = Object.entries(chassis.rails).map(([name, rail]): [string, RailReport] => {
     const read = observation.rails[name];
+    if (read === undefined) return [name, absentRail(rail)];
     const isObservable = rail.good !== undefined || (rail.enable !== undefined && 'pulse' in rail.enable);
     const { phase, watched = null } = railState(sequence, name);
     const enabled = watched === null ? orNull('enable', name, read?.enabled) : null;
     return [
       name,
       {
+        absent: false,
         enabled,
         good: isObservable ? orNull('good', name, read?.good) : enabled,
         // Nobody waits for a supply of a chassis that is off, which says nothing of the supply.
@@ -125,12 +129,31 @@ async function readReport(
     rails: Object.fromEntries(rails),
     resetsAsserted: Object.fromEntries(resets),
     devices,
-    unread: unreadable.map(({ reason, error }) => ({ reason, code: error.code })),
+    unread: [
+      ...unreadable.map(({ reason, error }) => ({ reason, code: error.code })),
+      ...(present.error ? [{ reason: present.error.message, code: present.error.code }] : []),
+    ],
     units,
     noUnits,
     warning,
   };
-  return { report, error: first?.error ?? null };
+  return { report, error: first?.error ?? present.error };
+}
+
+/** Nothing was asked of it. */
+function absentRail({ good, enable }: RailBoard): RailReport {
+  return {
+    absent: true,
+    enabled: null,
+    good: null,
+    phase: 'down',
+    watched: null,
+    isObservable: good !== undefined,
+    enabledBy: enable ? nameOf(enable) : null,
+    shownBy: good ? nameOf(good) : null,
+    voutVolts: null,
+    limits: [],
+  };
 }
 
 function nameOf(part: EnableBoard | GoodBoard): string {
