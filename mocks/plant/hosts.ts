@@ -76,9 +76,12 @@ export function createHosts({ clock, timers, hosts, refresh, want }: HostOptions
     };
     // What was felt is done, also when the button is let go meanwhile.
     if (host.press === 'on') {
+      const comeOn = () => {
+        if (hasStandby(host)) turn(host, true);
+      };
       const feel = () => {
-        isFelt = true;
-        timers.after(onAfterMs - debounceMs, () => turn(host, true));
+        isFelt = hasStandby(host);
+        timers.after(onAfterMs - debounceMs, comeOn);
       };
       stops.push(timers.after(debounceMs, feel));
     }
@@ -109,6 +112,11 @@ export function createHosts({ clock, timers, hosts, refresh, want }: HostOptions
     },
     shutDown: (host) => turn(host, false),
   };
+}
+
+/** What its rails need is there: without that nobody feels a press. */
+function hasStandby({ rails }: Host): boolean {
+  return rails.every(({ needs }) => needs.every(({ good }) => good));
 }
 
 /** Whether it is on, under its faults. */

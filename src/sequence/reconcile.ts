@@ -36,11 +36,14 @@ function enabledIn(plan: Plan, name: string, observation: Observation, hint: Hin
 
 /**
  * A power button was pressed for a power-on that is not over: the rail is on its way, though nothing shows it yet. Where a state
- * has shown it, and does not any more, it went off.
+ * has shown it, and does not any more, it went off. One that nothing had shown when it was to be held off is on its way as well,
+ * as long as the hold is not over: who held it is gone, or was told to leave.
  */
 function isPressed({ pulsed, name }: RailPlan, hint: Hint | null): boolean {
-  if (pulsed === null || hint === null || !hasTag(hint.state, 'rising')) return false;
-  const { enabled, phase, deadlineMs } = railState(hint.sequence, name);
+  if (pulsed === null || hint === null) return false;
+  const { enabled, phase, good, deadlineMs } = railState(hint.sequence, name);
+  if (hasTag(hint.state, 'lowering')) return phase === 'falling' && deadlineMs === null && !good;
+  if (!hasTag(hint.state, 'rising')) return false;
   const isOver = phase !== 'rising' || deadlineMs !== null;
   return enabled && !(pulsed === 'state' && isOver);
 }

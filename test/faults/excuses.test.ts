@@ -126,6 +126,22 @@ const EXCUSED: readonly Excused[] = [
     worse: { faults: [{ text: 'chassis 0 rail R never good', process: 0, write: null }] },
     says: 'R is not good',
   },
+  {
+    invariant: 'noLoop',
+    what: 'a button that is held because the power-on is told to end, and let go when that is told again',
+    chassis: {
+      rails: { HOST: { ...button(0), enable: { pulse: line(0), onMs: 2, forceOffMs: 300 } }, R: seen(2) },
+      pgood,
+    },
+    played: {
+      requests: ['startOn'],
+      disturbances: [
+        { process: 0, disturbance: { kind: 'signalAtWrite', write: 2, signal: 'SIGTERM', againMs: 0 } },
+      ],
+    },
+    worse: {},
+    says: 'R was enabled 2 times',
+  },
 ];
 
 function playOn(chassis: object, played: Partial<Case>, broken: Break | null = null) {

@@ -343,6 +343,14 @@ function lookAt(act: Act) {
     );
     return place >= 0 && (place >= act.historyFrom || process.moves.length === 0);
   };
+  /**
+   * A button that is held until the host is off has switched nothing on. Of a press that lasted until the process was told twice to
+   * end, or was killed, nobody knows how long it was to be.
+   */
+  const isToHold = (rail: string, letGo: PlantEvent | undefined): boolean =>
+    isOverride(letGo) ||
+    (isPulsed(rail) &&
+      (letGo === undefined || letGo.atMs >= (process.abandonedAtMs ?? Number.POSITIVE_INFINITY)));
   const supplies = suppliesOf(described.rails);
   /** The rail itself; where it is only watched, those with an enable that it hangs on. */
   const switchesOf = (rail: string): ReadonlySet<string> => {
@@ -384,9 +392,8 @@ function lookAt(act: Act) {
     /** How often a rail was driven on. */
     ups: (rail: string, among = happened): number => {
       const drives = drivesOf(rail, among);
-      // A button that is held until the host is off has switched nothing on.
       return drives.filter(
-        (event, index) => event.type === 'drive' && event.asserted && !isOverride(drives[index + 1]),
+        (event, index) => event.type === 'drive' && event.asserted && !isToHold(rail, drives[index + 1]),
       ).length;
     },
     /** Rails that are switched. */

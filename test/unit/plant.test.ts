@@ -9,6 +9,7 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type PlantOptions } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { type Board, boardSchema, type DeviceBoard } from '../../src/board/schema.ts';
+import { checkBoard } from '../check-board.ts';
 import { shippedBoard } from './bench.ts';
 
 const CHIP = 'chip.gpio';
@@ -827,5 +828,43 @@ describe('a press of a power button', () => {
 
   it('that is over before the host has felt it asks for nothing', async () => {
     expect(await pressed(10)).toMatchObject({ driven: false, asserted: false });
+  });
+
+  it('is not felt by a host without its standby power', async () => {
+    const clock = createVirtualClock(0);
+    const line = (offset: number) => ({ chip: 'gpio', line: offset });
+    const seen = (offset: number) => ({ enable: line(offset), good: line(offset + 1), nominalVolts: 1 });
+    const { board } = checkBoard({
+      name: 'standby',
+      chassis: {
+        0: {
+          rails: {
+            STANDBY: { ...seen(0), onTimeoutMs: 100, offTimeoutMs: 100 },
+            HOST: {
+              ...seen(2),
+              ...{ enable: { pulse: line(2), forceOffMs: 1_000 }, needs: ['STANDBY'] },
+              ...{ onTimeoutMs: 500, offTimeoutMs: 500 },
+            },
+          },
+          pgood: line(4),
+        },
+      },
+    });
+    if (!board) throw new TypeError('the board is wrong');
+    const plant = createPlant({ board, clock });
+    const isHostOn = () => plant.lines().some(({ line: key, asserted }) => key === 'host:0/HOST' && asserted);
+    const press = async () => {
+      plant.pins.get('gpio/2')?.drive(1);
+      await clock.advance(100);
+      plant.pins.get('gpio/2')?.drive(0);
+      await clock.advance(100);
+    };
+    await press();
+    expect(isHostOn()).toBe(false);
+    plant.pins.get('gpio/0')?.drive(1);
+    await clock.advance(100);
+    expect(isHostOn()).toBe(false);
+    await press();
+    expect(isHostOn()).toBe(true);
   });
 });

@@ -22,10 +22,11 @@ interface Variant {
   readonly state?: boolean;
   readonly good?: boolean;
   readonly gracefulMs?: number;
+  readonly onMs?: number;
 }
 
 /** STANDBY is switched by a level, and HOST, which needs it, by a button. */
-function described({ state = true, good = true, gracefulMs }: Variant = {}) {
+function described({ state = true, good = true, gracefulMs, onMs }: Variant = {}) {
   return {
     name: 'buttons',
     chassis: {
@@ -37,6 +38,7 @@ function described({ state = true, good = true, gracefulMs }: Variant = {}) {
               pulse: { ...line(2), active: 'low' },
               ...(state && { state: line(3) }),
               ...(gracefulMs !== undefined && { gracefulMs }),
+              ...(onMs !== undefined && { onMs }),
               forceOffMs: 6_000,
             },
             ...(good && { good: line(4) }),
@@ -242,6 +244,38 @@ describe('a host that goes off by itself while it is to be powered off', () => {
       RUNS,
     );
   });
+});
+
+describe('a power-on that is told to end, and leaves before its host is off', () => {
+  // Nothing shows a press that the host has felt for as long as it takes to come.
+  it.each(VARIANTS)(
+    'is ended by a power-off: the host is off and stays off, seen by %s',
+    async (_, variant) => {
+      await fc.assert(
+        fc.asyncProperty(
+          fc.integer({ min: 0, max: 200 }),
+          fc.integer({ min: 0, max: 100 }),
+          fc.integer({ min: 0, max: 100 }),
+          async (endMs, leaveMs, laterMs) => {
+            const bench = createBench(boardOf({ ...variant, onMs: 20 }), {
+              faults: ['rail HOST slow 900ms'],
+            });
+            const [end, leave] = [new AbortController(), new AbortController()];
+            bench.clock.after(endMs, () => end.abort('SIGTERM'));
+            bench.clock.after(endMs + leaveMs, () => leave.abort('SIGTERM'));
+            const left = bench.run(JOBS.on, { signal: end.signal, abandon: leave.signal });
+            await expect(left).rejects.toMatchObject({ code: 'INTERRUPTED' });
+            await bench.clock.runUntil(new Promise<void>((resolve) => bench.clock.after(laterMs, resolve)));
+            const result = await bench.run(JOBS.off);
+            await bench.clock.runUntil(new Promise<void>((resolve) => bench.clock.after(10_000, resolve)));
+            expect({ state: result.state, isOn: isHostOn(bench) }).toEqual({ state: 'off', isOn: false });
+            expect(isPressed(bench)).toBe(false);
+          },
+        ),
+        RUNS,
+      );
+    },
+  );
 });
 
 describe('the button', () => {
