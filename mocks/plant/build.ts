@@ -268,6 +268,7 @@ function connectNeeds(rails: readonly Rail[]): void {
       rail.needs.push(need);
       need.neededBy.push(rail);
     }
+    rail.offAfter.push(...rails.filter(({ name }) => rail.board.offAfter?.includes(name)));
   }
 }
 
@@ -304,6 +305,7 @@ function buildRail(
     fallMs: fallMs[name] ?? clamp(described.offTimeoutMs / 10, 5, 100),
     needs: [],
     neededBy: [],
+    offAfter: [],
     enable: enableSignal,
     part: partOf(chassis, described, part, parts),
     goodNet: undefined,

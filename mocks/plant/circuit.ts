@@ -134,6 +134,8 @@ export interface Rail {
   readonly fallMs: number;
   readonly needs: Rail[];
   readonly neededBy: Rail[];
+  /** Rails that the board has go off before it. */
+  readonly offAfter: Rail[];
   /** Undefined: it is only watched, and comes and goes with what it needs. */
   readonly enable: Net | Page | Host | undefined;
   goodNet: Net | undefined;

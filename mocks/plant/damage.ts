@@ -53,14 +53,14 @@ export function createDamageRules(clock: Clock, reactionMs: number, report: Repo
       return;
     }
     if (rail.good) {
-      for (const dependent of switchedBehind(rail)) {
-        if (!dependent.wanted || unswitchable(dependent)) continue;
-        report(
-          'needRemoved',
-          chassis,
-          dependent.name,
-          `${name} was disabled though ${dependent.name}, which needs it, is still enabled`,
-        );
+      const before = [
+        ...switchedBehind(rail).map((other) => ({ other, why: 'which needs it' })),
+        ...rail.offAfter.map((other) => ({ other, why: 'which goes off before it' })),
+      ];
+      for (const { other, why } of before) {
+        if (!other.wanted || unswitchable(other)) continue;
+        const text = `${name} was disabled though ${other.name}, ${why}, is still enabled`;
+        report('needRemoved', chassis, other.name, text);
       }
     }
     if (!chassis.pgood) return;

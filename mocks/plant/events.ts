@@ -76,7 +76,7 @@ export type PlantEvent =
 export type HazardKind =
   /** A rail was enabled while one that it needs was not good. */
   | 'enabledTooEarly'
-  /** A rail was disabled while one that needs it was still enabled. */
+  /** A rail was disabled while one that needs it, or that the board has go off before it, was still enabled. */
   | 'needRemoved'
   /** A device was told something of an output that was on. */
   | 'setUpWhileOn'

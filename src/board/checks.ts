@@ -1,6 +1,7 @@
 import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
+import { checkOffAfter, checkOffOrder } from './check-off-order.ts';
 import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
 import { checkPresences } from './check-presence.ts';
 import {
@@ -13,6 +14,7 @@ import {
   railsOf,
 } from './findings.ts';
 import { PANEL_POWER } from './lines.ts';
+import { nextOff } from './off-order.ts';
 import type { PgoodSource } from './pgood.ts';
 import { checkPulse, hasSleepState, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
 import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
@@ -397,8 +399,8 @@ export function longestPowerOnMs(chassis: ChassisPart): number {
 
 /** Longest time from the first disable until no rail delivers any more, or the sequence knows which one does not end. */
 export function longestPowerOffMs(chassis: ChassisPart): number {
-  const needs = (rail: string) => (chassis.rails?.[rail]?.needs ?? []).filter((need) => need !== undefined);
-  const railsMs = longestChainMs(chassis, needs, (rail) => {
+  const next = (rail: string) => nextOff(chassis, rail);
+  const railsMs = longestChainMs(chassis, next, (rail) => {
     const { enable, good, offTimeoutMs = 0 } = rail;
     const pressMs = pulseOffMs(rail);
     const isSeen = good !== undefined || pressMs > 0;
@@ -462,6 +464,8 @@ export const checkTimeBudgets: Check = (board) =>
 const CHECKS: readonly Check[] = [
   checkNeedsExist,
   checkNeedsAcyclic,
+  checkOffAfter,
+  checkOffOrder,
   checkWatched,
   checkSwitched,
   checkLinesUnique,

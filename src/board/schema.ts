@@ -78,6 +78,13 @@ const railEntries = v.strictObject({
     v.optional(expects('list', 'a list of names of rails', '["P12V"]', v.array(name)), []),
     v.description('Rails that must be good before this one is enabled, and that outlive it on the way down'),
   ),
+  offAfter: v.pipe(
+    v.optional(expects('list', 'a list of names of rails', '["P3V3"]', v.array(name))),
+    v.description(
+      'Rails that must be off before this one is disabled, besides those that need it: for a way down that is not the way up reversed. ' +
+        'One that does not go off in its time is not waited for any longer',
+    ),
+  ),
   setup: v.pipe(
     v.optional(setup),
     v.description(

@@ -42,7 +42,16 @@ function observationOf(entries: readonly Recorded[]) {
 
 /** What a board file may say of a chassis, and of a rail, by which a run reads lines or nothing. Of other words nobody knows. */
 const OF_CHASSIS = ['rails', 'pgood', 'resets', 'latch', 'panel', 'evidence', 'minOffMs'];
-const OF_RAIL = ['nominalVolts', 'enable', 'good', 'needs', 'settleMs', 'onTimeoutMs', 'offTimeoutMs'];
+const OF_RAIL = [
+  'nominalVolts',
+  'enable',
+  'good',
+  'needs',
+  'offAfter',
+  'settleMs',
+  'onTimeoutMs',
+  'offTimeoutMs',
+];
 
 /** Nothing of it is asked for over a bus, and no button may have been left pressed. */
 function isOfLinesAlone(chassis: ChassisBoard): boolean {

@@ -2,7 +2,7 @@ import { CodedError, errorText, wasReadBack } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { endsWithin, pause } from '../../hw/waiting.ts';
 import type { Drive, SequenceAction, SequenceEvent } from '../sequence/events.ts';
-import type { Plan } from '../sequence/plan.ts';
+import { downBefore, type Plan } from '../sequence/plan.ts';
 import type { ChassisHardware } from './hardware.ts';
 import { ONCE_MORE_MS } from './parts.ts';
 import type { Recording } from './recording.ts';
@@ -85,9 +85,10 @@ export function createDrives({
     // After a loss in the order in which they are wanted, and by no more than the grace.
     if (atOnce) return [...enables.values()];
     const own = enables.get(action.rail);
-    const { neededBy = [] } = plan.rails.find(({ name }) => name === action.rail) ?? {};
+    const rail = plan.rails.find(({ name }) => name === action.rail);
+    const first = rail === undefined ? [] : downBefore(rail);
     const absent = plan.absent.flatMap(({ name, needs }) => (needs.includes(action.rail) ? [name] : []));
-    return [own, ...resets.values(), ...[...neededBy, ...absent].map((rail) => enables.get(rail))];
+    return [own, ...resets.values(), ...[...first, ...absent].map((rail) => enables.get(rail))];
   };
 
   return {

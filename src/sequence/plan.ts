@@ -1,3 +1,4 @@
+import { nextOff } from '../board/off-order.ts';
 import { railsOfPgood, sourcesOf } from '../board/pgood-sources.ts';
 import type { Board, ChassisBoard, RailBoard } from '../board/schema.ts';
 
@@ -13,6 +14,8 @@ export interface RailPlan {
   readonly needs: readonly string[];
   /** Rails with an enable that need this one, be it through followers; all of them go down before it. */
   readonly neededBy: readonly string[];
+  /** Rails with an enable that the board has go off before it, besides those that need it. */
+  readonly offAfter: readonly string[];
   /** Null: it has an enable. */
   readonly watched: Watched | null;
   /** Followers that go with the enable of this one; none has a rail with an enable in between. */
@@ -72,12 +75,17 @@ export function railPlan(plan: Plan, name: string): RailPlan {
   return rail;
 }
 
+/** Rails with an enable that have to be down before it is disabled. */
+export function downBefore({ neededBy, offAfter }: RailPlan): readonly string[] {
+  return [...neededBy, ...offAfter];
+}
+
 /** The plan of a chassis whose `needs` passed the board's cross checks, with the devices of its board. */
 export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
   const ordered: string[] = [];
   const place = (name: string): void => {
     if (ordered.includes(name)) return;
-    for (const need of chassis.rails[name]?.needs ?? []) place(need);
+    for (const other of nextOff(chassis, name)) place(other);
     ordered.push(name);
   };
   for (const name of Object.keys(chassis.rails)) place(name);
@@ -104,6 +112,7 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
         name,
         needs: rail.needs,
         neededBy: hangingOn(name).filter(isSwitched),
+        offAfter: rail.offAfter ?? [],
         watched: watchedAs(name),
         followers: hangingOn(name).filter((other) => !isSwitched(other)),
         poweredBy: powerOf(rail, devices),
@@ -154,6 +163,7 @@ export function planWithout(plan: Plan, absent: readonly string[]): Plan {
       .map((rail) => ({
         ...rail,
         neededBy: rail.neededBy.filter(isThere),
+        offAfter: rail.offAfter.filter(isThere),
         followers: rail.followers.filter(isThere),
       })),
     pgood: {

@@ -1,6 +1,6 @@
 import { holdUntilMs, isOver, pgoodDeadline, railDeadline, resetDue } from './deadlines.ts';
 import type { EventOf, SequenceAction, SequenceEvent } from './events.ts';
-import { type Plan, type RailPlan, railPlan } from './plan.ts';
+import { downBefore, type Plan, type RailPlan, railPlan } from './plan.ts';
 import {
   afterStandstill,
   answered,
@@ -459,9 +459,9 @@ function absentRails({ absent }: Plan): RailPlan[] {
 }
 
 /**
- * Rails whose enable may be driven off now, of those that were not driven yet: whatever needs them was, and is down or
- * beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go; only the fall of
- * what needs it is not waited for.
+ * Rails whose enable may be driven off now, of those that were not driven yet: whatever goes off before them was, and is down
+ * or beyond help. What the enable reads decides nothing: one that is held low comes back when it is let go; only the fall of
+ * what goes before it is not waited for.
  */
 export function railsToDisable(context: Context): RailPlan[] {
   const { plan } = context;
@@ -469,10 +469,13 @@ export function railsToDisable(context: Context): RailPlan[] {
   const atOnce = goesAtOnce(context);
   const isGone = (name: string) => ['down', 'stuck'].includes(railState(context, name).phase);
   return plan.rails
-    .filter(({ name, neededBy, watched }) => {
+    .filter((rail) => {
+      const { name, watched } = rail;
       if (watched !== null || driven.includes(name)) return false;
       const { enabled } = railState(context, name);
-      return atOnce || neededBy.every((other) => driven.includes(other) && (!enabled || isGone(other)));
+      return (
+        atOnce || downBefore(rail).every((other) => driven.includes(other) && (!enabled || isGone(other)))
+      );
     })
     .reverse();
 }

@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { nextOff } from '../../src/board/off-order.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { checkBoard } from '../check-board.ts';
 
@@ -237,9 +238,11 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
       ] as const;
     });
     const presences = presencesOf(own, rails, names[power ?? -1], { bus, number }, nextLine);
+    const ordered = presences.size === 0 ? offOrderOf(own, rails) : null;
     const withParts = rails.map(([name, rail]) => {
       const presence = presences.get(name);
-      return [name, presence === undefined ? rail : { ...rail, presence }] as const;
+      const offAfter = name === ordered?.[1] ? { offAfter: [ordered[0]] } : {};
+      return [name, { ...rail, ...offAfter, ...(presence !== undefined && { presence }) }] as const;
     });
     if (draw.wiring === 'oneDevice') firstPage += own.rails.length;
     const { low: _, by: __, ...pgoodTimes } = own.pgood;
@@ -375,6 +378,27 @@ function presencesOf(
   return presences;
 }
 
+/**
+ * Two rails that go off in the order in which they come, by the last digits of a time that is drawn anyway: neither needs the
+ * other, and none of the two has a button.
+ */
+function offOrderOf(
+  { pgood: { onTimeoutMs } }: ChassisDraw,
+  rails: readonly (readonly [string, { readonly needs: readonly string[]; readonly enable?: object }])[],
+): readonly [first: string, then: string] | null {
+  if (onTimeoutMs % 3 !== 1) return null;
+  const chassis = { rails: Object.fromEntries(rails) };
+  const behind = (name: string): string[] =>
+    nextOff(chassis, name).flatMap((need) => [need, ...behind(need)]);
+  const isSwitched = ({ enable }: { readonly enable?: object }) =>
+    enable !== undefined && !('pulse' in enable);
+  const names = rails.flatMap(([name, rail]) => (isSwitched(rail) ? [name] : []));
+  const pairs = names.flatMap((first, index) =>
+    names.slice(index + 1).flatMap((then) => (behind(then).includes(first) ? [] : [[first, then] as const])),
+  );
+  return pairs[onTimeoutMs % pairs.length] ?? null;
+}
+
 function isOfDevice(own: ChassisDraw, rail: RailDraw | undefined): boolean {
   if (rail === undefined) return false;
   const isSwitched = rail.enable.overPmbus && rail.enable.button === null;
@@ -404,6 +428,9 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
   const hasParts = Object.values(board.chassis).some(({ rails }) =>
     Object.values(rails).some(({ presence }) => presence !== undefined),
   );
+  const hasOrder = Object.values(board.chassis).some(({ rails }) =>
+    Object.values(rails).some(({ offAfter }) => offAfter !== undefined),
+  );
   const hasButton = Object.values(board.chassis).some(({ rails }) =>
     Object.values(rails).some(({ enable }) => enable && 'pulse' in enable),
   );
@@ -413,6 +440,7 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
     ...(hasSetup ? ['a device that is set up'] : []),
     ...(isWatched ? ['rails only watched'] : []),
     ...(hasParts ? ['parts that may be absent'] : []),
+    ...(hasOrder ? ['an order of its own on the way down'] : []),
   ].join(' and ');
   const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;
   return what === '' ? name : `${name} with ${what}`;

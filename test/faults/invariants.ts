@@ -4,6 +4,7 @@ import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts
 import { type Fault, partLine } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
+import { nextOff } from '../../src/board/off-order.ts';
 import { railsOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, PulseBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
@@ -160,7 +161,7 @@ function pressesMs({ enable, onTimeoutMs }: ChassisBoard['rails'][string]): {
   return { on: onMs + takenMs, off: Math.max(onMs + gracefulMs, shownMs) + forceOffMs };
 }
 
-/** The longest way through the needs of a chassis, each rail weighing `weight`. */
+/** The longest way through the needs of a chassis, and its order on the way down, each rail weighing `weight`. */
 function longestChain(
   { rails }: ChassisBoard,
   weight: (rail: ChassisBoard['rails'][string]) => number,
@@ -169,7 +170,7 @@ function longestChain(
   const to = (name: string): number => {
     const rail = rails[name];
     if (!rail) return 0;
-    const found = known.get(name) ?? weight(rail) + Math.max(0, ...rail.needs.map(to));
+    const found = known.get(name) ?? weight(rail) + Math.max(0, ...nextOff({ rails }, name).map(to));
     known.set(name, found);
     return found;
   };

@@ -63,8 +63,8 @@ export const DEFECTS: readonly Defect[] = [
   {
     what: 'rails go off in the order in which they came',
     file: 'rails.ts',
-    from: 'return atOnce || neededBy.every(',
-    to: 'return true || neededBy.every(',
+    from: 'atOnce || downBefore(rail).every(',
+    to: 'true || downBefore(rail).every(',
     faults: 0,
     breaks: 'reverseOrder',
   },

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { nextDeadlineMs, readingsDue } from '../../src/sequence/deadlines.ts';
 import type { SequenceEvent } from '../../src/sequence/events.ts';
 import { type ChassisSnapshot, step, takeUp, viewOf } from '../../src/sequence/machine.ts';
-import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import { downBefore, type Plan, planOf } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import { railState, STATES, type State } from '../../src/sequence/state.ts';
 
@@ -35,6 +35,17 @@ const CHAIN = planOf(
 const FORK = planOf(
   {
     rails: { A: rail(0, []), B: rail(1, ['A']), C: rail(2, ['A']) },
+    pgood: { ...line(20), deglitchMs: 0, onTimeoutMs: 2, offTimeoutMs: 2 },
+    resets: {},
+    evidence: [],
+    minOffMs: 0,
+  },
+  {},
+);
+/** Two rails that go off in the order in which they come. */
+const ORDERED = planOf(
+  {
+    rails: { A: rail(0, []), B: rail(1, ['A']), C: { ...rail(2, ['A']), offAfter: ['B'] } },
     pgood: { ...line(20), deglitchMs: 0, onTimeoutMs: 2, offTimeoutMs: 2 },
     resets: {},
     evidence: [],
@@ -352,7 +363,7 @@ function follow(
           }
           if (enabled[action.rail]) say(`${action.rail} enabled twice`);
         } else {
-          for (const other of own?.neededBy ?? []) {
+          for (const other of own ? downBefore(own) : []) {
             // One that cannot be switched off is beyond help, and the rest goes down all the same.
             const stuck = railState(sequence, other).phase === 'stuck' || other === failedRail;
             if (enabled[other] && !stuck) say(`${action.rail} disabled while ${other} is enabled`);
@@ -402,6 +413,7 @@ describe('in every state that hardware can bring about', () => {
   it.each([
     ['a chain with a reset', CHAIN],
     ['a fork', FORK],
+    ['a fork of which the first goes off first', ORDERED],
     ['a latching board', LATCHED],
     ['a rail of a device that another rail powers', BEHIND],
     ['pgood that is taken from rails', OF_RAILS],
@@ -427,6 +439,7 @@ describe('left alone, every state comes to rest', () => {
   it.each([
     ['a chain with a reset', CHAIN],
     ['a fork', FORK],
+    ['a fork of which the first goes off first', ORDERED],
     ['a rail of a device that another rail powers', BEHIND],
     ['a supply, and a rail that is only watched', WATCHED],
     ['a rail that is only watched between two that are switched', BETWEEN],

@@ -15,6 +15,7 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   name,
   needs,
   neededBy: [],
+  offAfter: [],
   watched: null,
   followers: [],
   poweredBy: [],
