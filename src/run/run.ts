@@ -4,7 +4,7 @@ import { PowerError, type PowerErrorCode } from '../errors.ts';
 import { nextDeadlineMs, readingsDue } from '../sequence/deadlines.ts';
 import type { Answer, SequenceAction, SequenceEvent } from '../sequence/events.ts';
 import { type Step, step, takeUp, viewOf } from '../sequence/machine.ts';
-import { type Plan, railPlan, type SleepPlan } from '../sequence/plan.ts';
+import { needsBehind, type Plan, railPlan, type SleepPlan } from '../sequence/plan.ts';
 import { goesAtOnce } from '../sequence/rails.ts';
 import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
@@ -104,7 +104,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     hardware,
     clock,
     recording,
-    newsOfPower: async (rail) => (await Promise.all(behind(plan, rail).map(readings.ask))).flat(),
+    newsOfPower: async (rail) => (await Promise.all(behind(options, rail).map(readings.ask))).flat(),
     ended(action, events) {
       lowered.push({ action, events });
       turns.wake();
@@ -433,10 +433,14 @@ function firstToTell(
   return [...needs, ...power];
 }
 
-/** What a drive of the rail may have failed for: who is set up first is enabled only while what it needs is still good. */
-function behind(plan: Plan, rail: string): readonly string[] {
-  const { isSetUp, needs, poweredBy } = railPlan(plan, rail);
-  return isSetUp ? [...new Set([...needs, ...poweredBy])] : poweredBy;
+/**
+ * What a drive of the rail may have failed for: who is set up first is enabled only while what it needs is still good, and a host
+ * feels no press without that. What is further away is read where that is a line.
+ */
+function behind({ plan, hardware }: Pick<RunOptions, 'plan' | 'hardware'>, rail: string): readonly string[] {
+  const { needs, poweredBy } = railPlan(plan, rail);
+  const further = needsBehind(plan, rail).filter((need) => needs.includes(need) || !hardware.asksBus(need));
+  return [...new Set([...further, ...poweredBy])];
 }
 
 function poweredBy(plan: Plan, rail: Source): readonly string[] {

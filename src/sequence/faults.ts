@@ -1,6 +1,6 @@
 import { isOver, isStageOver, railDeadline } from './deadlines.ts';
 import type { SequenceEvent } from './events.ts';
-import { type RailPlan, railPlan } from './plan.ts';
+import { needsBehind, type RailPlan, railPlan } from './plan.ts';
 import { type Context, isFresh, readingOf } from './readings.ts';
 import { type Fault, type FaultKind, fallen, railState, type State, signalsAt } from './state.ts';
 
@@ -190,14 +190,13 @@ export function hardwareFault(event: SequenceEvent, state: State, context: Conte
   return { kind: 'hardware', rail, state, atMs, reason: event.reason, errorCode: event.code };
 }
 
-/** Of a rail whose device is set up first: what it needs that was lost meanwhile; null where all is good. */
+/** Of a rail whose drive takes time: the first that it hangs on and that was lost meanwhile; null where all are good. */
 function lostNeedOf(name: string, context: Context): RailPlan | null {
-  const { isSetUp, needs } = railPlan(context.plan, name);
-  const lost = needs.find((need) => {
+  const lost = needsBehind(context.plan, name).find((need) => {
     const { phase, good } = railState(context, need);
     return phase === 'up' && !good;
   });
-  return isSetUp && lost !== undefined ? railPlan(context.plan, lost) : null;
+  return lost === undefined ? null : railPlan(context.plan, lost);
 }
 
 /** The first of the rails behind which a device stands that was lost while it was on; null where all have their power. */

@@ -202,10 +202,20 @@ function sleepOf({ rails }: ChassisBoard): SleepPlan | null {
 }
 
 /** The rail, and all that need it, be it through others. */
-export function hangingOn({ rails }: Plan, rail: string): ReadonlySet<string> {
+export function hangingOn({ rails }: Pick<Plan, 'rails'>, rail: string): ReadonlySet<string> {
   const hanging = new Set([rail]);
   for (const { name, needs } of rails) if (needs.some((need) => hanging.has(need))) hanging.add(name);
   return hanging;
+}
+
+/**
+ * What a drive that switches the rail on rests on until it is over, be it through others, in the order of the sequence: the drive takes
+ * time where a device is set up first, or a button pressed. None where it takes none.
+ */
+export function needsBehind(plan: Plan, rail: string): readonly string[] {
+  const { isSetUp, pulsed } = railPlan(plan, rail);
+  if (!isSetUp && pulsed === null) return [];
+  return plan.rails.flatMap(({ name }) => (name !== rail && hangingOn(plan, name).has(rail) ? [name] : []));
 }
 
 function pulsedBy({ enable }: RailBoard): RailPlan['pulsed'] {

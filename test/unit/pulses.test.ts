@@ -59,6 +59,33 @@ function boardOf(variant: Variant = {}): Board {
   return board;
 }
 
+/** HOST behind three rails, of which two are only watched, or none. */
+function boardBehind(isWatched: boolean): Board {
+  const [host, seen] = [
+    line(2),
+    (offset: number) => ({ good: line(offset), settleMs: 0, onTimeoutMs: 200, offTimeoutMs: 500 }),
+  ];
+  const rails = isWatched
+    ? {
+        P12V: seen(6),
+        STANDBY: { enable: line(0), ...seen(1), needs: ['P12V'] },
+        FOLLOWER: { ...seen(7), needs: ['STANDBY'] },
+        HOST: { enable: { pulse: host, state: line(3) }, ...seen(4), needs: ['FOLLOWER'] },
+      }
+    : {
+        P12V: { enable: line(0), ...seen(1) },
+        STANDBY: { enable: line(6), ...seen(7), needs: ['P12V'] },
+        P3V3: { enable: line(8), ...seen(9), needs: ['STANDBY'] },
+        HOST: { enable: { pulse: host, state: line(3) }, ...seen(4), needs: ['P3V3'] },
+      };
+  const { board, problems } = checkBoard({
+    name: 'buttons',
+    chassis: { 0: { rails, pgood: { ...line(5), onTimeoutMs: 3_000, offTimeoutMs: 3_000 } } },
+  });
+  if (!board) throw new TypeError(JSON.stringify(problems));
+  return board;
+}
+
 const VARIANTS: readonly [string, Variant][] = [
   ['a state', { good: false }],
   ['a state and a good signal', {}],
@@ -400,6 +427,31 @@ describe('a press that forces off a host which seems to go at once', () => {
     const [press] = pressesOf(bench);
     expect(press?.forMs).toBeGreaterThanOrEqual(leastMs);
     expect(press?.forMs).toBeLessThan(leastMs + 100);
+  });
+});
+
+describe('a button that is pressed while the power behind it goes', () => {
+  // A host that has lost it feels no press, and its state does not come. Each rail takes 18 ms to come, and the button is pressed then.
+  it.each([
+    ['P12V', true, 'at 36ms'],
+    ['STANDBY', true, '18ms after good'],
+    ['FOLLOWER', true, '0ms after good'],
+    ['P12V', false, '36ms after good'],
+    ['STANDBY', false, '18ms after good'],
+    ['P3V3', false, '0ms after good'],
+  ])('is not blamed for %s, with rails that are only watched: %s', async (rail, isWatched, begins) => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 12 }), async (laterMs) => {
+        const when = begins.replace(/\d+/, (ms) => String(Number(ms) + laterMs));
+        const bench = createBench(boardBehind(isWatched), { faults: [`rail ${rail} shorts ${when}`] });
+        const { state, sequence } = await bench.run(JOBS.on);
+        const { fault } = sequence;
+        expect([state, fault?.kind, fault?.rail]).toEqual(['failed', 'railLost', rail]);
+        expect(pressesOf(bench)).not.toEqual([]);
+        expect(isPressed(bench)).toBe(false);
+      }),
+      RUNS,
+    );
   });
 });
 
