@@ -186,6 +186,11 @@ export function isThere(part: Part | undefined): boolean {
   return part === undefined || part.absences.length === 0;
 }
 
+/** Its part is not there, or that of something that it needs. */
+export function isMissing({ part, needs }: Rail): boolean {
+  return !isThere(part) || needs.some(isMissing);
+}
+
 /** What the BMC can see of it. */
 export function isShown(part: Part | undefined): boolean {
   if (part?.net !== undefined) return netAsserted(part.net);

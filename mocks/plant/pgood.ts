@@ -6,8 +6,8 @@ import {
   type Chassis,
   type Device,
   isAsserted,
+  isMissing,
   isShown,
-  isThere,
   isWanted,
   type Net,
   netAsserted,
@@ -49,7 +49,7 @@ export function buildPgood(
         it.poweredBy?.good !== false &&
         withFaults(
           faults,
-          shown.length > 0 ? shown.every(({ good, part }) => good || !isThere(part)) : chassis.pgood,
+          shown.length > 0 ? shown.every((rail) => rail.good || isMissing(rail)) : chassis.pgood,
         );
       return {
         net: undefined,
@@ -72,9 +72,9 @@ function nominalVoltsOf(source: Extract<PgoodBoardSource, { pmbus: string }>): n
   return maxVolts === undefined ? minVolts * ABOVE_LEAST : (minVolts + maxVolts) / 2;
 }
 
-/** One of a part that may be absent counts while that is seen and the rail is asked for. */
+/** One of a part that may be absent counts while that is seen and the rail is asked for, with all that it needs. */
 function isAsked(rail: Rail): boolean {
-  return rail.part === undefined || (isShown(rail.part) && isWanted(rail));
+  return rail.part === undefined || (isShown(rail.part) && isWanted(rail) && rail.needs.every(isAsked));
 }
 
 /** What tells the BMC of the rail: its good signal, or else its enable. */

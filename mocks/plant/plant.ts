@@ -244,6 +244,7 @@ function connectCircuit(
     changed: followSeen,
     enableChanged: (rail) => rails.enableChanged(rail),
     buttonMoved: (button) => hosts.moved(button),
+    wantedChanged: (rail) => rails.wantedChanged(rail),
   });
   const hosts = createHosts({
     clock,

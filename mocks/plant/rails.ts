@@ -5,6 +5,7 @@ import {
   type Host,
   isEnabled,
   isHost,
+  isMissing,
   isThere,
   isUnder,
   isWanted,
@@ -25,6 +26,8 @@ const DROOPED_SHARE = 0.5;
 export interface Rails {
   /** The rail follows its enable. */
   enableChanged(rail: Rail): void;
+  /** The BMC has asked for the rail, or does not any more: pgood waits for those of parts only while it does. */
+  wantedChanged(rail: Rail): void;
   /** The rail goes where its enable, its needs and its faults have it go from now on. */
   update(rail: Rail): void;
   voltsOf(rail: Rail): number;
@@ -123,7 +126,7 @@ export function createRails(options: RailOptions): Rails {
   };
 
   const [steer, partChanged] = [steerer(options, update), follower(options, update)];
-  return { enableChanged, update, voltsOf, steer, partChanged };
+  return { enableChanged, wantedChanged: waiter(options), update, voltsOf, steer, partChanged };
 }
 
 /** A regulator that is on notices what makes it switch itself off. */
@@ -132,6 +135,12 @@ function noteTrips({ enabled, faults, tripped }: Rail): void {
   for (const { effect } of faults.map(({ fault }) => fault)) {
     if (effect.on === 'rail' && effect.does === 'trips') tripped.add(effect.over);
   }
+}
+
+function waiter(options: RailOptions): Rails['wantedChanged'] {
+  return ({ chassis }) => {
+    if (chassis.parts.size > 0) followPgood(chassis, options);
+  };
 }
 
 function follower(options: RailOptions, update: Rails['update']): Rails['partChanged'] {
@@ -160,7 +169,7 @@ function followPgood(
 ): void {
   const setPgood = (pgood: boolean): void => {
     chassis.pgood = pgood;
-    if (!pgood && chassis.rails.every((rail) => isWanted(rail) || !isThere(rail.part)))
+    if (!pgood && chassis.rails.every((rail) => isWanted(rail) || isMissing(rail)))
       chassis.failedAtMs = clock.nowMs();
     for (const { net } of chassis.pgoodSources) if (net !== undefined) refresh(net);
     goodChanged(chassis, undefined, pgood);
@@ -174,9 +183,9 @@ function followPgood(
   else setPgood(good);
 }
 
-/** It is of a part that is not there, or that nobody has asked for: pgood waits for what is on. */
+/** It is of a part that is not there, or that nobody has asked for, or hangs on such a one: pgood waits for what is on. */
 function isLeftOut(rail: Rail): boolean {
-  return rail.part !== undefined && !(isThere(rail.part) && isWanted(rail));
+  return rail.part !== undefined && (isMissing(rail) || !isWanted(rail) || rail.needs.some(isLeftOut));
 }
 
 /** Where a rail goes from a voltage, and how fast in volts per millisecond. */

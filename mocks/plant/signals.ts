@@ -43,6 +43,8 @@ export interface SignalOptions {
   enableChanged(rail: Rail): void;
   /** The line of a power button has moved. */
   buttonMoved(button: Net): void;
+  /** The BMC has asked for a rail, or does not any more. */
+  wantedChanged(rail: Rail): void;
 }
 
 export function createSignals(options: SignalOptions): Signals {
@@ -56,6 +58,7 @@ export function createSignals(options: SignalOptions): Signals {
     rules.railSwitched(rail, wanted);
     rail.wanted = wanted;
     rail.wantedAtMs = clock.nowMs();
+    options.wantedChanged(rail);
   };
 
   return {
@@ -106,6 +109,7 @@ export function createSignals(options: SignalOptions): Signals {
         if (!rail.wanted) continue;
         rail.wanted = false;
         rail.failedAtMs = clock.nowMs();
+        options.wantedChanged(rail);
       }
       page.operation = 0;
       refreshPage(page);

@@ -868,3 +868,80 @@ describe('a press of a power button', () => {
     expect(isHostOn()).toBe(true);
   });
 });
+
+describe('pgood of a chassis with parts that may be absent', () => {
+  const clock = createVirtualClock();
+  const line = (offset: number) => ({ chip: 'gpio', line: offset });
+  const times = { nominalVolts: 1, settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 100 };
+
+  /** MAIN is always there, CARD and BEHIND are of parts of their own, and BEHIND needs CARD. */
+  function withParts(behind: object, pgood: object, fault: string | null) {
+    const { board, problems } = checkBoard({
+      name: 'parts',
+      devices: { vr: { bus: 1, address: '0x40' } },
+      chassis: {
+        0: {
+          rails: {
+            MAIN: { ...times, enable: line(0), good: line(1) },
+            CARD: { ...times, good: line(2), presence: line(3) },
+            BEHIND: { ...times, ...behind, presence: line(6), needs: ['CARD'] },
+          },
+          pgood,
+        },
+      },
+    });
+    if (!board) throw new TypeError(JSON.stringify(problems));
+    const plant = createPlant({ board, clock, faults: fault === null ? [] : [parseFault(fault, board)] });
+    const drive = async (offset: number, asserted: boolean) => {
+      plant.pins.get(`gpio/${offset}`)?.drive(asserted ? 1 : 0);
+      await clock.advance(50);
+    };
+    return { plant, drive };
+  }
+
+  const WATCHED = { good: line(4) };
+  const SWITCHED = { enable: line(5), good: line(4) };
+
+  it.each([
+    ['a line', WATCHED, line(9)],
+    ['a line', SWITCHED, line(9)],
+    ['the rails', WATCHED, { rails: true }],
+    ['the rails', SWITCHED, { rails: true }],
+    [
+      'the page that shows it',
+      { good: { pmbus: 'vr', minVolts: 0.9, maxVolts: 1.1 } },
+      { pmbus: 'vr', minVolts: 0.9 },
+    ],
+  ])('does not wait for what hangs on one that is not there, by %s', async (_, behind, pgood) => {
+    const { plant, drive } = withParts(behind, pgood, 'part CARD absent');
+    if ('enable' in behind) await drive(5, true);
+    await drive(0, true);
+    expect(plant.rails().map(({ rail, good }) => [rail, good])).toEqual([
+      ['MAIN', true],
+      ['CARD', false],
+      ['BEHIND', false],
+    ]);
+    expect(plant.pgood(0)).toBe(true);
+  });
+
+  it('goes when one is asked for that does not come, and is back when nobody asks for it any more', async () => {
+    const { plant, drive } = withParts(SWITCHED, line(9), 'rail BEHIND never good');
+    await drive(0, true);
+    expect(plant.pgood(0)).toBe(true);
+    plant.pins.get('gpio/5')?.drive(1);
+    expect(plant.pgood(0)).toBe(false);
+    await clock.advance(50);
+    expect(plant.pgood(0)).toBe(false);
+    await drive(5, false);
+    expect(plant.pgood(0)).toBe(true);
+  });
+
+  it('does not come in the moment after one was asked for', async () => {
+    const { plant, drive } = withParts(SWITCHED, line(9), 'rail BEHIND never good');
+    plant.pins.get('gpio/0')?.drive(1);
+    // MAIN is good after 9 ms, and pgood 5 ms later.
+    await clock.advance(11);
+    await drive(5, true);
+    expect(plant.pgood(0)).toBe(false);
+  });
+});
