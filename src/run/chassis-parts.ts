@@ -17,6 +17,8 @@ export interface Parts extends ReadParts {
   readonly presences: ReadonlyMap<string, Presence>;
   /** Enables of rails that are left out, because their parts are absent. */
   readonly absent: ReadonlyMap<string, Switch>;
+  /** Their good signals, which tell whether what hangs on them has power. */
+  readonly absentGoods: ReadonlyMap<string, Signal>;
 }
 
 /** A chassis with the devices of its board. */
@@ -45,12 +47,12 @@ function devicesOf({ enable, good, setup }: ChassisBoard['rails'][string]): stri
   return [enable, good, setup].flatMap((part) => (part && 'pmbus' in part ? [part.pmbus] : []));
 }
 
-/** The parts of that chassis. Of what is left out the enables are kept, to be driven off. */
+/** The parts of that chassis. Of what is left out the enables are kept, to be driven off, and what tells whether they can be. */
 export function partsWithout(parts: Parts, absent: readonly string[]): Parts {
   if (absent.length === 0) return parts;
   const isThere = (rail: string) => !absent.includes(rail);
   const left = <Part>(all: ReadonlyMap<string, Part>) => new Map([...all].filter(([rail]) => isThere(rail)));
-  const gone = [...parts.enables].filter(([rail]) => !isThere(rail));
+  const gone = <Part>(all: ReadonlyMap<string, Part>) => new Map([...all].filter(([rail]) => !isThere(rail)));
   const signals = absent.flatMap((rail) => parts.goods.get(rail) ?? parts.enables.get(rail) ?? []);
   return {
     ...parts,
@@ -59,6 +61,7 @@ export function partsWithout(parts: Parts, absent: readonly string[]): Parts {
     goods: left(parts.goods),
     setups: left(parts.setups),
     pgood: powerGoodWithout(parts.pgood, absent, signals),
-    absent: new Map(gone),
+    absent: gone(parts.enables),
+    absentGoods: gone(parts.goods),
   };
 }

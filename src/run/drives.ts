@@ -2,7 +2,7 @@ import { CodedError, errorText, wasReadBack } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { endsWithin, pause } from '../../hw/waiting.ts';
 import type { Drive, SequenceAction, SequenceEvent } from '../sequence/events.ts';
-import { downBefore, type Plan } from '../sequence/plan.ts';
+import { downBefore, hangingOn, type Plan } from '../sequence/plan.ts';
 import type { ChassisHardware } from './hardware.ts';
 import { ONCE_MORE_MS } from './parts.ts';
 import type { Recording } from './recording.ts';
@@ -85,9 +85,13 @@ export function createDrives({
     // After a loss in the order in which they are wanted, and by no more than the grace.
     if (atOnce) return [...enables.values()];
     const own = enables.get(action.rail);
-    const rail = plan.rails.find(({ name }) => name === action.rail);
+    const rails = [...plan.rails, ...plan.absent];
+    const rail = rails.find(({ name }) => name === action.rail);
     const first = rail === undefined ? [] : downBefore(rail);
-    const absent = plan.absent.flatMap(({ name, needs }) => (needs.includes(action.rail) ? [name] : []));
+    const hanging = hangingOn({ rails }, action.rail);
+    const absent = plan.absent.flatMap(({ name }) =>
+      name !== action.rail && hanging.has(name) ? [name] : [],
+    );
     return [own, ...resets.values(), ...[...first, ...absent].map((rail) => enables.get(rail))];
   };
 

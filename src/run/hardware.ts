@@ -252,6 +252,7 @@ async function openParts(
     setups: new Map(setups),
     presences: new Map(presences),
     absent: new Map(),
+    absentGoods: new Map(),
     pgood,
     latch,
   };
@@ -310,13 +311,15 @@ function hardwareOf(
     return found;
   };
   const signalOf = (rail: string) => goods.get(rail) ?? enableOf(rail);
-  const { hasPower, read, readPgood, lacks } = powerOf(parts, enableOf, latch !== undefined);
+  const power = powerOf(parts, latch !== undefined);
+  const { hasPower, read, readPgood, lacks } = power;
   const missingPowerOf = missingPowerIn(devices, hasPower);
   /** Rails that were read to be enabled, or were told so since. */
   const enabled = new Set<string>();
   /** Rails whose enable could not be read. */
   const doubtful = new Set<string>();
   const isTold = (rail: string) => enabled.has(rail) || doubtful.has(rail);
+  const mayHear = hearingIn(chassis, parts, power, isTold);
   /** Of rails that were told to go off: the voltage that they were last seen with while they were on. */
   const voltsBefore = new Map<string, number | null>();
   return {
@@ -336,7 +339,7 @@ function hardwareOf(
     letGo: () => letGoOf(pulses),
     async driveEnable(rail, asserted, press, abandoned) {
       const left = asserted ? undefined : parts.absent.get(rail);
-      if (left !== undefined) return driveLeftOut(left, parts.rails, hasPower);
+      if (left !== undefined) return driveLeftOut(left, mayHear);
       const enable = enableOf(rail);
       const setup = asserted ? setups.get(rail) : undefined;
       if (setup !== undefined) await setUpRail(rail, setup, chassis, (need) => read(signalOf(need)));
@@ -344,9 +347,7 @@ function hardwareOf(
       if (asserted || enabled.delete(rail)) noteVolts(rail, asserted, voltsBefore, parts);
       const { poweredBy } = enable;
       if (asserted || poweredBy === null) return enable.write(asserted, press, abandoned);
-      // A rail that is enabled may only seem to be lost: what it powers is told to go off before it, if it hears it.
-      const mayHear = isSwitchedOn(chassis, poweredBy, isTold) || (await hasPower(poweredBy));
-      if (mayHear) await driveOff(enable, () => hasPower(poweredBy));
+      if (await mayHear(poweredBy)) await driveOff(enable, () => hasPower(poweredBy));
     },
     async driveReset(reset, asserted) {
       await resets.get(reset)?.write(asserted);
@@ -473,11 +474,11 @@ interface Power {
 }
 
 /** @param isLatched enables stand though their lines read otherwise: pgood then tells of rails without a signal */
-function powerOf(
-  { goods, pgood, needs }: Parts,
-  enableOf: (rail: string) => Switch,
-  isLatched: boolean,
-): Power {
+function powerOf(parts: Parts, isLatched: boolean): Power {
+  const { pgood, needs } = parts;
+  // A rail that is left out may have power all the same.
+  const goods = new Map([...parts.goods, ...parts.absentGoods]);
+  const enables = new Map([...parts.enables, ...parts.absent]);
   const isSupplied = async (rail: string): Promise<boolean> => {
     for (const need of needs.get(rail) ?? []) if (!(await hasPower(need))) return false;
     return true;
@@ -485,14 +486,13 @@ function powerOf(
   // The check refuses a board on which this has no end: there pgood would hang on a rail that is asked of pgood.
   const hasPower = async (rail: string): Promise<boolean> => {
     const good = goods.get(rail);
-    try {
-      if (good !== undefined) return await read(good);
-      const isOn = (await read(enableOf(rail))) && (await isSupplied(rail));
+    return mayBeAsserted(async () => {
+      if (good !== undefined) return read(good);
+      const enable = enables.get(rail);
+      if (enable === undefined) throw new RangeError(`nothing tells of rail ${rail}`);
+      const isOn = (await read(enable)) && (await isSupplied(rail));
       return isOn || (isLatched && (await readPgood()));
-    } catch (error) {
-      if (error instanceof HardwareError) return true;
-      throw error;
-    }
+    });
   };
   const read = async (part: Asked): Promise<boolean> => {
     const { poweredBy } = part;
@@ -517,6 +517,26 @@ function powerOf(
     return isGood;
   };
   return { hasPower, read, readPgood, lacks: () => missing };
+}
+
+/**
+ * Whether what a rail powers may hear that it is to go off. One that is enabled may only seem to be lost, and the part of one that
+ * is left out may only seem to be absent: nobody knows of that but its own signals.
+ */
+function hearingIn(
+  chassis: ChassisBoard,
+  parts: Parts,
+  { hasPower, read }: Power,
+  isTold: (rail: string) => boolean,
+): (rail: string) => Promise<boolean> {
+  return async (rail) => {
+    const left = parts.absent.get(rail);
+    const isOn =
+      left === undefined
+        ? parts.rails.includes(rail) && isSwitchedOn(chassis, rail, isTold)
+        : await mayBeAsserted(() => read(left));
+    return isOn || (await hasPower(rail));
+  };
 }
 
 /** Of a device: the rail without which it has no power now; null where it has. */
@@ -552,6 +572,16 @@ async function setUpRail(
   }
 }
 
+/** What cannot be read may be asserted. */
+async function mayBeAsserted(read: () => Promise<boolean>): Promise<boolean> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof HardwareError) return true;
+    throw error;
+  }
+}
+
 /** Switches off what may lose its power meanwhile, which comes to the same. */
 async function driveOff(enable: Switch, hasPower: () => Promise<boolean>): Promise<void> {
   try {
@@ -561,17 +591,10 @@ async function driveOff(enable: Switch, hasPower: () => Promise<boolean>): Promi
   }
 }
 
-/**
- * The enable of a part that is absent. A device that does not answer is absent as well, and one that has no power, or would have it
- * from what is left out, is off.
- */
-async function driveLeftOut(
-  enable: Switch,
-  rails: readonly string[],
-  hasPower: (rail: string) => Promise<boolean>,
-): Promise<void> {
+/** The enable of a part that is absent. A device that does not answer is absent as well, and one that has no power is off. */
+async function driveLeftOut(enable: Switch, mayHear: (power: string) => Promise<boolean>): Promise<void> {
   const { poweredBy } = enable;
-  if (poweredBy !== null && !(rails.includes(poweredBy) && (await hasPower(poweredBy)))) return;
+  if (poweredBy !== null && !(await mayHear(poweredBy))) return;
   try {
     await enable.write(false);
   } catch (error) {

@@ -190,6 +190,67 @@ describe('a power-off', () => {
   });
 });
 
+describe('a device on a part whose presence lies while the chassis is on', () => {
+  const line = (offset: number) => ({ chip: 'gpio', line: offset });
+  const times = { settleMs: 6, onTimeoutMs: 100, offTimeoutMs: 100 };
+  const presence = line(20);
+  const MAIN = { ...times, enable: line(0), good: line(1) };
+  const page = (number: number) => ({ pmbus: 'vr', page: number });
+  const CORE = { ...times, enable: page(0), good: line(5), needs: ['POWER'], presence };
+
+  /** What switches CORE is powered by POWER, and both are of one part. */
+  const POWERS = {
+    'a rail with a signal': { POWER: { ...times, enable: line(2), good: line(3), presence } },
+    'a rail without a signal': { POWER: { ...times, enable: line(2), presence } },
+    'a follower': {
+      FEED: { ...times, enable: line(2), good: line(3), presence },
+      POWER: { ...times, good: line(4), needs: ['FEED'], presence },
+    },
+    'a rail that is switched over a bus': {
+      POWER: { ...times, enable: { pmbus: 'other' }, good: line(3), presence },
+    },
+  };
+  const boardWith = (power: object) => {
+    const { board, problems } = checkBoard({
+      name: 'parts',
+      devices: {
+        vr: { bus: 1, address: '0x40', poweredBy: 'POWER' },
+        other: { bus: 1, address: '0x41' },
+      },
+      chassis: { 0: { rails: { MAIN, ...power, CORE }, pgood: line(9) } },
+    });
+    if (!board) throw new TypeError(JSON.stringify(problems));
+    return board;
+  };
+
+  it.each(Object.entries(POWERS))(
+    'is told to go off before the power that it has, by %s',
+    async (_, power) => {
+      for (const job of [JOBS.off, JOBS.stop]) {
+        const bench = createBench(boardWith(power), {
+          initially: 'on',
+          faults: ['presence CORE stuck off'],
+        });
+        await bench.run(job);
+        expect(bench.plant.hazards).toEqual([]);
+        expect(bench.enabled()).toEqual([]);
+        const [first] = drivenOff(bench).filter((rail) => rail !== 'MAIN');
+        expect(first).toBe('CORE');
+        expect(bench.recording.filter(({ type }) => type === 'warning')).toEqual([]);
+      }
+    },
+  );
+
+  it.each(Object.entries(POWERS))('is not asked where its part is not there, by %s', async (_, power) => {
+    const bench = createBench(boardWith(power), { faults: ['part CORE absent'] });
+    await bench.run(JOBS.on);
+    await bench.run(JOBS.off);
+    expect(bench.plant.history.filter(({ type }) => type === 'unpowered')).toEqual([]);
+    expect(bench.recording.filter(({ type }) => type === 'warning')).toEqual([]);
+    expect(drivenOff(bench)).not.toContain('CORE');
+  });
+});
+
 describe('who has the chassis open for long', () => {
   const opened = async (ports: {
     gpio?: (real: GpioBackend) => GpioBackend;
