@@ -127,6 +127,23 @@ const EXCUSED: readonly Excused[] = [
     says: 'R is not good',
   },
   {
+    invariant: 'honestOn',
+    what: 'a button that a process was killed for before it pressed it, where the next one goes on',
+    chassis: { rails: { R: seen(2), HOST: { ...button(0), needs: ['R'] } }, pgood },
+    played: {
+      requests: ['startOn'],
+      // R is enabled.
+      disturbances: [{ process: 0, disturbance: { kind: 'killAtWrite', write: 2, when: 'before' } }],
+      // Asked for again, in two stages.
+      dice: [0, 0, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    },
+    worse: {
+      disturbances: [],
+      faults: [{ text: 'chassis 0 rail R never good', process: 0, write: null }],
+    },
+    says: 'the enable of HOST is not driven',
+  },
+  {
     invariant: 'noLoop',
     what: 'a button that is held because the power-on is told to end, and let go when that is told again',
     chassis: {

@@ -382,6 +382,12 @@ function lookAt(act: Act) {
     uncertain,
     ending,
     isPulsed,
+    /**
+     * A process that was killed had decided to press, and nothing has shown since whether it did: nobody can tell, and the rail
+     * counts as coming (decision 43).
+     */
+    isDecided: (rail: string): boolean =>
+      isPulsed(rail) && !act.undisturbed && act.hintBefore?.sequence.rails[rail]?.phase === 'rising',
     /** The press that began then was held until the host was off, because of what failed in this process. */
     wasForcedOff: (rail: string, atMs: number): boolean => {
       const drives = drivesOf(rail, happened);
@@ -718,6 +724,7 @@ const honestOn: Rule = (act, look) => {
     !driven &&
     !look.uncertain.has(rail) &&
     !look.moved(rail) &&
+    !look.isDecided(rail) &&
     !look.enableFaulty(rail)
       ? [`the enable of ${rail} is not driven`]
       : [],
