@@ -1,5 +1,5 @@
 import { CodedError, errorText, HardwareError } from '../../hw/errors.ts';
-import { TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts';
+import { HOLD_LIMIT_MS, TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts';
 import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts';
 import { type Fault, partLine } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
@@ -99,6 +99,8 @@ export interface Act {
   readonly besideWatch: boolean;
   /** Another process stood still meanwhile, for as long as a bus is waited for, on a bus that this chassis uses. */
   readonly busHeld: boolean;
+  /** The same for however long. */
+  readonly busShared: boolean;
   /** What a process saves, the next one finds. */
   readonly stateKept: boolean;
   /** It wrote the state file, or tried to. */
@@ -388,14 +390,24 @@ function lookAt(act: Act) {
      */
     isDecided: (rail: string): boolean =>
       isPulsed(rail) && !act.undisturbed && act.hintBefore?.sequence.rails[rail]?.phase === 'rising',
-    /** The press that began then was held until the host was off, because of what failed in this process. */
+    /**
+     * The press that began then was held until the host was off, because of what failed in this process, or in one whose hold was
+     * cut short.
+     */
     wasForcedOff: (rail: string, atMs: number): boolean => {
       const drives = drivesOf(rail, happened);
       const place = drives.findIndex((event) => event.atMs === atMs);
       const failed = ending.kind === 'ended' && ending.result.isFaultOfThisRun;
-      return failed && place >= 0 && isOverride(drives[place + 1]);
+      const isRepeated = !act.undisturbed && (act.verb === 'off' || act.verb === 'stop');
+      return (failed || isRepeated) && place >= 0 && isOverride(drives[place + 1]);
     },
     hostLeft,
+    /** Of its voltage, or of what it needs, since the last repair: it may still be on its way back. */
+    wasHit: (rail: string): boolean =>
+      act.sinceRepair.some(
+        ({ effect }) =>
+          effect.on === 'rail' && withDependents(described.rails, (other) => other === effect.rail).has(rail),
+      ),
     /** How often a rail was driven on. */
     ups: (rail: string, among = happened): number => {
       const drives = drivesOf(rail, among);
@@ -700,7 +712,7 @@ function notOn(act: Act, look: Look): string[] {
     // Nothing tells of such a rail but its enable, and what a fault does behind that nobody can see.
     const isBlind = described.rails[rail]?.good === undefined && !look.isPgoodOfAll;
     // Without a state nobody knows since when its enable stands either.
-    const isHidden = isBlind && (act.faults.length > 0 || !act.stateKept);
+    const isHidden = isBlind && (act.faults.length > 0 || !act.stateKept || look.wasHit(rail));
     if (!good && !look.lostNow(rail) && !masked && !isHidden) texts.push(`${rail} is not good`);
     if (!enabled && look.isSwitched(rail) && !look.enableFaulty(rail) && !look.lostNow(rail))
       texts.push(`${rail} is not enabled`);
@@ -801,6 +813,9 @@ const noMove: Rule = (act, look) => {
 const healthyStays: Rule = (act, look) => {
   const { verb, process } = act;
   if (!act.healthy || TO_OFF.includes(verb) || verb === 'cycle') return [];
+  // The press of a process that was killed, or told twice to end, shuts its host down long after it, and without the state file
+  // nobody knows of it.
+  if (verb === 'watch' && !act.stateKept && !act.undisturbed && look.hostLeft()) return [];
   if (verb === 'watch' && look.rest === 'failed' && act.others.length === 0) {
     return [`the watch took the power away: ${describeEnding(process)}`];
   }
@@ -820,6 +835,9 @@ const powerFirst: Rule = (act, look) => {
     const isSeen = described.rails[rail]?.good !== undefined;
     // Who is lied to, or cannot read the rail, asks for what may be there.
     if (enableFaulty(rail) || (isSeen && goodFaulty(rail)) || pgoodFaulty) return [];
+    // Behind a latch a rail without a signal has power while pgood stands, and a part that has come since may be on.
+    const isOfPart = described.rails[rail]?.presence !== undefined;
+    if (!isSeen && isOfPart && described.latch !== undefined && act.before.pgood) return [];
     const wasOff = act.before.rails.some((each) => each.rail === rail && !each.enabled && !each.good);
     // What is only watched is raised with an enable that it hangs on.
     const switches = look.switchesOf(rail);
@@ -852,8 +870,9 @@ const lossActedOn: Rule = (act, look) => {
     );
   const pgood = look.happened.filter((event) => event.type === 'pgood' && event.chassis === chassis);
   const askedMs = look.pgoodAsked ? GUARD_POLL_MS : 0;
-  // So is a button that is held.
-  const reactionMs = REACTION_MS + slowMs + askedMs + (isSilent || hasButton(described) ? GRACE_MS : 0);
+  // So is a button that is held, and a bus that another process holds.
+  const isWaitedFor = isSilent || hasButton(described) || act.busShared;
+  const reactionMs = REACTION_MS + slowMs + askedMs + (isWaitedFor ? GRACE_MS : 0);
   for (const [index, event] of pgood.entries()) {
     if (event.type !== 'pgood' || event.asserted) continue;
     const backMs = pgood[index + 1]?.atMs ?? Number.POSITIVE_INFINITY;
@@ -882,8 +901,11 @@ const lossActedOn: Rule = (act, look) => {
           !each.asserted &&
           each.atMs <= dueMs,
       );
+      const isHeld = act.busShared && isOverPmbus(described.rails[rail]?.enable);
+      const heldMs = isHeld ? HOLD_LIMIT_MS + TRANSFER_DEADLINE_MS : 0;
+      if (act.toMs < dueMs + heldMs) return [];
       const off =
-        went || drives.some((each) => each.type === 'drive' && !each.asserted && each.atMs <= dueMs);
+        went || drives.some((each) => each.type === 'drive' && !each.asserted && each.atMs <= dueMs + heldMs);
       // So is one that went with its part.
       const isGone = look.uncertain.has(rail) && isOverPmbus(described.rails[rail]?.enable);
       return off || isGone || look.outOfReach(rail)
@@ -927,7 +949,11 @@ const hostOff: Rule = (act, look) => {
     return ['the host lost its power, and is told to have switched itself off'];
   const isPlain =
     faults.every(({ effect }) => effect.on === 'host') && process.stalls.length === 0 && !act.busHeld;
-  const isSeen = isPlain && process.disturbedAtMs === null && state === 'failed';
+  // Only a sleep state tells that from a loss.
+  const isShown = Object.values(look.described.rails).some(
+    ({ enable }) => enable && 'pulse' in enable && enable.sleepState,
+  );
+  const isSeen = isPlain && isShown && process.disturbedAtMs === null && state === 'failed';
   return left === true && isSeen
     ? [`the host switched itself off, and is told as ${describeEnding(process)}`]
     : [];

@@ -261,6 +261,14 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
         plan.faults.length === 1 &&
         plan.faults[0]?.process === 0 &&
         plan.faults[0].write === null;
+      const heldMs = Math.max(
+        ...standstills
+          .filter(
+            (standstill) =>
+              !ownStandstills.includes(standstill) && sharesBus(board, standstill.chassis, chassis),
+          )
+          .map(({ fromMs, toMs }) => Math.min(toMs, endedMs) - Math.max(fromMs, beganMs)),
+      );
       violations.push(
         ...judge({
           board,
@@ -285,12 +293,8 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
             (driver) => driver !== ownDriver && driver.toTurn > Math.min(beganTurn, sinceTurn),
           ),
           besideWatch,
-          busHeld: standstills.some(
-            (standstill) =>
-              !ownStandstills.includes(standstill) &&
-              Math.min(standstill.toMs, endedMs) - Math.max(standstill.fromMs, beganMs) >= HOLD_LIMIT_MS &&
-              busesOf(board, standstill.chassis).some((bus) => busesOf(board, chassis).includes(bus)),
-          ),
+          busHeld: heldMs >= HOLD_LIMIT_MS,
+          busShared: heldMs > 0,
           stateKept: plan.store === 'kept',
           hasSaved,
           hintBefore: hint,
@@ -529,6 +533,10 @@ function busesOf(board: Board, chassis: number): Board['devices'][string]['bus']
     presence && 'bus' in presence ? [presence.bus] : [],
   );
   return [...presences, ...devices.flatMap((name) => board.devices[name]?.bus ?? [])];
+}
+
+function sharesBus(board: Board, one: number, other: number): boolean {
+  return busesOf(board, one).some((bus) => busesOf(board, other).includes(bus));
 }
 
 /** A glitch of pgood that the board asks to be overlooked: the chassis has to behave as if nothing were. */
