@@ -322,6 +322,7 @@ function hardwareOf(
   const mayHear = hearingIn(chassis, parts, power, isTold);
   /** Of rails that were told to go off: the voltage that they were last seen with while they were on. */
   const voltsBefore = new Map<string, number | null>();
+  const watched = [...goods.keys()].filter((name) => !enables.has(name));
   return {
     chassis: number,
     async observe() {
@@ -344,7 +345,7 @@ function hardwareOf(
       const setup = asserted ? setups.get(rail) : undefined;
       if (setup !== undefined) await setUpRail(rail, setup, chassis, (need) => read(signalOf(need)));
       if (asserted) enabled.add(rail);
-      if (asserted || enabled.delete(rail)) noteVolts(rail, asserted, voltsBefore, parts);
+      if (asserted || enabled.delete(rail)) noteVolts(rail, asserted, voltsBefore, goods, watched);
       const { poweredBy } = enable;
       if (asserted || poweredBy === null) return enable.write(asserted, press, abandoned);
       if (await mayHear(poweredBy)) await driveOff(enable, () => hasPower(poweredBy));
@@ -447,12 +448,14 @@ function noteVolts(
   rail: string,
   asserted: boolean,
   voltsBefore: Map<string, number | null>,
-  { enables, goods }: Parts,
+  goods: Parts['goods'],
+  watched: readonly string[],
 ): void {
-  for (const [name, { lastVolts }] of goods) {
-    if (name !== rail && enables.has(name)) continue;
+  for (const name of [rail, ...watched]) {
+    const signal = goods.get(name);
+    if (signal === undefined) continue;
     if (asserted) voltsBefore.delete(name);
-    else if (name === rail || !voltsBefore.has(name)) voltsBefore.set(name, lastVolts?.() ?? null);
+    else if (name === rail || !voltsBefore.has(name)) voltsBefore.set(name, signal.lastVolts?.() ?? null);
   }
 }
 

@@ -4,10 +4,11 @@ import { PowerError, type PowerErrorCode } from '../errors.ts';
 import { nextDeadlineMs, readingsDue } from '../sequence/deadlines.ts';
 import type { Answer, SequenceAction, SequenceEvent } from '../sequence/events.ts';
 import { type Step, step, takeUp, viewOf } from '../sequence/machine.ts';
-import { needsBehind, type Plan, railPlan, type SleepPlan } from '../sequence/plan.ts';
+import { needsBehind, type Plan, type RailPlan, railPlan, type SleepPlan } from '../sequence/plan.ts';
 import { goesAtOnce } from '../sequence/rails.ts';
 import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
+import { changedRails, restlessRails } from '../sequence/survey.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
 import type { LevelsAtFault } from './diagnosis.ts';
 import { createDrives, type DriveAction, type Drives, isAbsent, type LoweringAction } from './drives.ts';
@@ -200,8 +201,9 @@ function takeStep(run: Run, event: SequenceEvent): void {
   if (actions.some(({ type }) => type === 'raiseFault')) {
     run.levelsAtFault = levelsAtFault(run.options, before, now.sequence);
   }
-  if (isLoss(before.sequence, now.sequence) && !hasTag(now.state, 'lowering')) lookAround(run);
-  const switched = recordLevels(plan, before.sequence, now.sequence, run.recording.record);
+  const changed = changedRails(plan, before.sequence.rails, now.sequence.rails);
+  if (isLoss(changed, before.sequence, now.sequence) && !hasTag(now.state, 'lowering')) lookAround(run);
+  const switched = recordLevels(changed, before.sequence, now.sequence, run.recording.record);
   for (const [rail, recordRail] of switched) run.switched.set(rail, recordRail);
   // To enter a state is an action as well.
   if (actions.length > 0) save(run);
@@ -228,11 +230,12 @@ function levelsAtFault(
 }
 
 /** Something that stood is gone. */
-function isLoss(before: SequenceState, after: SequenceState): boolean {
+function isLoss(changed: readonly RailPlan[], before: SequenceState, after: SequenceState): boolean {
   if (before.pgood.level && !after.pgood.level) return true;
-  return Object.entries(after.rails).some(
-    ([name, { phase, good }]) => phase === 'up' && !good && before.rails[name]?.good === true,
-  );
+  return changed.some(({ name }) => {
+    const { phase, good } = railState(after, name);
+    return phase === 'up' && !good && railState(before, name).good;
+  });
 }
 
 /**
@@ -388,7 +391,7 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
     if (!hasTag(state, 'rising') && !hasTag(state, 'lowering')) return false;
     throw endedBy(run, 'INTERNAL', `the sequence waits in ${state} without a deadline`, { state });
   }
-  const isWatchful = run.readings.isUnderWay() || drives.isUnderWay() || hasDoubt(sequence);
+  const isWatchful = run.readings.isUnderWay() || drives.isUnderWay() || hasDoubt(plan, sequence);
   const isDue =
     run.levels.length + run.lowered.length > 0 ||
     abandon?.aborted === true ||
@@ -399,6 +402,7 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
 
 /** Its enable, or one that a rail that is only watched goes with. */
 function isBeingSwitched({ drives, options: { plan } }: Run, rail: string): boolean {
+  if (!drives.isUnderWay()) return false;
   return plan.rails.some(
     ({ name, followers }) => (name === rail || followers.includes(rail)) && drives.isSwitching(name),
   );
@@ -444,8 +448,7 @@ function behind({ plan, hardware }: Pick<RunOptions, 'plan' | 'hardware'>, rail:
 }
 
 function poweredBy(plan: Plan, rail: Source): readonly string[] {
-  if (rail === null) return plan.pgood.poweredBy;
-  return plan.rails.find(({ name }) => name === rail)?.poweredBy ?? [];
+  return rail === null ? plan.pgood.poweredBy : railPlan(plan, rail).poweredBy;
 }
 
 /** What shows the rail, or pgood, may not have started yet: a rail that it has its power through has not settled. */
@@ -486,11 +489,13 @@ async function tellLowered(run: Run): Promise<void> {
 }
 
 /** A level has to stand for some time before it is believed. */
-function hasDoubt({ rails, pgood }: SequenceState): boolean {
+function hasDoubt(plan: Plan, sequence: SequenceState): boolean {
+  const { pgood, rails } = sequence;
   if (pgood.level !== pgood.good) return true;
-  return Object.values(rails).some(
-    ({ phase, good }) => (phase === 'rising' && good) || (phase === 'up' && !good),
-  );
+  return restlessRails(plan, rails).some(({ name }) => {
+    const { phase, good } = railState(sequence, name);
+    return (phase === 'rising' && good) || (phase === 'up' && !good);
+  });
 }
 
 /** False while a dropped pgood or rail still has to stand for its de-glitch time before it is believed. */
@@ -514,13 +519,13 @@ export function causeOfEnd(signal: AbortSignal | undefined, state: State): strin
  * the drive was carried out: those are returned.
  */
 function recordLevels(
-  plan: Plan,
+  changed: readonly RailPlan[],
   before: SequenceState,
   after: SequenceState,
   record: (entry: Happening) => void,
 ): Map<string, () => void> {
   const switched = new Map<string, () => void>();
-  for (const { name, watched } of plan.rails) {
+  for (const { name, watched } of changed) {
     const old = railState(before, name);
     const { phase, good, enabled } = railState(after, name);
     if (old.phase === phase && old.good === good) continue;

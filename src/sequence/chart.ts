@@ -3,6 +3,7 @@ import { isStageOver } from './deadlines.ts';
 import type { Answer, EventOf, Request, SequenceAction, SequenceEvent } from './events.ts';
 import { type FaultName, faultOf, hardwareFault, hasFault } from './faults.ts';
 import {
+  allEnabled,
   assertResets,
   beginAnew,
   beginCheck,
@@ -26,16 +27,7 @@ import {
 } from './rails.ts';
 import { type Context, isFresh } from './readings.ts';
 import { hasHostLeft } from './sleep.ts';
-import {
-  allEnabled,
-  delivering,
-  type Fault,
-  fallen,
-  powerSeen,
-  STATE_TAGS,
-  type State,
-  type StateTag,
-} from './state.ts';
+import { delivering, type Fault, fallen, powerSeen, STATE_TAGS, type State, type StateTag } from './state.ts';
 
 /**
  * The chart of the chassis power sequence, drawn in docs/charts/sequence.svg. It is pure: what must be driven leaves as

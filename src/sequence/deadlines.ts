@@ -1,6 +1,7 @@
 import type { Plan, RailPlan } from './plan.ts';
 import { type Context, isFresh, type Readings, readingOf, type Source } from './readings.ts';
 import { hasTag, railState, type SequenceState, type State, signalsAt } from './state.ts';
+import { restlessRails } from './survey.ts';
 
 /**
  * Each timed condition once: what it is, when it is due and what has to be read then. A time that is over is believed only
@@ -109,7 +110,7 @@ export function nextDeadlineMs(plan: Plan, state: State, sequence: SequenceState
   if (hasTag(state, 'atRest')) return null;
   const { nowMs, stageDeadlineMs } = sequence;
   const deadlines = [
-    ...plan.rails.map((rail) => railDeadline(plan, rail, sequence)),
+    ...restlessRails(plan, sequence.rails).map((rail) => railDeadline(plan, rail, sequence)),
     pgoodDeadline(plan, sequence),
     ...resetReleases(plan, sequence),
   ];
@@ -138,7 +139,7 @@ export function readingsDue(plan: Plan, state: State, sequence: SequenceState, r
   };
   /** Any answer will do that is not older than the last switching or standstill. */
   const needAny = (source: Source) => need(source, Number.NEGATIVE_INFINITY);
-  for (const rail of plan.rails) {
+  for (const rail of restlessRails(plan, sequence.rails)) {
     const deadline = railDeadline(plan, rail, sequence);
     // What goes down anyway is not missed.
     if (deadline?.what === 'railIsLost' && hasTag(state, 'lowering')) continue;

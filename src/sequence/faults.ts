@@ -3,19 +3,19 @@ import type { SequenceEvent } from './events.ts';
 import { needsBehind, type RailPlan, railPlan } from './plan.ts';
 import { type Context, isFresh, readingOf } from './readings.ts';
 import { type Fault, type FaultKind, fallen, railState, type State, signalsAt } from './state.ts';
+import { restlessRails } from './survey.ts';
 
 /** What went wrong, before it is known in which state and when. */
 type Finding = Pick<Fault, 'kind' | 'rail' | 'reason'>;
 
 /**
- * Works out once what there is to find in a context. The guard that asks for it and the action that records it have the
- * same one.
+ * Works out once what there is to find in a context. The guards that ask for it and the action that records it have the
+ * same one, and ask one after the other.
  */
 function once<T extends object | null>(find: (context: Context) => T): (context: Context) => T {
-  const found = new WeakMap<Context, { readonly it: T }>();
+  let known: { readonly of: Context; readonly it: T } | null = null;
   return (context) => {
-    const known = found.get(context) ?? { it: find(context) };
-    found.set(context, known);
+    if (known?.of !== context) known = { of: context, it: find(context) };
     return known.it;
   };
 }
@@ -58,7 +58,7 @@ function isInDoubt(rail: RailPlan, context: Context, sinceMs: number): boolean {
 /** The first rail that failed while power should be coming or standing: it dropped, or did not come in time. */
 const failedRail = once((context) => {
   const { plan, readings, nowMs } = context;
-  for (const rail of plan.rails) {
+  for (const rail of restlessRails(plan, context.rails)) {
     const deadline = railDeadline(plan, rail, context);
     if (deadline === null || !isOver(deadline, nowMs, readings)) continue;
     const { sinceMs } = railState(context, rail.name);
@@ -70,7 +70,8 @@ const failedRail = once((context) => {
 
 /** A rail that is stuck before it was ever enabled. */
 const strayRail = once((context) => {
-  const stray = context.plan.rails.find(({ name }) => railState(context, name).phase === 'stuck');
+  const rails = restlessRails(context.plan, context.rails);
+  const stray = rails.find(({ name }) => railState(context, name).phase === 'stuck');
   if (stray === undefined) return null;
   const { name, watched } = stray;
   const what = watched === null ? 'its enable' : 'the enable of what it needs';
@@ -81,7 +82,7 @@ const strayRail = once((context) => {
 const lostPower = once((context) => {
   if (context.pgood.good) return null;
   const { plan, nowMs } = context;
-  const dropped = plan.rails.find((rail) => {
+  const dropped = restlessRails(plan, context.rails).find((rail) => {
     const deadline = railDeadline(plan, rail, context);
     return deadline?.what === 'railIsLost' && nowMs >= deadline.dueMs;
   });
@@ -107,7 +108,8 @@ function isUnreadSinceDue(rail: RailPlan, context: Context): boolean {
  */
 const latePower = once((context) => {
   if (context.readyMs !== null || !isStageOver(context, false)) return null;
-  const { rails, pgood } = context.plan;
+  const { pgood } = context.plan;
+  const rails = restlessRails(context.plan, context.rails);
   // The time of a rail may have ended with that of pgood, in a standstill: it is read before anything is said of pgood.
   if (rails.some((rail) => isUnreadSinceDue(rail, context))) return null;
   const { onTimeoutMs } = pgood;
@@ -125,7 +127,7 @@ const latePower = once((context) => {
 });
 
 const stuckRails = once((context) => {
-  const stuck = context.plan.rails.flatMap(({ name }) =>
+  const stuck = restlessRails(context.plan, context.rails).flatMap(({ name }) =>
     railState(context, name).phase === 'stuck' ? [name] : [],
   );
   const [first] = stuck;
@@ -201,13 +203,13 @@ function lostNeedOf(name: string, context: Context): RailPlan | null {
 
 /** The first of the rails behind which a device stands that was lost while it was on; null where all have their power. */
 function lostPowerOf(name: string | null, context: Context): RailPlan | null {
-  const { rails } = context.plan;
-  const { poweredBy = [] } = rails.find((each) => each.name === name) ?? {};
-  for (const power of poweredBy) {
+  const { plan } = context;
+  if (name === null) return null;
+  for (const power of railPlan(plan, name).poweredBy) {
     const before = lostPowerOf(power, context);
     if (before !== null) return before;
     const { phase, good } = railState(context, power);
-    if (phase === 'up' && !good) return rails.find((each) => each.name === power) ?? null;
+    if (phase === 'up' && !good) return railPlan(plan, power);
   }
   return null;
 }

@@ -68,9 +68,22 @@ export interface Plan {
   readonly absent: readonly RailPlan[];
 }
 
+/** Every event of a sequence asks for rails by their names, of one plan. */
+const places = new WeakMap<Plan, ReadonlyMap<string, number>>();
+
+/** Where the rail stands in `plan.rails`; undefined for one that is not there. */
+export function placeOf(plan: Plan, name: string): number | undefined {
+  let known = places.get(plan);
+  if (known === undefined) {
+    known = new Map(plan.rails.map((rail, place) => [rail.name, place]));
+    places.set(plan, known);
+  }
+  return known.get(name);
+}
+
 /** The rail of that name. Whoever names one has the name from the same plan, so it is there. */
 export function railPlan(plan: Plan, name: string): RailPlan {
-  const rail = plan.rails.find((each) => each.name === name);
+  const rail = plan.rails[placeOf(plan, name) ?? -1];
   if (!rail) throw new RangeError(`rail ${name} is not in the plan`);
   return rail;
 }

@@ -16,7 +16,8 @@ import {
   type Source,
 } from './readings.ts';
 import { noteSleep } from './sleep.ts';
-import { allUp, type RailState, railState, type SequenceState, signalsAt } from './state.ts';
+import { type RailState, railState, type SequenceState } from './state.ts';
+import { firstToCome, isUp, restlessRails, supplyOf, surveyOf, withState } from './survey.ts';
 
 /**
  * What an event does to the rails: reducers, from what is known to what is known then, and where something has to be
@@ -29,8 +30,11 @@ export interface Reduced {
   readonly asks?: readonly SequenceAction[];
 }
 
-function withRail<T extends SequenceState>(sequence: T, name: string, change: Partial<RailState>): T {
-  return { ...sequence, rails: { ...sequence.rails, [name]: { ...railState(sequence, name), ...change } } };
+function withRail(context: Context, name: string, change: Partial<RailState>): Context {
+  const before = railState(context, name);
+  const isAsBefore = Object.entries(change).every(([key, value]) => before[key as keyof RailState] === value);
+  if (isAsBefore) return context;
+  return { ...context, rails: withState(context.plan, context.rails, name, { ...before, ...change }) };
 }
 
 /** What an event tells is known, and what time and levels have made of the rails with it. */
@@ -63,7 +67,7 @@ function noteEvent(context: Context, event: SequenceEvent): Context {
 
 function noteRailLevel(context: Context, { rail, good, askedMs, atMs }: EventOf<'RAIL_LEVEL'>): Context {
   const before = railState(context, rail);
-  const observable = context.plan.rails.some((each) => each.name === rail && each.observable);
+  const { observable } = railPlan(context.plan, rail);
   const isNews = before.good !== good;
   return {
     ...withRail(context, rail, {
@@ -146,7 +150,7 @@ function noteStandstill(before: Context, { ms, atMs }: EventOf<'STALLED'>): Cont
   const from = (source: Source, sinceMs: number) =>
     readingOf(readings, source).standstills < BEGUN_ANEW ? nowMs : Math.min(nowMs, sinceMs + ms);
   let context = before;
-  for (const rail of plan.rails) {
+  for (const rail of restlessRails(plan, context.rails)) {
     const deadline = railDeadline(plan, rail, context);
     const isSeenSettling = deadline?.what === 'railSettles' && deadline.source !== undefined;
     if (isSeenSettling || deadline?.what === 'railIsLost') {
@@ -165,7 +169,7 @@ function noteStandstill(before: Context, { ms, atMs }: EventOf<'STALLED'>): Cont
 function settle(before: Context): Context {
   const { plan, readings, nowMs } = before;
   let context = before;
-  for (const rail of plan.rails) {
+  for (const rail of restlessRails(plan, context.rails)) {
     if (isDue(rail, context))
       context = withRail(context, rail.name, raisedRail(rail, railState(context, rail.name), nowMs));
     const change = settledRail(rail, context);
@@ -184,10 +188,7 @@ function isDue({ name, needs, watched }: RailPlan, context: Context): boolean {
 }
 
 function areUp(rails: readonly string[], sequence: SequenceState): boolean {
-  return rails.every((rail) => {
-    const { phase, good } = railState(sequence, rail);
-    return phase === 'up' && good;
-  });
+  return rails.every((rail) => isUp(railState(sequence, rail)));
 }
 
 /** A rail that is only watched, once it has to come. Nothing is driven for it, and it may be there already. */
@@ -253,23 +254,13 @@ export function expectSupplies(context: Context): Partial<Context> {
 export function nextRail(context: Context): Raise | null {
   const { plan, nowMs } = context;
   if (holdUntilMs(plan, context) > nowMs) return null;
-  const rail = plan.rails.find(
-    (each) =>
-      each.watched === null &&
-      railState(context, each.name).phase === 'down' &&
-      areUp(supplyOf(each), context),
-  );
-  return rail === undefined ? null : { what: 'enable', name: rail.name };
-}
-
-/** What has to be good for a rail to come: what it needs, and what powers that which switches or shows it. */
-function supplyOf({ needs, poweredBy }: RailPlan): readonly string[] {
-  return poweredBy.length === 0 ? needs : [...new Set([...needs, ...poweredBy])];
+  const rail = firstToCome(plan, context.rails);
+  return rail && { what: 'enable', name: rail.name };
 }
 
 /** The reset that may be released next: everything is good, and its time has come. */
 export function nextReset(context: Context): Raise | null {
-  if (signalsAt(context, false).length > 0) return null;
+  if (!isAllGood(context)) return null;
   const reset = resetDue(context.plan, context);
   return reset === null ? null : { what: 'reset', name: reset };
 }
@@ -301,7 +292,7 @@ export function enableRail(context: Context): Reduced {
   return {
     asks: [{ type: 'driveEnable', rail: rail.name, asserted: true }],
     change: {
-      rails: { ...context.rails, [rail.name]: enabledRail(rail, nowMs) },
+      rails: withState(plan, context.rails, rail.name, enabledRail(rail, nowMs)),
       readings: {
         ...forgotten(readings, rail.name, nowMs),
         check: null,
@@ -438,9 +429,19 @@ export function startStage({ readings, nowMs }: Context, limitMs: number): Parti
 }
 
 /** All rails up and pgood believed: what opWaitPowerOn waits for, resets aside. */
-export function isReady(sequence: SequenceState): boolean {
+export function isReady(context: Context): boolean {
   // With everything good a deadline that passed while no process ran is no failure.
-  return allUp(sequence) && sequence.pgood.good && signalsAt(sequence, false).length === 0;
+  return surveyOf(context.plan, context.rails).notUp === 0 && context.pgood.good && isAllGood(context);
+}
+
+/** Every rail that has an enable has it on. */
+export function allEnabled({ plan, rails }: Context): boolean {
+  return surveyOf(plan, rails).notEnabled === 0;
+}
+
+/** Every rail is good, and pgood stands. */
+function isAllGood({ plan, rails, pgood }: Context): boolean {
+  return pgood.level && surveyOf(plan, rails).notGood === 0;
 }
 
 /** Every enable was driven off by this process. */
@@ -465,17 +466,15 @@ function absentRails({ absent }: Plan): RailPlan[] {
  */
 export function railsToDisable(context: Context): RailPlan[] {
   const { plan } = context;
-  const { driven } = context.readings;
+  const driven = new Set(context.readings.driven);
   const atOnce = goesAtOnce(context);
   const isGone = (name: string) => ['down', 'stuck'].includes(railState(context, name).phase);
   return plan.rails
     .filter((rail) => {
       const { name, watched } = rail;
-      if (watched !== null || driven.includes(name)) return false;
+      if (watched !== null || driven.has(name)) return false;
       const { enabled } = railState(context, name);
-      return (
-        atOnce || downBefore(rail).every((other) => driven.includes(other) && (!enabled || isGone(other)))
-      );
+      return atOnce || downBefore(rail).every((other) => driven.has(other) && (!enabled || isGone(other)));
     })
     .reverse();
 }

@@ -118,15 +118,13 @@ export function forgotten(readings: Readings, source: Source, fromMs: number): R
 
 /** Nothing counts that was asked for before the process stood still, nor a check that had begun. */
 export function afterStandstill(readings: Readings, fromMs: number): Readings {
-  return [...Object.keys(readings.rails), null].reduce<Readings>(
-    (changed, source) =>
-      withReading(changed, source, {
-        fromMs,
-        askedMs: null,
-        standstills: readingOf(readings, source).standstills + 1,
-      }),
-    { ...readings, check: null },
-  );
+  const after = ({ standstills }: Reading): Reading => ({
+    fromMs,
+    askedMs: null,
+    standstills: standstills + 1,
+  });
+  const rails = Object.entries(readings.rails).map(([name, reading]) => [name, after(reading)]);
+  return { ...readings, check: null, rails: Object.fromEntries(rails), pgood: after(readings.pgood) };
 }
 
 /** The signal was asked for at `momentMs` or later, and answered. */

@@ -210,14 +210,6 @@ export function railState(sequence: SequenceState, name: string): RailState {
   return state;
 }
 
-export function allUp(sequence: SequenceState): boolean {
-  return Object.values(sequence.rails).every(({ phase }) => phase === 'up');
-}
-
-export function allEnabled(sequence: SequenceState): boolean {
-  return Object.values(sequence.rails).every(({ watched, enabled }) => watched !== undefined || enabled);
-}
-
 /** A supply has its voltage without the chassis being on. */
 function isOfChassis({ watched }: RailState): boolean {
   return watched !== 'supply';

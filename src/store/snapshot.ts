@@ -3,7 +3,14 @@ import { errnoCode, errorText } from '../../hw/errors.ts';
 import { fileProblem, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { Plan } from '../sequence/plan.ts';
-import { type Hint, type SequenceState, STATES, type State, sequenceSchema } from '../sequence/state.ts';
+import {
+  type Hint,
+  type RailState,
+  type SequenceState,
+  STATES,
+  type State,
+  sequenceSchema,
+} from '../sequence/state.ts';
 import { snapshotPath } from './paths.ts';
 
 /** Raised when the shape of the file changes; a file of another version is set aside. */
@@ -84,10 +91,8 @@ export function createSnapshotFile(
 
     save(state, sequence) {
       try {
-        writeDurably(
-          path,
-          `${JSON.stringify({ schema: SCHEMA_VERSION, bootId, boardHash, state, sequence })}\n`,
-        );
+        const head = { schema: SCHEMA_VERSION, bootId, boardHash, state };
+        writeDurably(path, `${JSON.stringify(head).slice(0, -1)},"sequence":${textOf(sequence)}}\n`);
         unwritten = null;
         return null;
       } catch (error) {
@@ -97,6 +102,19 @@ export function createSnapshotFile(
       }
     },
   };
+}
+
+/** Rails of which nothing changed between two snapshots are the same objects, and a board has up to hundreds of them. */
+const railTexts = new WeakMap<RailState, string>();
+
+/** The sequence as JSON. */
+function textOf({ rails, ...rest }: SequenceState): string {
+  const texts = Object.entries(rails).map(([name, rail]) => {
+    const known = railTexts.get(rail) ?? JSON.stringify(rail);
+    railTexts.set(rail, known);
+    return `${JSON.stringify(name)}:${known}`;
+  });
+  return `${JSON.stringify(rest).slice(0, -1)},"rails":{${texts.join(',')}}}`;
 }
 
 /**

@@ -49,6 +49,20 @@ function rowsOfNamespace(): Row[] {
   return [{ what: 'what a start costs, and the memory of the service', limit: 0, why }];
 }
 
+/** Rows of the growth, of the newest Node: it takes what it is measured with itself. */
+function rowsOfGrowth(): readonly Row[] {
+  const node = RELEASES.filter((release) => release.node !== null).at(-1)?.node ?? process.execPath;
+  const again = [...process.argv.slice(1, 5), 'growth'];
+  const { status, stdout, stderr, error } = spawnSync(node, again, {
+    encoding: 'utf8',
+    timeout: INSIDE_MS,
+    maxBuffer: 2 ** 26,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  if (status === 0) return JSON.parse(stdout);
+  return [{ what: 'what a rail costs', limit: 0, why: stderr?.trim() || String(error?.message) }];
+}
+
 function page(rows: readonly Row[]): string {
   const [cpu] = cpus();
   return `# Performance
@@ -56,22 +70,24 @@ function page(rows: readonly Row[]): string {
 Written by \`npm run bench -- --check\`, not by hand, on ${cpus().length} cores of ${cpu?.model ?? 'an unknown processor'}, which may have had other work.
 A start is CPU time of whole processes with their children, ${PAIRS} pairs in turn with the yardstick (\`node -e 0\` of the same Node, or
 the \`busctl call\`), on lines that are files (${LINES} of them) of a chassis that is on, with NODE_EXTRA_CA_CERTS not set. The scatter of
-\`node -e 0\` against itself is the noise. Memory is what is resident, of the newest Node. A power-on counts the CPU time from the
+\`node -e 0\` against itself is the noise. Memory is what is resident. A power-on counts the CPU time from the
 opening of the lines to pgood, on lines that cost nothing and rails that need each other in a chain.
+Memory and power-ons are of the newest Node.
 
 ${table(rows)}`;
 }
 
 async function main(): Promise<void> {
   if (inside !== '') {
-    process.stdout.write(JSON.stringify(await rowsInside()));
+    const measured = inside === 'growth' ? await growthRows(PAIRS) : await rowsInside();
+    process.stdout.write(JSON.stringify(measured));
     return;
   }
   const rows = [
     ...rowsOfNamespace(),
     await stageRow(PAIRS),
     ...(await simulatedRows(PAIRS)),
-    ...(await growthRows(PAIRS)),
+    ...rowsOfGrowth(),
     ...LEFT,
   ];
   const path = join(root, 'docs', 'performance.md');

@@ -54,9 +54,9 @@ export const DEFECTS: readonly Defect[] = [
   },
   {
     what: 'rails are enabled without regard to what they need',
-    file: 'rails.ts',
-    from: 'areUp(supplyOf(each), context),',
-    to: 'areUp([], context),',
+    file: 'survey.ts',
+    from: 'areUp(supplyOf(rail), stateOf)',
+    to: 'areUp([], stateOf)',
     faults: 0,
     breaks: 'needsFirst',
   },
@@ -71,8 +71,8 @@ export const DEFECTS: readonly Defect[] = [
   {
     what: 'the fall of what needs a rail is not waited for',
     file: 'rails.ts',
-    from: 'driven.includes(other) && (!enabled || isGone(other))',
-    to: 'driven.includes(other)',
+    from: 'driven.has(other) && (!enabled || isGone(other))',
+    to: 'driven.has(other)',
     faults: 0,
     breaks: 'reverseOrder',
   },

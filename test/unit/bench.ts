@@ -68,6 +68,8 @@ export interface Bench {
 }
 
 export interface RunVariant {
+  /** In the place of the plan of the board. */
+  readonly plan?: Plan;
   readonly store?: SnapshotStore;
   readonly signal?: AbortSignal;
   readonly abandon?: AbortSignal;
