@@ -6,6 +6,8 @@ export type PowerErrorCode =
   | 'BOARD_UNREADABLE'
   | 'BOARD_INVALID'
   | 'CHASSIS_UNKNOWN'
+  /** The board describes no line that resets the host. */
+  | 'RESET_UNKNOWN'
   /** Another process drives this chassis. */
   | 'CHASSIS_LOCKED'
   /** Another process keeps this chassis in view. */

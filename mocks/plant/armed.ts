@@ -192,7 +192,7 @@ function changeFaultsOfTarget(
       if (rail.enable.leavingFaults.includes(armed)) shutDown(rail.enable);
       break;
     case 'panel':
-      changeSignal(chassis.powerButton);
+      changeSignal(fault.effect.button === 'power' ? chassis.powerButton : chassis.resetButton);
       break;
     case 'good':
       if (rail !== undefined && rail.goodNet === undefined) change(rail.goodFaults);

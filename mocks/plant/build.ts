@@ -1,5 +1,5 @@
 import type { Level, LineRef } from '../../hw/ports.ts';
-import { PANEL_POWER } from '../../src/board/lines.ts';
+import { HOST_RESET, PANEL_POWER, PANEL_RESET } from '../../src/board/lines.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, PulseBoard, RailBoard } from '../../src/board/schema.ts';
 import {
@@ -204,6 +204,7 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     parts: new Map(),
     resets: [],
     powerButton: undefined,
+    resetButton: undefined,
     pgoodSources: [],
     takesAny: 'any' in described.pgood,
     seen: options.isOn,
@@ -240,10 +241,19 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
   }
   const { latch } = described;
   if (latch !== undefined) parts.net(latch, { ...part, role: 'latch', name: 'latch' }, 'latch', false);
-  const power = described.panel?.power;
+  const { hostReset } = described;
+  if (hostReset !== undefined) {
+    const given = { ...part, role: 'hostReset', name: HOST_RESET } as const;
+    parts.net(hostReset, given, HOST_RESET, false);
+  }
+  const { power, reset } = described.panel ?? {};
   if (power !== undefined) {
     const given = { ...part, role: 'panel', name: 'power button' } as const;
     chassis.powerButton = parts.net(power, given, PANEL_POWER, false);
+  }
+  if (reset !== undefined) {
+    const given = { ...part, role: 'panel', name: 'reset button' } as const;
+    chassis.resetButton = parts.net(reset, given, PANEL_RESET, false);
   }
   return chassis;
 }

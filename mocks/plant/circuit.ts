@@ -238,6 +238,7 @@ export interface Chassis {
   readonly resets: Net[];
   /** Of the front panel. */
   powerButton: Net | undefined;
+  resetButton: Net | undefined;
   /** What pgood is taken from, in the order of the board. */
   pgoodSources: readonly PgoodSource[];
   /** One of them is enough. */

@@ -9,6 +9,7 @@ export type LineRole =
   | 'good'
   | 'pgood'
   | 'reset'
+  | 'hostReset'
   | 'latch'
   | 'button'
   | 'state'

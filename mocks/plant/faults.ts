@@ -34,8 +34,8 @@ export type FaultEffect =
   | { readonly on: 'shutdown'; readonly rail: string; readonly does: 'ignored' }
   /** Its operating system shuts down, and nobody has asked the BMC. */
   | { readonly on: 'host'; readonly rail: string; readonly does: 'shutsDown' }
-  /** Somebody presses the power button of the front panel. */
-  | { readonly on: 'panel'; readonly does: 'stuckOn' }
+  /** Somebody presses a button of the front panel. */
+  | { readonly on: 'panel'; readonly button: 'power' | 'reset'; readonly does: 'stuckOn' }
   | { readonly on: 'setup'; readonly rail: string; readonly does: 'ignored' | 'altered' }
   | {
       readonly on: 'pgood';
@@ -96,6 +96,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   shutdown HOST ignored             a short press does not shut the host down, a long one does
   host HOST shuts down at 2s        the host behind the power button switches itself off
   panel power pressed for 200ms     somebody presses the power button of the front panel
+  panel reset pressed for 200ms     somebody presses its reset button
   setup VDD ignored                 the device acknowledges what it is told before the rail is enabled, and keeps what it had
   setup VDD altered                 it takes half of what it is told
   part P12V_RISER absent            the part that the rail is on is not there; with a time it is pulled then
@@ -181,8 +182,7 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     case 'host':
       return plain(parseHost(words, on));
     case 'panel':
-      for (const word of ['power', 'pressed']) words.oneOf(word);
-      return plain({ on, does: 'stuckOn' });
+      return plain(parsePanel(words));
     case 'setup':
       return plain({ on, rail: words.name('a rail'), does: words.oneOf('ignored', 'altered') });
     case 'part':
@@ -234,6 +234,12 @@ function parseHost(words: Words, on: 'shutdown' | 'host'): FaultEffect {
   words.oneOf('shuts');
   words.oneOf('down');
   return { on, rail, does: 'shutsDown' };
+}
+
+function parsePanel(words: Words): FaultEffect {
+  const button = words.oneOf('power', 'reset');
+  words.oneOf('pressed');
+  return { on: 'panel', button, does: 'stuckOn' };
 }
 
 function parsePresence(words: Words): FaultEffect {
@@ -380,8 +386,8 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);
   }
-  if (effect.on === 'panel' && described.panel?.power === undefined) {
-    throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no power button on its panel`);
+  if (effect.on === 'panel' && described.panel?.[effect.button] === undefined) {
+    throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no ${effect.button} button on its panel`);
   }
   if (effect.on === 'i2c' && !Object.hasOwn(board.devices, effect.device)) {
     throw refuse('device', effect.device, Object.keys(board.devices), 'the board');
@@ -508,15 +514,17 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
   for (const number of chassis) {
     const described = board.chassis[number];
     if (described === undefined) continue;
-    const { rails, pgood, resets, latch, panel } = described;
+    const { rails, pgood, resets, hostReset, latch, panel } = described;
     const refs = [
       ...Object.values(rails).flatMap((rail) =>
         (['enable', 'state', 'good', 'presence'] as const).map((of) => partLine(rail, of)),
       ),
       ...linesOfPgood(pgood),
       ...Object.values(resets),
+      hostReset,
       latch,
       panel?.power,
+      panel?.reset,
     ];
     for (const ref of refs) {
       if (ref === undefined) continue;

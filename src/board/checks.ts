@@ -2,6 +2,7 @@ import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
 import { checkOffAfter, checkOffOrder } from './check-off-order.ts';
+import { checkPanel } from './check-panel.ts';
 import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
 import { checkPresences } from './check-presence.ts';
 import {
@@ -13,7 +14,7 @@ import {
   type PartOf,
   railsOf,
 } from './findings.ts';
-import { PANEL_POWER } from './lines.ts';
+import { HOST_RESET, PANEL_POWER, PANEL_RESET } from './lines.ts';
 import { nextOff } from './off-order.ts';
 import type { PgoodSource } from './pgood.ts';
 import { checkPulse, hasSleepState, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
@@ -125,7 +126,9 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
   for (const [reset, line] of Object.entries(chassis.resets ?? {})) {
     use(`reset ${reset}`, line, 'resets', reset);
   }
+  use(HOST_RESET, chassis.hostReset, 'hostReset');
   use(PANEL_POWER, chassis.panel?.power, 'panel', 'power');
+  use(PANEL_RESET, chassis.panel?.reset, 'panel', 'reset');
   return uses;
 }
 
@@ -479,6 +482,7 @@ const CHECKS: readonly Check[] = [
   checkPgoodOfLatch,
   checkPulses,
   checkPresences,
+  checkPanel,
   checkTimeBudgets,
 ];
 

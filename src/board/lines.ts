@@ -11,8 +11,11 @@ export interface BoardLine {
   readonly ref: LineBoard;
 }
 
-/** Role of the front panel's power button. */
+/** Roles of the front panel's buttons. */
 export const PANEL_POWER = 'power button of the panel';
+export const PANEL_RESET = 'reset button of the panel';
+/** Role of the line that resets a host which keeps its power. */
+export const HOST_RESET = 'host reset';
 
 /** What tells of one part, and the rails of that part. */
 export interface BoardPresence {
@@ -60,6 +63,8 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
   }
   if (chassis.latch) add('latch', chassis.latch, 'latch');
   for (const [reset, ref] of Object.entries(chassis.resets)) add(`reset ${reset}`, ref, 'resets', reset);
+  if (chassis.hostReset) add(HOST_RESET, chassis.hostReset, 'hostReset');
   if (chassis.panel?.power) add(PANEL_POWER, chassis.panel.power, 'panel', 'power');
+  if (chassis.panel?.reset) add(PANEL_RESET, chassis.panel.reset, 'panel', 'reset');
   return lines;
 }

@@ -127,6 +127,17 @@ const latchTimes = {
   ),
 };
 
+/** OpenBMC's x86-power-control: ResetPulseMs is 500, and 6000 on the slowest of its machines. */
+const RESET_PULSE_MS = 500;
+const LONGEST_RESET_MS = 10_000;
+
+const hostResetTimes = {
+  pulseMs: v.pipe(
+    v.optional(milliseconds(1, LONGEST_RESET_MS, '500'), RESET_PULSE_MS),
+    v.description('How long the line is asserted'),
+  ),
+};
+
 const LOW_LINE = '{ "chip": "1e780000.gpio", "line": "D0", "active": "low" }';
 export const CHASSIS = `{ "rails": { "P12V": ${RAIL} }, "pgood": { "chip": "1e780000.gpio", "line": "B7" } }`;
 export const chassisEntries = v.strictObject({
@@ -157,6 +168,13 @@ export const chassisEntries = v.strictObject({
       {},
     ),
     v.description('Resets held asserted until pgood and asserted again before the power goes down'),
+  ),
+  hostReset: v.pipe(
+    v.optional(lineWith(hostResetTimes, '{ "name": "RESET_OUT", "active": "low" }')),
+    v.description(
+      'Resets the host, which keeps its power: asserted for a while when somebody asks for a reset or a warm reboot, as the reset ' +
+        'button of a PC is. No line that is held while the power is down: that is one of "resets"',
+    ),
   ),
   latch: v.pipe(
     v.optional(lineWith(latchTimes, '{ "chip": "1e780000.gpio", "line": "D1" }')),

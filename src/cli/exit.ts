@@ -66,6 +66,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorC
   BOARD_UNREADABLE: EXIT.board,
   BOARD_INVALID: EXIT.board,
   CHASSIS_UNKNOWN: EXIT.usage,
+  RESET_UNKNOWN: EXIT.usage,
   CHASSIS_LOCKED: EXIT.locked,
   CHASSIS_WATCHED: EXIT.locked,
   RUN_DIR_UNUSABLE: EXIT.cannotCreate,

@@ -121,6 +121,13 @@ export const HELP: Readonly<Record<string, VerbHelp>> = {
     exits: ['cannotCreate'],
     examples: ['trace', 'trace 17 --svg run.svg'],
   },
+  reset: {
+    text: [
+      'Resets the host of a chassis that is on, by the line that the board names as hostReset, and keeps its power. The line is let go however that ends: by a signal at once, and by the next command that drives the chassis where the process was killed.',
+    ],
+    exits: ['hardware', 'locked', 'cannotCreate', 'rejected', 'interrupted', 'terminated'],
+    examples: ['reset --chassis 0'],
+  },
   clear: {
     text: ['Forgets a failure that the chassis came to rest with. A power-on does so by itself.'],
     exits: POWER_EXITS,

@@ -80,6 +80,14 @@ export const VERBS: Readonly<Record<string, VerbEntry>> = {
     options: SVG,
     load: async () => (await import('./verbs/trace.ts')).trace,
   },
+  reset: {
+    summary: 'reset the host of a chassis that is on, which keeps its power',
+    takes: '',
+    operands: [0, 0],
+    options: {},
+    drives: true,
+    load: async () => (await import('./verbs/reset.ts')).reset,
+  },
   clear: { ...POWER, summary: 'forget a latched failure' },
   adopt: {
     summary: 'after a start of the BMC: make systemd agree with a chassis that is on; drives nothing',

@@ -76,6 +76,7 @@ const KIND_OF_CODE: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemE
     BOARD_UNREADABLE: 'board',
     BOARD_INVALID: 'board',
     CHASSIS_UNKNOWN: 'board',
+    RESET_UNKNOWN: 'board',
     CHASSIS_LOCKED: 'locked',
     CHASSIS_WATCHED: 'locked',
     RUN_DIR_UNUSABLE: 'runDir',

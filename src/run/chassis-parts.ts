@@ -7,6 +7,7 @@ import type { Pulse } from './pulses.ts';
 /** All parts of a chassis that were opened. */
 export interface Parts extends ReadParts {
   readonly latch: Switch | undefined;
+  readonly hostReset: Switch | undefined;
   /** Rails with a power button: each is among the enables, too. */
   readonly pulses: ReadonlyMap<string, Pulse>;
   /** Asserted while the host is awake; null where nothing shows it. */

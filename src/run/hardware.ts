@@ -1,10 +1,10 @@
 import { HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
-import { type BoardLine, linesOf, presencesOf } from '../board/lines.ts';
+import { type BoardLine, HOST_RESET, linesOf, presencesOf } from '../board/lines.ts';
 import type { PgoodSource } from '../board/pgood.ts';
 import { sourcesOf } from '../board/pgood-sources.ts';
-import type { Board, ChassisBoard, PulseBoard } from '../board/schema.ts';
+import type { Board, ChassisBoard, LineBoard, PulseBoard } from '../board/schema.ts';
 import type { Press } from '../sequence/events.ts';
 import { chassisWithout, type Parts, partsWithout } from './chassis-parts.ts';
 import { type Evidence, readEvidence } from './evidence.ts';
@@ -62,7 +62,10 @@ export interface ChassisHardware {
    * chassis was opened with `whatCanBeHad`.
    */
   without(absent: readonly string[]): Promise<ChassisHardware>;
-  /** Lets go of every power button that a process which is gone left pressed. Returns the rails. Rejects with a HardwareError. */
+  /**
+   * Lets go of every power button, and of the host reset, that a process which is gone left asserted. Returns their roles.
+   * Rejects with a HardwareError.
+   */
   letGo(): Promise<readonly string[]>;
   /**
    * Switches a rail; its page is told what the board says before it is switched on, and a rail that takes none of it stays off.
@@ -74,6 +77,8 @@ export interface ChassisHardware {
   driveReset(reset: string, asserted: boolean): Promise<void>;
   /** Asserts the latch for the board's pulseMs. */
   pulseLatch(): Promise<void>;
+  /** Asserts the host reset for the board's pulseMs, or until `abandoned`. Rejects with a HardwareError; the line is let go all the same. */
+  pulseHostReset(abandoned: AbortSignal): Promise<void>;
   /**
    * The good signal of a rail, or pgood for null. A rail without a signal is as good as its enable. What a device would
    * show that has no power is not good, and the device is not asked.
@@ -229,23 +234,22 @@ async function openParts(
   }
   const own: [PgoodSource, Signal][] = [];
   for (const { source, role } of sourcesOf(chassis.pgood)) {
-    if ('rails' in source) continue;
-    const openSource = () =>
-      'pmbus' in source ? opener.openPageSignal(role, source) : opener.openSignal(role, source);
-    own.push([source, await orBroken(role, openSource)]);
+    if (!('rails' in source))
+      own.push([source, await orBroken(role, () => openSource(role, source, opener))]);
   }
   for (const [reset, line] of Object.entries(chassis.resets)) {
     resets.push([reset, await orBroken(`reset ${reset}`, (role) => opener.openSwitch(role, line))]);
   }
-  const { latch: line } = chassis;
-  const latch = line && (await orBroken('latch', (role) => opener.openSwitch(role, line)));
-  const rails = Object.keys(chassis.rails);
+  const openLine = async (role: string, line: LineBoard | undefined) =>
+    line && (await orBroken(role, () => opener.openSwitch(role, line)));
+  const latch = await openLine('latch', chassis.latch);
+  const hostReset = await openLine(HOST_RESET, chassis.hostReset);
   const lines = { enables: new Map(enables), goods: new Map(goods) };
   const ofPgood = own.map(([, signal]) => signal);
   const maps = withPulses(chassis, lines, ofPgood, buttons, clock);
   const pgood = powerGoodOf(chassis, new Map(own), maps);
   const parts = {
-    rails,
+    rails: Object.keys(chassis.rails),
     needs: new Map(Object.entries(chassis.rails).map(([rail, each]) => [rail, each.needs])),
     ...maps,
     resets: new Map(resets),
@@ -255,8 +259,17 @@ async function openParts(
     absentGoods: new Map(),
     pgood,
     latch,
+    hostReset,
   };
   return { parts, missing };
+}
+
+function openSource(
+  role: string,
+  source: Exclude<PgoodSource, { rails: unknown }>,
+  opener: PartOpener,
+): Promise<Signal> {
+  return 'pmbus' in source ? opener.openPageSignal(role, source) : opener.openSignal(role, source);
 }
 
 interface Button {
@@ -304,7 +317,7 @@ function hardwareOf(
   { clock }: HardwarePorts,
   ofChassis: (error: HardwareError) => HardwareError,
 ): Omit<ChassisHardware, 'presence' | 'without'> {
-  const { enables, goods, resets, pgood, latch, pulses, awake, setups } = parts;
+  const { enables, goods, resets, pgood, latch, hostReset, awake, setups } = parts;
   const enableOf = (rail: string): Switch => {
     const found = enables.get(rail);
     if (!found) throw new RangeError(`no rail ${rail}`);
@@ -337,7 +350,7 @@ function hardwareOf(
       }
       return observed;
     },
-    letGo: () => letGoOf(pulses),
+    letGo: () => letGoOf(parts),
     async driveEnable(rail, asserted, press, abandoned) {
       const left = asserted ? undefined : parts.absent.get(rail);
       if (left !== undefined) return driveLeftOut(left, mayHear);
@@ -354,15 +367,13 @@ function hardwareOf(
       await resets.get(reset)?.write(asserted);
     },
     async pulseLatch() {
-      if (!latch || !chassis.latch) return;
-      const { pulseMs } = chassis.latch;
-      try {
-        await latch.write(true);
-        await pause(clock, pulseMs);
-      } finally {
-        // Also after a write that failed: it may have reached the line all the same.
-        await latch.write(false);
-      }
+      const { pulseMs } = chassis.latch ?? {};
+      if (latch !== undefined && pulseMs !== undefined) await pulse(latch, () => pause(clock, pulseMs));
+    },
+    async pulseHostReset(abandoned) {
+      const { pulseMs } = chassis.hostReset ?? {};
+      if (hostReset === undefined || pulseMs === undefined) throw new RangeError('no host reset');
+      await pulse(hostReset, () => pause(clock, pulseMs, abandoned));
     },
     readGood: async (source) => (source === null ? readPgood() : read(signalOf(source))),
     pgoodLacks: lacks,
@@ -550,10 +561,25 @@ function missingPowerIn(devices: Board['devices'], hasPower: Power['hasPower']) 
   };
 }
 
-/** Lets go of what is pressed. Returns the rails. */
-async function letGoOf(pulses: Parts['pulses']): Promise<string[]> {
+/** Asserts a line for as long as `meanwhile` takes. */
+async function pulse(line: Switch, meanwhile: () => Promise<unknown>): Promise<void> {
+  try {
+    await line.write(true);
+    await meanwhile();
+  } finally {
+    // Also after a write that failed: it may have reached the line all the same.
+    await line.write(false);
+  }
+}
+
+/** Lets go of what is asserted. Returns the roles. */
+async function letGoOf({ pulses, hostReset }: Parts): Promise<string[]> {
   const left: string[] = [];
-  for (const [rail, pulse] of pulses) if (await pulse.letGo()) left.push(rail);
+  for (const [rail, button] of pulses) if (await button.letGo()) left.push(`power button of rail ${rail}`);
+  if (hostReset !== undefined && (await hostReset.read())) {
+    await hostReset.write(false);
+    left.push(hostReset.role);
+  }
   return left;
 }
 

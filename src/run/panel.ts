@@ -1,5 +1,4 @@
 import { HardwareError } from '../../hw/errors.ts';
-import { PANEL_POWER } from '../board/lines.ts';
 import type { Board, LineBoard } from '../board/schema.ts';
 import { createPartOpener, type HardwarePorts, located } from './parts.ts';
 
@@ -16,15 +15,15 @@ export interface PanelButton {
   close(): Promise<void>;
 }
 
-/** Opens the power button of a chassis for reading. Rejects with the HardwareError of a line that cannot be had. */
-export async function openPowerButton(
+/** Opens a button of the panel of a chassis for reading. Rejects with the HardwareError of a line that cannot be had. */
+export async function openPanelButton(
   board: Board,
-  { chassis, line }: { readonly chassis: number; readonly line: LineBoard },
+  { chassis, role, line }: { readonly chassis: number; readonly role: string; readonly line: LineBoard },
   ports: HardwarePorts,
 ): Promise<PanelButton> {
   const opener = createPartOpener(board, ports, () => undefined);
   try {
-    const signal = await opener.openSignal(PANEL_POWER, line);
+    const signal = await opener.openSignal(role, line);
     const paces = { pgood: POLL_MS, good: POLL_MS, pmbus: POLL_MS, pgoodAsked: POLL_MS };
     return {
       read: () => signal.read(),

@@ -107,7 +107,7 @@ async function runPresent(job: Job, whole: RunOptions, present: PresentChassis):
 }
 
 /**
- * A button that a killed process left pressed would switch the host off. Who only watches has not the chassis to itself: it may
+ * A button that a killed process left pressed would switch the host off, and a host that is held in reset does not start. Who only watches has not the chassis to itself: it may
  * be another's press.
  */
 async function letGo(
@@ -117,8 +117,8 @@ async function letGo(
 ): Promise<void> {
   if (watches) return;
   try {
-    for (const rail of await hardware.letGo()) {
-      const message = `the power button of rail ${rail} was left pressed: let go`;
+    for (const role of await hardware.letGo()) {
+      const message = `${role} was left asserted: let go`;
       recording.record({ type: 'warning', message });
     }
   } catch (error) {

@@ -12,6 +12,7 @@ import {
   type PowerSeen,
   powerRequest,
   RESTART_CAUSE,
+  type RestartCause,
   type RestoreSetting,
   restorePolicy,
   restoresPower,
@@ -53,6 +54,8 @@ export type HostStateEvent =
       readonly which: 'restore' | 'restoreOnce';
       readonly setting: Partial<RestoreSetting>;
     }
+  /** The host was reset, and has kept its power. */
+  | { readonly type: 'HOST_RESET'; readonly cause: RestartCause }
   /** All objects are published. */
   | { readonly type: 'BEGIN' }
   | { readonly type: 'STOP' };
@@ -156,6 +159,11 @@ const hostState = setup({
           }
         : {},
     ),
+    keepCause: assign(({ context, event }) =>
+      event.type === 'HOST_RESET'
+        ? { lasting: withLasting(context.lasting, { restartCause: event.cause }) }
+        : {},
+    ),
     noteRest: assign(({ context }, power: 'on' | 'off') => ({ lasting: withRest(context, power) })),
 
     takeRequest: assign(({ context, event }) =>
@@ -213,6 +221,7 @@ export const hostStateChart = hostState.createMachine({
       invoke: { src: 'followUnits' },
       on: {
         RESTORE_SET: { actions: 'keepRestore' },
+        HOST_RESET: { actions: 'keepCause' },
         UNITS_CHANGED: { actions: { type: 'keepUnits', params: ({ event }) => event.units } },
         STOP: { target: 'stopped' },
       },

@@ -25,6 +25,8 @@ export interface StateView {
   /** Milliseconds since 1970; 0 when no change was seen yet. */
   readonly changedAtMs: number;
   readonly onHours: number;
+  /** The host can be reset while it keeps its power. */
+  readonly hasReset: boolean;
   readonly restore: RestoreSetting;
   /** Replaces `restore` for the next power restore only, unless its policy is None. */
   readonly restoreOnce: RestoreSetting;
@@ -42,6 +44,7 @@ export interface StateRequest {
 
 export interface StateData {
   readonly chassis: number;
+  readonly hasReset: boolean;
   readonly clock: Clock;
   readonly bootId: string;
   /** Whether the BMC restarted under a chassis that is on, as units of OpenBMC images tell each other. */
@@ -231,6 +234,7 @@ export function stateView(data: StateData, power: PowerState): StateView {
     requestedHost,
     restartCause,
     changedAtMs,
+    hasReset: data.hasReset,
     onHours: Math.floor(onMinutes / MINUTES_PER_HOUR),
     restore,
     restoreOnce,

@@ -1,6 +1,7 @@
 import { fromCallback, fromPromise, type SnapshotFrom } from 'xstate';
-import { errorText } from '../../hw/errors.ts';
+import { CodedError, errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { PowerError } from '../errors.ts';
 import { type LastingState, type LastingStore, NOTHING_LASTING } from '../store/lasting.ts';
 import type { UnitManager, UnitState } from '../system/ports.ts';
 import { LEGACY, unitsOf } from '../units/names.ts';
@@ -28,7 +29,9 @@ export type { HostTransition, PowerState, PowerTransition, StateView } from './h
 
 export interface ChassisStateOptions {
   readonly chassis: number;
-  readonly resident: Pick<Resident, 'view'>;
+  readonly resident: Pick<Resident, 'view' | 'resetHost'>;
+  /** The board has a line that resets the host. */
+  readonly hasReset: boolean;
   readonly units: Pick<UnitManager, 'startUnit' | 'unitStates' | 'watchUnits'>;
   readonly clock: Clock;
   readonly store: LastingStore;
@@ -51,6 +54,11 @@ export interface ChassisState {
   requestPower(transition: PowerTransition): void;
   /** @param cause who wants it, by default a management client */
   requestHost(transition: HostTransition, cause?: RestartCause): void;
+  /**
+   * Resets a host that keeps its power, and does not wait.
+   * @throws PowerError REQUEST_REJECTED where the chassis is not on; RESET_UNKNOWN where nothing resets its host
+   */
+  resetHost(cause: RestartCause): void;
   setRestore(which: 'restore' | 'restoreOnce', setting: Partial<RestoreSetting>): void;
   /** To be called whenever the view of the resident has changed. */
   powerChanged(): void;
@@ -65,7 +73,7 @@ export interface ChassisState {
 
 /** State of one chassis and its host. Reads the state of the units before it resolves, and does not reject where systemd cannot answer. */
 export async function createChassisState(options: ChassisStateOptions): Promise<ChassisState> {
-  const { chassis, resident, clock, store, bootId, isAdopted, log, inspect } = options;
+  const { chassis, resident, hasReset, clock, store, bootId, isAdopted, log, inspect } = options;
   const id = `hostState${chassis}`;
   const { state: saved, warning } = store.load();
   if (warning !== null) log(4, `chassis ${chassis}: ${warning}`);
@@ -75,7 +83,7 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
     return { sequence, pgood, wanted };
   };
   const nothingSeen = {
-    ...{ chassis, clock, bootId, isAdopted, request: null, lasting: saved ?? NOTHING_LASTING },
+    ...{ chassis, hasReset, clock, bootId, isAdopted, request: null, lasting: saved ?? NOTHING_LASTING },
     ...({ sequence: 'unknown', pgood: false, wanted: 'off', hostUnit: null, isQuiesced: false } as const),
     countedToMs: clock.nowMs(),
   };
@@ -106,11 +114,44 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
     requestPower: (transition) => send({ type: 'REQUESTED', request: powerRequest(chassis, transition) }),
     requestHost: (transition, cause = 'RemoteCommand') =>
       send({ type: 'REQUESTED', request: hostRequest(chassis, transition, cause) }),
+    resetHost(cause) {
+      expectResettable(options, view);
+      void reset(options, () => send({ type: 'HOST_RESET', cause }));
+    },
     setRestore: (which, setting) => send({ type: 'RESTORE_SET', which, setting }),
     powerChanged: () => send({ type: 'POWER_CHANGED', ...seenNow() }),
     begin: () => send({ type: 'BEGIN' }),
     stop: () => send({ type: 'STOP' }),
   };
+}
+
+function expectResettable({ chassis, hasReset, resident }: ChassisStateOptions, { power }: StateView): void {
+  if (!hasReset) {
+    throw new PowerError(
+      'RESET_UNKNOWN',
+      `chassis ${chassis}: its board describes no line that resets the host`,
+      {
+        chassis,
+      },
+    );
+  }
+  if (power === 'On' && resident.view.state === 'pgood') return;
+  throw new PowerError(
+    'REQUEST_REJECTED',
+    `chassis ${chassis}: its power is ${power}, and only the host of a chassis that is on is reset`,
+    { chassis },
+  );
+}
+
+async function reset({ chassis, resident, log }: ChassisStateOptions, done: () => void): Promise<void> {
+  try {
+    await resident.resetHost();
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    return log(3, `chassis ${chassis}: the host was not reset: ${errorText(error)}`);
+  }
+  log(5, `chassis ${chassis}: the host was reset, and keeps its power`);
+  done();
 }
 
 /** The chart with its actors. */

@@ -1,19 +1,21 @@
 import type { ServedObject } from '../system/ports.ts';
-import type { PowerButton } from './front-panel.ts';
+import type { FollowedButton } from './front-panel.ts';
 
-/** x86-power-control, power_control.cpp; intel-ipmi-oem and phosphor-host-ipmid look for this path. */
+/** x86-power-control, power_control.cpp; intel-ipmi-oem and phosphor-host-ipmid look for these paths. */
 export const BUTTONS = 'xyz.openbmc_project.Chassis.Buttons';
 export const BUTTONS_ROOT = '/xyz/openbmc_project/chassis/buttons';
 
-/** That of chassis 0 has no number, as with the peers. */
-export function powerButtonPath(chassis: number): string {
-  return `${BUTTONS_ROOT}/power${chassis === 0 ? '' : chassis}`;
+export type ButtonName = 'power' | 'reset';
+
+/** Those of chassis 0 have no number, as with the peers. */
+export function buttonPath(name: ButtonName, chassis: number): string {
+  return `${BUTTONS_ROOT}/${name}${chassis === 0 ? '' : chassis}`;
 }
 
-/** The power button of a front panel. */
-export function powerButtonObject(chassis: number, button: PowerButton): ServedObject {
+/** A button of a front panel. */
+export function buttonObject(name: ButtonName, chassis: number, button: FollowedButton): ServedObject {
   return {
-    path: powerButtonPath(chassis),
+    path: buttonPath(name, chassis),
     interfaces: [
       {
         name: BUTTONS,

@@ -7,6 +7,7 @@ import { JOBS } from '../run/jobs.ts';
 import { expectDone, faultError } from '../run/outcome.ts';
 import { presentChassis } from '../run/presence.ts';
 import { lastState, type Recorded, type Recorder } from '../run/record.ts';
+import { RESET_HOLDER, resetHost } from '../run/reset-host.ts';
 import type { RunOptions } from '../run/run.ts';
 import type { RunEnd } from '../run/run-record.ts';
 import { type RunResult, runSequence } from '../run/runner.ts';
@@ -15,7 +16,7 @@ import { faultText } from '../sequence/causes.ts';
 import type { Plan } from '../sequence/plan.ts';
 import { reconcile } from '../sequence/reconcile.ts';
 import { type Fault, hasTag, type State } from '../sequence/state.ts';
-import { type ChassisLock, isLocked, lastHolder, lockChassis } from '../store/lock.ts';
+import { type ChassisLock, diedAs, isLocked, lastHolder, lockChassis } from '../store/lock.ts';
 import { snapshotPath } from '../store/paths.ts';
 import { createSnapshotFile, type SnapshotStore } from '../store/snapshot.ts';
 import { watchFile } from '../store/watch-file.ts';
@@ -82,6 +83,11 @@ export interface Resident {
   request(wanted: Wanted, by?: string): Operation;
   /** The operation that was requested last; null when none is under way. */
   readonly current: { readonly wanted: Wanted; readonly operation: Operation } | null;
+  /**
+   * Resets the host, of a chassis whose board has a line for it. A reset that is under way is the same one; a request for power
+   * cuts it short. Rejects as `resetHost`, and INTERRUPTED once the service is to stop.
+   */
+  resetHost(): Promise<void>;
   /** Longest time for pgood, for the sequences of this process. */
   setPgoodTimeoutMs(onTimeoutMs: number): void;
   /** Ends the watch, after an operation that is under way has come to rest. The lines stay as they are. */
@@ -111,6 +117,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
   const { chassis, clock, inspect } = options;
   const id = `resident${chassis}`;
   const resources = resourcesOf(options);
+  const resets = hostResetsOf(resources);
   const { hint } = resources.openStore().load();
   const present = await presentChassis(resources, hint);
   const { observation, unreadable } = await present.hardware.observe();
@@ -140,8 +147,12 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     get current() {
       return actor.getSnapshot().context.requests.at(-1) ?? null;
     },
-    begin: () => actor.send({ type: 'BEGIN' }),
+    begin() {
+      actor.send({ type: 'BEGIN' });
+      resets.endThatOfDead();
+    },
     request(wanted, by = THE_SERVICE) {
+      resets.cut(`power ${wanted}`);
       const snapshot = actor.getSnapshot();
       const last = snapshot.context.requests.at(-1);
       if (last?.wanted === wanted && !snapshot.hasTag('closed')) return last.operation;
@@ -150,12 +161,18 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       else actor.send({ type: 'REQUESTED', request });
       return request.operation;
     },
+    async resetHost() {
+      if (actor.getSnapshot().hasTag('closed')) throw isStopping(chassis);
+      await resets.reset();
+    },
     setPgoodTimeoutMs(onTimeoutMs) {
       resources.plan = { ...resources.plan, pgood: { ...resources.plan.pgood, onTimeoutMs } };
     },
     async stop(reason) {
+      resets.cut(reason);
       if (!actor.getSnapshot().hasTag('closed')) actor.send({ type: 'STOP', reason });
       await toPromise(actor);
+      await resets.settled();
     },
   };
 }
@@ -198,6 +215,57 @@ function resourcesOf(options: ResidentOptions): Resources {
     warnOf: (error) => resources.warn(withoutChassis(chassis, error)),
   };
   return resources;
+}
+
+/** Resets of the host, one at a time. They are no part of the chart: the power stays, and the watch goes on. */
+function hostResetsOf(resources: Resources) {
+  let underWay: { readonly done: Promise<void>; readonly cutting: AbortController } | null = null;
+  const begin = async (signal: AbortSignal): Promise<void> => {
+    const { plan, hardware, clock, runDir, openStore } = resources;
+    try {
+      await resetHost({ plan, hardware, clock, runDir, store: openStore(), signal });
+    } finally {
+      underWay = null;
+    }
+  };
+  let ending: Promise<void> = Promise.resolve();
+  return {
+    /** A process that died during a reset has left the host held. */
+    endThatOfDead(): void {
+      ending = endThatOfDead(resources);
+    },
+    reset(): Promise<void> {
+      if (underWay === null) {
+        const cutting = new AbortController();
+        underWay = { cutting, done: begin(cutting.signal) };
+      }
+      return underWay.done;
+    },
+    /** Lets the host go at once. */
+    cut: (reason: string) => underWay?.cutting.abort(reason),
+    async settled(): Promise<void> {
+      // Whoever asked has the error.
+      await underWay?.done.catch(() => undefined);
+      await ending;
+    },
+  };
+}
+
+async function endThatOfDead({ hardware, runDir, chassis, clock, warn, warnOf }: Resources): Promise<void> {
+  if (diedAs(runDir, chassis) !== RESET_HOLDER) return;
+  try {
+    const signal = new AbortController().signal;
+    const options = { clock, waitMs: 0, signal, onWait: () => undefined };
+    const lock = await lockChassis(runDir, chassis, RESET_HOLDER, options);
+    try {
+      for (const role of await hardware.letGo()) warn(`${role} was left asserted: let go`);
+    } finally {
+      lock.release();
+    }
+  } catch (error) {
+    // Whoever drives the chassis lets it go before anything else.
+    warnOf(error);
+  }
 }
 
 /** The chart with its actors. */

@@ -1,3 +1,4 @@
+import { PowerError } from '../errors.ts';
 import { RESTORE_POLICIES } from '../store/lasting.ts';
 import { standardError } from '../system/errors.ts';
 import type { ServedObject, ServedProperty } from '../system/ports.ts';
@@ -15,8 +16,10 @@ export const STATE_MANAGER_PATHS: readonly string[] = [STATE_ROOT, CONTROL_ROOT]
 
 const POWER_TRANSITIONS = ['Off', 'On', 'PowerCycle'] as const;
 const HOST_TRANSITIONS = ['Off', 'On', 'Reboot'] as const;
-/** A warm reboot resets a host that keeps its power, and no line of a board does that. */
-const WARM_REBOOTS = ['GracefulWarmReboot', 'ForceWarmReboot'] as const;
+/** Resets a host that keeps its power, where the board has a line for it. */
+const RESET = 'ForceWarmReboot';
+/** Would have the system that runs on the host end first, and nothing here asks it to. */
+const GRACEFUL_RESET = 'GracefulWarmReboot';
 
 /** Well-known names for the objects of a chassis; those without a number are for chassis 0. */
 export function stateNames(chassis: number): string[] {
@@ -107,13 +110,13 @@ function rowsOf(chassis: number): Row[] {
       signature: 's',
       show: (view) => `${HOST}.Transition.${view.requestedHost}`,
       write: (state, value) => {
-        const known = [...HOST_TRANSITIONS, ...WARM_REBOOTS];
+        const known = [...HOST_TRANSITIONS, RESET, GRACEFUL_RESET] as const;
         const asked = memberOf(`${HOST}.Transition`, known, value);
-        const transition = HOST_TRANSITIONS.find((name) => name === asked);
-        if (transition === undefined) {
+        if (asked === GRACEFUL_RESET || (asked === RESET && !state.view.hasReset)) {
           throw standardError('NotSupported', `${asked} is not possible here: see AllowedHostTransitions`);
         }
-        state.requestHost(transition);
+        if (asked === RESET) resetHost(state);
+        else state.requestHost(asked);
       },
     },
     {
@@ -132,14 +135,24 @@ function rowsOf(chassis: number): Row[] {
       ...onHost,
       property: 'AllowedHostTransitions',
       signature: 'as',
-      show: () => ALLOWED_HOST_TRANSITIONS,
+      show: ({ hasReset }) => (hasReset ? ALLOWED_WITH_RESET : ALLOWED_TRANSITIONS),
     },
     ...restoreRows(policyPath, 'restore'),
     ...restoreRows(`${policyPath}/one_time`, 'restoreOnce'),
   ];
 }
 
-const ALLOWED_HOST_TRANSITIONS = HOST_TRANSITIONS.map((name) => `${HOST}.Transition.${name}`);
+const ALLOWED_TRANSITIONS = HOST_TRANSITIONS.map((name) => `${HOST}.Transition.${name}`);
+const ALLOWED_WITH_RESET = [...ALLOWED_TRANSITIONS, `${HOST}.Transition.${RESET}`];
+
+/** @throws DbusReplyError of a host that cannot be reset now */
+function resetHost(state: ChassisState): void {
+  try {
+    state.resetHost('RemoteCommand');
+  } catch (error) {
+    throw error instanceof PowerError ? standardError('Failed', error.message) : error;
+  }
+}
 
 function restoreRows(path: string, which: 'restore' | 'restoreOnce'): Row[] {
   return [

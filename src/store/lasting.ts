@@ -40,6 +40,7 @@ const lastingSchema = v.object({
     'Unknown',
     'RemoteCommand',
     'PowerButton',
+    'ResetButton',
     'PowerPolicyAlwaysOn',
     'PowerPolicyPreviousState',
   ]),

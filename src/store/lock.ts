@@ -154,6 +154,16 @@ export function releasedBy(runDir: string, chassis: number): string | null {
   return holder?.[1] === RELEASED ? holder.join('\n') : null;
 }
 
+/**
+ * What the process did that locked a chassis last and died with the lock; null where it let go of it, or lives. Asks nothing of the
+ * lock, which a query takes for a moment.
+ */
+export function diedAs(runDir: string, chassis: number): string | null {
+  const path = lockPath(runDir, chassis);
+  const holder = releasedBy(runDir, chassis) === null ? holderOf(path) : null;
+  return holder === null || holder.isAlive ? null : (holder.text.split(',')[0] ?? null);
+}
+
 function without(why: string, onWithout: (why: string) => void, fd?: number): ChassisLock {
   onWithout(why);
   return {

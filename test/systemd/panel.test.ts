@@ -14,7 +14,9 @@ const AS_NOBODY = 'setpriv --reuid=nobody --regid=nogroup --clear-groups';
 function boardWithPanel(): string {
   const board = patientBoard();
   const power = { name: 'power-button', active: 'low', forceOffMs: 2_000 };
-  Object.assign(board.chassis['0'] ?? {}, { panel: { power } });
+  const reset = { name: 'reset-button', active: 'low' };
+  const hostReset = { name: 'host-reset', active: 'low' };
+  Object.assign(board.chassis['0'] ?? {}, { hostReset, panel: { power, reset } });
   return JSON.stringify(board);
 }
 
@@ -74,6 +76,39 @@ describe.skipIf(skipped)(`the power button of the front panel${titleSuffix}`, ()
     expect(told).toContain('chassis 0: the power button was pressed: it is masked, and requests nothing');
     await machine.waitForJobs();
     await chassis.expectEveryEnableOff();
+  });
+
+  test('of reset, like a client and a command, resets a host that is on, which keeps its power', async () => {
+    await serving('on');
+    await machine.systemctl('start', 'obmc-chassis-start@0.target');
+    await untilHost('Running');
+    const before = await chassis.changes();
+    const untilCause = (cause: string) =>
+      chassis.until(`the restart cause is ${cause}`, async () =>
+        (await get(HOST, HOST_PATH, 'RestartCause')).endsWith(`.${cause}"`),
+      );
+    await chassis.addFault('panel reset pressed for 300ms');
+    await untilCause('ResetButton');
+    const warm = `${HOST}.Transition.ForceWarmReboot`;
+    const set = ['busctl', 'set-property', HOST, HOST_PATH, HOST, 'RequestedHostTransition', 's', warm];
+    expect(await machine.exec(set)).toMatchObject({ code: 0 });
+    await untilCause('RemoteCommand');
+    expect(await chassis.command('reset')).toMatchObject({ code: 0 });
+    const after = await chassis.changes();
+    const moved = Object.keys(after).filter((line) => after[line] !== before[line]);
+    expect(moved.sort()).toEqual(['name:host-reset', 'name:reset-button']);
+    // Three pulses: asserted and let go.
+    const line = 'name:host-reset';
+    expect(after[line]).toBe((before[line] ?? 0) + 6);
+    await chassis.expectPowered();
+    expect(await get(HOST, HOST_PATH, 'CurrentHostState')).toMatch(/Running/);
+    // Off, there is no host to reset.
+    expect(await machine.systemctl('start', 'obmc-power-chassis-off@0.target')).toMatchObject({ code: 0 });
+    await machine.waitForJobs();
+    expect(await machine.exec(set)).not.toMatchObject({ code: 0 });
+    expect(await chassis.command('reset')).toMatchObject({ code: 104 });
+    expect((await chassis.changes())[line]).toBe(after[line]);
+    expect(await chassis.hazards()).toEqual([]);
   });
 
   test('held for as long as the board says it switches off, whatever the host does', async () => {

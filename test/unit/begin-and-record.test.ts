@@ -100,7 +100,7 @@ describe('the record of a run', () => {
   });
 });
 
-describe('a button that was left pressed', () => {
+describe('a line that was left asserted', () => {
   const pressed =
     (letGo: () => Promise<readonly string[]>) =>
     (opened: ChassisHardware): ChassisHardware => ({ ...opened, letGo });
@@ -115,7 +115,7 @@ describe('a button that was left pressed', () => {
           ...opened,
           async letGo() {
             calls.push('let go');
-            return ['A', 'F'];
+            return ['power button of rail A', 'host reset'];
           },
           observe() {
             calls.push('observe');
@@ -125,8 +125,8 @@ describe('a button that was left pressed', () => {
       });
       expect(calls.slice(0, 2)).toEqual(['let go', 'observe']);
       expect(warningsOf(bench)).toEqual([
-        'the power button of rail A was left pressed: let go',
-        'the power button of rail F was left pressed: let go',
+        'power button of rail A was left asserted: let go',
+        'host reset was left asserted: let go',
       ]);
     }
   });

@@ -21,6 +21,7 @@ const TOLD: Readonly<Record<HardwareErrorCode | SystemErrorCode | PowerErrorCode
   BOARD_UNREADABLE: { row: 'a board file that is no file' },
   BOARD_INVALID: { row: 'a board file with a mistake' },
   CHASSIS_UNKNOWN: { row: 'a chassis that the board does not have' },
+  RESET_UNKNOWN: { none: 'told before anything is done; the message says what the board lacks' },
   CHASSIS_LOCKED: { row: 'another process drives the chassis' },
   CHASSIS_WATCHED: { row: 'lines given back while the service watches them' },
   RUN_DIR_UNUSABLE: { row: 'a /run without room for the lock' },

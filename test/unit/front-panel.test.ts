@@ -8,11 +8,12 @@ import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
 import { diagnose } from '../../src/board/diagnose.ts';
+import { PANEL_POWER } from '../../src/board/lines.ts';
 import { parseBoard } from '../../src/board/parse.ts';
-import { openPowerButton } from '../../src/run/panel.ts';
+import { openPanelButton } from '../../src/run/panel.ts';
 import { createPowerButton } from '../../src/service/front-panel.ts';
 import { type ChassisState, createChassisState, type StateView } from '../../src/service/host-state.ts';
-import { powerButtonObject } from '../../src/service/panel-objects.ts';
+import { buttonObject } from '../../src/service/panel-objects.ts';
 import { createLastingFile } from '../../src/store/lasting.ts';
 import { shippedBoard } from './bench.ts';
 import { startResident } from './start-resident.ts';
@@ -69,7 +70,7 @@ async function createPanel(
   };
   if (initially === 'on') virtual.change('obmc-start-host@0.service', 'active');
   const created = await createChassisState({
-    ...{ chassis: 0, resident, units, clock, bootId: 'boot', isAdopted: () => false },
+    ...{ chassis: 0, resident, units, clock, bootId: 'boot', hasReset: false, isAdopted: () => false },
     store: createLastingFile(folder, 0),
     log: () => undefined,
     onChange: (now) => views.push(now),
@@ -82,9 +83,9 @@ async function createPanel(
   for (const fault of faults) plant.addFault(parseFault(fault, board));
   const loop = createStallingLoop(clock);
   for (const { atMs, ms } of stalls) clock.after(atMs, () => loop.stall(ms));
-  const button = await openPowerButton(
+  const button = await openPanelButton(
     board,
-    { chassis: 0, line: POWER },
+    { chassis: 0, role: PANEL_POWER, line: POWER },
     {
       gpio: async () => loop.gpio(createMockGpio(plant)),
       i2c: async () => loop.i2c(createMockI2c(plant)),
@@ -99,7 +100,7 @@ async function createPanel(
     onChange: (property) => told.push(property),
   });
   endings.push(() => power.stop());
-  const property = (name: string) => powerButtonObject(0, power).interfaces[0]?.properties[name];
+  const property = (name: string) => buttonObject('power', 0, power).interfaces[0]?.properties[name];
   return { clock, plant, asked, journal, told, power, property, state: created };
 }
 

@@ -61,6 +61,7 @@ function startChart(state: State, lasting: Partial<StateData['lasting']> = {}) {
     {
       chassis: 0,
       clock,
+      hasReset: false,
       bootId: 'boot',
       isAdopted: () => false,
       sequence: state,

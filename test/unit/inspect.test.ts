@@ -26,6 +26,7 @@ it('an inspector is told every event of the actors of the service, with the stat
     units: createVirtualUnits(clock, (wanted) => resident.request(wanted).done),
     clock,
     store: createLastingFile(folder, 0),
+    hasReset: false,
     bootId: 'boot',
     isAdopted: () => false,
     log: () => undefined,

@@ -327,8 +327,9 @@ describe('the button', () => {
       expect(isPressed(bench)).toBe(true);
       await bench.run(job);
       const afterKill = bench.recording.findIndex(
-        (entry) => entry.type === 'warning' && entry.message.includes('left pressed'),
+        (entry) => entry.type === 'warning' && entry.message.includes('left asserted'),
       );
+      expect(afterKill).toBeGreaterThanOrEqual(0);
       expect(bench.recording[afterKill + 1]?.type).toBe('reconciled');
       expect(isPressed(bench)).toBe(false);
     }

@@ -86,6 +86,7 @@ async function createBmc({ initially = 'off', lasting, bootId = 'boot', isAdopte
       units,
       clock,
       store: createLastingFile(folder, 0),
+      hasReset: board.chassis['0']?.hostReset !== undefined,
       bootId,
       isAdopted: () => isAdopted,
       log: (severity, text) => journal.push(`<${severity}>${text}`),
@@ -135,7 +136,9 @@ async function createSaid(initial: Partial<ChassisView> = {}) {
         get view() {
           return view;
         },
+        resetHost: async () => undefined,
       },
+      hasReset: false,
       units,
       clock,
       store: createLastingFile(folder, 0),

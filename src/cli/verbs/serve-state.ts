@@ -1,9 +1,21 @@
 import { HardwareError } from '../../../hw/errors.ts';
-import type { Board } from '../../board/schema.ts';
-import { openPowerButton } from '../../run/panel.ts';
-import { createPowerButton, type PowerButton } from '../../service/front-panel.ts';
+import { PANEL_POWER, PANEL_RESET } from '../../board/lines.ts';
+import type { Board, LineBoard } from '../../board/schema.ts';
+import { openPanelButton } from '../../run/panel.ts';
+import {
+  type ButtonOptions,
+  createPowerButton,
+  createResetButton,
+  type FollowedButton,
+} from '../../service/front-panel.ts';
 import { type ChassisState, createChassisState } from '../../service/host-state.ts';
-import { BUTTONS, BUTTONS_ROOT, powerButtonObject, powerButtonPath } from '../../service/panel-objects.ts';
+import {
+  BUTTONS,
+  BUTTONS_ROOT,
+  type ButtonName,
+  buttonObject,
+  buttonPath,
+} from '../../service/panel-objects.ts';
 import type { Resident } from '../../service/resident.ts';
 import {
   STATE_MANAGER_PATHS,
@@ -30,6 +42,13 @@ export interface States {
   stop(): Promise<void>;
 }
 
+/** A button of a panel that the service follows. */
+interface Button {
+  readonly name: ButtonName;
+  readonly chassis: number;
+  readonly followed: FollowedButton;
+}
+
 /** @param changed called for each property whose value has changed */
 export async function createStates(
   board: Board,
@@ -40,9 +59,9 @@ export async function createStates(
 ): Promise<States> {
   const units = await world.units();
   const states = new Map<number, ChassisState>();
-  const buttons = new Map<number, PowerButton>();
+  const buttons: Button[] = [];
   const stop = async () => {
-    for (const button of buttons.values()) await button.stop();
+    for (const { followed } of buttons) await followed.stop();
     for (const state of states.values()) state.stop();
     await units.close();
   };
@@ -51,6 +70,7 @@ export async function createStates(
       const state = await createChassisState({
         chassis,
         resident,
+        hasReset: board.chassis[chassis]?.hostReset !== undefined,
         units,
         clock: world.clock,
         store: createLastingFile(world.stateDir, chassis),
@@ -63,66 +83,74 @@ export async function createStates(
         inspect: world.inspect,
       });
       states.set(chassis, state);
-      const button = await powerButtonOf(board, { chassis, state, resident }, { world, log, changed });
-      if (button !== null) buttons.set(chassis, button);
+      buttons.push(...(await buttonsOf(board, { chassis, state, resident }, world, log, changed)));
     }
   } catch (error) {
     await stop();
     throw error;
   }
   return {
-    names: [...[...states.keys()].flatMap(stateNames), ...(buttons.size > 0 ? [BUTTONS] : [])],
-    managerPaths: [...STATE_MANAGER_PATHS, ...(buttons.size > 0 ? [BUTTONS_ROOT] : [])],
+    names: [...[...states.keys()].flatMap(stateNames), ...(buttons.length > 0 ? [BUTTONS] : [])],
+    managerPaths: [...STATE_MANAGER_PATHS, ...(buttons.length > 0 ? [BUTTONS_ROOT] : [])],
     objects: [
       ...[...states].flatMap(([chassis, state]) => stateObjects(chassis, state)),
-      ...[...buttons].map(([chassis, button]) => powerButtonObject(chassis, button)),
+      ...buttons.map(({ name, chassis, followed }) => buttonObject(name, chassis, followed)),
     ],
     powerChanged: (chassis) => states.get(chassis)?.powerChanged(),
     begin() {
       for (const state of states.values()) state.begin();
-      for (const button of buttons.values()) button.begin();
+      for (const { followed } of buttons) followed.begin();
     },
     stop,
   };
 }
 
-/** The power button of a chassis; null where it has none. One that cannot be had is told, and keeps nothing from being served. */
-async function powerButtonOf(
+/** Of one chassis of the service. */
+interface Served {
+  readonly chassis: number;
+  readonly state: ChassisState;
+  readonly resident: Resident;
+}
+
+/** The buttons on the panel of a chassis. One that cannot be had is told, and keeps nothing from being served. */
+async function buttonsOf(
   board: Board,
-  {
-    chassis,
-    state,
-    resident,
-  }: { readonly chassis: number; readonly state: ChassisState; readonly resident: Resident },
-  {
-    world,
-    log,
-    changed,
-  }: {
-    readonly world: World;
-    readonly log: (severity: number, text: string) => void;
-    readonly changed: (property: StateProperty) => void;
-  },
-): Promise<PowerButton | null> {
-  const power = board.chassis[chassis]?.panel?.power;
-  if (power === undefined) return null;
-  try {
-    const button = await openPowerButton(board, { chassis, line: power }, world);
-    return createPowerButton({
-      chassis,
-      button,
-      forceOffMs: power.forceOffMs,
-      state,
-      resident,
-      clock: world.clock,
-      log,
-      onChange: (property) => changed({ path: powerButtonPath(chassis), interface: BUTTONS, property }),
-    });
-  } catch (error) {
-    if (!(error instanceof HardwareError)) throw error;
-    log(3, `${error.message}: nobody follows this button until the service is started again`);
-    return null;
+  { chassis, state, resident }: Served,
+  world: World,
+  log: (severity: number, text: string) => void,
+  changed: (property: StateProperty) => void,
+): Promise<Button[]> {
+  const { power, reset } = board.chassis[chassis]?.panel ?? {};
+  const buttons: Button[] = [];
+  const open = async (
+    name: ButtonName,
+    role: string,
+    line: LineBoard,
+    follow: (given: ButtonOptions) => FollowedButton,
+  ): Promise<void> => {
+    try {
+      const button = await openPanelButton(board, { chassis, role, line }, world);
+      const path = buttonPath(name, chassis);
+      const onChange: ButtonOptions['onChange'] = (property) =>
+        changed({ path, interface: BUTTONS, property });
+      buttons.push({
+        name,
+        chassis,
+        followed: follow({ chassis, button, clock: world.clock, log, onChange }),
+      });
+    } catch (error) {
+      if (!(error instanceof HardwareError)) throw error;
+      log(3, `${error.message}: nobody follows this button until the service is started again`);
+    }
+  };
+  if (power) {
+    const { forceOffMs } = power;
+    await open('power', PANEL_POWER, power, (given) =>
+      createPowerButton({ ...given, forceOffMs, state, resident }),
+    );
   }
+  if (reset) await open('reset', PANEL_RESET, reset, (given) => createResetButton({ ...given, state }));
+  return buttons;
 }
 
 /** Adds what to do where another program owns one of the names. */

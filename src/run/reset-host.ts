@@ -1,0 +1,70 @@
+import type { Clock } from '../../hw/ports.ts';
+import { PowerError } from '../errors.ts';
+import type { Plan } from '../sequence/plan.ts';
+import { reconcile } from '../sequence/reconcile.ts';
+import { lockChassis } from '../store/lock.ts';
+import type { SnapshotStore } from '../store/snapshot.ts';
+import type { ChassisHardware } from './hardware.ts';
+import { presentChassis } from './presence.ts';
+
+export interface ResetOptions {
+  readonly plan: Plan;
+  /** Of a chassis with a host reset. */
+  readonly hardware: ChassisHardware;
+  readonly clock: Clock;
+  readonly runDir: string;
+  readonly store: SnapshotStore;
+  /** Aborted, the line is let go at once. */
+  readonly signal: AbortSignal;
+}
+
+/** What a process that resets a host says in the lock. */
+export const RESET_HOLDER = 'reset';
+
+/**
+ * Resets the host of a chassis that is on, and keeps its power. The lock is held meanwhile, so that no power sequence begins
+ * under a host that is held; whoever watches the chassis goes on with it. The line is let go however it ends.
+ * @throws PowerError CHASSIS_LOCKED while another process drives the chassis; RUN_DIR_UNUSABLE; REQUEST_REJECTED where it is not on, and nothing was
+ * driven; INTERRUPTED where the pulse was cut short. HardwareError of a line that cannot be read or driven
+ */
+export async function resetHost(options: ResetOptions): Promise<void> {
+  const { hardware, clock, runDir, signal } = options;
+  const { chassis } = hardware;
+  const lock = await lockChassis(runDir, chassis, RESET_HOLDER, {
+    clock,
+    waitMs: 0,
+    signal,
+    onWait: () => undefined,
+  });
+  try {
+    await expectOn(options);
+    await hardware.pulseHostReset(signal);
+    if (!signal.aborted) return;
+    throw new PowerError(
+      'INTERRUPTED',
+      `chassis ${chassis}: ${String(signal.reason)} while the host was held in reset: it was let go early, and may not have felt it`,
+      { chassis, signal: String(signal.reason) },
+    );
+  } finally {
+    lock.release();
+  }
+}
+
+async function expectOn({ plan, hardware, clock, store }: ResetOptions): Promise<void> {
+  const { hint } = store.load();
+  const present = await presentChassis({ plan, hardware }, hint);
+  const { observation, unreadable } = await present.hardware.observe();
+  if (unreadable[0]) throw unreadable[0].error;
+  const { state, sequence } = reconcile(present.plan, observation, hint, clock.nowMs());
+  if (state === 'pgood') {
+    // Who watches takes a chassis that is locked, and of which nothing is known, for one that is driven, and leaves it alone.
+    const problem = hint === null ? store.save(state, sequence) : null;
+    if (problem !== null) throw new PowerError('RUN_DIR_UNUSABLE', problem, { chassis: hardware.chassis });
+    return;
+  }
+  throw new PowerError(
+    'REQUEST_REJECTED',
+    `chassis ${hardware.chassis} is ${state}: only the host of a chassis that is on is reset`,
+    { chassis: hardware.chassis, state },
+  );
+}
