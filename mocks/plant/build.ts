@@ -1,5 +1,11 @@
 import type { Level, LineRef } from '../../hw/ports.ts';
-import { HOST_RESET, PANEL_POWER, PANEL_RESET } from '../../src/board/lines.ts';
+import {
+  HOST_RESET,
+  PANEL_POWER,
+  PANEL_RESET,
+  PLATFORM_RESET,
+  POST_COMPLETE,
+} from '../../src/board/lines.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, PulseBoard, RailBoard } from '../../src/board/schema.ts';
 import {
@@ -148,7 +154,7 @@ function createParts({ isOn, startMs, keyOf }: BuildOptions) {
       const activeLevel: Level = ref.active === 'high' ? 1 : 0;
       const pull = given.role === 'reset' ? activeLevel : opposite(activeLevel);
       const driven = startsAsserted ? activeLevel : opposite(activeLevel);
-      const byBmc = !['good', 'pgood', 'state', 'panel', 'presence'].includes(given.role);
+      const byBmc = !['good', 'pgood', 'state', 'panel', 'presence', 'hostSignal'].includes(given.role);
       const net: Net = {
         ...given,
         key,
@@ -246,6 +252,11 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     const given = { ...part, role: 'hostReset', name: HOST_RESET } as const;
     parts.net(hostReset, given, HOST_RESET, false);
   }
+  const { postComplete, platformReset } = described.hostSignals ?? {};
+  if (postComplete !== undefined)
+    parts.net(postComplete, { ...part, role: 'hostSignal', name: POST_COMPLETE }, POST_COMPLETE, false);
+  if (platformReset !== undefined)
+    parts.net(platformReset, { ...part, role: 'hostSignal', name: PLATFORM_RESET }, PLATFORM_RESET, false);
   const { power, reset } = described.panel ?? {};
   if (power !== undefined) {
     const given = { ...part, role: 'panel', name: 'power button' } as const;

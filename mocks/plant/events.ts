@@ -10,6 +10,7 @@ export type LineRole =
   | 'pgood'
   | 'reset'
   | 'hostReset'
+  | 'hostSignal'
   | 'latch'
   | 'button'
   | 'state'

@@ -514,7 +514,7 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
   for (const number of chassis) {
     const described = board.chassis[number];
     if (described === undefined) continue;
-    const { rails, pgood, resets, hostReset, latch, panel } = described;
+    const { rails, pgood, resets, hostReset, hostSignals, latch, panel } = described;
     const refs = [
       ...Object.values(rails).flatMap((rail) =>
         (['enable', 'state', 'good', 'presence'] as const).map((of) => partLine(rail, of)),
@@ -522,6 +522,8 @@ function linesByName(board: Board, chassis: readonly number[]): Map<string, stri
       ...linesOfPgood(pgood),
       ...Object.values(resets),
       hostReset,
+      hostSignals?.postComplete,
+      hostSignals?.platformReset,
       latch,
       panel?.power,
       panel?.reset,

@@ -14,7 +14,7 @@ import {
   type PartOf,
   railsOf,
 } from './findings.ts';
-import { HOST_RESET, PANEL_POWER, PANEL_RESET } from './lines.ts';
+import { HOST_RESET, PANEL_POWER, PANEL_RESET, PLATFORM_RESET, POST_COMPLETE } from './lines.ts';
 import { nextOff } from './off-order.ts';
 import type { PgoodSource } from './pgood.ts';
 import { checkPulse, hasSleepState, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
@@ -127,6 +127,8 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
     use(`reset ${reset}`, line, 'resets', reset);
   }
   use(HOST_RESET, chassis.hostReset, 'hostReset');
+  use(POST_COMPLETE, chassis.hostSignals?.postComplete, 'hostSignals', 'postComplete');
+  use(PLATFORM_RESET, chassis.hostSignals?.platformReset, 'hostSignals', 'platformReset');
   use(PANEL_POWER, chassis.panel?.power, 'panel', 'power');
   use(PANEL_RESET, chassis.panel?.reset, 'panel', 'reset');
   return uses;

@@ -14,6 +14,9 @@ export interface BoardLine {
 /** Roles of the front panel's buttons. */
 export const PANEL_POWER = 'power button of the panel';
 export const PANEL_RESET = 'reset button of the panel';
+/** Roles of what the host says of itself. */
+export const POST_COMPLETE = 'POST complete of the host';
+export const PLATFORM_RESET = 'platform reset of the host';
 /** Role of the line that resets a host which keeps its power. */
 export const HOST_RESET = 'host reset';
 
@@ -64,6 +67,9 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
   if (chassis.latch) add('latch', chassis.latch, 'latch');
   for (const [reset, ref] of Object.entries(chassis.resets)) add(`reset ${reset}`, ref, 'resets', reset);
   if (chassis.hostReset) add(HOST_RESET, chassis.hostReset, 'hostReset');
+  const { postComplete, platformReset } = chassis.hostSignals ?? {};
+  if (postComplete) add(POST_COMPLETE, postComplete, 'hostSignals', 'postComplete');
+  if (platformReset) add(PLATFORM_RESET, platformReset, 'hostSignals', 'platformReset');
   if (chassis.panel?.power) add(PANEL_POWER, chassis.panel.power, 'panel', 'power');
   if (chassis.panel?.reset) add(PANEL_RESET, chassis.panel.reset, 'panel', 'reset');
   return lines;

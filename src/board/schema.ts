@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { goodEntry } from './good.ts';
+import { hostSignals } from './host-signals.ts';
 import { panel } from './panel.ts';
 import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
 import { presence } from './presence.ts';
@@ -179,6 +180,10 @@ export const chassisEntries = v.strictObject({
   latch: v.pipe(
     v.optional(lineWith(latchTimes, '{ "chip": "1e780000.gpio", "line": "D1" }')),
     v.description('Pulsed after the enables changed, so that they stand while the BMC restarts'),
+  ),
+  hostSignals: v.pipe(
+    v.optional(hostSignals),
+    v.description('What the host says of itself, which the resident service shows to management clients'),
   ),
   panel: v.pipe(
     v.optional(panel),

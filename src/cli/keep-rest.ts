@@ -41,7 +41,7 @@ function observationOf(entries: readonly Recorded[]) {
 }
 
 /** What a board file may say of a chassis, and of a rail, by which a run reads lines or nothing. Of other words nobody knows. */
-const OF_CHASSIS = ['rails', 'pgood', 'resets', 'latch', 'panel', 'evidence', 'minOffMs'];
+const OF_CHASSIS = ['rails', 'pgood', 'resets', 'latch', 'panel', 'hostSignals', 'evidence', 'minOffMs'];
 const OF_RAIL = [
   'nominalVolts',
   'enable',

@@ -1,7 +1,7 @@
 import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
-import type { PanelButton } from '../run/panel.ts';
+import type { FollowedLine } from '../run/followed-line.ts';
 import { STALL_MS } from '../run/standstill.ts';
 import type { ChassisState } from './host-state.ts';
 import type { Resident } from './resident.ts';
@@ -12,7 +12,7 @@ const BOUNCE_MS = 20;
 
 export interface ButtonOptions {
   readonly chassis: number;
-  readonly button: PanelButton;
+  readonly button: FollowedLine;
   readonly clock: Clock;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
   readonly log: (severity: number, text: string) => void;

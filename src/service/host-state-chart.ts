@@ -56,6 +56,7 @@ export type HostStateEvent =
     }
   /** The host was reset, and has kept its power. */
   | { readonly type: 'HOST_RESET'; readonly cause: RestartCause }
+  | { readonly type: 'POST_CHANGED'; readonly isComplete: boolean }
   /** All objects are published. */
   | { readonly type: 'BEGIN' }
   | { readonly type: 'STOP' };
@@ -164,6 +165,9 @@ const hostState = setup({
         ? { lasting: withLasting(context.lasting, { restartCause: event.cause }) }
         : {},
     ),
+    keepPost: assign(({ event }) =>
+      event.type === 'POST_CHANGED' ? { isPostComplete: event.isComplete } : {},
+    ),
     noteRest: assign(({ context }, power: 'on' | 'off') => ({ lasting: withRest(context, power) })),
 
     takeRequest: assign(({ context, event }) =>
@@ -222,6 +226,7 @@ export const hostStateChart = hostState.createMachine({
       on: {
         RESTORE_SET: { actions: 'keepRestore' },
         HOST_RESET: { actions: 'keepCause' },
+        POST_CHANGED: { actions: 'keepPost' },
         UNITS_CHANGED: { actions: { type: 'keepUnits', params: ({ event }) => event.units } },
         STOP: { target: 'stopped' },
       },

@@ -27,6 +27,8 @@ export interface StateView {
   readonly onHours: number;
   /** The host can be reset while it keeps its power. */
   readonly hasReset: boolean;
+  /** phosphor-dbus-interfaces, State/OperatingSystem/Status.interface.yaml. Null where nothing shows it. */
+  readonly system: 'Inactive' | 'Standby' | null;
   readonly restore: RestoreSetting;
   /** Replaces `restore` for the next power restore only, unless its policy is None. */
   readonly restoreOnce: RestoreSetting;
@@ -45,6 +47,8 @@ export interface StateRequest {
 export interface StateData {
   readonly chassis: number;
   readonly hasReset: boolean;
+  /** The firmware of the host shows that it has done its work; null where the board has no signal for it. */
+  readonly isPostComplete: boolean | null;
   readonly clock: Clock;
   readonly bootId: string;
   /** Whether the BMC restarted under a chassis that is on, as units of OpenBMC images tell each other. */
@@ -215,6 +219,12 @@ function hostOf({ isQuiesced, hostUnit, request }: StateData, power: PowerState)
   return isComing ? 'TransitioningToRunning' : 'Off';
 }
 
+/** Of a chassis without power its signals say nothing. */
+function systemOf({ isPostComplete }: StateData, power: PowerState): StateView['system'] {
+  if (isPostComplete === null) return null;
+  return isPostComplete && power === 'On' ? 'Standby' : 'Inactive';
+}
+
 /** The units show no host, and none is requested. */
 export function hasNoHost(data: StateData): boolean {
   return hostOf(data, 'On') === 'Off';
@@ -235,6 +245,7 @@ export function stateView(data: StateData, power: PowerState): StateView {
     restartCause,
     changedAtMs,
     hasReset: data.hasReset,
+    system: systemOf(data, power),
     onHours: Math.floor(onMinutes / MINUTES_PER_HOUR),
     restore,
     restoreOnce,

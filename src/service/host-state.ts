@@ -32,6 +32,8 @@ export interface ChassisStateOptions {
   readonly resident: Pick<Resident, 'view' | 'resetHost'>;
   /** The board has a line that resets the host. */
   readonly hasReset: boolean;
+  /** The board has a signal for the end of the firmware's work. */
+  readonly showsPost: boolean;
   readonly units: Pick<UnitManager, 'startUnit' | 'unitStates' | 'watchUnits'>;
   readonly clock: Clock;
   readonly store: LastingStore;
@@ -43,6 +45,9 @@ export interface ChassisStateOptions {
   readonly onChange: (now: StateView, before: StateView) => void;
   readonly inspect?: Inspector | undefined;
 }
+
+/** How long after a reset that was asked for the signals of the host may still tell of it. */
+const RESET_SHOWS_MS = 1_000;
 
 /** Chassis and host state for management clients, in place of phosphor-state-manager. */
 export interface ChassisState {
@@ -59,6 +64,12 @@ export interface ChassisState {
    * @throws PowerError REQUEST_REJECTED where the chassis is not on; RESET_UNKNOWN where nothing resets its host
    */
   resetHost(cause: RestartCause): void;
+  /** To be called when the firmware of the host shows that it has done its work, or shows so no more. */
+  postChanged(isComplete: boolean): void;
+  /** A reset that was asked for here is under way, or over for so short a time that the host still shows it. */
+  readonly isResetting: boolean;
+  /** To be called when the host has restarted by itself. */
+  hostRestarted(): void;
   setRestore(which: 'restore' | 'restoreOnce', setting: Partial<RestoreSetting>): void;
   /** To be called whenever the view of the resident has changed. */
   powerChanged(): void;
@@ -73,7 +84,7 @@ export interface ChassisState {
 
 /** State of one chassis and its host. Reads the state of the units before it resolves, and does not reject where systemd cannot answer. */
 export async function createChassisState(options: ChassisStateOptions): Promise<ChassisState> {
-  const { chassis, resident, hasReset, clock, store, bootId, isAdopted, log, inspect } = options;
+  const { chassis, resident, hasReset, showsPost, clock, store, bootId, isAdopted, log, inspect } = options;
   const id = `hostState${chassis}`;
   const { state: saved, warning } = store.load();
   if (warning !== null) log(4, `chassis ${chassis}: ${warning}`);
@@ -83,7 +94,16 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
     return { sequence, pgood, wanted };
   };
   const nothingSeen = {
-    ...{ chassis, hasReset, clock, bootId, isAdopted, request: null, lasting: saved ?? NOTHING_LASTING },
+    ...{
+      chassis,
+      hasReset,
+      clock,
+      bootId,
+      isAdopted,
+      request: null,
+      isPostComplete: showsPost ? false : null,
+      lasting: saved ?? NOTHING_LASTING,
+    },
     ...({ sequence: 'unknown', pgood: false, wanted: 'off', hostUnit: null, isQuiesced: false } as const),
     countedToMs: clock.nowMs(),
   };
@@ -93,6 +113,7 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
     { id, clock, inspect },
     withPower(unitsSeen, seenNow()),
   );
+  let resetShowsUntilMs = Number.NEGATIVE_INFINITY;
   let view = viewOf(actor.getSnapshot());
   keeper.saveAtRest(view.power, actor.getSnapshot().context.lasting);
   actor.subscribe((snapshot) => {
@@ -116,8 +137,17 @@ export async function createChassisState(options: ChassisStateOptions): Promise<
       send({ type: 'REQUESTED', request: hostRequest(chassis, transition, cause) }),
     resetHost(cause) {
       expectResettable(options, view);
-      void reset(options, () => send({ type: 'HOST_RESET', cause }));
+      resetShowsUntilMs = Number.POSITIVE_INFINITY;
+      void reset(options, (isDone) => {
+        resetShowsUntilMs = clock.nowMs() + RESET_SHOWS_MS;
+        if (isDone) send({ type: 'HOST_RESET', cause });
+      });
     },
+    postChanged: (isComplete) => send({ type: 'POST_CHANGED', isComplete }),
+    get isResetting() {
+      return clock.nowMs() < resetShowsUntilMs;
+    },
+    hostRestarted: () => send({ type: 'HOST_RESET', cause: 'SoftReset' }),
     setRestore: (which, setting) => send({ type: 'RESTORE_SET', which, setting }),
     powerChanged: () => send({ type: 'POWER_CHANGED', ...seenNow() }),
     begin: () => send({ type: 'BEGIN' }),
@@ -143,15 +173,19 @@ function expectResettable({ chassis, hasReset, resident }: ChassisStateOptions, 
   );
 }
 
-async function reset({ chassis, resident, log }: ChassisStateOptions, done: () => void): Promise<void> {
+async function reset(
+  { chassis, resident, log }: ChassisStateOptions,
+  over: (isDone: boolean) => void,
+): Promise<void> {
   try {
     await resident.resetHost();
   } catch (error) {
     if (!(error instanceof CodedError)) throw error;
+    over(false);
     return log(3, `chassis ${chassis}: the host was not reset: ${errorText(error)}`);
   }
   log(5, `chassis ${chassis}: the host was reset, and keeps its power`);
-  done();
+  over(true);
 }
 
 /** The chart with its actors. */

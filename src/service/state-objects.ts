@@ -4,10 +4,11 @@ import { standardError } from '../system/errors.ts';
 import type { ServedObject, ServedProperty } from '../system/ports.ts';
 import type { ChassisState, StateView } from './host-state.ts';
 
-/** phosphor-dbus-interfaces, State/Chassis, State/Host, State/PowerOnHours and Control/Power/RestorePolicy (.interface.yaml). */
+/** phosphor-dbus-interfaces, State/Chassis, State/Host, State/OperatingSystem/Status, State/PowerOnHours and Control/Power/RestorePolicy (.interface.yaml). */
 const CHASSIS = 'xyz.openbmc_project.State.Chassis';
 const HOST = 'xyz.openbmc_project.State.Host';
 const HOURS = 'xyz.openbmc_project.State.PowerOnHours';
+const SYSTEM = 'xyz.openbmc_project.State.OperatingSystem.Status';
 const RESTORE = 'xyz.openbmc_project.Control.Power.RestorePolicy';
 /** Paths of phosphor-state-manager and phosphor-settings-manager. */
 const STATE_ROOT = '/xyz/openbmc_project/state';
@@ -34,7 +35,7 @@ export interface StateProperty {
 
 /** Chassis, host and power restore policy of one chassis, with the members and values that management clients count on. */
 export function stateObjects(chassis: number, state: ChassisState): ServedObject[] {
-  const rows = rowsOf(chassis);
+  const rows = rowsOf(chassis).filter(({ show }) => show(state.view) !== null);
   return unique(rows.map(({ path }) => path)).map((path) => {
     const atPath = rows.filter((row) => row.path === path);
     const interfaces = unique(atPath.map((row) => row.interface)).map((name) => ({
@@ -60,6 +61,7 @@ export function stateChanges(chassis: number, now: StateView, before: StateView)
 
 interface Row extends StateProperty {
   readonly signature: string;
+  /** Null where the chassis has no such property. */
   readonly show: (view: StateView) => unknown;
   /** Absent where the property is read-only. */
   readonly write?: (state: ChassisState, value: unknown) => void;
@@ -109,15 +111,7 @@ function rowsOf(chassis: number): Row[] {
       property: 'RequestedHostTransition',
       signature: 's',
       show: (view) => `${HOST}.Transition.${view.requestedHost}`,
-      write: (state, value) => {
-        const known = [...HOST_TRANSITIONS, RESET, GRACEFUL_RESET] as const;
-        const asked = memberOf(`${HOST}.Transition`, known, value);
-        if (asked === GRACEFUL_RESET || (asked === RESET && !state.view.hasReset)) {
-          throw standardError('NotSupported', `${asked} is not possible here: see AllowedHostTransitions`);
-        }
-        if (asked === RESET) resetHost(state);
-        else state.requestHost(asked);
-      },
+      write: requestHost,
     },
     {
       ...onHost,
@@ -137,6 +131,13 @@ function rowsOf(chassis: number): Row[] {
       signature: 'as',
       show: ({ hasReset }) => (hasReset ? ALLOWED_WITH_RESET : ALLOWED_TRANSITIONS),
     },
+    {
+      ...onHost,
+      interface: SYSTEM,
+      property: 'OperatingSystemState',
+      signature: 's',
+      show: ({ system }) => system && `${SYSTEM}.OSStatus.${system}`,
+    },
     ...restoreRows(policyPath, 'restore'),
     ...restoreRows(`${policyPath}/one_time`, 'restoreOnce'),
   ];
@@ -144,6 +145,16 @@ function rowsOf(chassis: number): Row[] {
 
 const ALLOWED_TRANSITIONS = HOST_TRANSITIONS.map((name) => `${HOST}.Transition.${name}`);
 const ALLOWED_WITH_RESET = [...ALLOWED_TRANSITIONS, `${HOST}.Transition.${RESET}`];
+
+function requestHost(state: ChassisState, value: unknown): void {
+  const known = [...HOST_TRANSITIONS, RESET, GRACEFUL_RESET] as const;
+  const asked = memberOf(`${HOST}.Transition`, known, value);
+  if (asked === GRACEFUL_RESET || (asked === RESET && !state.view.hasReset)) {
+    throw standardError('NotSupported', `${asked} is not possible here: see AllowedHostTransitions`);
+  }
+  if (asked === RESET) resetHost(state);
+  else state.requestHost(asked);
+}
 
 /** @throws DbusReplyError of a host that cannot be reset now */
 function resetHost(state: ChassisState): void {

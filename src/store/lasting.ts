@@ -41,6 +41,7 @@ const lastingSchema = v.object({
     'RemoteCommand',
     'PowerButton',
     'ResetButton',
+    'SoftReset',
     'PowerPolicyAlwaysOn',
     'PowerPolicyPreviousState',
   ]),

@@ -10,7 +10,7 @@ import { createStallingLoop } from '../../mocks/stall.ts';
 import { diagnose } from '../../src/board/diagnose.ts';
 import { PANEL_POWER } from '../../src/board/lines.ts';
 import { parseBoard } from '../../src/board/parse.ts';
-import { openPanelButton } from '../../src/run/panel.ts';
+import { openFollowedLine } from '../../src/run/followed-line.ts';
 import { createPowerButton } from '../../src/service/front-panel.ts';
 import { type ChassisState, createChassisState, type StateView } from '../../src/service/host-state.ts';
 import { buttonObject } from '../../src/service/panel-objects.ts';
@@ -70,7 +70,16 @@ async function createPanel(
   };
   if (initially === 'on') virtual.change('obmc-start-host@0.service', 'active');
   const created = await createChassisState({
-    ...{ chassis: 0, resident, units, clock, bootId: 'boot', hasReset: false, isAdopted: () => false },
+    ...{
+      chassis: 0,
+      resident,
+      units,
+      clock,
+      bootId: 'boot',
+      hasReset: false,
+      showsPost: false,
+      isAdopted: () => false,
+    },
     store: createLastingFile(folder, 0),
     log: () => undefined,
     onChange: (now) => views.push(now),
@@ -83,7 +92,7 @@ async function createPanel(
   for (const fault of faults) plant.addFault(parseFault(fault, board));
   const loop = createStallingLoop(clock);
   for (const { atMs, ms } of stalls) clock.after(atMs, () => loop.stall(ms));
-  const button = await openPanelButton(
+  const button = await openFollowedLine(
     board,
     { chassis: 0, role: PANEL_POWER, line: POWER },
     {

@@ -12,24 +12,20 @@ import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock
 import { diagnose } from '../../src/board/diagnose.ts';
 import { PANEL_RESET } from '../../src/board/lines.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
+import { openFollowedLine } from '../../src/run/followed-line.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
-import { openPanelButton } from '../../src/run/panel.ts';
 import { resetHost } from '../../src/run/reset-host.ts';
 import { runSequence } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createResetButton } from '../../src/service/front-panel.ts';
-import { type ChassisState, createChassisState } from '../../src/service/host-state.ts';
 import { buttonObject } from '../../src/service/panel-objects.ts';
-import { stateObjects } from '../../src/service/state-objects.ts';
-import { createLastingFile } from '../../src/store/lasting.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
+import { createHostService } from './host-service.ts';
 import './load-verbs.ts';
-import { startResident } from './start-resident.ts';
 import { createVerbWorld } from './verb-world.ts';
-import { createVirtualUnits } from './virtual-units.ts';
 
 // Far above what they take: the machine may be busy.
 vi.setConfig({ testTimeout: 120_000 });
@@ -212,32 +208,9 @@ describe('chassis-power reset', () => {
   });
 });
 
-/** The service for the x86 board, with its reset button. */
 async function createService(initially: 'on' | 'off', board = shippedBoard('x86-button')) {
-  let state: ChassisState | undefined;
-  const losses: unknown[] = [];
-  const { clock, plant, resident } = await startResident({
-    ...{ runDir: folder, initially, board },
-    onChange: () => state?.powerChanged(),
-    onLoss: async (loss) => void losses.push(loss),
-  });
-  endings.push(() => resident.stop('end of the test'));
-  const units = createVirtualUnits(clock, (wanted) => resident.request(wanted).done);
-  if (initially === 'on') units.change('obmc-start-host@0.service', 'active');
-  const journal: string[] = [];
-  const log = (severity: number, text: string) => void journal.push(`<${severity}>${text}`);
-  const created = await createChassisState({
-    ...{ chassis: 0, resident, units, clock, bootId: 'boot', isAdopted: () => false, log },
-    hasReset: board.chassis['0']?.hostReset !== undefined,
-    store: createLastingFile(folder, 0),
-    onChange: () => undefined,
-  });
-  state = created;
-  endings.push(() => created.stop());
-  const objects = stateObjects(0, created);
-  const hostProperty = (name: string) =>
-    objects.flatMap(({ interfaces }) => interfaces).find(({ name: of }) => of === HOST)?.properties[name];
-  return { board, clock, plant, resident, state: created, journal, losses, hostProperty, log };
+  const service = await createHostService(folder, endings, initially, board);
+  return { ...service, hostProperty: (name: string) => service.property(HOST, name) };
 }
 
 async function untilHeld(clock: VirtualClock, plant: Plant): Promise<void> {
@@ -368,7 +341,7 @@ describe('the reset button of the front panel', () => {
     const { board, clock, plant, state, log } = service;
     const line = board.chassis['0']?.panel?.reset;
     if (line === undefined) throw new RangeError('no reset button');
-    const button = await openPanelButton(
+    const button = await openFollowedLine(
       board,
       { chassis: 0, role: PANEL_RESET, line },
       { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock },

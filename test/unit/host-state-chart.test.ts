@@ -62,6 +62,7 @@ function startChart(state: State, lasting: Partial<StateData['lasting']> = {}) {
       chassis: 0,
       clock,
       hasReset: false,
+      isPostComplete: null,
       bootId: 'boot',
       isAdopted: () => false,
       sequence: state,

@@ -27,6 +27,7 @@ it('an inspector is told every event of the actors of the service, with the stat
     clock,
     store: createLastingFile(folder, 0),
     hasReset: false,
+    showsPost: false,
     bootId: 'boot',
     isAdopted: () => false,
     log: () => undefined,

@@ -4,7 +4,7 @@ import type { GpioBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { PANEL_POWER } from '../../src/board/lines.ts';
-import { openPanelButton } from '../../src/run/panel.ts';
+import { openFollowedLine } from '../../src/run/followed-line.ts';
 import { createBench } from './bench.ts';
 
 /** The good signal of P5V in the place of a button, which reads pressed while it is good. */
@@ -39,7 +39,7 @@ async function open(initially: 'on' | 'off', faults: readonly string[] = [], mis
   };
   const ports = { gpio, i2c: async () => createMockI2c(bench.plant), clock: bench.clock };
   const opening = bench.clock.runUntil(
-    openPanelButton(bench.board, { chassis: 3, role: PANEL_POWER, line }, ports),
+    openFollowedLine(bench.board, { chassis: 3, role: PANEL_POWER, line }, ports),
   );
   return { bench, opening, polls, open: () => open };
 }

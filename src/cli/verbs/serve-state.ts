@@ -1,13 +1,14 @@
 import { HardwareError } from '../../../hw/errors.ts';
-import { PANEL_POWER, PANEL_RESET } from '../../board/lines.ts';
+import { PANEL_POWER, PANEL_RESET, PLATFORM_RESET, POST_COMPLETE } from '../../board/lines.ts';
 import type { Board, LineBoard } from '../../board/schema.ts';
-import { openPanelButton } from '../../run/panel.ts';
+import { type FollowedLine, openFollowedLine } from '../../run/followed-line.ts';
 import {
   type ButtonOptions,
   createPowerButton,
   createResetButton,
   type FollowedButton,
 } from '../../service/front-panel.ts';
+import { createHostSignals, type HostSignals } from '../../service/host-signals.ts';
 import { type ChassisState, createChassisState } from '../../service/host-state.ts';
 import {
   BUTTONS,
@@ -60,8 +61,11 @@ export async function createStates(
   const units = await world.units();
   const states = new Map<number, ChassisState>();
   const buttons: Button[] = [];
+  const hosts: HostSignals[] = [];
+  const following = { board, world, log, changed };
   const stop = async () => {
     for (const { followed } of buttons) await followed.stop();
+    for (const host of hosts) await host.stop();
     for (const state of states.values()) state.stop();
     await units.close();
   };
@@ -71,6 +75,7 @@ export async function createStates(
         chassis,
         resident,
         hasReset: board.chassis[chassis]?.hostReset !== undefined,
+        showsPost: board.chassis[chassis]?.hostSignals?.postComplete !== undefined,
         units,
         clock: world.clock,
         store: createLastingFile(world.stateDir, chassis),
@@ -83,7 +88,10 @@ export async function createStates(
         inspect: world.inspect,
       });
       states.set(chassis, state);
-      buttons.push(...(await buttonsOf(board, { chassis, state, resident }, world, log, changed)));
+      const served = { chassis, state, resident };
+      buttons.push(...(await buttonsOf(served, following)));
+      const signals = await hostSignalsOf(served, following);
+      if (signals !== null) hosts.push(signals);
     }
   } catch (error) {
     await stop();
@@ -100,6 +108,7 @@ export async function createStates(
     begin() {
       for (const state of states.values()) state.begin();
       for (const { followed } of buttons) followed.begin();
+      for (const host of hosts) host.begin();
     },
     stop,
   };
@@ -112,45 +121,71 @@ interface Served {
   readonly resident: Resident;
 }
 
-/** The buttons on the panel of a chassis. One that cannot be had is told, and keeps nothing from being served. */
+/** Where lines that only the service follows come from, and where their news go. */
+interface Following {
+  readonly board: Board;
+  readonly world: World;
+  readonly log: (severity: number, text: string) => void;
+  readonly changed: (property: StateProperty) => void;
+}
+
+/** The buttons on the panel of a chassis, as far as they can be had. */
 async function buttonsOf(
-  board: Board,
   { chassis, state, resident }: Served,
-  world: World,
-  log: (severity: number, text: string) => void,
-  changed: (property: StateProperty) => void,
+  { board, world, log, changed }: Following,
 ): Promise<Button[]> {
   const { power, reset } = board.chassis[chassis]?.panel ?? {};
+  const optionsOf = (name: ButtonName, button: FollowedLine): ButtonOptions => {
+    const path = buttonPath(name, chassis);
+    const onChange: ButtonOptions['onChange'] = (property) => changed({ path, interface: BUTTONS, property });
+    return { chassis, button, clock: world.clock, log, onChange };
+  };
+  const open = openerOf(chassis, board, world, log);
   const buttons: Button[] = [];
-  const open = async (
-    name: ButtonName,
-    role: string,
-    line: LineBoard,
-    follow: (given: ButtonOptions) => FollowedButton,
-  ): Promise<void> => {
+  const powerLine = power && (await open(PANEL_POWER, power));
+  if (power && powerLine) {
+    const { forceOffMs } = power;
+    const followed = createPowerButton({ ...optionsOf('power', powerLine), forceOffMs, state, resident });
+    buttons.push({ name: 'power', chassis, followed });
+  }
+  const resetLine = reset && (await open(PANEL_RESET, reset));
+  if (resetLine)
+    buttons.push({
+      name: 'reset',
+      chassis,
+      followed: createResetButton({ ...optionsOf('reset', resetLine), state }),
+    });
+  return buttons;
+}
+
+/** What the host of a chassis says of itself, as far as it can be had; null where the board has no signal of it. */
+async function hostSignalsOf(
+  { chassis, state }: Served,
+  { board, world, log }: Following,
+): Promise<HostSignals | null> {
+  const { hostSignals } = board.chassis[chassis] ?? {};
+  if (hostSignals === undefined) return null;
+  const open = openerOf(chassis, board, world, log);
+  const { postComplete, platformReset } = hostSignals;
+  return createHostSignals({
+    chassis,
+    postComplete: postComplete ? await open(POST_COMPLETE, postComplete) : null,
+    platformReset: platformReset ? await open(PLATFORM_RESET, platformReset) : null,
+    ...{ state, clock: world.clock, log },
+  });
+}
+
+/** Opens lines of a chassis. One that cannot be had is told, and null: it keeps nothing from being served. */
+function openerOf(chassis: number, board: Board, world: World, log: Following['log']) {
+  return async (role: string, line: LineBoard): Promise<FollowedLine | null> => {
     try {
-      const button = await openPanelButton(board, { chassis, role, line }, world);
-      const path = buttonPath(name, chassis);
-      const onChange: ButtonOptions['onChange'] = (property) =>
-        changed({ path, interface: BUTTONS, property });
-      buttons.push({
-        name,
-        chassis,
-        followed: follow({ chassis, button, clock: world.clock, log, onChange }),
-      });
+      return await openFollowedLine(board, { chassis, role, line }, world);
     } catch (error) {
       if (!(error instanceof HardwareError)) throw error;
-      log(3, `${error.message}: nobody follows this button until the service is started again`);
+      log(3, `${error.message}: nobody follows this line until the service is started again`);
+      return null;
     }
   };
-  if (power) {
-    const { forceOffMs } = power;
-    await open('power', PANEL_POWER, power, (given) =>
-      createPowerButton({ ...given, forceOffMs, state, resident }),
-    );
-  }
-  if (reset) await open('reset', PANEL_RESET, reset, (given) => createResetButton({ ...given, state }));
-  return buttons;
 }
 
 /** Adds what to do where another program owns one of the names. */

@@ -2,12 +2,12 @@ import { HardwareError } from '../../hw/errors.ts';
 import type { Board, LineBoard } from '../board/schema.ts';
 import { createPartOpener, type HardwarePorts, located } from './parts.ts';
 
-/** How often a button is looked at whose line raises no interrupts: several times in the shortest press of a hand. */
+/** How often a line is looked at that raises no interrupts: several times in the shortest press of a hand. */
 const POLL_MS = 50;
 
-/** A button that people press. */
-export interface PanelButton {
-  /** Whether it is pressed. Rejects with a HardwareError. */
+/** An input that the service alone follows, as a button that people press. */
+export interface FollowedLine {
+  /** Whether it is asserted. Rejects with a HardwareError. */
   read(): Promise<boolean>;
   /** Calls `wake` once the watch stands, and when it may have moved. Returns the function that ends it. */
   watch(wake: () => void): () => void;
@@ -15,12 +15,12 @@ export interface PanelButton {
   close(): Promise<void>;
 }
 
-/** Opens a button of the panel of a chassis for reading. Rejects with the HardwareError of a line that cannot be had. */
-export async function openPanelButton(
+/** Opens such a line of a chassis for reading. Rejects with the HardwareError of a line that cannot be had. */
+export async function openFollowedLine(
   board: Board,
   { chassis, role, line }: { readonly chassis: number; readonly role: string; readonly line: LineBoard },
   ports: HardwarePorts,
-): Promise<PanelButton> {
+): Promise<FollowedLine> {
   const opener = createPartOpener(board, ports, () => undefined);
   try {
     const signal = await opener.openSignal(role, line);
