@@ -131,6 +131,19 @@ export function writeDurably(path: string, text: string): void {
   putInPlace(path, (temporary) => createFileWith(temporary, text));
 }
 
+/**
+ * What tells a file from the one that takes its place (`putInPlace`), and from what is written to it; null where it cannot be
+ * looked at. Takes a small part of the time of reading it.
+ */
+export function fileMark(path: string): string | null {
+  try {
+    const { dev, ino, size, mtimeNs, ctimeNs } = lstatSync(path, { bigint: true });
+    return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+  } catch {
+    return null;
+  }
+}
+
 /** Removes a file. A failure is ignored: the caller has a better error to report. */
 export function removeIfPossible(path: string): void {
   try {

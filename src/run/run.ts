@@ -10,6 +10,7 @@ import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import { changedRails, restlessRails } from '../sequence/survey.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
+import type { Alarm } from './alarm.ts';
 import type { LevelsAtFault } from './diagnosis.ts';
 import { createDrives, type DriveAction, type Drives, isAbsent, type LoweringAction } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
@@ -41,6 +42,8 @@ export interface RunOptions {
    * anything else is done.
    */
   readonly onLowered?: () => Promise<void>;
+  /** For a job that watches, where this process watches other chassis as well: their drives come before its news. */
+  readonly alarm?: Alarm;
 }
 
 /** A run of the machine on the hardware: where it is, and what is under way. */
@@ -190,7 +193,7 @@ export async function handle(run: Run, ...events: readonly SequenceEvent[]): Pro
     pending.push(...(await carryOut(run)));
   } while (pending.length > 0);
   // Switch first, then speak.
-  if (!run.drives.isUnderWay()) run.recording.tell();
+  if (!run.drives.isUnderWay() && !isLoweringToBeTold(run)) run.recording.tell();
 }
 
 function takeStep(run: Run, event: SequenceEvent): void {
@@ -208,6 +211,15 @@ function takeStep(run: Run, event: SequenceEvent): void {
   // To enter a state is an action as well.
   if (actions.length > 0) save(run);
   run.todo.push(...actions);
+  raiseAlarm(run);
+}
+
+/** For a watch: power may be going, or goes down, and not everything is off yet. */
+function raiseAlarm({ job, options: { alarm, plan, hardware }, now, loweringTold }: Run): void {
+  if (!job.watches) return;
+  const { state, sequence } = now;
+  const isGoing = state === 'pgood' ? hasDoubt(plan, sequence) : hasTag(state, 'lowering') && !loweringTold;
+  alarm?.set(hardware.chassis, isGoing);
 }
 
 /** What was enabled and read until the step that found the fault, with the levels that it found it by. */
@@ -481,11 +493,20 @@ async function beginToEnd(run: Run, done: () => boolean): Promise<void> {
   } else if (!done()) warn('power goes down first');
 }
 
-/** For a watch: all is off, and whoever has to know is told before anything else. */
+/** For a watch: nobody was told yet that it takes the power down. */
+function isLoweringToBeTold({ job, now, loweringTold }: Run): boolean {
+  return job.watches === true && hasTag(now.state, 'lowering') && !loweringTold;
+}
+
+/** For a watch: all is off, of other chassis as well, and whoever has to know is told before anything else. */
 async function tellLowered(run: Run): Promise<void> {
-  if (!run.job.watches || !hasTag(run.now.state, 'lowering') || run.loweringTold) return;
+  if (!isLoweringToBeTold(run)) return;
+  const { alarm, onLowered } = run.options;
   run.loweringTold = true;
-  await run.options.onLowered?.();
+  raiseAlarm(run);
+  await alarm?.over();
+  run.recording.tell();
+  await onLowered?.();
 }
 
 /** A level has to stand for some time before it is believed. */

@@ -95,6 +95,7 @@ async function runPresent(job: Job, whole: RunOptions, present: PresentChassis):
     return isOver ? result : null;
   } finally {
     recording.tell();
+    options.alarm?.set(hardware.chassis, false);
     unwatch();
     unwatchSleep();
     // Told twice to end, the lines stay as they are. Whatever else ended the run, what was to go off goes off.

@@ -28,6 +28,8 @@ export async function persist(
   { clock, signal, onFailure, isStillWanted = () => true }: PersistOptions,
 ): Promise<void> {
   const deadlineMs = clock.nowMs() + TELL_FOR_MS;
+  // One of its own: of many chassis that are told at a time Node would tell the eleventh that listens to one signal for a leak.
+  const ends = AbortSignal.any([signal]);
   const backoff = createBackoff(FIRST_RETRY_MS, LAST_RETRY_MS);
   let hasFailed = false;
   for (;;) {
@@ -42,7 +44,7 @@ export async function persist(
       hasFailed = true;
     }
     if (isLast || signal.aborted) return;
-    await pause(clock, backoff.nextMs(), signal);
+    await pause(clock, backoff.nextMs(), ends);
     if (signal.aborted || !isStillWanted()) return;
   }
 }

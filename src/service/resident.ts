@@ -1,7 +1,10 @@
 import { type Actor, fromCallback, fromPromise, type SnapshotFrom, toPromise } from 'xstate';
 import { errorText } from '../../hw/errors.ts';
+import { fileMark } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
+import type { Alarm } from '../run/alarm.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
 import { JOBS } from '../run/jobs.ts';
 import { expectDone, faultError } from '../run/outcome.ts';
@@ -47,6 +50,8 @@ export interface ResidentOptions {
   readonly runDir: string;
   readonly identity: { readonly bootId: string; readonly boardHash: string };
   readonly record: Recorder;
+  /** The same of all chassis of this process. */
+  readonly alarm: Alarm;
   /** Name of the error that the power supply is reported to have; empty where it is not. */
   readonly supplyError: () => string;
   readonly onChange: (now: ChassisView, before: ChassisView) => void;
@@ -185,6 +190,8 @@ interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   plan: Plan;
   /** Why the last watch ended that nobody had asked to end; null where none did. */
   watchTrouble: string | null;
+  /** Of the state file that told last of a chassis that is on; null where none did. */
+  onMark: string | null;
   openStore(): SnapshotStore;
   lock(signal: AbortSignal, wanted: Wanted): Promise<ChassisLock>;
   warn(message: string): void;
@@ -196,6 +203,7 @@ function resourcesOf(options: ResidentOptions): Resources {
   const resources: Resources = {
     ...options,
     watchTrouble: null,
+    onMark: null,
     // Each use has a new one: a store remembers what it could not write, and other processes write this file too.
     openStore: () => createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock }),
     lock: (signal, wanted) =>
@@ -308,14 +316,43 @@ function followPgood(resources: Resources, first: boolean, send: Send): () => vo
     read: async () => (await tellerOf(resources)).readGood(null),
     watch: (wake: () => void) => hardware.watchPgood(wake),
   };
-  return trackLevel(pgood, clock, deglitchMs, first, {
-    changed: (level) => send({ type: 'PGOOD_CHANGED', level }),
+  const { show, end } = afterDrives(resources, send);
+  const untrack = trackLevel(pgood, clock, deglitchMs, first, {
+    changed: (level) => show({ type: 'PGOOD_CHANGED', level }),
     unread(reason, believed) {
       const shown = `pgood is shown as it was read last, ${believed ? 'asserted' : 'not asserted'}`;
       resources.warn(reason === null ? 'pgood can be read again' : `${shown}: it cannot be read: ${reason}`);
       send({ type: 'PGOOD_UNREAD', reason });
     },
   });
+  return () => {
+    end();
+    untrack();
+  };
+}
+
+/**
+ * What is only shown waits for the drives of every chassis that is losing its power. It is seen by who watches the chassis in the
+ * same turn of the event loop, so it waits for the next one first. Sends in the order of the calls, and nothing any more once it
+ * was ended.
+ */
+function afterDrives(
+  { alarm, clock }: Pick<Resources, 'alarm' | 'clock'>,
+  send: Send,
+): { readonly show: Send; readonly end: () => void } {
+  const ending = new AbortController();
+  let last = Promise.resolve();
+  const show = async (event: ResidentEvent): Promise<void> => {
+    await pause(clock, 0, ending.signal);
+    await alarm.over();
+    if (!ending.signal.aborted) send(event);
+  };
+  return {
+    show(event) {
+      last = last.then(() => show(event));
+    },
+    end: () => ending.abort(),
+  };
 }
 
 /** What tells of pgood: as the power-on has found it that the state file tells of, without rails that it left out. */
@@ -326,12 +363,18 @@ async function tellerOf({ plan, hardware, openStore }: Resources): Promise<Chass
 }
 
 /** Returns the function that ends it. */
-function followStateFile({ runDir, chassis, clock, warn }: Resources, send: Send): () => void {
-  return watchFile(snapshotPath(runDir, chassis), {
+function followStateFile(resources: Resources, send: Send): () => void {
+  const { runDir, chassis, clock, warn } = resources;
+  const { show, end } = afterDrives(resources, send);
+  const unwatch = watchFile(snapshotPath(runDir, chassis), {
     clock,
-    changed: () => send({ type: 'STATE_FILE_CHANGED' }),
+    changed: () => show({ type: 'STATE_FILE_CHANGED' }),
     warn,
   });
+  return () => {
+    end();
+    unwatch();
+  };
 }
 
 /** The state that another process left; where there is none, the state that the lines show; null where they cannot be read. */
@@ -361,6 +404,7 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
   try {
     result = await runSequence(JOBS.watch, {
       ...runOptions(resources, signal, send, trace),
+      alarm: resources.alarm,
       superseded: () => isDrivenByAnother(resources),
       async onLowered() {
         // All enables are off by now, so a process that has the lock finds the chassis off.
@@ -393,9 +437,15 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
   send({ type: 'WATCH_ENDED' });
 }
 
-async function isDrivenByAnother({ runDir, chassis, clock, openStore }: Resources): Promise<boolean> {
+/** Asked on the way from a loss to the drives: a state file is read once as long as nobody writes another one. */
+async function isDrivenByAnother(resources: Resources): Promise<boolean> {
+  const { runDir, chassis, clock, openStore } = resources;
+  const mark = fileMark(snapshotPath(runDir, chassis));
+  if (mark !== null && mark === resources.onMark) return false;
   const { hint } = openStore().load();
-  return hint === null ? isLocked(runDir, chassis, clock) : hint.state !== 'pgood';
+  if (hint === null) return isLocked(runDir, chassis, clock);
+  resources.onMark = hint.state === 'pgood' ? mark : null;
+  return hint.state !== 'pgood';
 }
 
 async function carryOut(resources: Resources, request: PowerRequest, send: Send): Promise<void> {

@@ -9,6 +9,7 @@ import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
+import { createAlarm } from '../../src/run/alarm.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createResident, type Loss, type Resident } from '../../src/service/resident.ts';
@@ -78,6 +79,7 @@ async function createCare(driver: 'onoff' | 'mock') {
     (async () =>
       createResident({
         chassis: 0,
+        alarm: createAlarm(clock),
         plan,
         hardware: await openChassis(board, 0, {
           gpio: async () => gpio,

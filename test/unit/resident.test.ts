@@ -10,6 +10,7 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { createAlarm } from '../../src/run/alarm.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
@@ -124,6 +125,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     (async () =>
       createResident({
         chassis: 0,
+        alarm: createAlarm(clock),
         plan,
         hardware: await openChassis(board, 0, ports),
         clock: counted,

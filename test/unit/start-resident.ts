@@ -3,6 +3,7 @@ import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
+import { createAlarm } from '../../src/run/alarm.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createResident, type ResidentOptions } from '../../src/service/resident.ts';
@@ -41,6 +42,7 @@ export async function startResident(setUp: ResidentSetUp) {
     (async () =>
       createResident({
         chassis: 0,
+        alarm: createAlarm(clock),
         plan: planOf(chassis, board.devices),
         hardware: await openChassis(board, 0, ports),
         clock,

@@ -1,6 +1,7 @@
 import { errorText } from '../../../hw/errors.ts';
 import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
+import { type Alarm, createAlarm } from '../../run/alarm.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { faultError } from '../../run/outcome.ts';
 import { runRecord, settleRun } from '../../run/run-record.ts';
@@ -96,6 +97,7 @@ interface Start {
 
 /** The parts of a service that have been started. */
 interface Parts {
+  readonly alarm: Alarm;
   readonly watches: ChassisLock[];
   readonly opened: ChassisHardware[];
   readonly residents: Map<number, Resident>;
@@ -116,6 +118,7 @@ async function startService(
   world: World,
 ): Promise<Service> {
   const parts: Parts = {
+    alarm: createAlarm(world.clock),
     watches: [],
     opened: [],
     residents: new Map(),
@@ -188,6 +191,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     runDir: invocation.runDir,
     identity: { bootId: world.bootId(), boardHash: loaded.hash },
     record: events.record,
+    alarm: parts.alarm,
     supplyError: () => blame.name,
     onRunOver(run) {
       data.remember(run.error, run.entries);
