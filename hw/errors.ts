@@ -42,7 +42,13 @@ export type HardwareErrorCode =
   /** What was read is not what the device sent, by its packet error check. */
   | 'I2C_PEC'
   | 'I2C_FAILED'
-  | 'PMBUS_FORMAT';
+  | 'PMBUS_FORMAT'
+  /** No chip of the kernel's has the name, or several have. */
+  | 'SENSOR_NO_CHIP'
+  | 'SENSOR_NO_INPUT'
+  | 'SENSOR_TIMEOUT'
+  /** The chip's driver gives no voltage. */
+  | 'SENSOR_FAILED';
 
 /** What a line, a bus or a device under the program refused or failed to do. */
 export class HardwareError extends CodedError<HardwareErrorCode> {}
@@ -69,6 +75,11 @@ export function systemFailure(
  */
 export function wasReadBack(error: unknown): boolean {
   return error instanceof HardwareError && error.details.readBack === true;
+}
+
+/** Whether nothing answered in time: what else is asked of the same bus or chip would hang as well. */
+export function isHang(error: unknown): error is HardwareError {
+  return error instanceof HardwareError && (error.code === 'I2C_TIMEOUT' || error.code === 'SENSOR_TIMEOUT');
 }
 
 /** The `code` of a Node system error (`'ENOENT'`, `'EBUSY'` …), or undefined for anything else. */

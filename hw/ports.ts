@@ -155,6 +155,33 @@ export interface I2cBackend {
   openBus(bus: number | string): Promise<I2cBus>;
 }
 
+/**
+ * A voltage that a kernel driver reads, by names that are stable between boots. `hwmon` and `iio` are the two classes of the
+ * kernel that show voltages. A chip is what its file `name` says; or, where several have that name, the name of its device
+ * (`1e6e9000.adc`, `3-0060`), the path of its device (`/sys/devices/…`) or the path of its node in the device tree; or the bus
+ * and address of an I2C device. An input is a channel of the chip (`in3` of hwmon, `voltage3` of IIO), or its label.
+ */
+export interface SensorRef {
+  readonly by: 'hwmon' | 'iio';
+  readonly chip: string | { readonly bus: number | string; readonly address: number };
+  readonly input: string;
+}
+
+export interface SensorBackend {
+  /**
+   * Finds an input, and asks no chip for anything. Rejects `SENSOR_NO_CHIP`, with the existing `chips` in its details, or
+   * `SENSOR_NO_INPUT`, with the existing `inputs`; else `SENSOR_FAILED`.
+   */
+  locate(sensor: SensorRef): Promise<void>;
+  /**
+   * The volts at the pin of the chip, as its driver answers now: what a divider before the pin does is not known here. A chip whose
+   * driver was taken away and came back is found again. Rejects as `locate` does, `SENSOR_TIMEOUT` (no answer within the
+   * driver's deadline), or `SENSOR_FAILED` for what the kernel refuses and for what is no voltage; transient failures were
+   * retried before.
+   */
+  readVolts(sensor: SensorRef): Promise<number>;
+}
+
 export interface Clock {
   /** Milliseconds on a clock that never jumps and is the same for all processes of one boot. */
   nowMs(): number;

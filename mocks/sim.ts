@@ -23,6 +23,7 @@ import { planOf } from '../src/sequence/plan.ts';
 import { SystemError } from '../src/system/errors.ts';
 import { createMockGpio } from './backends/gpio.ts';
 import { createMockI2c } from './backends/i2c.ts';
+import { createMockSensors } from './backends/sensors.ts';
 import { createMemoryDisk } from './disk.ts';
 import { createInspector } from './inspect.ts';
 import { FAULT_GRAMMAR, type Fault, FaultSyntaxError, parseFault } from './plant/faults.ts';
@@ -209,6 +210,7 @@ function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real
     gpio: async () => createMockGpio(await plant()),
     picture: async () => null,
     i2c: async () => createMockI2c(await plant()),
+    sensors: async () => createMockSensors(await plant()),
     systemd: 'absent',
     defaultRunDir: runDir,
     stateDir: runDir,
@@ -279,6 +281,7 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
           gpio: async () => remote.gpio,
           picture: async () => null,
           i2c: async () => remote.i2c,
+          sensors: async () => remote.sensors,
           // Never by itself: a simulated failure must not quiesce the host of a machine that has one.
           systemd: options.systemd === 'on' ? real.systemd : 'absent',
           defaultRunDir: `${socketPath}.run`,

@@ -1,4 +1,4 @@
-import type { Clock, GpioBackend, I2cBackend, I2cDevice } from '../hw/ports.ts';
+import type { Clock, GpioBackend, I2cBackend, I2cDevice, SensorBackend } from '../hw/ports.ts';
 
 /**
  * The event loop of one simulated process, which may stand still (SIGSTOP, a blocked loop) while the world around it
@@ -20,6 +20,7 @@ export interface StallingLoop {
   /** The backend as this process sees it. */
   gpio(backend: GpioBackend): GpioBackend;
   i2c(backend: I2cBackend): I2cBackend;
+  sensors(backend: SensorBackend): SensorBackend;
 }
 
 interface Waiting {
@@ -75,6 +76,10 @@ export function createStallingLoop(world: Clock): StallingLoop {
 
     gpio: (backend) => stallingGpio(backend, loop, call),
     i2c: (backend) => stallingI2c(backend, call),
+    sensors: (backend) => ({
+      locate: (sensor) => call(() => backend.locate(sensor)),
+      readVolts: (sensor) => call(() => backend.readVolts(sensor)),
+    }),
   };
 }
 

@@ -133,6 +133,8 @@ export function composeWorld(
       const holds = createBusHolds({ clock, directory: holdDirectory() });
       return (await import('../hw/i2c/i2c-bus.ts')).createI2c({ clock, holds });
     }),
+    // It counts a thread that hangs in a reading, so there is one for all chassis.
+    sensors: madeOnce(async () => (await import('../hw/sensors/sensors.ts')).createSensors({ clock })),
     picture: async (keys) => (await import('../hw/gpio/picture.ts')).pictureOf(keys),
     build: () => buildOf(fileURLToPath(import.meta.url)),
     units: async () => (await import('./system/units.ts')).createUnitManager({ clock }),

@@ -2,7 +2,6 @@ import {
   closeSync,
   constants,
   openSync,
-  read,
   readdirSync,
   readFile,
   readFileSync,
@@ -11,6 +10,7 @@ import {
   write,
 } from 'node:fs';
 import { promisify } from 'node:util';
+import { readAttribute, withFile } from '../attribute.ts';
 
 /**
  * The file operations of the GPIO driver itself. onoff does others. What the kernel answers from its memory is answered at
@@ -35,18 +35,11 @@ export interface SysfsFiles {
   identity(path: string): string;
 }
 
-/** PAGE_SIZE, the most that a sysfs file has (Documentation/filesystems/sysfs.rst). */
-const PAGE_BYTES = 4_096;
-
 /** The files of the machine. Errors are Node's system errors. */
 export const sysfsFiles: SysfsFiles = {
   readKnown: (path) => readFileSync(path, 'utf8'),
 
-  readAttribute: (path) =>
-    withFile(path, constants.O_RDONLY, (fd, done) => {
-      const page = Buffer.allocUnsafe(PAGE_BYTES);
-      read(fd, page, 0, PAGE_BYTES, 0, (error, bytes) => done(error, page.toString('utf8', 0, bytes)));
-    }),
+  readAttribute,
 
   read: (path) => promisify(readFile)(path, 'utf8'),
 
@@ -64,23 +57,3 @@ export const sysfsFiles: SysfsFiles = {
 
   identity: (path) => String(statSync(path).ino),
 };
-
-/** Opening and closing ask no device, so only what is done between them is done beside the event loop. */
-function withFile<Result = void>(
-  path: string,
-  flags: number,
-  use: (fd: number, done: (error: Error | null, result: Result) => void) => void,
-): Promise<Result> {
-  return new Promise((resolve, reject) => {
-    const fd = openSync(path, flags);
-    use(fd, (error, result) => {
-      try {
-        closeSync(fd);
-      } catch {
-        // Linux frees the number whatever close(2) says.
-      }
-      if (error) reject(error);
-      else resolve(result);
-    });
-  });
-}

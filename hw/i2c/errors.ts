@@ -125,7 +125,7 @@ function meaningOf(errno: string | undefined, addressing: boolean): [HardwareErr
   if (errno === 'EBUSY' && addressing) {
     return [
       'I2C_BUSY',
-      'a kernel driver owns the address; unbind it (/sys/bus/i2c/devices/BUS-ADDRESS/driver/unbind)',
+      'a kernel driver owns the address; unbind it (/sys/bus/i2c/devices/BUS-ADDRESS/driver/unbind), or see its rails by what that driver reads ("hwmon" in the board file)',
     ];
   }
   switch (errno) {

@@ -198,6 +198,9 @@ function changeFaultsOfTarget(
       if (rail !== undefined && rail.goodNet === undefined) change(rail.goodFaults);
       else changeSignal(rail?.goodNet);
       break;
+    case 'sensor':
+      if (rail !== undefined) change(rail.sensorFaults);
+      break;
     case 'pgood':
       for (const source of pgoodSourcesHit(fault.effect, chassis)) {
         change(source.faults);

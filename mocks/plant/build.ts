@@ -1,6 +1,7 @@
 import type { Level, LineRef } from '../../hw/ports.ts';
 import {
   HOST_RESET,
+  isLine,
   PANEL_POWER,
   PANEL_RESET,
   PLATFORM_RESET,
@@ -333,6 +334,7 @@ function buildRail(
     settings: setup && createSettings(setup, board.devices[setup.pmbus] ?? {}, isOn),
     faults: [],
     goodFaults: [],
+    sensorFaults: [],
     enabled: isOn,
     wanted: isOn,
     wantedAtMs: Number.NEGATIVE_INFINITY,
@@ -348,7 +350,7 @@ function buildRail(
   };
   rail.part?.rails.push(rail);
   enableSignal?.rails.push(rail);
-  if (good !== undefined && !('pmbus' in good)) {
+  if (good !== undefined && isLine(good)) {
     rail.goodNet = parts.net(good, { ...part, role: 'good' }, `good signal of rail ${name}`, true);
     rail.goodNet.sources.push(() => rail.good);
     rail.goodNet.level = levelOf(rail.goodNet);

@@ -12,13 +12,13 @@ import {
   type Part,
   type PgoodSource,
   type Rail,
-  voltsAt,
   withFaults,
 } from './circuit.ts';
 import type { DamageRules } from './damage.ts';
 import { createPmbusDevice, type PmbusDevice, type PmbusOutput } from './pmbus-device.ts';
 import type { DevicePower } from './power.ts';
 import type { Rails } from './rails.ts';
+import { seenVolts } from './sensors.ts';
 import { settingOf, tell } from './settings.ts';
 import type { Signals } from './signals.ts';
 
@@ -164,8 +164,7 @@ function createOutput(
     volts: () => {
       const [rail] = rails;
       if (rail === undefined) return 0;
-      if (rail.goodFaults.length === 0) return voltsAt(rail, clock.nowMs());
-      return withFaults(rail.goodFaults, rail.good) ? rail.nominalVolts : 0;
+      return seenVolts(rail, clock.nowMs());
     },
     goodVolts: () => rails[0]?.goodVolts ?? 0,
     mostVolts: () => OVER_SHARE * (rails[0]?.nominalVolts ?? 0),

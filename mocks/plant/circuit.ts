@@ -143,8 +143,10 @@ export interface Rail {
   readonly settings: Settings | undefined;
   /** Faults of its voltage. */
   readonly faults: ArmedFault[];
-  /** Good signal faults of a rail that is seen good over PMBus. */
+  /** Good signal faults of a rail that is seen good over PMBus, or by a voltage that a kernel driver reads. */
   readonly goodFaults: ArmedFault[];
+  /** Faults of what reads that voltage. */
+  readonly sensorFaults: ArmedFault[];
   /** Of one that is only watched: all that it needs is. */
   enabled: boolean;
   /** The BMC asked for it, whether the enable followed or not. Of one that is only watched `isWanted` tells. */

@@ -1,5 +1,7 @@
+import { isLine } from '../../src/board/lines.ts';
 import { linesOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
+import { isSensor } from '../../src/board/sensor-ref.ts';
 import { didYouMean } from '../../src/near.ts';
 import { lineKey } from './line-key.ts';
 
@@ -50,6 +52,8 @@ export type FaultEffect =
       /** Transfers that it hits; null for all. */
       readonly times: number | null;
     }
+  /** What reads the voltage of the rail: `gone`, the driver of its chip. */
+  | { readonly on: 'sensor'; readonly rail: string; readonly does: 'fails' | 'hangs' | 'gone' }
   | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | 'readError' | 'noInterrupts' }
   | { readonly on: 'gpio'; readonly does: 'readError' | 'noInterrupts' };
 
@@ -113,6 +117,9 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   i2c vr_ddr hang at 200ms          transfers run into the driver's deadline
   i2c vr_ddr busy                   a kernel driver owns the address
   i2c vr_ddr noise                  the last bit of what is read is flipped, which "pec" tells
+  sensor P12V fails                 the kernel driver that reads the voltage of the rail gives an error
+  sensor P12V hangs                 it gives nothing until the driver's deadline
+  sensor P12V gone                  it was taken away, and with it all inputs of its chip
   line C3 busy                      another program has the line
   line rail P1V8 enable busy        the same by its part: rail R enable (or its power button), rail R good,
                                     rail R state, rail R presence, reset R, pgood, latch
@@ -162,6 +169,7 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     'good',
     'pgood',
     'i2c',
+    'sensor',
     'line',
     'gpio',
   );
@@ -184,9 +192,9 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     case 'panel':
       return plain(parsePanel(words));
     case 'setup':
-      return plain({ on, rail: words.name('a rail'), does: words.oneOf('ignored', 'altered') });
     case 'part':
-      return plain({ on, rail: words.name('a rail'), does: words.oneOf('absent') });
+    case 'sensor':
+      return plain(parseOfRail(words, on));
     case 'presence':
       return plain(parsePresence(words));
     case 'enable':
@@ -240,6 +248,18 @@ function parsePanel(words: Words): FaultEffect {
   const button = words.oneOf('power', 'reset');
   words.oneOf('pressed');
   return { on: 'panel', button, does: 'stuckOn' };
+}
+
+function parseOfRail(words: Words, on: 'setup' | 'part' | 'sensor'): FaultEffect {
+  const rail = words.name('a rail');
+  switch (on) {
+    case 'setup':
+      return { on, rail, does: words.oneOf('ignored', 'altered') };
+    case 'part':
+      return { on, rail, does: words.oneOf('absent') };
+    case 'sensor':
+      return { on, rail, does: words.oneOf('fails', 'hangs', 'gone') };
+  }
 }
 
 function parsePresence(words: Words): FaultEffect {
@@ -386,6 +406,11 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   if (effect.on === 'good' && described.rails[effect.rail]?.good === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": rail ${effect.rail} has no good signal`);
   }
+  if (effect.on === 'sensor' && !isSensor(described.rails[effect.rail]?.good ?? {})) {
+    throw new FaultSyntaxError(
+      `fault "${fault.text}": no kernel driver reads the voltage of rail ${effect.rail}`,
+    );
+  }
   if (effect.on === 'panel' && described.panel?.[effect.button] === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no ${effect.button} button on its panel`);
   }
@@ -495,7 +520,7 @@ export function partLine(
   if (rail === undefined) return undefined;
   const { enable, good, presence } = rail;
   if (of === 'presence') return presence === undefined || 'bus' in presence ? undefined : presence;
-  if (of === 'good') return good === undefined || 'pmbus' in good ? undefined : good;
+  if (of === 'good') return good !== undefined && isLine(good) ? good : undefined;
   if (enable === undefined) return undefined;
   if ('pulse' in enable) return of === 'state' ? enable.state : enable.pulse;
   return of === 'state' || 'pmbus' in enable ? undefined : enable;

@@ -1,6 +1,7 @@
 import type { PgoodSource as PgoodBoardSource } from '../../src/board/pgood.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { ChassisBoard, LineBoard, RailBoard } from '../../src/board/schema.ts';
+import { isSensor } from '../../src/board/sensor-ref.ts';
 import {
   type ArmedFault,
   type Chassis,
@@ -59,6 +60,11 @@ export function buildPgood(
         says,
       };
     }
+    if (isSensor(source)) {
+      const faults: ArmedFault[] = [];
+      const says = () => withFaults(faults, chassis.pgood);
+      return { net: undefined, page: undefined, faults, isSignal: true, says };
+    }
     const net = netOf(source, role);
     net.sources.push(() => chassis.pgood);
     return { net, page: undefined, faults: net.faults, isSignal: true, says: () => netAsserted(net) };
@@ -66,7 +72,7 @@ export function buildPgood(
 }
 
 /** In the middle of what the board takes for good; where it leaves that to the device, any voltage will do. */
-function nominalVoltsOf(source: Extract<PgoodBoardSource, { pmbus: string }>): number {
+export function nominalVoltsOf(source: PgoodBoardSource): number {
   if (!('minVolts' in source)) return 1;
   const { minVolts, maxVolts } = source;
   return maxVolts === undefined ? minVolts * ABOVE_LEAST : (minVolts + maxVolts) / 2;

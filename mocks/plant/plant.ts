@@ -13,6 +13,7 @@ import { pgoodSeen } from './pgood.ts';
 import { createPins, type LineNames, type PlantPin } from './pins.ts';
 import { createDevicePower, type DevicePower } from './power.ts';
 import { createRails, type Rails } from './rails.ts';
+import { createSensors, type PlantSensor } from './sensors.ts';
 import { createSignals, type Signals } from './signals.ts';
 import { createTimers, type Timers } from './timers.ts';
 
@@ -113,6 +114,7 @@ export interface Plant {
   readonly pins: ReadonlyMap<string, PlantPin>;
   readonly chips: ReadonlySet<string>;
   readonly buses: ReadonlyMap<number | string, PlantBus>;
+  readonly sensors: ReadonlyMap<string, PlantSensor>;
   recordMisuse(text: string): void;
 }
 
@@ -158,6 +160,7 @@ export function createPlant(options: PlantOptions): Plant {
     misuses,
     chips: new Set([...circuit.chips, ...Object.values(lineNames).map(({ chip }) => chip)]),
     buses,
+    sensors: createSensors(board, circuit, clock),
     pins,
     addFault,
     clearFaults: faults.clear,

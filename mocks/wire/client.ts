@@ -1,7 +1,16 @@
 import type { Duplex } from 'node:stream';
 import { HardwareError, type HardwareErrorCode } from '../../hw/errors.ts';
 import { transactionOver } from '../../hw/i2c/errors.ts';
-import type { Clock, GpioBackend, I2cBackend, I2cBus, I2cDevice, Level, LinePlace } from '../../hw/ports.ts';
+import type {
+  Clock,
+  GpioBackend,
+  I2cBackend,
+  I2cBus,
+  I2cDevice,
+  Level,
+  LinePlace,
+  SensorBackend,
+} from '../../hw/ports.ts';
 import { decodeError, type Reply, type Request, readValues, type WireError } from './messages.ts';
 
 export interface ConnectOptions {
@@ -16,6 +25,7 @@ export interface ConnectOptions {
 export interface PortClient {
   readonly gpio: GpioBackend;
   readonly i2c: I2cBackend;
+  readonly sensors: SensorBackend;
   /** An extra call of the server. Rejects as it does there, or `GPIO_FAILED` when the peer is gone. */
   call<T>(name: string, ...args: unknown[]): Promise<T>;
   /** Resolves when the connection has ended, from whichever side. */
@@ -32,6 +42,10 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
   return {
     gpio: createGpio(peer),
     i2c: createI2c(peer),
+    sensors: {
+      locate: (sensor) => peer.ask('SENSOR_FAILED', 'locateSensor', sensor),
+      readVolts: (sensor) => peer.ask('SENSOR_FAILED', 'readSensor', sensor),
+    },
     call: (name, ...args) => peer.ask('GPIO_FAILED', 'extra', name, ...args),
     closed: peer.closed,
     async close() {

@@ -9,6 +9,8 @@ import type {
   Level,
   LineRef,
   OutputLine,
+  SensorBackend,
+  SensorRef,
   TransactionOptions,
   WatchOptions,
 } from '../../hw/ports.ts';
@@ -21,6 +23,7 @@ export type ExtraCalls = Readonly<Record<string, (...args: never[]) => unknown>>
 export interface ServedPorts {
   readonly gpio: GpioBackend;
   readonly i2c: I2cBackend;
+  readonly sensors: SensorBackend;
   readonly extra?: ExtraCalls;
 }
 
@@ -43,6 +46,8 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
   const calls: Calls = {
     ...lines.calls,
     ...buses.calls,
+    locateSensor: (sensor: SensorRef) => ports.sensors.locate(sensor),
+    readSensor: (sensor: SensorRef) => ports.sensors.readVolts(sensor),
     extra: (name: string, ...args: never[]) => {
       const extra = ports.extra ?? {};
       if (!Object.hasOwn(extra, name)) throw new MockMisuse(`the other end has no call "${name}"`);

@@ -19,6 +19,7 @@ import { nextOff } from './off-order.ts';
 import type { PgoodSource } from './pgood.ts';
 import { checkPulse, hasSleepState, pulseOffMs, pulseOnMs } from './pulse-checks.ts';
 import type { EnableBoard, GoodBoard, LineBoard, RailBoard } from './schema.ts';
+import { isSensor } from './sensor-ref.ts';
 import type { SetupBoard } from './setup.ts';
 import { checkSetups } from './setup-checks.ts';
 import { checkSwitched, checkWatched } from './watched.ts';
@@ -93,7 +94,7 @@ interface LineUse {
 
 /** The line that a part names; null where it names none, or only half of one. */
 function refOf(part: LinePart): LineRef | null {
-  if ('pmbus' in part || 'pulse' in part) return null;
+  if ('pmbus' in part || 'pulse' in part || isSensor(part)) return null;
   if ('name' in part && part.name !== undefined) return { name: part.name };
   if (!('chip' in part) || part.chip === undefined || part.line === undefined) return null;
   return { chip: part.chip, line: part.line };

@@ -74,7 +74,7 @@ function inSource(found: readonly Found[], { sourceOf }: Expansion): Found[] {
   return found.flatMap((each): Found[] => {
     const keys = sourceOf(each.keys);
     if (keys === each.keys) return [each];
-    const isOfOne = each.kind === 'line' || each.kind === 'bus';
+    const isOfOne = each.kind === 'line' || each.kind === 'bus' || each.kind === 'sensor';
     const place = JSON.stringify([each.kind, keys, isOfOne ? each.message : null]);
     const owner = each.keys.slice(0, 2).join('.');
     const first = firstOf.get(place) ?? owner;
@@ -311,6 +311,9 @@ class Walk {
       Object.create(null) as Part,
       ...alternatives.map(([, each]) => withoutOptional(each).entries),
     ) as Part;
+    const nouns = wanted.startsWith('an input')
+      ? ['chip']
+      : ['line', ...(wanted.includes('pmbus') ? ['PMBus page'] : [])];
     const strange = node.members
       .filter(({ key }) => !Object.hasOwn(entries, key))
       .map(({ key }) => `"${key}"`);
@@ -320,8 +323,8 @@ class Walk {
       ...headOf(node),
       message:
         strange.length === 0
-          ? `names no line${wanted.includes('pmbus') ? ' and no PMBus page' : ''}`
-          : `names no line: nothing is named by ${strange.join(', ')}`,
+          ? `names no ${nouns.join(' and no ')}`
+          : `names no ${nouns[0]}: nothing is named by ${strange.join(', ')}`,
       suggestion: `name ${wanted}`,
       example: this.#exampleAt(keys, example),
     });

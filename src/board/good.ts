@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { BY_SENSOR, byHwmon, byIio } from './sensor.ts';
 import { BY_LINE_OR_PAGE, chipLine, choose, expects, namedLine, pmbusPage, voltageWindow } from './values.ts';
 
 /** By what of a PMBus page something is seen to be good. What names a page says that as well: the key picks the alternative. */
@@ -29,12 +30,16 @@ export const SHOWN_BY = [
   ['limits', v.strictObject(pageByLimits)],
   ['status', v.strictObject(pageByStatus)],
   ['pmbus', v.strictObject(pageByVolts)],
+  ['hwmon', v.strictObject(byHwmon)],
+  ['iio', v.strictObject(byIio)],
 ] as const;
+
+export const BY_LINE_PAGE_OR_SENSOR = `${BY_LINE_OR_PAGE}, or ${BY_SENSOR}`;
 
 /** How a rail is seen to be good. */
 export const goodEntry = expects(
   'object',
-  BY_LINE_OR_PAGE,
+  BY_LINE_PAGE_OR_SENSOR,
   '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }',
   choose(...SHOWN_BY),
 );

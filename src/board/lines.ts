@@ -39,6 +39,11 @@ export function presencesOf({ rails }: ChassisBoard): BoardPresence[] {
   });
 }
 
+/** What something is seen by is a line. */
+export function isLine<Part extends object>(part: Part): part is Extract<Part, LineBoard> {
+  return 'chip' in part || 'name' in part;
+}
+
 /** All GPIO lines of a board, in the order of the file. */
 export function linesOf(board: Board): BoardLine[] {
   return Object.entries(board.chassis).flatMap(([number, chassis]) =>
@@ -56,13 +61,13 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
       add(`power button of rail ${rail}`, pulse, 'rails', rail, 'enable', 'pulse');
       if (state) add(`state of rail ${rail}`, state, 'rails', rail, 'enable', 'state');
     } else if (enable && !('pmbus' in enable)) add(`enable of rail ${rail}`, enable, 'rails', rail, 'enable');
-    if (good && !('pmbus' in good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
+    if (good && isLine(good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
   }
   for (const { role, ref, rails } of presencesOf(chassis)) {
     if (!('bus' in ref)) add(role, ref, 'rails', rails[0] ?? '', 'presence');
   }
   for (const { source, role, keys } of sourcesOf(chassis.pgood)) {
-    if ('chip' in source || 'name' in source) add(role, source, ...keys);
+    if (!('rails' in source) && isLine(source)) add(role, source, ...keys);
   }
   if (chassis.latch) add('latch', chassis.latch, 'latch');
   for (const [reset, ref] of Object.entries(chassis.resets)) add(`reset ${reset}`, ref, 'resets', reset);

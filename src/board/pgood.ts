@@ -1,6 +1,7 @@
 import * as v from 'valibot';
-import { pageByLimits, pageByStatus, pageByVolts, SHOWN_BY } from './good.ts';
-import { BY_LINE_OR_PAGE, chipLine, choose, expects, milliseconds, namedLine, timeoutMs } from './values.ts';
+import { BY_LINE_PAGE_OR_SENSOR, pageByLimits, pageByStatus, pageByVolts, SHOWN_BY } from './good.ts';
+import { byHwmon, byIio } from './sensor.ts';
+import { chipLine, choose, expects, milliseconds, namedLine, timeoutMs } from './values.ts';
 
 /** A lost power good is acted on only when it has stood for the de-glitch time. */
 const LONGEST_DEGLITCH_MS = 10_000;
@@ -34,7 +35,7 @@ const rails = {
 
 const LINE = '{ "chip": "1e780000.gpio", "line": "B7" }';
 const PAGE = '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }';
-const BY_SOURCE = `${BY_LINE_OR_PAGE}, or the rails, by "rails"`;
+const BY_SOURCE = `${BY_LINE_PAGE_OR_SENSOR}, or the rails, by "rails"`;
 
 const source = expects('object', BY_SOURCE, LINE, choose(...SHOWN_BY, ['rails', v.strictObject(rails)]));
 const sources = expects('list', 'a list of signals, at least one', `[${LINE}, ${PAGE}]`, v.array(source));
@@ -52,6 +53,8 @@ export const pgood = expects(
     ['limits', v.strictObject({ ...pageByLimits, ...times })],
     ['status', v.strictObject({ ...pageByStatus, ...times })],
     ['pmbus', v.strictObject({ ...pageByVolts, ...times })],
+    ['hwmon', v.strictObject({ ...byHwmon, ...times })],
+    ['iio', v.strictObject({ ...byIio, ...times })],
     ['rails', v.strictObject({ ...rails, ...times })],
     ['all', v.strictObject({ ...all, ...times })],
     ['any', v.strictObject({ ...any, ...times })],

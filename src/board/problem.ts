@@ -21,7 +21,9 @@ export type ProblemKind =
   /** This machine has no such line. */
   | 'line'
   /** This machine has no such I2C bus. */
-  | 'bus';
+  | 'bus'
+  /** This machine has no such input that a kernel driver reads. */
+  | 'sensor';
 
 /** A problem with offsets instead of lines and columns. */
 export interface Found extends Span {

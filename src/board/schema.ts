@@ -62,7 +62,7 @@ const railEntries = v.strictObject({
   good: v.pipe(
     v.optional(goodEntry),
     v.description(
-      'How the rail is seen to be good: a line, or READ_VOUT within limits and POWER_GOOD# clear, or the latter alone. ' +
+      'How the rail is seen to be good: a line, or READ_VOUT within limits and POWER_GOOD# clear, or the latter alone, or a voltage within limits that a kernel driver reads. ' +
         'Without it the rail counts as good settleMs after its enable, and the chassis pgood decides: ' +
         'that is also how a clock enable, a strap or a level shifter between rails is described',
     ),

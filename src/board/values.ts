@@ -94,7 +94,7 @@ export const nameLike = (example: string) =>
   );
 export const name = nameLike('"P3V3"');
 export const deviceName = nameLike('"vr_ddr"');
-const text = (wanted: string, example: string) =>
+export const text = (wanted: string, example: string) =>
   expects('text', wanted, example, v.pipe(v.string(), v.minLength(1)));
 
 /** Ten minutes. `checkTimeBudgets` limits the sum of the times of a chassis. */

@@ -1,6 +1,8 @@
 import { lineLabel } from '../../hw/lines.ts';
+import { isLine } from '../board/lines.ts';
 import type { ChassisBoard } from '../board/schema.ts';
 import type { Evidence } from '../run/evidence.ts';
+import { evidenceOf } from '../run/evidence-of.ts';
 import type { Recorded } from '../run/record.ts';
 import type { Fault } from '../sequence/state.ts';
 
@@ -24,11 +26,8 @@ export function eventData(chassis: ChassisBoard, entries: readonly Recorded[]): 
   const rail = name === null ? undefined : chassis.rails[name];
   if (fault === undefined || rail === undefined) return {};
   const evidence = entries.findLast((entry) => entry.type === 'evidence')?.evidence ?? [];
-  const pages = [rail.good, rail.enable].flatMap((part) => (part && 'pmbus' in part ? [part] : []));
-  const said = pages.flatMap(
-    ({ pmbus, page }) => evidence.find((each) => each.device === pmbus && each.page === page) ?? [],
-  )[0];
-  const line = rail.good !== undefined && !('pmbus' in rail.good) ? rail.good : null;
+  const said = evidenceOf(name ?? '', rail.good, evidence) ?? evidenceOf(name ?? '', rail.enable, evidence);
+  const line = rail.good !== undefined && isLine(rail.good) ? rail.good : null;
   return {
     ...(line !== null &&
       (name === fault.rail ? NOT_GOOD.includes(fault.kind) : diagnosis?.cause === 'dropped') && {
@@ -48,7 +47,7 @@ function pageData({ device, page, statusWord, status, voutVolts, voltsBefore, li
   const limit = limits.find((each) => each.limit === 'VOUT_UV_FAULT_LIMIT');
   return {
     DEVICE: device,
-    PAGE: String(page),
+    ...(page !== null && { PAGE: String(page) }),
     ...(statusWord !== null && { STATUS_WORD: hex(statusWord, 4) }),
     ...Object.fromEntries(registers),
     ...(volts !== null && { READ_VOUT: String(volts) }),

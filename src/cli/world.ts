@@ -1,5 +1,5 @@
 import type { Disk } from '../../hw/disk.ts';
-import type { Clock, GpioBackend, I2cBackend } from '../../hw/ports.ts';
+import type { Clock, GpioBackend, I2cBackend, SensorBackend } from '../../hw/ports.ts';
 import type { Inspector } from '../service/actors.ts';
 import type {
   EventLog,
@@ -16,6 +16,7 @@ export interface World {
   readonly clock: Clock;
   readonly gpio: () => Promise<GpioBackend>;
   readonly i2c: () => Promise<I2cBackend>;
+  readonly sensors: () => Promise<SensorBackend>;
   /**
    * What is to be seen now of lines by their `LinePlace.key`, as a text that is another one when anything of them is another.
    * Null where nobody can tell, as of simulated lines.

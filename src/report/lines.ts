@@ -1,5 +1,5 @@
 import type { Recorded, Recorder } from '../run/record.ts';
-import { diagnosisText } from '../sequence/causes.ts';
+import { diagnosisText, placeOf } from '../sequence/causes.ts';
 import type { State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
 import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
@@ -101,24 +101,17 @@ function railText(phase: string, good: boolean): string {
   }
 }
 
-/** What a device says of one of its pages, for people. */
-export function evidenceText({
-  device,
-  page,
-  status,
-  voutVolts,
-  voltsBefore,
-  limits,
-  error,
-}: Evidence): string {
+/** What a device says of one of its pages, or a chip of one of its inputs, for people. */
+export function evidenceText(said: Evidence): string {
+  const { page, status, voutVolts, voltsBefore, limits, error } = said;
   const facts = [
     ...status.map(statusText),
-    ...(voutVolts === null ? [] : [`READ_VOUT ${voltsText(voutVolts)}`]),
+    ...(voutVolts === null ? [] : [`${page === null ? '' : 'READ_VOUT '}${voltsText(voutVolts)}`]),
     ...(voltsBefore === null ? [] : [`${voltsText(voltsBefore)} while it was on`]),
     ...limitTexts(limits),
     ...(error === null ? [] : [error]),
   ];
-  return `${device} page ${page}: ${facts.join(', ')}`;
+  return `${placeOf(said)}: ${facts.join(', ')}`;
 }
 
 /** The limits that were passed; all of them where none was, or where nobody knows. */

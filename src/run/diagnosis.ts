@@ -1,4 +1,5 @@
 import { isPassed } from '../../hw/pmbus/limits.ts';
+import { placeOf } from '../sequence/causes.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { Cause, Diagnosis, Fault } from '../sequence/state.ts';
 import type { BoardLimits, Evidence } from './evidence.ts';
@@ -81,9 +82,7 @@ const CAUSES_FIRST: readonly Cause[] = [
  */
 export function diagnose(plan: Plan, facts: FaultFacts): Diagnosis {
   const { fault, evidence } = facts;
-  const unread = evidence.flatMap(({ device, page, error }) =>
-    error === null ? [] : [`${device} page ${page}`],
-  );
+  const unread = evidence.flatMap((each) => (each.error === null ? [] : [placeOf(each)]));
   const seen = downwards(fault) ?? ofRails(plan, facts) ?? ofLine(fault) ?? ofWatchers(evidence);
   const found = ofSupply(facts, seen) ?? seen;
   return { ...(found ?? { rail: null, cause: 'unknown', because: lookedAt(plan, facts) }), unread };
@@ -125,7 +124,7 @@ function ofRails(plan: Plan, facts: FaultFacts): Finding | null {
     const said =
       (removed.includes(name) ? gone(name) : null) ??
       latched.find(({ rail }) => rail === name) ??
-      pagesOf(name).flatMap((page) => beyondLimit(page, name) ?? [])[0] ??
+      pagesOf(name).flatMap((page) => beyondLimit(page, name, isOnItsWay(name, facts)) ?? [])[0] ??
       byLevel(name, fault, levels);
     if (!said) continue;
     const unseen = fault.rail === null ? unseenBefore(name, plan, facts) : [];
@@ -187,8 +186,18 @@ function latchedBy(page: Evidence, rail: string | null): Finding | null {
   return null;
 }
 
-/** The voltage while the rail was on, against the device's limits and those of the board file. */
-function beyondLimit(page: Evidence, rail: string): Finding | null {
+/** The rail was still rising and had time left: that its voltage was low says nothing. */
+function isOnItsWay(rail: string, { fault, levels }: FaultFacts): boolean {
+  const level = levels?.rails[rail];
+  if (level === undefined || level.wasUp || fault.kind === 'pgoodTimeout') return false;
+  return fault.kind !== 'railTimeout' || fault.rail !== rail;
+}
+
+/**
+ * The voltage while the rail was on, against the device's limits and those of the board file.
+ * @param onlyAbove that it was too low does not count
+ */
+function beyondLimit(page: Evidence, rail: string, onlyAbove: boolean): Finding | null {
   const { voltsBefore } = page;
   if (voltsBefore === null) return null;
   const ofDevice = page.limits.filter(({ limit }) => limit.endsWith('_FAULT_LIMIT'));
@@ -198,7 +207,8 @@ function beyondLimit(page: Evidence, rail: string): Finding | null {
     { limit: 'maxVolts', volts: good.maxVolts, wrong: 'above' },
   ] as const;
   for (const { limit, volts, wrong } of [...ofDevice, ...ofBoard]) {
-    if (volts === undefined || !isPassed({ wrong }, volts, voltsBefore)) continue;
+    if (volts === undefined || (onlyAbove && wrong === 'below')) continue;
+    if (!isPassed({ wrong }, volts, voltsBefore)) continue;
     const cause = wrong === 'below' ? 'undervoltage' : 'overvoltage';
     const because = `${volt(voltsBefore)} of ${placeOf(page)} was ${wrong} ${limit} ${volt(volts)}`;
     return { rail, cause, because };
@@ -242,15 +252,12 @@ function lookedAt(plan: Plan, { fault, evidence, levels }: FaultFacts): string {
 }
 
 function saidBy({ rails }: Plan, evidence: readonly Evidence[]): string {
-  if (evidence.some(({ statusWord }) => statusWord !== null)) return 'no device says what it was';
+  if (evidence.some(({ statusWord, voutVolts }) => statusWord !== null || voutVolts !== null))
+    return 'no device says what it was';
   if (evidence.length > 0) return 'no device could be read';
   return rails.some(({ observable }) => observable)
     ? 'every rail that has a good signal was good'
     : 'no rail has a signal of its own';
-}
-
-function placeOf({ device, page }: Evidence): string {
-  return `${device} page ${page}`;
 }
 
 function volt(volts: number): string {

@@ -1,4 +1,4 @@
-import { errorText, HardwareError } from '../../hw/errors.ts';
+import { errorText, isHang } from '../../hw/errors.ts';
 import { isPassed, VOUT_LIMITS, type VoutLimit } from '../../hw/pmbus/limits.ts';
 import type { PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import { sensorsToldBy } from '../../hw/pmbus/sensors.ts';
@@ -10,13 +10,18 @@ import {
   VOUT_BIT,
 } from '../../hw/pmbus/status.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { sensorLabel } from '../../hw/sensor-labels.ts';
 import { sourcesOf } from '../board/pgood-sources.ts';
 import type { ChassisBoard } from '../board/schema.ts';
+import type { SensorPart } from '../board/sensor.ts';
+import { isSensor, sensorRef } from '../board/sensor-ref.ts';
 
-/** What a PMBus device says, after a fault or when somebody asks. */
+/** What a PMBus device, or an input of a chip that a kernel driver reads, says after a fault or when somebody asks. */
 export interface Evidence {
+  /** Of a chip: the input, and the chip as the board file names it. */
   readonly device: string;
-  readonly page: number;
+  /** Null: an input of a chip, which has neither a status nor limits of its own here. */
+  readonly page: number | null;
   /** Rails that it switches or shows, with what the board file takes for good. None: a device that only watches. */
   readonly rails: Readonly<Record<string, BoardLimits>>;
   readonly statusWord: number | null;
@@ -69,15 +74,21 @@ interface EvidencePage {
   readonly rails: Map<string, BoardLimits>;
 }
 
+/** How the evidence of a chassis is had. */
+export interface EvidenceSources {
+  openPage(device: string, page: number): Promise<PmbusPage>;
+  readSensor(sensor: SensorPart): Promise<number>;
+}
+
 /**
- * Every PMBus page of the chassis, and the first one of its evidence devices; never rejects. A device without power is not
- * asked: what it knew is lost.
+ * Every PMBus page of the chassis, the first one of its evidence devices, and every voltage that a kernel driver reads; never
+ * rejects. A device without power is not asked: what it knew is lost.
  * @param known null where nothing failed: every page is asked for its limits then
  * @param missingPowerOf the rail without which a device has no power now, null where it has
  */
 export async function readEvidence(
   chassis: ChassisBoard,
-  openPage: (device: string, page: number) => Promise<PmbusPage>,
+  { openPage, readSensor }: EvidenceSources,
   known: FaultKnown | null,
   missingPowerOf: (device: string) => Promise<string | null>,
   clock: Pick<Clock, 'nowMs'>,
@@ -87,21 +98,53 @@ export async function readEvidence(
   const isLate = () => clock.nowMs() >= deadlineMs;
   for (const { device, page, rails } of pagesOf(chassis)) {
     const place = { device, page, rails: Object.fromEntries(rails) };
-    const before = [...rails.keys()]
-      .map((rail) => known?.voltsBefore.get(rail) ?? null)
-      .find((volts) => volts !== null);
-    const isBlamed = known === null || known.rail === null || rails.has(known.rail);
+    const { before, isBlamed } = knownOf([...rails.keys()], known);
     const missing = isLate() ? null : await missingPowerOf(device);
     if (missing !== null) {
-      const lastVolts = isBlamed ? (before ?? null) : null;
+      const lastVolts = isBlamed ? before : null;
       found.push({ ...place, ...NOTHING_ASKED, voltsBefore: lastVolts, error: noPower(missing) });
       continue;
     }
     const read = createReader(() => openPage(device, page), isLate);
-    const answered = await readPage(read, before ?? null, isBlamed);
+    const answered = await readPage(read, before, isBlamed);
     found.push({ ...place, ...answered, readings: read.readings(), error: read.error() });
   }
+  for (const { sensor, rails } of sensorsOf(chassis)) {
+    const { before, isBlamed } = knownOf(Object.keys(rails), known);
+    const read = createReader(async () => sensor, isLate);
+    const { input } = sensorRef(sensor);
+    const voutVolts = await read.need(input, readSensor);
+    found.push({
+      device: sensorLabel(sensorRef(sensor)),
+      page: null,
+      rails,
+      ...NOTHING_READ,
+      voutVolts,
+      voltsBefore: isBlamed ? before : null,
+      readings: read.readings(),
+      error: read.error(),
+    });
+  }
   return found;
+}
+
+/** Whether one of the rails may have failed, and the voltage that one was last seen with while it was on. */
+function knownOf(rails: readonly string[], known: FaultKnown | null) {
+  const before = rails.map((rail) => known?.voltsBefore.get(rail) ?? null).find((volts) => volts !== null);
+  const isBlamed = known === null || known.rail === null || rails.includes(known.rail);
+  return { before: before ?? null, isBlamed };
+}
+
+/** Each voltage that a kernel driver reads, with the rail that it shows; none of a voltage that shows pgood. */
+function sensorsOf({ rails, pgood }: ChassisBoard) {
+  const ofRails = Object.entries(rails).flatMap(([rail, { good }]) => {
+    if (good === undefined || !isSensor(good)) return [];
+    return [{ sensor: good, rails: { [rail]: { minVolts: good.minVolts, maxVolts: good.maxVolts } } }];
+  });
+  const ofPgood = sourcesOf(pgood).flatMap(({ source }) =>
+    isSensor(source) ? [{ sensor: source, rails: {} }] : [],
+  );
+  return [...ofRails, ...ofPgood];
 }
 
 const NOTHING_READ = { statusWord: null, status: [], voutVolts: null, limits: [] } as const;
@@ -165,26 +208,26 @@ async function readLimits(read: Reader, voltsBefore: number | null): Promise<Lim
   return limits;
 }
 
-/** Reads registers of one page. Never rejects: a register that cannot be read must not hide the others. */
-interface Reader {
+/** Reads registers of one page, or an input of a chip. Never rejects: one that cannot be read must not hide the others. */
+interface Reader<From = PmbusPage> {
   /** One that cannot be read is itself evidence. */
-  need(name: string, ask: (page: PmbusPage) => Promise<number>): Promise<number | null>;
+  need(name: string, ask: (from: From) => Promise<number>): Promise<number | null>;
   /** One that devices may lack. */
-  want(name: string, ask: (page: PmbusPage) => Promise<number | null>): Promise<number | null>;
+  want(name: string, ask: (from: From) => Promise<number | null>): Promise<number | null>;
   /** All that was asked for so far. */
   readings(): Evidence['readings'];
   /** Why what was needed could not be read. */
   error(): string | null;
 }
 
-function createReader(open: () => Promise<PmbusPage>, isLate: () => boolean): Reader {
+function createReader<From>(open: () => Promise<From>, isLate: () => boolean): Reader<From> {
   const readings: Record<string, Item<number | null>> = {};
   const errors: string[] = [];
   let hangs = false;
   let isOver = false;
   const tryRead = async (
     name: string,
-    ask: (page: PmbusPage) => Promise<number | null>,
+    ask: (from: From) => Promise<number | null>,
     isNeeded: boolean,
   ): Promise<number | null> => {
     // A device that hangs is waited for once.
@@ -199,7 +242,7 @@ function createReader(open: () => Promise<PmbusPage>, isLate: () => boolean): Re
       readings[name] = { value };
       return value;
     } catch (error) {
-      hangs = error instanceof HardwareError && error.code === 'I2C_TIMEOUT';
+      hangs = isHang(error);
       readings[name] = { error: errorText(error) };
       if (isNeeded || hangs) errors.push(errorText(error));
       return null;

@@ -86,8 +86,10 @@ export interface ChassisHardware {
   readGood(source: Source): Promise<boolean>;
   /** Of several signals of pgood, by their names, those that `readGood` found missing last. */
   pgoodLacks(): readonly string[];
-  /** Whether `readGood` asks a PMBus device, and so may take the deadline of a transfer. */
+  /** Whether `readGood` asks a device or a chip, and so may take the deadline of a transfer. */
   asksBus(source: Source): boolean;
+  /** Whether what shows the rail still tells, when it is off, what became of it, as a PMBus device does. */
+  remembers(rail: string): boolean;
   /**
    * Calls `wake` for every good signal once the watch stands, and when it may have changed; `pace` says how often those
    * are looked at that raise no interrupts. Returns the function that ends it.
@@ -100,7 +102,8 @@ export interface ChassisHardware {
   /** The same for pgood alone, for somebody who shows it and acts on nothing. */
   watchPgood(wake: () => void): () => void;
   /**
-   * Status and output voltage of every PMBus page and evidence device that has power; never rejects.
+   * Status and output voltage of every PMBus page and evidence device that has power, and every voltage that a kernel driver
+   * reads; never rejects.
    * @param rail that failed, null where none did
    */
   evidence(rail: string | null): Promise<Evidence[]>;
@@ -222,9 +225,7 @@ async function openParts(
     if (setup)
       setups.push([rail, await orBroken(`set-up of rail ${rail}`, (role) => opener.openSetup(role, setup))]);
     if (!good) continue;
-    const openGood = (role: string) =>
-      'pmbus' in good ? opener.openPageSignal(role, good) : opener.openSignal(role, good);
-    goods.push([rail, await orBroken(`good signal of rail ${rail}`, openGood)]);
+    goods.push([rail, await orBroken(`good signal of rail ${rail}`, (role) => opener.openShown(role, good))]);
   }
   ofRail = null;
   const presences: [string, Presence][] = [];
@@ -234,8 +235,8 @@ async function openParts(
   }
   const own: [PgoodSource, Signal][] = [];
   for (const { source, role } of sourcesOf(chassis.pgood)) {
-    if (!('rails' in source))
-      own.push([source, await orBroken(role, () => openSource(role, source, opener))]);
+    if ('rails' in source) continue;
+    own.push([source, await orBroken(role, (named) => opener.openShown(named, source))]);
   }
   for (const [reset, line] of Object.entries(chassis.resets)) {
     resets.push([reset, await orBroken(`reset ${reset}`, (role) => opener.openSwitch(role, line))]);
@@ -262,14 +263,6 @@ async function openParts(
     hostReset,
   };
   return { parts, missing };
-}
-
-function openSource(
-  role: string,
-  source: Exclude<PgoodSource, { rails: unknown }>,
-  opener: PartOpener,
-): Promise<Signal> {
-  return 'pmbus' in source ? opener.openPageSignal(role, source) : opener.openSignal(role, source);
 }
 
 interface Button {
@@ -379,11 +372,12 @@ function hardwareOf(
     pgoodLacks: lacks,
     asksBus: (source) =>
       (source === null ? askedFor(pgood.whole) : [signalOf(source)]).some(({ bus }) => bus !== null),
+    remembers: (rail) => goods.get(rail)?.remembers ?? false,
     ...sleepOf(awake),
     watchPgood: (wake) => watchPgood(parts, clock, wake, SHOWN, SHOWN_CHECK_MS),
     watch: (wake, pace) => watchAll(parts, clock, wake, PACES[pace]),
-    evidence: (rail) => readEvidence(chassis, opener.openPage, { rail, voltsBefore }, missingPowerOf, clock),
-    telemetry: () => readEvidence(chassis, opener.openPage, null, missingPowerOf, clock),
+    evidence: (rail) => readEvidence(chassis, opener, { rail, voltsBefore }, missingPowerOf, clock),
+    telemetry: () => readEvidence(chassis, opener, null, missingPowerOf, clock),
     close: () => opener.close(),
   };
 }

@@ -1,4 +1,4 @@
-import { HardwareError, type HardwareErrorCode } from '../../hw/errors.ts';
+import { HardwareError, type HardwareErrorCode, isHang } from '../../hw/errors.ts';
 import type { Observation, SignalRef, Unpowered } from '../sequence/state.ts';
 import { located, type Signal, type Switch } from './parts.ts';
 import { type Asked, type PowerGood, type Said, verdict } from './power-good.ts';
@@ -37,6 +37,8 @@ const MAY_PASS: readonly HardwareErrorCode[] = [
   'I2C_BUSY',
   'I2C_PEC',
   'I2C_FAILED',
+  'SENSOR_TIMEOUT',
+  'SENSOR_FAILED',
 ];
 /** Whether it is worth reading again. */
 export function mayPass(error: unknown): error is HardwareError {
@@ -203,7 +205,7 @@ async function askBus(
       if (!(error instanceof HardwareError)) throw error;
       replies.set(part, { asserted: assumed, error });
       // Without the role that it hit.
-      if (error.code === 'I2C_TIMEOUT') {
+      if (isHang(error)) {
         hungBuses.set(part.bus, error.cause instanceof HardwareError ? error.cause : error);
       }
     }

@@ -1,9 +1,21 @@
 import { HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import { VOUT_SETTINGS } from '../../hw/pmbus/settings.ts';
-import type { Clock, GpioBackend, I2cBackend, I2cBus, InputLine, Level, OutputLine } from '../../hw/ports.ts';
+import type {
+  Clock,
+  GpioBackend,
+  I2cBackend,
+  I2cBus,
+  InputLine,
+  Level,
+  OutputLine,
+  SensorBackend,
+} from '../../hw/ports.ts';
+import { chipKey } from '../../hw/sensor-labels.ts';
 import { pause } from '../../hw/waiting.ts';
 import type { Board, GoodBoard, LineBoard, PresenceBoard, RailBoard } from '../board/schema.ts';
+import type { SensorPart } from '../board/sensor.ts';
+import { isSensor, sensorRef } from '../board/sensor-ref.ts';
 import type { SetupBoard } from '../board/setup.ts';
 import type { Press } from '../sequence/events.ts';
 
@@ -11,6 +23,8 @@ export interface HardwarePorts {
   readonly gpio: () => Promise<GpioBackend>;
   /** Asked for only when the chassis has a PMBus device. */
   readonly i2c: () => Promise<I2cBackend>;
+  /** Asked for only when something of the chassis is seen by a voltage that a kernel driver reads; left out where nothing is. */
+  readonly sensors?: () => Promise<SensorBackend>;
   readonly clock: Clock;
 }
 
@@ -18,16 +32,16 @@ export interface HardwarePorts {
 export interface Paces {
   readonly pgood: number;
   readonly good: number;
-  /** Of a rail that is seen good only over PMBus. */
+  /** Of a rail that is seen good only over PMBus, or by a voltage that a kernel driver reads. */
   readonly pmbus: number;
-  /** Of pgood where it is seen over PMBus, or by what an enable reads. */
+  /** Of pgood where it is seen so, or by what an enable reads. */
   readonly pgoodAsked: number;
 }
 
-/** What a part is behind: parts of one bus wait for each other, and hang together. Null for a GPIO line. */
+/** What a part is behind, a bus or a chip: parts of one wait for each other, and hang together. Null for a GPIO line. */
 type BusName = string | null;
 
-/** Of a chassis: a line, or a page of a PMBus device. */
+/** Of a chassis: a line, a page of a PMBus device, or an input of a chip. */
 interface Part {
   readonly bus: BusName;
   readonly role: string;
@@ -44,6 +58,8 @@ export interface Signal extends Part {
   read(): Promise<boolean>;
   /** The voltage that it was read by last, where it is read by one; null before. */
   readonly lastVolts?: () => number | null;
+  /** Left out where it tells nothing of the past. */
+  readonly remembers?: true;
   watch(wake: () => void, paces: Paces, of: 'pgood' | 'good', checkMs?: number): () => void;
 }
 
@@ -98,8 +114,11 @@ export interface PartOpener {
   openSwitch(role: string, line: LineBoard): Promise<Switch>;
   openSignal(role: string, line: LineBoard): Promise<Signal>;
   openOperation(role: string, enable: PmbusEnable): Promise<Switch>;
-  openPageSignal(role: string, good: PageGood): Promise<Signal>;
+  /** By whatever it is seen. */
+  openShown(role: string, shown: GoodBoard): Promise<Signal>;
   openPage(device: string, page: number): Promise<PmbusPage>;
+  /** The voltage of what is seen by it, the divider taken into account. Rejects as `SensorBackend.readVolts`. */
+  readSensor(sensor: SensorPart): Promise<number>;
   openSetup(role: string, setup: SetupBoard): Promise<Setup>;
   openPresence(role: string, presence: PresenceBoard): Promise<Presence>;
   /** Gives all that was opened back. */
@@ -121,6 +140,12 @@ export function createPartOpener(
     if (trouble !== undefined) throw trouble;
     return ports.gpio();
   };
+  const sensors = (): Promise<SensorBackend> => {
+    if (ports.sensors === undefined) throw new RangeError('the chassis needs a SensorBackend');
+    return ports.sensors();
+  };
+  const readSensor: PartOpener['readSensor'] = async (sensor) =>
+    (await (await sensors()).readVolts(sensorRef(sensor))) * sensor.multiply;
   const deviceOf = (name: string): Pick<Part, 'bus' | 'poweredBy'> => {
     const device = board.devices[name];
     return { bus: String(device?.bus), poweredBy: device?.poweredBy ?? null };
@@ -157,24 +182,17 @@ export function createPartOpener(
         write: (asserted) => inRole(role, () => page.operation(asserted)),
       };
     },
-    async openPageSignal(role, good) {
-      const page = await inRole(role, () => openPage(good.pmbus, good.page));
-      const look = createLook(page, good);
-      let lastVolts: number | null = null;
-      return {
-        ...deviceOf(good.pmbus),
-        role,
-        read: () =>
-          inRole(role, async () => {
-            const { isGood, volts } = await look();
-            lastVolts = volts;
-            return isGood;
-          }),
-        lastVolts: () => lastVolts,
-        watch: (wake, { pmbus, pgoodAsked }, of) =>
-          repeat(ports.clock, of === 'pgood' ? pgoodAsked : pmbus, wake),
-      };
+    async openShown(role, shown) {
+      if (isSensor(shown)) {
+        await inRole(role, async () => (await sensors()).locate(sensorRef(shown)));
+        return sensorSignal(role, shown, readSensor, ports.clock);
+      }
+      if (!('pmbus' in shown)) return this.openSignal(role, shown);
+      const page = await inRole(role, () => openPage(shown.pmbus, shown.page));
+      const device = { ...deviceOf(shown.pmbus), remembers: true } as const;
+      return { ...device, role, ...lookingSignal(role, createLook(page, shown), ports.clock) };
     },
+    readSensor,
     openPage,
     openSetup: async (role, setup) =>
       setupOf(role, setup, await inRole(role, () => openPage(setup.pmbus, setup.page))),
@@ -193,6 +211,40 @@ function signalOf(role: string, line: LineBoard, input: InputLine): Signal {
     watch: (wake, paces, of, checkMs) =>
       input.onEdge(wake, { pollMs: paces[of], ...(checkMs !== undefined && { checkMs }) }),
   };
+}
+
+/** A signal that is good by what a look at it tells, and tells of nothing by itself. */
+function lookingSignal(
+  role: string,
+  look: () => Promise<Look>,
+  clock: Clock,
+): Pick<Signal, 'read' | 'lastVolts' | 'watch'> {
+  let lastVolts: number | null = null;
+  return {
+    read: () =>
+      inRole(role, async () => {
+        const { isGood, volts } = await look();
+        lastVolts = volts;
+        return isGood;
+      }),
+    lastVolts: () => lastVolts,
+    watch: (wake, { pmbus, pgoodAsked }, of) => repeat(clock, of === 'pgood' ? pgoodAsked : pmbus, wake),
+  };
+}
+
+/** What gives the chip its power is not known: one without it cannot be read. */
+function sensorSignal(
+  role: string,
+  sensor: SensorPart,
+  readSensor: PartOpener['readSensor'],
+  clock: Clock,
+): Signal {
+  const look = async (): Promise<Look> => {
+    const volts = await readSensor(sensor);
+    return { isGood: isWithin(volts, sensor), volts };
+  };
+  const bus = chipKey(sensorRef(sensor));
+  return { bus, poweredBy: null, role, ...lookingSignal(role, look, clock) };
 }
 
 function setupOf(role: string, { writes }: SetupBoard, page: PmbusPage): Setup {
@@ -287,7 +339,7 @@ async function answers(bus: I2cBus, address: number, pec: boolean): Promise<bool
   }
 }
 
-/** What a look at a page tells of its rail. */
+/** What a look at a page, or at an input of a chip, tells of its rail. */
 interface Look {
   readonly isGood: boolean;
   /** Null where the voltage is not looked at. */
@@ -303,14 +355,17 @@ function createLook(page: PmbusPage, good: PageGood): () => Promise<Look> {
   return async () => {
     limits ??= await readLimits(page, good);
     const { powerGood, voutVolts } = await page.readOutput();
-    const { minVolts, maxVolts = Number.POSITIVE_INFINITY } = limits;
-    return { isGood: powerGood && voutVolts >= minVolts && voutVolts <= maxVolts, volts: voutVolts };
+    return { isGood: powerGood && isWithin(voutVolts, limits), volts: voutVolts };
   };
 }
 
 interface Limits {
   readonly minVolts: number;
   readonly maxVolts?: number | undefined;
+}
+
+function isWithin(volts: number, { minVolts, maxVolts = Number.POSITIVE_INFINITY }: Limits): boolean {
+  return volts >= minVolts && volts <= maxVolts;
 }
 
 /** Rejects `PMBUS_FORMAT` where the device has no lower limit: a rail without voltage would be good. */

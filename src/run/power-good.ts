@@ -1,4 +1,4 @@
-import { HardwareError } from '../../hw/errors.ts';
+import { HardwareError, isHang } from '../../hw/errors.ts';
 import type { PgoodSource } from '../board/pgood.ts';
 import { railsOfPgood, sourcesOf } from '../board/pgood-sources.ts';
 import type { ChassisBoard } from '../board/schema.ts';
@@ -121,7 +121,7 @@ export async function readTogether(
       if (hung !== null) said.set(part, hung);
       else {
         const answer = await ask(part);
-        if (answer instanceof HardwareError && answer.code === 'I2C_TIMEOUT') hung = answer;
+        if (isHang(answer)) hung = answer;
       }
     }
   };

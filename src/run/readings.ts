@@ -142,6 +142,9 @@ async function readWithNeeds(source: Source, options: ReadOptions, read: Set<Sou
   return events.length === 0 ? [event] : [...events, { ...event, atMs: options.clock.nowMs() }];
 }
 
+/** What a device, or the driver that reads it, says while the device stores its settings. */
+const MAY_BE_BUSY = ['I2C_NO_DEVICE', 'SENSOR_FAILED'];
+
 /** The level of a good signal as an event. Never rejects. */
 async function readLevel(
   source: Source,
@@ -150,7 +153,7 @@ async function readLevel(
   const askedMs = clock.nowMs();
   try {
     const good = await hardware.readGood(source).catch(async (error: unknown) => {
-      if (codeOf(error) !== 'I2C_NO_DEVICE' || !isPatient()) throw error;
+      if (!MAY_BE_BUSY.includes(codeOf(error)) || !isPatient()) throw error;
       await pause(clock, ONCE_MORE_MS);
       return hardware.readGood(source);
     });

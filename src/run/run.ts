@@ -251,14 +251,36 @@ function isLoss(changed: readonly RailPlan[], before: SequenceState, after: Sequ
 }
 
 /**
- * What else is gone tells what went first, so every rail that is up is read while the loss is not believed yet. Only lines:
- * a bus takes its time, and the devices on it remember.
+ * What only a chip tells may not have passed its limit when the loss is seen. So it is read again and again while the loss is not
+ * believed yet: this often, and not for longer than most de-glitch times.
  */
-function lookAround({ options: { plan, hardware }, now: { sequence }, readings }: Run): void {
-  for (const { name, observable } of plan.rails) {
-    const isLine = observable && !hardware.asksBus(name);
-    if (isLine && railState(sequence, name).phase === 'up') readings.mark(name);
-  }
+const LOOK_AGAIN_MS = 2;
+const LOOKS = 25;
+
+/**
+ * What else is gone tells what went first, so every rail that is up is read while the loss is not believed yet, but for those
+ * whose devices remember. Nobody waits for what is not answered by then.
+ */
+function lookAround(run: Run, looks = LOOKS): void {
+  const {
+    options: { plan, hardware, clock },
+    now: { state, sequence },
+    readings,
+  } = run;
+  const isUp = (name: string) => railState(sequence, name).phase === 'up';
+  const forgotten = plan.rails.filter(
+    ({ name, observable }) => observable && isUp(name) && !hardware.remembers(name),
+  );
+  const isFirst = looks === LOOKS;
+  const asked = forgotten.filter(({ name }) => hardware.asksBus(name));
+  for (const { name } of isFirst ? forgotten : asked) readings.mark(name);
+  if (asked.length === 0 || looks === 0 || state !== 'pgood') return;
+  clock.after(LOOK_AGAIN_MS, () => {
+    const { pgood } = run.now.sequence;
+    if (run.now.state !== 'pgood' || pgood.level === pgood.good) return;
+    lookAround(run, looks - 1);
+    run.turns.wake();
+  });
 }
 
 /** As much of what the machine wants as can be done now. What comes of it is returned as events. */

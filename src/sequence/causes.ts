@@ -21,6 +21,11 @@ const CAUSE_WORDS: Readonly<Record<Cause, string>> = {
   unknown: 'cause unknown',
 };
 
+/** What evidence is of: `vr_ddr page 0`, or, where no page of a device is, `in3 of iio_hwmon`. */
+export function placeOf({ device, page }: { readonly device: string; readonly page: number | null }): string {
+  return page === null ? device : `${device} page ${page}`;
+}
+
 /** `rail PVDDQ: undervoltage (STATUS_VOUT of vr_ddr page 0 says undervoltage fault)`. */
 export function diagnosisText({ rail, cause, because, unread }: Diagnosis): string {
   const where = rail === null ? '' : `rail ${rail}: `;

@@ -295,7 +295,7 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
             bus.transaction(world.ownedAddress ?? 0, (device) => device.readByte(PAGE)),
             'I2C_BUSY',
             told(
-              ': a kernel driver owns the address; unbind it \\(/sys/bus/i2c/devices/BUS-ADDRESS/driver/unbind\\) \\(EBUSY\\)',
+              ': a kernel driver owns the address; unbind it \\(/sys/bus/i2c/devices/BUS-ADDRESS/driver/unbind\\), or see its rails by what that driver reads \\("hwmon" in the board file\\) \\(EBUSY\\)',
             ),
           );
         }

@@ -1,8 +1,9 @@
 import * as v from 'valibot';
 import { expect, it } from 'vitest';
-import type { GpioBackend, I2cBackend, Level, LineRef } from '../../hw/ports.ts';
+import type { GpioBackend, I2cBackend, Level, LineRef, SensorBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { createDuplexPair } from '../../mocks/duplex-pair.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
@@ -15,6 +16,7 @@ import { boardSchema } from '../../src/board/schema.ts';
 import { describeClock } from './clock-contract.ts';
 import { describeGpioBackend, type GpioSetup } from './gpio-contract.ts';
 import { describeI2cBackend, type I2cSetup } from './i2c-contract.ts';
+import { describeSensorBackend, type SensorSetup } from './sensor-contract.ts';
 
 const CHIP = 'chip.gpio';
 const READ_VOUT = 0x8b;
@@ -61,6 +63,21 @@ const board = v.parse(boardSchema, {
           enable: { pmbus: 'checked', page: 1 },
           good: { pmbus: 'checked', page: 1, minVolts: 3.6 },
         },
+        SENSED: {
+          nominalVolts: 11,
+          enable: { chip: CHIP, line: 'C4' },
+          good: { hwmon: { chip: 'iio_hwmon', input: 'in3' }, multiply: 11, minVolts: 0.1 },
+        },
+        BESIDE: {
+          nominalVolts: 0.8,
+          enable: { chip: CHIP, line: 'C5' },
+          good: { hwmon: { chip: 'iio_hwmon', input: 'in4' }, minVolts: 0.7 },
+        },
+        CONVERTED: {
+          nominalVolts: 0.3,
+          enable: { chip: CHIP, line: 'C6' },
+          good: { iio: { bus: 3, address: '0x48', input: 'voltage0' }, minVolts: 0.2 },
+        },
       },
       pgood: { chip: CHIP, line: 'B7' },
       latch: { chip: CHIP, line: 'D0' },
@@ -71,10 +88,15 @@ const board = v.parse(boardSchema, {
 interface Backends {
   readonly gpio: GpioBackend;
   readonly i2c: I2cBackend;
+  readonly sensors: SensorBackend;
 }
 
 function direct(plant: Plant): Backends {
-  return { gpio: createMockGpio(plant), i2c: createMockI2c(plant) };
+  return {
+    gpio: createMockGpio(plant),
+    i2c: createMockI2c(plant),
+    sensors: createMockSensors(plant),
+  };
 }
 
 function overTheWire(plant: Plant, clock: VirtualClock): Backends {
@@ -179,6 +201,33 @@ for (const [name, open] of [
       },
     };
   };
+  const setupSensors = async (): Promise<SensorSetup> => {
+    const clock = createVirtualClock();
+    const plant = createPlant({ board, clock, initially: 'on' });
+    const addFault = async (text: string) => plant.addFault(parseFault(text, board));
+    const sensor = { by: 'hwmon', chip: 'iio_hwmon', input: 'in3' } as const;
+    return {
+      backend: open(plant, clock).sensors,
+      world: {
+        inputs: [
+          { sensor, volts: 1 },
+          { sensor: { by: 'iio', chip: { bus: 3, address: 0x48 }, input: 'voltage0' }, volts: 0.3 },
+        ],
+        beside: { ...sensor, input: 'in4' },
+        settle: (ms = 0) => clock.advance(ms),
+        // Half of 11 V, behind the divider.
+        change: async () => {
+          await addFault('rail SENSED droops');
+          await clock.advance(200);
+        },
+        fail: () => addFault('sensor SENSED fails'),
+        hang: () => addFault('sensor SENSED hangs'),
+        take: () => addFault('sensor SENSED gone'),
+        restore: async () => plant.clearFaults(),
+      },
+    };
+  };
+  describeSensorBackend(name, setupSensors);
   describeI2cBackend(name, setupI2c, { busOtherwise: 'a board file names a bus one way' });
 }
 

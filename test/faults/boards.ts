@@ -219,7 +219,9 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
             ? {}
             : { enable: pulseOf(own, index, nextLine) ?? (enable.overPmbus ? page : nextLine(enable)) }),
           ...(good.by === 'line' ? { good: nextLine(good) } : {}),
-          ...(good.by === 'pmbus' ? { good: { ...page, minVolts: 0.9, maxVolts: 1.1 } } : {}),
+          ...(good.by === 'pmbus'
+            ? { good: { ...(sensorOf(own, number, index) ?? page), minVolts: 0.9, maxVolts: 1.1 } }
+            : {}),
           ...(good.by === 'limits' ? { good: { ...page, limits: 'device' } } : {}),
           ...(good.by === 'status' ? { good: { ...page, status: true } } : {}),
           ...(isSetUp(own, own.rails[index]) ? { setup: { ...page, ...SETUP } } : {}),
@@ -271,6 +273,21 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
   return board;
 }
 
+/**
+ * The voltage that a kernel driver reads in the place of a page, by the last digits of a time that is drawn anyway: so the other
+ * boards stay what they are.
+ */
+function sensorOf({ rails }: ChassisDraw, number: number, index: number): object | null {
+  const { onTimeoutMs = 0 } = rails[index] ?? {};
+  const divided = { multiply: 1 + (onTimeoutMs % 5) };
+  if (onTimeoutMs % 3 === 1) return { hwmon: { chip: `adc${number}`, input: `in${index}` }, ...divided };
+  if (onTimeoutMs % 3 === 2) {
+    const place = { bus: number, address: '0x48' };
+    return { iio: { ...place, input: `voltage${index}` }, ...divided };
+  }
+  return null;
+}
+
 /** How pgood is described; by a line where the board could not tell whether it has power. */
 function pgoodOf(
   { pgood, rails, latch }: ChassisDraw,
@@ -281,7 +298,10 @@ function pgoodOf(
 ): { readonly pgood?: object } {
   // By the last digit of a time that is drawn anyway: what it is seen by changes nothing that is drawn after it.
   const ways = [{ minVolts: 0.9, maxVolts: 1.1 }, { limits: 'device' }, { status: true }];
-  const page = { ...at, ...ways[pgood.onTimeoutMs % ways.length] };
+  const isSensor = pgood.onTimeoutMs % 4 === 1;
+  const page = isSensor
+    ? { hwmon: { chip: 'pgood', input: `in${at.page}` }, minVolts: 0.9, maxVolts: 1.1 }
+    : { ...at, ...ways[pgood.onTimeoutMs % ways.length] };
   // One that is only watched may be a supply, which stays when the chassis is off.
   const isTold = rails.some(({ enable, good }) => good.by !== 'none' && !enable.watched);
   const isSeen = latch === null || (isTold && !isBehind);
@@ -434,12 +454,14 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
   const hasButton = Object.values(board.chassis).some(({ rails }) =>
     Object.values(rails).some(({ enable }) => enable && 'pulse' in enable),
   );
+  const hasSensors = /"(?:hwmon|iio)":/.test(JSON.stringify(board));
   const what = [
     ...(hasButton ? ['a power button'] : []),
     ...(isBehind ? ['a device behind a rail'] : []),
     ...(hasSetup ? ['a device that is set up'] : []),
     ...(isWatched ? ['rails only watched'] : []),
     ...(hasParts ? ['parts that may be absent'] : []),
+    ...(hasSensors ? ['voltages that a kernel driver reads'] : []),
     ...(hasOrder ? ['an order of its own on the way down'] : []),
   ].join(' and ');
   const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;

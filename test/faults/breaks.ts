@@ -1,4 +1,4 @@
-import type { Clock, GpioBackend, I2cBackend, I2cDevice, LineRef } from '../../hw/ports.ts';
+import type { Clock, GpioBackend, I2cBackend, I2cDevice, LineRef, SensorBackend } from '../../hw/ports.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import { linesOfPgood } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
@@ -15,6 +15,7 @@ const PAGE = 0x00;
 /** What one process has of its world. */
 export interface ProcessWorld {
   readonly gpio: GpioBackend;
+  readonly sensors: SensorBackend;
   readonly i2c: I2cBackend;
   readonly clock: Clock;
   readonly store: SnapshotStore;

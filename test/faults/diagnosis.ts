@@ -22,7 +22,10 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
   const sources = pgood === undefined ? [] : sourcesOf(pgood);
   const takesAny = pgood !== undefined && 'any' in pgood;
   const seen = (rail: string) => rails[rail]?.good !== undefined;
-  const isSeenOverPmbus = (rail: string) => 'pmbus' in (rails[rail]?.good ?? {});
+  const isSeenByAsking = (rail: string) => {
+    const { good } = rails[rail] ?? {};
+    return good !== undefined && !('active' in good);
+  };
   const pulseOf = (rail: string) => {
     const { enable } = rails[rail] ?? {};
     return enable && 'pulse' in enable ? enable : null;
@@ -42,9 +45,7 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       if (suppliesOf(rails).has(effect.rail)) {
         // It stands when the fault comes, and sinks while power comes up.
         if (effect.does === 'slowRise') return ['pgood'];
-        return isSeenOverPmbus(effect.rail)
-          ? null
-          : [`railTimeout ${effect.rail}`, `railLost ${effect.rail}`];
+        return isSeenByAsking(effect.rail) ? null : [`railTimeout ${effect.rail}`, `railLost ${effect.rail}`];
       }
       if (!seen(effect.rail)) return null;
       if (effect.does === 'slowRise') return inTime(effect.rail, effect.extraMs);
@@ -102,6 +103,8 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
         return used.map((rail) => `hardware ${rail}`);
       return [{ nack: 'I2C_NO_DEVICE', hang: 'I2C_TIMEOUT', busy: 'I2C_BUSY' }[effect.does]];
     }
+    case 'sensor':
+      return [{ fails: 'SENSOR_FAILED', hangs: 'SENSOR_TIMEOUT', gone: 'SENSOR_NO_CHIP' }[effect.does]];
     case 'line':
       // The latch is not read before it is pulsed.
       if (effect.line.of === 'latch' && effect.does === 'readError') return null;

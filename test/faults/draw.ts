@@ -288,7 +288,7 @@ export const caseDraws: fc.Arbitrary<CaseDraw> = fc.oneof(
 
 /** Parts of a chassis that a form can hit, as the grammar names them. */
 function partsOf(
-  what: (typeof FORMS)[number][0] | 'setup' | 'host',
+  what: (typeof FORMS)[number][0] | 'setup' | 'host' | 'sensor',
   board: Board,
   chassis: number,
 ): string[] {
@@ -314,6 +314,10 @@ function partsOf(
       return rails.flatMap(([rail, each]) => (partLine(each, 'state') ? [`state ${rail}`] : []));
     case 'good':
       return rails.filter(([, { good }]) => good !== undefined).map(([rail]) => `good ${rail}`);
+    case 'sensor':
+      return rails.flatMap(([rail, { good }]) =>
+        good && ('hwmon' in good || 'iio' in good) ? [`sensor ${rail}`] : [],
+      );
     case 'i2c':
       return Object.keys(board.devices).map((device) => `i2c ${device}`);
     case 'line':
@@ -369,6 +373,9 @@ function partFormOf(
   return presence && 'bus' in presence ? [`presence ${rail}`, 'hang'] : [`line rail ${rail} presence`, does];
 }
 
+/** What goes wrong with a voltage that a kernel driver reads, in the place of half of what does with a bus. */
+const SENSOR_FORMS = ['fails', 'hangs', 'gone'] as const;
+
 /**
  * A host that switches itself off in the place of some, and a set-up that goes wrong in that of an enable that does: the other
  * forms, and boards without them, stay what they are.
@@ -377,10 +384,16 @@ function formOf(
   { form, part }: FaultDraw,
   board: Board,
   chassis: number,
-): (typeof FORMS)[number] | readonly ['setup', 'ignored' | 'altered'] | readonly ['host', 'shuts down'] {
+):
+  | (typeof FORMS)[number]
+  | readonly ['setup', 'ignored' | 'altered']
+  | readonly ['host', 'shuts down']
+  | readonly ['sensor', (typeof SENSOR_FORMS)[number]] {
   // No board has so many parts of a kind that one would be spared by it.
   if (part >= HOST_FROM_PART && partsOf('host', board, chassis).length > 0) return ['host', 'shuts down'];
   const found = FORMS[form] ?? ['pgood', 'never'];
+  if (found[0] === 'i2c' && part % 2 === 1 && partsOf('sensor', board, chassis).length > 0)
+    return ['sensor', SENSOR_FORMS[form % SENSOR_FORMS.length] ?? 'fails'];
   const isOfEnable = found[0] === 'enable' && found[1] === 'stuck off' && part % 2 === 1;
   if (!isOfEnable || partsOf('setup', board, chassis).length === 0) return found;
   return ['setup', part % 4 === 1 ? 'ignored' : 'altered'];

@@ -132,19 +132,32 @@ function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
   return found;
 }
 
-/** Signals of a chassis that are read over PMBus. */
+/** Signals of a chassis that are read over a bus, or by asking a driver. */
 function pmbusSignals({ rails, pgood }: ChassisBoard): number {
   const ofRails = Object.values(rails).filter(({ enable, good, setup }) =>
-    [enable, good, setup].some(isOverPmbus),
+    [enable, good, setup].some(isAsked),
   );
   const presences = Object.values(rails).filter(({ presence }) => presence && 'bus' in presence);
-  return (
-    ofRails.length + presences.length + sourcesOf(pgood).filter(({ source }) => isOverPmbus(source)).length
-  );
+  return ofRails.length + presences.length + sourcesOf(pgood).filter(({ source }) => isAsked(source)).length;
 }
 
 function isOverPmbus(part: object | undefined): boolean {
   return part !== undefined && 'pmbus' in part;
+}
+
+/** It is seen over PMBus, or by a voltage that a kernel driver reads. */
+function isAsked(part: object | undefined): boolean {
+  return isOverPmbus(part) || chipOf(part) !== null;
+}
+
+/** The chip of what is seen by a voltage; null for what is not. */
+function chipOf(part: object | undefined): string | null {
+  if (part === undefined) return null;
+  const [by, place] =
+    'hwmon' in part ? ['hwmon', part.hwmon] : 'iio' in part ? ['iio', part.iio] : [null, null];
+  if (by === null) return null;
+  const { input: _, ...chip } = place as { readonly input: string };
+  return JSON.stringify([by, chip]);
 }
 
 function hasButton({ rails }: ChassisBoard): boolean {
@@ -284,9 +297,15 @@ function lookAt(act: Act) {
               : undefined;
     return hit !== undefined && lineKey(hit) === lineKey(ref);
   };
+  /** It hits what reads a voltage: that of the rail, or the chip of it. */
+  const hitsSensor = ({ effect }: Fault, part: object, rail: string | null): boolean =>
+    effect.on === 'sensor' &&
+    (effect.rail === rail ||
+      (effect.does === 'gone' && chipOf(described.rails[effect.rail]?.good) === chipOf(part)));
   const hitsPgood = (fault: Fault): boolean =>
     sourcesOf(described.pgood).some(({ source }) => {
       if ('pmbus' in source) return fault.effect.on === 'i2c' && fault.effect.device === source.pmbus;
+      if (chipOf(source) !== null) return hitsSensor(fault, source, null);
       return 'active' in source && hitsLine(fault, source);
     });
   /** It hits the button, what is behind it, or what shows that: the good signal, or pgood, where no state does. */
@@ -323,7 +342,9 @@ function lookAt(act: Act) {
     return faults.some((fault) => {
       const { effect } = fault;
       if (effect.on === 'good') return effect.rail === rail;
-      return 'pmbus' in good ? effect.on === 'i2c' && effect.device === good.pmbus : hitsLine(fault, good);
+      if (chipOf(good) !== null) return hitsSensor(fault, good, rail);
+      if ('pmbus' in good) return effect.on === 'i2c' && effect.device === good.pmbus;
+      return 'active' in good && hitsLine(fault, good);
     });
   };
   const uncertain = uncertainRails(act, described);
@@ -374,8 +395,7 @@ function lookAt(act: Act) {
         event.rail === rail &&
         event.chassis === chassis &&
         event.good === good &&
-        event.atMs >=
-          sightMs - SAME_MOMENT_MS - ('pmbus' in (described.rails[rail]?.good ?? {}) ? POLL_MS : 0),
+        event.atMs >= sightMs - SAME_MOMENT_MS - (isAsked(described.rails[rail]?.good) ? POLL_MS : 0),
     );
   const failure =
     ending.kind === 'rejected' ? ending.error : ending.kind === 'ended' ? ending.failure : undefined;
@@ -469,7 +489,7 @@ function lookAt(act: Act) {
     }),
     /** pgood is asked for again and again: it tells of nothing by itself. */
     pgoodAsked:
-      sourcesOf(described.pgood).some(({ source }) => 'pmbus' in source) ||
+      sourcesOf(described.pgood).some(({ source }) => isAsked(source)) ||
       pgoodRails.some((rail) => !('active' in (described.rails[rail]?.good ?? {}))),
     /** What can be seen of pgood changed so shortly before the end that nobody can have acted on it. */
     pgoodChangedNow: (withinMs = 0): boolean =>
@@ -859,7 +879,7 @@ const lossActedOn: Rule = (act, look) => {
     act.faults.some((fault) => look.hitsPgood(fault)) ||
     look.pgoodRails.some((rail) => look.uncertain.has(rail));
   if (act.verb !== 'watch' || unseen || !look.wasOn || process.disturbedAtMs !== null) return [];
-  const slow = act.faults.some(({ effect }) => effect.on === 'i2c');
+  const slow = act.faults.some(({ effect }) => effect.on === 'i2c' || effect.on === 'sensor');
   const slowMs = slow ? TRANSFER_DEADLINE_MS * (2 + 3 * pmbusSignals(described)) : 0;
   // A device that is silent is waited for, where nothing shows that its power is gone, or it went with its part: as long as a
   // hanging one after a loss.

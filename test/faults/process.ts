@@ -1,6 +1,7 @@
-import type { Clock, GpioBackend, I2cBackend, I2cDevice } from '../../hw/ports.ts';
+import type { Clock, GpioBackend, I2cBackend, I2cDevice, SensorBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { systemError } from '../../mocks/backends/system-error.ts';
 import type { Plant } from '../../mocks/plant/plant.ts';
 import { createStallingLoop } from '../../mocks/stall.ts';
@@ -353,6 +354,15 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
       };
     },
   });
+  const plantSensors = createMockSensors(plant);
+  const rawSensors = loop.sensors({
+    locate: (sensor) => alive(() => plantSensors.locate(sensor)),
+    readVolts: (sensor) => alive(() => plantSensors.readVolts(sensor)),
+  });
+  const sensors: SensorBackend = {
+    locate: (sensor) => read(() => rawSensors.locate(sensor)),
+    readVolts: (sensor) => read(() => rawSensors.readVolts(sensor)),
+  };
   const device = (raw: I2cDevice): I2cDevice => ({
     readByte: (command) => read(() => raw.readByte(command)),
     readWord: (command) => read(() => raw.readWord(command)),
@@ -393,6 +403,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const whole: ProcessWorld = {
     gpio,
     i2c,
+    sensors,
     clock: ownClock,
     store,
     record: (entry) => {
@@ -422,7 +433,12 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     try {
       unlock = (await options.lock?.(ownClock, first.signal)) ?? unlock;
       begin();
-      const ports = { gpio: async () => world.gpio, i2c: async () => world.i2c, clock: world.clock };
+      const ports = {
+        gpio: async () => world.gpio,
+        i2c: async () => world.i2c,
+        sensors: async () => world.sensors,
+        clock: world.clock,
+      };
       const hardware = await openChassis(board, chassis, ports, {
         whatCanBeHad: POWERS_OFF.includes(verb),
       });

@@ -243,6 +243,10 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     const at = (name: string) => ({ chip: '1e780000.gpio', line: name, active: 'high' as const });
     return { pulse: at(line), state: at('D7'), onMs: 200, ...times };
   };
+  const isMeasured = ({ rails }: ChassisBoard) => {
+    const P1V8 = rails.P1V8 as { good?: object };
+    P1V8.good = { hwmon: { chip: 'iio_hwmon', input: 'in3' }, minVolts: 1.7, maxVolts: 1.9 };
+  };
   const failingStart = (...faults: string[]): Scenario => ({ faults, run: () => start(START) });
 
   const scenarios: Readonly<Record<string, Scenario>> = {
@@ -681,6 +685,14 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       run: () => start(START),
     },
     'an I2C device that a kernel driver has': failingStart('i2c vr_ddr busy'),
+    'a voltage that its kernel driver cannot read': {
+      board: isMeasured,
+      ...failingStart('sensor P1V8 fails'),
+    },
+    'a kernel driver of a voltage that this machine does not have': {
+      board: isMeasured,
+      ...failingStart('sensor P1V8 gone'),
+    },
     'a board file that is gone when power off is asked for': {
       given: async () => {
         await isOn();

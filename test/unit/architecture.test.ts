@@ -38,6 +38,7 @@ const PORTS = [
   'hw/files.ts',
   'hw/flock.ts',
   'hw/lines.ts',
+  'hw/sensor-labels.ts',
   'hw/waiting.ts',
 ];
 const SYSTEM = ['src/system/ports.ts', 'src/system/errors.ts', 'src/system/severity.ts'];
@@ -138,6 +139,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       'hw/gpio/errors.ts',
       'hw/i2c/errors.ts',
       'hw/i2c/turns.ts',
+      'hw/sensors/errors.ts',
       'node:',
     ],
   ],
@@ -396,10 +398,10 @@ describe('errors', () => {
     expect(found.map(({ file }) => file)).toEqual([]);
   });
 
-  it('of hardware are about lines, buses and devices, and those of the system about D-Bus and systemd', () => {
+  it('of hardware are about lines, buses, devices and sensors, and those of the system about D-Bus and systemd', () => {
     expect(HARDWARE_CODES.length).toBeGreaterThan(10);
     expect(SYSTEM_CODES.length).toBeGreaterThan(5);
-    expect(HARDWARE_CODES.filter((code) => !/^(GPIO|I2C|PMBUS)_/.test(code))).toEqual([]);
+    expect(HARDWARE_CODES.filter((code) => !/^(GPIO|I2C|PMBUS|SENSOR)_/.test(code))).toEqual([]);
     expect(SYSTEM_CODES.filter((code) => !/^(DBUS|SYSTEMD)_/.test(code))).toEqual([]);
   });
 

@@ -36,6 +36,7 @@ async function ask(args: readonly string[], columns: number | null = null) {
     clock,
     gpio: refuse('gpio'),
     i2c: refuse('i2c'),
+    sensors: refuse('sensors'),
     units: refuse('units'),
     objectBus: refuse('objectBus'),
     eventLog: refuse('eventLog'),

@@ -6,6 +6,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
@@ -46,6 +47,7 @@ function createChassis(name: string) {
           return createMockGpio(plant);
         },
         i2c: async () => createMockI2c(plant),
+        sensors: async () => createMockSensors(plant),
         picture,
         ...parts,
       },
@@ -202,7 +204,7 @@ describe('what is kept for the next stage', () => {
     }
   });
 
-  it.each(['reference', 'x86-button'])(
+  it.each(['reference', 'x86-button', 'measured-rails'])(
     'is nothing of %s, where more than lines has to be looked at',
     async (name) => {
       const { run } = createChassis(name);

@@ -33,6 +33,7 @@ describe('the boards that ship', () => {
     'relay-bench',
     'point-of-load',
     'risers',
+    'measured-rails',
   ])('%s has no problems', async (name) => {
     expect((await loadBoard(join(boards, `${name}.json`))).board.name).toBe(name);
   });
@@ -124,7 +125,7 @@ describe('shape', () => {
         board.chassis[0].pgood = { deglitchMs: 1 };
       },
       'chassis.0.pgood',
-      'name a line, by "chip" and "line" or by "name", or a PMBus page, by "pmbus" and "page", or the rails, by "rails", or several of these, by "all" or "any"',
+      'name a line, by "chip" and "line" or by "name", or a PMBus page, by "pmbus" and "page", or a voltage that a kernel driver reads, by "hwmon" or "iio", or the rails, by "rails", or several of these, by "all" or "any"',
     ],
     [
       'a list where an object belongs',

@@ -4,7 +4,7 @@ import { TRIP_CAUSES } from '../../mocks/plant/faults.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { createBench, shippedBoard } from './bench.ts';
 
-const BOARDS = ['reference', 'openpower', 'ast2600-evb'];
+const BOARDS = ['reference', 'openpower', 'ast2600-evb', 'measured-rails'];
 const railsOf = (board: string) => Object.entries(shippedBoard(board).chassis['0']?.rails ?? {});
 const isPmbus = (part: object | undefined) => part !== undefined && 'pmbus' in part;
 
@@ -13,6 +13,8 @@ function known(board: string, rail: string, byDevice: string, byLine: string) {
   const { rails = {}, evidence = [] } = shippedBoard(board).chassis['0'] ?? {};
   const { enable, good } = rails[rail] ?? {};
   if (isPmbus(enable) || isPmbus(good)) return { rail, cause: byDevice };
+  // That is all that a voltage can tell.
+  if (good !== undefined && !('active' in good)) return { rail, cause: 'undervoltage' };
   if (good !== undefined) return { rail, cause: byLine };
   // A device that watches the chassis knows of what it failed, and not where.
   return { rail: null, cause: evidence.length > 0 ? byDevice : 'unknown' };

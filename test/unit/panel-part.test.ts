@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { GpioBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
-import { PANEL_POWER } from '../../src/board/lines.ts';
+import { isLine, PANEL_POWER } from '../../src/board/lines.ts';
 import { openFollowedLine } from '../../src/run/followed-line.ts';
 import { createBench } from './bench.ts';
 
@@ -12,7 +12,7 @@ async function open(initially: 'on' | 'off', faults: readonly string[] = [], mis
   const bench = createBench('reference', { initially, faults });
   const { P5V } = bench.board.chassis['0']?.rails ?? {};
   const line = P5V?.good;
-  if (line === undefined || 'pmbus' in line) throw new RangeError('another board');
+  if (line === undefined || !isLine(line)) throw new RangeError('another board');
   const polls: unknown[] = [];
   let open = 0;
   const gpio = async (): Promise<GpioBackend> => {

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { describe, expect, it } from 'vitest';
+import measured from '../../hw/boards/measured-rails.json' with { type: 'json' };
 import openpower from '../../hw/boards/openpower.json' with { type: 'json' };
 import pointOfLoad from '../../hw/boards/point-of-load.json' with { type: 'json' };
 import reference from '../../hw/boards/reference.json' with { type: 'json' };
@@ -18,7 +19,7 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(35);
+    expect(EXAMPLES).toHaveLength(38);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on a board that ships', (example) => {
@@ -28,7 +29,9 @@ describe('the grammar that is printed', () => {
         ? risers
         : example.startsWith('setup')
           ? pointOfLoad
-          : reference;
+          : example.startsWith('sensor')
+            ? measured
+            : reference;
     const of = v.parse(boardSchema, file);
     expect(parseFault(example, of).text).toBe(example);
   });
@@ -86,7 +89,7 @@ describe('parseFault', () => {
     ['rail P1V8 droops later', '"later" was not understood'],
     [
       'zzz',
-      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "host", "panel", "setup", "part", "presence", "good", "pgood", "i2c", "line", "gpio" (--',
+      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "host", "panel", "setup", "part", "presence", "good", "pgood", "i2c", "sensor", "line", "gpio" (--',
     ],
     ['rail P1V8 drops', '"trips"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],

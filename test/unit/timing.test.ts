@@ -78,6 +78,7 @@ describe('check warns about a board whose timing cannot work, before verify is a
     'relay-bench',
     'point-of-load',
     'risers',
+    'measured-rails',
   ])('and about no shipped board: %s', async (name) => {
     const { board } = await loadBoard(join(import.meta.dirname, '..', '..', 'hw', 'boards', `${name}.json`));
     expect(timingWarnings(board)).toEqual([]);

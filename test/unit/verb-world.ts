@@ -20,6 +20,7 @@ export function createVerbWorld(
   const world: World = {
     units: noBus,
     objectBus: noBus,
+    sensors: () => Promise.reject(new RangeError('nothing here is seen by a voltage')),
     eventLog: noBus,
     notifier: noBus,
     journal: noBus,

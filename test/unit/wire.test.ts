@@ -8,6 +8,7 @@ import type { I2cDevice } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { MockMisuse } from '../../mocks/backends/misuse.ts';
+import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { createDuplexPair } from '../../mocks/duplex-pair.ts';
 import { FaultSyntaxError, parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
@@ -26,13 +27,17 @@ const OPERATION = 0x01;
 function bench() {
   const clock = createVirtualClock();
   const plant = createPlant({ board, clock });
-  const ports = { gpio: createMockGpio(plant), i2c: createMockI2c(plant) };
+  const ports = {
+    gpio: createMockGpio(plant),
+    i2c: createMockI2c(plant),
+    sensors: createMockSensors(plant),
+  };
   const join = (extra: ExtraCalls = {}) => {
     const [ours, theirs] = createDuplexPair();
     const server = servePorts(theirs, { ...ports, extra });
     return { client: connectPorts(ours, { clock }), server, ours, theirs };
   };
-  return { clock, plant, join, run: <T>(promise: Promise<T>) => clock.runUntil(promise) };
+  return { clock, plant, ports, join, run: <T>(promise: Promise<T>) => clock.runUntil(promise) };
 }
 
 /** A peer that takes everything and never answers. */
@@ -237,8 +242,8 @@ it('leaves no timer behind when it was answered', async () => {
 
 it('reads text whose bytes arrive one by one', async () => {
   const [ours, theirs] = createDuplexPair(1);
-  const { plant, run } = bench();
+  const { ports, run } = bench();
   const echo = (text: string) => text;
-  servePorts(theirs, { gpio: createMockGpio(plant), i2c: createMockI2c(plant), extra: { echo } });
+  servePorts(theirs, { ...ports, extra: { echo } });
   expect(await run(connectPorts(ours).call('echo', 'Ω ✓ 🔌'))).toBe('Ω ✓ 🔌');
 });

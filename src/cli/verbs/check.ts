@@ -9,6 +9,7 @@ import { PowerError } from '../../errors.ts';
 import { suggestName } from '../../near.ts';
 import { type BusTrouble, findBuses } from '../../run/find-buses.ts';
 import { findLines, type LineTrouble } from '../../run/find-lines.ts';
+import { findSensors, hasSensors, type SensorTrouble } from '../../run/find-sensors.ts';
 import { WARNING, writeLine } from '../../system/severity.ts';
 import { EXIT } from '../exit.ts';
 import { problemText } from '../problem-text.ts';
@@ -17,8 +18,8 @@ import type { World } from '../world.ts';
 
 /**
  * Reports every problem of a board file, each with its place and what to write instead. Of a file without problems it
- * reports the lines and I2C buses that this machine does not have, and lines with two names. It opens no line and sends
- * nothing on a bus. A machine without GPIO is an error (`GPIO_UNAVAILABLE`), unless `--no-lines` says that the board is for
+ * reports the lines, I2C buses and voltages of kernel drivers that this machine does not have, and lines with two names. It
+ * opens no line, sends nothing on a bus and reads no voltage. A machine without GPIO is an error (`GPIO_UNAVAILABLE`), unless `--no-lines` says that the board is for
  * another machine. Times that cannot work out are warnings, on stderr or as `warnings`: with them a board is valid.
  */
 export const check: Verb = {
@@ -34,7 +35,7 @@ export const check: Verb = {
       world.stdout.write(`${JSON.stringify({ board: path, lines, problems, warnings }, null, 2)}\n`);
     } else if (board !== null && problems.length === 0) {
       const lines = withLines
-        ? `no problems, all lines${hasDevices(board) ? ' and I2C buses' : ''} are there`
+        ? `no problems, all ${allOf(board)} are there`
         : 'no problems in the file; its lines were not looked for';
       world.stdout.write(`${path}: ${summary(board)}: ${lines}\n`);
     } else {
@@ -75,12 +76,13 @@ async function findingsHere(board: Board, path: string, world: World): Promise<r
   try {
     const lines = await findLines(board, await world.gpio());
     const buses = await findBuses(board, world.i2c);
-    return [...lines.map(lineFinding), ...buses.map(busFinding)];
+    const sensors = await findSensors(board, world.sensors);
+    return [...lines.map(lineFinding), ...buses.map(busFinding), ...sensors.map(sensorFinding)];
   } catch (error) {
     if (!(error instanceof HardwareError)) throw error;
     throw new HardwareError(
       error.code,
-      `the file ${path} has no problems, but its lines and I2C buses could not be looked for (${error.message}): run check on the machine that the board is for, or with --no-lines`,
+      `the file ${path} has no problems, but its ${allOf(board)} could not be looked for (${error.message}): run check on the machine that the board is for, or with --no-lines`,
       { ...error.details, path },
       { cause: error },
     );
@@ -113,12 +115,33 @@ function busFinding({ device, bus, error }: BusTrouble): OutsideFinding {
   return { kind: 'bus', at, message: `device ${device}: ${error.message}`, suggestion };
 }
 
+function sensorFinding({ role, at, ref, error }: SensorTrouble): OutsideFinding {
+  const { chip, input } = ref;
+  const message = `${role}: ${error.message}`;
+  if (error.code === 'SENSOR_NO_INPUT') {
+    const suggestion = suggestName(input, texts(error.details.inputs), 'inputs of the chip');
+    return { kind: 'sensor', at: [...at, 'input'], message, suggestion };
+  }
+  const chips = texts(error.details.chips);
+  if (typeof chip !== 'string') {
+    return { kind: 'sensor', at: [...at, 'address'], message, suggestion: suggestName('', chips, 'chips') };
+  }
+  // A name that two chips have is not misspelt: each has a path of its own.
+  return { kind: 'sensor', at: [...at, 'chip'], message, suggestion: suggestName(chip, chips, 'chips') };
+}
+
 function texts(value: unknown): readonly string[] {
   return Array.isArray(value) ? value.map(String) : [];
 }
 
-function hasDevices({ devices }: Board): boolean {
-  return Object.keys(devices).length > 0;
+/** What was looked for on this machine. */
+function allOf(board: Board): string {
+  const kinds = [
+    'lines',
+    ...(Object.keys(board.devices).length > 0 ? ['I2C buses'] : []),
+    ...(hasSensors(board) ? ['voltages of kernel drivers'] : []),
+  ];
+  return kinds.length < 3 ? kinds.join(' and ') : `${kinds.slice(0, -1).join(', ')} and ${kinds.at(-1)}`;
 }
 
 function summary(board: Board): string {

@@ -1,11 +1,15 @@
 import { CodedError, type HardwareError } from '../../../hw/errors.ts';
 import { lineLabel } from '../../../hw/lines.ts';
+import { sensorLabel } from '../../../hw/sensor-labels.ts';
+import { isLine } from '../../board/lines.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { sourcesOf } from '../../board/pgood-sources.ts';
 import type { ChassisBoard, EnableBoard, GoodBoard, RailBoard } from '../../board/schema.ts';
+import { isSensor, sensorRef } from '../../board/sensor-ref.ts';
 import { type ChassisReport, chassisText, measured, type RailReport } from '../../report/chassis-text.ts';
 import { lastFailureText, withoutTrace } from '../../report/run-text.ts';
 import type { Evidence } from '../../run/evidence.ts';
+import { evidenceOf } from '../../run/evidence-of.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { presentToPowerOn } from '../../run/presence.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
@@ -102,7 +106,7 @@ async function readReport(
         isObservable,
         enabledBy: rail.enable ? nameOf(rail.enable) : null,
         shownBy: shownBy(rail),
-        ...voltageOf(rail, devices),
+        ...voltageOf(name, rail, devices),
       },
     ];
   });
@@ -158,6 +162,7 @@ function absentRail({ good, enable }: RailBoard): RailReport {
 
 function nameOf(part: EnableBoard | GoodBoard): string {
   if ('pulse' in part) return `power button ${lineLabel(part.pulse)}`;
+  if (isSensor(part)) return sensorLabel(sensorRef(part));
   return 'pmbus' in part ? `${part.pmbus} page ${part.page}` : lineLabel(part);
 }
 
@@ -168,12 +173,11 @@ function shownBy({ good, enable }: RailBoard): string | null {
   return enable.state === undefined ? 'pgood' : lineLabel(enable.state);
 }
 
-/** Of the page that shows the rail, or else of the one that switches it. */
-function voltageOf({ good, enable }: RailBoard, devices: readonly Evidence[]) {
-  const shown = good && 'pmbus' in good ? good : null;
-  const page = shown ?? (enable && 'pmbus' in enable ? enable : null);
-  const said = devices.find((each) => each.device === page?.pmbus && each.page === page.page);
-  return measured(said, shown && 'minVolts' in shown ? shown : null);
+/** Of what shows the rail, or else of the page that switches it. */
+function voltageOf(name: string, { good, enable }: RailBoard, devices: readonly Evidence[]) {
+  const isMeasured = good !== undefined && !isLine(good);
+  const said = evidenceOf(name, isMeasured ? good : enable, devices);
+  return measured(said, isMeasured && 'minVolts' in good ? good : null);
 }
 
 /** Without systemd the chassis can still be shown, so its absence is a line of the output and no error. */

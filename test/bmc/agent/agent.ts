@@ -9,6 +9,7 @@ import { createExportRecord } from '../../../hw/gpio/exports.ts';
 import { createOnoffGpio } from '../../../hw/gpio/onoff.ts';
 import { createBusHolds } from '../../../hw/i2c/bus-hold.ts';
 import { createI2c } from '../../../hw/i2c/i2c-bus.ts';
+import { createSensors } from '../../../hw/sensors/sensors.ts';
 import { type ExtraCalls, servePorts } from '../../../mocks/wire/server.ts';
 import type { UnitManager } from '../../../src/system/ports.ts';
 import { createUnitManager } from '../../../src/system/units.ts';
@@ -48,6 +49,7 @@ const extra = {
 const { closed } = servePorts(Duplex.from({ readable: process.stdin, writable: process.stdout }), {
   gpio: createOnoffGpio({ clock, exports: createExportRecord('/run/contract-exports') }),
   i2c: createI2c({ clock, holds: createBusHolds({ clock, directory: '/run/chassis-power' }) }),
+  sensors: createSensors({ clock }),
   extra,
 });
 await closed;
