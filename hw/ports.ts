@@ -119,6 +119,11 @@ export interface TransactionOptions {
    * transaction is delayed by a tenth of a second at most, and runs all the same.
    */
   readonly isUrgent?: boolean;
+  /**
+   * A command of one byte that an urgent transaction changes, as PAGE. Where it runs under another process's transaction, that one
+   * counts on what it has set: it is read before, and put back when the steps are over. What cannot be read is not put back.
+   */
+  readonly putsBack?: number;
   /** It reads, and writes nothing but PAGE: what is urgent may go before it while it waits. */
   readonly isReading?: boolean;
   /**

@@ -12,6 +12,7 @@ import {
   type TransferPlace,
   transactionOver,
 } from './errors.ts';
+import { puttingBack } from './put-back.ts';
 import { CHECKED, PLAIN, type SmbusTransfers } from './smbus.ts';
 import { type Adapter, createTransfer, type I2cBusObject, type Transfer } from './transfers.ts';
 import { createBusTurns } from './turns.ts';
@@ -83,7 +84,7 @@ export function createI2c(options: I2cOptions): I2cBackend {
           throw noAddress(adapter.number, address);
         }
         return adapter.turns.take(async () => {
-          const letGo = await holdBus(holds, adapter.number, address, options.isUrgent ?? false);
+          const hold = await holdBus(holds, adapter.number, address, options.isUrgent ?? false);
           const { device, release } = deviceAt(
             transfer,
             adapter,
@@ -91,10 +92,10 @@ export function createI2c(options: I2cOptions): I2cBackend {
             options.pec === true ? CHECKED : PLAIN,
           );
           try {
-            return await steps(device);
+            return await (hold === null ? puttingBack(device, options.putsBack, steps) : steps(device));
           } finally {
             release();
-            letGo();
+            hold?.();
           }
         }, options);
       },
@@ -161,13 +162,13 @@ function deviceAt(transfer: Transfer, adapter: Adapter, address: number, smbus: 
   };
 }
 
-/** Holds a bus against other processes. Returns the function that releases it. */
+/** Holds a bus against other processes. Returns the function that releases it; null for what is urgent, where it cannot be held. */
 async function holdBus(
   holds: BusHolds,
   bus: number,
   address: number,
   isUrgent: boolean,
-): Promise<() => void> {
+): Promise<(() => void) | null> {
   const limitMs = isUrgent ? URGENT_HOLD_LIMIT_MS : HOLD_LIMIT_MS;
   let letGo: (() => void) | null = null;
   try {
@@ -177,7 +178,7 @@ async function holdBus(
   }
   if (letGo !== null) return letGo;
   // Power that stays on is worse than a page that another process moves in between.
-  if (isUrgent) return () => undefined;
+  if (isUrgent) return null;
   throw busHeld(bus, address, limitMs);
 }
 

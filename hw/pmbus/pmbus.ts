@@ -122,7 +122,7 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
             { ...details, command: OPERATION, value, readBack: true },
           );
         },
-        { isUrgent: !on },
+        on ? {} : { isUrgent: true, putsBack: PAGE },
       ),
 
     readEnabled: () => onPage(async (device) => isOn(await device.readByte(OPERATION)), READING),

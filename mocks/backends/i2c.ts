@@ -11,6 +11,7 @@ import {
   transferTimeout,
   wrongPec,
 } from '../../hw/i2c/errors.ts';
+import { puttingBack } from '../../hw/i2c/put-back.ts';
 import { type BusTurns, createBusTurns } from '../../hw/i2c/turns.ts';
 import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
 import type { PlantBus, PlantI2cDevice } from '../plant/buses.ts';
@@ -106,7 +107,10 @@ function openBus(plant: Plant, bus: PlantBus, holdsBus: boolean, turnsOf: Map<Pl
         if (release === null && !isUrgent) throw busHeld(bus.bus, address, limitMs);
         const device = openDevice(plant, bus.devices.get(address), { bus: bus.bus, address }, pec);
         try {
-          return await steps(device.transfers);
+          const { transfers } = device;
+          return await (release === null
+            ? puttingBack(transfers, options.putsBack, steps)
+            : steps(transfers));
         } finally {
           device.end();
           release?.();

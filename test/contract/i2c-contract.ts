@@ -188,6 +188,40 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
       await finish(world, other.close());
     });
 
+    it('puts back what an urgent transaction changed under the one that holds the bus, however it ends', async () => {
+      const other = await finish(world, (await given.another()).openBus(world.bus));
+      for (const isFailing of [false, true]) {
+        let goOn: () => void = () => undefined;
+        const isToGoOn = new Promise<void>((resolve) => {
+          goOn = resolve;
+        });
+        let hasBegun: () => void = () => undefined;
+        const begun = new Promise<void>((resolve) => {
+          hasBegun = resolve;
+        });
+        const held = other.transaction(world.paged.address, async (device) => {
+          await device.writeByte(PAGE, 0);
+          hasBegun();
+          await isToGoOn;
+          return device.readWord(world.paged.command);
+        });
+        await finish(world, begun);
+        const urgent = bus.transaction(
+          world.paged.address,
+          async (device) => {
+            await device.writeByte(PAGE, 1);
+            if (isFailing) throw Object.assign(new Error('of the steps'), { code: 'OF_THE_STEPS' });
+          },
+          { isUrgent: true, putsBack: PAGE },
+        );
+        if (isFailing) await expect(finish(world, urgent)).rejects.toMatchObject({ code: 'OF_THE_STEPS' });
+        else await finish(world, urgent);
+        goOn();
+        expect(await finish(world, held)).toBe(world.paged.words[0]);
+      }
+      await finish(world, other.close());
+    });
+
     it('runs transactions in the order they were asked for', async () => {
       const order: number[] = [];
       const transactions = [0, 1, 2, 3].map((place) =>

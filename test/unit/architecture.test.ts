@@ -138,6 +138,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
       ...PORTS,
       'hw/gpio/errors.ts',
       'hw/i2c/errors.ts',
+      'hw/i2c/put-back.ts',
       'hw/i2c/turns.ts',
       'hw/sensors/errors.ts',
       'node:',
