@@ -234,6 +234,18 @@ const EXCUSED: readonly Excused[] = [
     says: 'the watch took the power away',
   },
   {
+    invariant: 'latched',
+    what: 'a power-off that has nothing to wait for, after a power-on beside it that was killed while it pulsed the latch',
+    chassis: { rails: { R: seen(0) }, pgood, latch: line(8) },
+    played: {
+      requests: ['stopOff'],
+      rival: { asks: 'startOn', atMs: 5 },
+      disturbances: [{ process: 1, disturbance: { kind: 'killAtWrite', write: 2, when: 'after' } }],
+    },
+    worse: { requests: ['on'], rival: null, disturbances: [] },
+    says: 'the latch not pulsed',
+  },
+  {
     invariant: 'powerFirst',
     what: 'a device behind a rail without a signal, of a latched chassis that is on, whose part has come since',
     devices: {

@@ -763,12 +763,15 @@ const honestOn: Rule = (act, look) => {
   );
 };
 
+function isTurnedAway({ failure }: Look): boolean {
+  return failure instanceof PowerError && failure.code === 'REQUEST_REJECTED';
+}
+
 const snapshotTrue: Rule = (act, look) => {
   const { hintAfter, verb } = act;
   if (!act.stateKept || hintAfter === null || LOOKING.includes(verb)) return [];
   // Who was turned away and wrote nothing leaves the file to who did: what was lost since, nobody may have seen.
-  const isTurnedAway = look.failure instanceof PowerError && look.failure.code === 'REQUEST_REJECTED';
-  if (isTurnedAway && !act.hasSaved) return [];
+  if (isTurnedAway(look) && !act.hasSaved) return [];
   if (look.ending.kind === 'killed' || look.ending.kind === 'rejected') {
     // Somewhere on its way: at least it must not be forgotten that something is on.
     return hintAfter.state !== 'off'
@@ -1036,8 +1039,10 @@ const latched: Rule = (act, look) => {
   // latch that it left open closes with the next power-on.
   if (look.rest === 'off' && look.rails.every((rail) => !look.enabledIn(act.before, rail))) return [];
   const onItsWay = look.rest === 'opPowerStart' || look.rest === 'opPowerStop';
+  // Who is turned away drives nothing, and leaves the latch as a process has that was killed while it pulsed it.
+  const isLeftOpen = isTurnedAway(look) && look.line(act.before, 'latch')?.asserted === true;
   return [
-    ...(look.line(act.after, 'latch')?.asserted ? ['the latch is left asserted'] : []),
+    ...(look.line(act.after, 'latch')?.asserted && !isLeftOpen ? ['the latch is left asserted'] : []),
     ...(last?.type === 'line' && last.role === 'enable' && !onItsWay
       ? [`${last.rail} was switched and the latch not pulsed: ${describeEnding(act.process)}`]
       : []),
