@@ -208,8 +208,10 @@ function takeStep(run: Run, event: SequenceEvent): void {
   if (isLoss(changed, before.sequence, now.sequence) && !hasTag(now.state, 'lowering')) lookAround(run);
   const switched = recordLevels(changed, before.sequence, now.sequence, run.recording.record);
   for (const [rail, recordRail] of switched) run.switched.set(rail, recordRail);
-  // To enter a state is an action as well.
-  if (actions.length > 0) save(run);
+  // To enter a state is an action as well. And what is known of a button is for whoever drives next: what it switches off is
+  // pressed for again unless it is known to be off.
+  const isOfButton = hasTag(now.state, 'lowering') && changed.some(({ pulsed }) => pulsed !== null);
+  if (actions.length > 0 || isOfButton) save(run);
   run.todo.push(...actions);
   raiseAlarm(run);
 }

@@ -318,6 +318,23 @@ describe('the button', () => {
     expect(press?.forMs).toBeLessThan(1_100);
   });
 
+  it('is not pressed again by the next process for a host that the one before has seen go off', async () => {
+    const bench = createBench(boardOf({ state: false }), {
+      initially: 'on',
+      faults: ['rail STANDBY slow off 3s', 'rail HOST droops at 100ms'],
+    });
+    // STANDBY still falls then, and so the loss is not over.
+    const abandon = new AbortController();
+    bench.clock.after(300, () => abandon.abort('SIGKILL'));
+    await expect(bench.run(JOBS.watch, { abandon: abandon.signal })).rejects.toMatchObject({
+      code: 'INTERRUPTED',
+    });
+    expect(bench.store.hint?.state).toBe('fault');
+    const before = pressesOf(bench).length;
+    await bench.run(JOBS.off);
+    expect(pressesOf(bench)).toHaveLength(before);
+  });
+
   it('that a killed process left pressed is let go by the next one before anything else', async () => {
     for (const job of [JOBS.off, JOBS.on, JOBS.clear] as const) {
       const bench = createBench(boardOf());
