@@ -59,20 +59,21 @@ export function createHosts({ clock, timers, hosts, refresh, want }: HostOptions
     refresh(host);
   };
 
-  const pressed = (host: Host): void => {
+  /** @param takeBack a press that nobody has felt asks for nothing once it is over: what was asked for before it stands. */
+  const pressed = (host: Host, takeBack: () => void): void => {
     const { debounceMs, onAfterMs, overrideMs } = host.times;
     host.pressedAtMs = clock.nowMs();
     host.press = host.isOn ? 'off' : 'on';
+    let isFelt = false;
     const override = () => {
+      isFelt = true;
       if (host.press === 'on') want(host, false, true);
       turn(host, false);
     };
     const stops = [timers.after(overrideMs, override)];
-    let isFelt = false;
     host.cancelPress = () => {
       for (const stop of stops) stop();
-      // A press that nobody has felt asks for nothing once it is over.
-      if (host.press === 'on' && !isFelt) for (const rail of host.rails) rail.wanted = false;
+      if (!isFelt && host.isOn === (host.press === 'off')) takeBack();
     };
     // What was felt is done, also when the button is let go meanwhile.
     if (host.press === 'on') {
@@ -84,7 +85,7 @@ export function createHosts({ clock, timers, hosts, refresh, want }: HostOptions
         timers.after(onAfterMs - debounceMs, comeOn);
       };
       stops.push(timers.after(debounceMs, feel));
-    }
+    } else stops.push(timers.after(debounceMs, () => (isFelt = true)));
   };
 
   const letGo = (host: Host): void => {
@@ -102,9 +103,12 @@ export function createHosts({ clock, timers, hosts, refresh, want }: HostOptions
       const host = hostOf(button);
       if (host === undefined || netAsserted(button) === (host.pressedAtMs !== null)) return;
       if (!netAsserted(button)) return letGo(host);
+      const before = host.rails.map(({ wanted, wantedAtMs }) => ({ wanted, wantedAtMs }));
       // A finger on it asks for nothing in the name of the BMC.
       if (drivenOf(button)) want(host, !host.isOn);
-      pressed(host);
+      pressed(host, () => {
+        for (const [index, rail] of host.rails.entries()) Object.assign(rail, before[index]);
+      });
     },
     lost(host) {
       if (host.stateNet === undefined) turn(host, false);

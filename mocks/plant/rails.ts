@@ -121,8 +121,10 @@ export function createRails(options: RailOptions): Rails {
     if (rail.goodNet !== undefined) options.refresh(rail.goodNet);
     followPgood(chassis, options);
     options.goodChanged(chassis, rail, good);
-    const { enable } = rail;
-    if (!good && rail.enabled && enable && isHost(enable)) options.hostLost(enable);
+    if (good) return;
+    // One that is not good yet, or not any more, loses what it runs on with no change of its own.
+    for (const { enable, enabled } of [rail, ...rail.neededBy.filter((dependent) => !dependent.good)])
+      if (enabled && enable && isHost(enable)) options.hostLost(enable);
   };
 
   const [steer, partChanged] = [steerer(options, update), follower(options, update)];

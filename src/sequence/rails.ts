@@ -199,9 +199,11 @@ function raisedRail({ onTimeoutMs }: RailPlan, state: RailState, nowMs: number):
 
 function settledRail(rail: RailPlan, context: Context): Partial<RailState> | null {
   const { plan, readings, nowMs } = context;
-  const { phase, good, enabled } = railState(context, rail.name);
+  const { phase, good, enabled, deadlineMs } = railState(context, rail.name);
   if (phase === 'stuck' && !good && !enabled) return { phase: 'down' };
   if (phase === 'falling' && !good) {
+    // A button that is still held may have switched nothing off yet.
+    if (rail.pulsed !== null && deadlineMs === null) return null;
     return isFresh(readingOf(readings, rail.name)) ? { phase: 'down', deadlineMs: null } : null;
   }
   const deadline = railDeadline(plan, rail, context);

@@ -830,7 +830,41 @@ describe('a press of a power button', () => {
     expect(await pressed(10)).toMatchObject({ driven: false, asserted: false });
   });
 
-  it('is not felt by a host without its standby power', async () => {
+  it('that is over before a host that is on has felt it asks for nothing', async () => {
+    const clock = createVirtualClock(0);
+    const plant = createPlant({ board: shippedBoard('x86-button'), clock, initially: 'on' });
+    const host = () => plant.lines().find(({ role, rail }) => role === 'enable' && rail === 'HOST');
+    const button = plant.pins.get('name:POWER_OUT');
+    button?.drive(0);
+    expect(host()).toMatchObject({ driven: false, asserted: true });
+    await clock.advance(10);
+    button?.drive(1);
+    await clock.advance(100_000);
+    expect(host()).toMatchObject({ driven: true, asserted: true });
+    button?.drive(0);
+    await clock.advance(20);
+    button?.drive(1);
+    await clock.advance(100_000);
+    expect(host()).toMatchObject({ driven: false, asserted: false });
+  });
+
+  it('that nobody has felt is no pulse on an enable', async () => {
+    const clock = createVirtualClock(10_000);
+    const plant = createPlant({ board: shippedBoard('x86-button'), clock });
+    const button = plant.pins.get('name:POWER_OUT');
+    for (const level of [0, 1, 0] as const) button?.drive(level);
+    await clock.advance(20);
+    button?.drive(1);
+    await clock.advance(1_000);
+    expect(plant.hazards).toEqual([]);
+    expect(plant.lines().find(({ line: key }) => key === 'host:0/HOST')).toMatchObject({
+      driven: true,
+      asserted: true,
+    });
+  });
+
+  /** STANDBY has power, and HOST its button, on lines 0 to 3. */
+  function withStandby(fault: string | null = null) {
     const clock = createVirtualClock(0);
     const line = (offset: number) => ({ chip: 'gpio', line: offset });
     const seen = (offset: number) => ({ enable: line(offset), good: line(offset + 1), nominalVolts: 1 });
@@ -851,7 +885,7 @@ describe('a press of a power button', () => {
       },
     });
     if (!board) throw new TypeError('the board is wrong');
-    const plant = createPlant({ board, clock });
+    const plant = createPlant({ board, clock, faults: fault === null ? [] : [parseFault(fault, board)] });
     const isHostOn = () => plant.lines().some(({ line: key, asserted }) => key === 'host:0/HOST' && asserted);
     const press = async () => {
       plant.pins.get('gpio/2')?.drive(1);
@@ -859,14 +893,35 @@ describe('a press of a power button', () => {
       plant.pins.get('gpio/2')?.drive(0);
       await clock.advance(100);
     };
+    const switchStandby = async (level: 0 | 1) => {
+      plant.pins.get('gpio/0')?.drive(level);
+      await clock.advance(100);
+    };
+    return { isHostOn, press, switchStandby };
+  }
+
+  it('is not felt by a host without its standby power', async () => {
+    const { isHostOn, press, switchStandby } = withStandby();
     await press();
     expect(isHostOn()).toBe(false);
-    plant.pins.get('gpio/0')?.drive(1);
-    await clock.advance(100);
+    await switchStandby(1);
     expect(isHostOn()).toBe(false);
     await press();
     expect(isHostOn()).toBe(true);
   });
+
+  it.each([null, 'rail HOST never good'])(
+    'comes to nothing more once the host has lost its standby power: %s',
+    async (fault) => {
+      const { isHostOn, press, switchStandby } = withStandby(fault);
+      await switchStandby(1);
+      await press();
+      expect(isHostOn()).toBe(true);
+      await switchStandby(0);
+      await switchStandby(1);
+      expect(isHostOn()).toBe(false);
+    },
+  );
 });
 
 describe('pgood of a chassis with parts that may be absent', () => {

@@ -10,8 +10,10 @@ import type { Board } from '../../src/board/schema.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import type { RunResult } from '../../src/run/runner.ts';
+import { planOf } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
 import { type Bench, createBench } from './bench.ts';
+import { machinesOf } from './machine-in.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
@@ -115,6 +117,10 @@ function isHostOn({ plant }: Bench): boolean {
 
 function isPressed({ plant }: Bench): boolean {
   return plant.lines().some(({ role, asserted }) => role === 'button' && asserted);
+}
+
+function raise(): never {
+  throw new RangeError('no chassis 0');
 }
 
 const told = ({ state, sequence: { fault } }: RunResult) =>
@@ -303,6 +309,40 @@ describe('a power-on that is told to end, and leaves before its host is off', ()
       );
     },
   );
+});
+
+describe('a button that is held', () => {
+  // Read at the moment of its press, or by a signal that comes and goes.
+  it('has switched nothing off yet, whatever is read of its rail', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom<Variant>({}, { good: false }, { state: false }),
+        fc.array(fc.nat(500), { minLength: 1, maxLength: 5 }),
+        (variant, delaysMs) => {
+          const takenUp = machinesOf(planOf(boardOf(variant).chassis['0'] ?? raise(), {}));
+          const machine = takenUp('opWaitPowerOn', {
+            on: ['STANDBY'],
+            rails: { HOST: { enabled: true, good: false, phase: 'rising', deadlineMs: null } },
+          });
+          machine.tell({ type: 'POWER_OFF', atMs: 2_000 });
+          let atMs = 2_000;
+          for (const delayMs of delaysMs) {
+            machine.look('HOST', false, atMs);
+            machine.look('STANDBY', false, atMs);
+            machine.look(null, false, atMs);
+            expect(machine.state).toBe('opPowerStop');
+            expect(machine.rail('HOST')).toMatchObject({ phase: 'falling', deadlineMs: null });
+            atMs += delayMs;
+          }
+          machine.tell({ type: 'DRIVEN', rail: 'HOST', asserted: false, atMs });
+          expect(machine.rail('HOST')).toMatchObject({ phase: 'falling', deadlineMs: atMs + 500 });
+          machine.look('HOST', false, atMs);
+          expect(machine.rail('HOST').phase).toBe('down');
+        },
+      ),
+      RUNS,
+    );
+  });
 });
 
 describe('the button', () => {
