@@ -81,6 +81,23 @@ const SLOW: Break = {
   }),
 };
 
+/** The button of the first line. */
+const NOT_PRESSED: Break = {
+  says: 'a button reads as it was written, and is not pressed',
+  world: (world) => ({
+    ...world,
+    gpio: {
+      ...world.gpio,
+      async openOutput(ref) {
+        const raw = await world.gpio.openOutput(ref);
+        if (!('line' in ref) || ref.line !== 0) return raw;
+        let written: 0 | 1 = 0;
+        return { ...raw, read: async () => written, write: async (level) => void (written = level) };
+      },
+    },
+  }),
+};
+
 const QUIET: Omit<Case, 'board'> = {
   boardName: 'excused',
   chassis: 0,
@@ -165,6 +182,46 @@ const EXCUSED: readonly Excused[] = [
       faults: [{ text: 'chassis 0 rail R never good', process: 0, write: null }],
     },
     says: 'the enable of HOST is not driven',
+  },
+  {
+    invariant: 'honestOn',
+    what: 'a button whose press nobody feels, because what its host runs on never came and has no signal',
+    chassis: {
+      rails: {
+        BLIND: { ...times, enable: line(2), settleMs: 6 },
+        HOST: { ...button(0), needs: ['BLIND'] },
+      },
+      pgood,
+    },
+    played: {
+      requests: ['startOn'],
+      faults: [{ text: 'chassis 0 rail BLIND never good', process: 0, write: null }],
+    },
+    worse: {},
+    broken: NOT_PRESSED,
+    says: 'the enable of HOST is not driven',
+  },
+  {
+    invariant: 'honestOff',
+    what: 'pgood of a device that has its power from a rail whose signal lies off',
+    devices: { vr: { bus: 1, address: '0x40', poweredBy: 'R' } },
+    chassis: {
+      rails: { R: seen(0), MORE: seen(2) },
+      pgood: { pmbus: 'vr', page: 30, limits: 'device', deglitchMs: 0, onTimeoutMs: 700, offTimeoutMs: 400 },
+    },
+    played: {
+      initially: 'on',
+      requests: ['off'],
+      faults: [{ text: 'chassis 0 good R stuck off', process: 0, write: null }],
+    },
+    worse: {
+      faults: [
+        { text: 'chassis 0 good MORE stuck off', process: 0, write: null },
+        { text: 'chassis 0 enable R stuck on', process: 0, write: null },
+        { text: 'chassis 0 pgood stuck on', process: 0, write: null },
+      ],
+    },
+    says: 'pgood stands',
   },
   {
     invariant: 'noLoop',

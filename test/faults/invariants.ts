@@ -375,6 +375,10 @@ function lookAt(act: Act) {
     isOverride(letGo) ||
     (isPulsed(rail) &&
       (letGo === undefined || letGo.atMs >= (process.abandonedAtMs ?? Number.POSITIVE_INFINITY)));
+  const isPressedOn = (rail: string): boolean => {
+    const last = drivesOf(rail, happened).at(-1);
+    return isPulsed(rail) && last?.type === 'drive' && last.asserted;
+  };
   const supplies = suppliesOf(described.rails);
   /** The rail itself; where it is only watched, those with an enable that it hangs on. */
   const switchesOf = (rail: string): ReadonlySet<string> => {
@@ -421,6 +425,16 @@ function lookAt(act: Act) {
       const isRepeated = !act.undisturbed && (act.verb === 'off' || act.verb === 'stop');
       return (failed || isRepeated) && place >= 0 && isOverride(drives[place + 1]);
     },
+    /** This process pressed, and the host felt nothing: what it runs on broke, and nothing shows that. */
+    wasPressedInVain: (rail: string): boolean =>
+      isPressedOn(rail) &&
+      act.sinceRepair.some(
+        ({ effect }) =>
+          effect.on === 'rail' &&
+          effect.rail !== rail &&
+          described.rails[effect.rail]?.good === undefined &&
+          withDependents(described.rails, (other) => other === effect.rail).has(rail),
+      ),
     hostLeft,
     /** Of its voltage, or of what it needs, since the last repair: it may still be on its way back. */
     wasHit: (rail: string): boolean =>
@@ -482,10 +496,13 @@ function lookAt(act: Act) {
     isPgoodOfAll: sourcesOf(described.pgood)['any' in described.pgood ? 'every' : 'some'](
       ({ source }) => !('rails' in source),
     ),
-    /** A device shows it that is not asked any more once the rail that powers it is disabled: nothing shows that rail. */
+    /**
+     * A device shows it that is not asked any more once the rail that powers it is disabled: nothing shows that rail, or tells the
+     * truth of it.
+     */
     pgoodHidden: sourcesOf(described.pgood).some(({ source }) => {
       const power = 'pmbus' in source ? board.devices[source.pmbus]?.poweredBy : undefined;
-      return power !== undefined && described.rails[power]?.good === undefined;
+      return power !== undefined && goodFaulty(power);
     }),
     /** pgood is asked for again and again: it tells of nothing by itself. */
     pgoodAsked:
@@ -757,6 +774,7 @@ const honestOn: Rule = (act, look) => {
     !look.uncertain.has(rail) &&
     !look.moved(rail) &&
     !look.isDecided(rail) &&
+    !look.wasPressedInVain(rail) &&
     !look.enableFaulty(rail)
       ? [`the enable of ${rail} is not driven`]
       : [],
