@@ -7,15 +7,18 @@ import type { SnapshotStore } from '../store/snapshot.ts';
 import type { ChassisHardware } from './hardware.ts';
 import { presentChassis } from './presence.ts';
 
-export interface ResetOptions {
+export interface HeldResetOptions {
   readonly plan: Plan;
   /** Of a chassis with a host reset. */
   readonly hardware: ChassisHardware;
   readonly clock: Clock;
-  readonly runDir: string;
   readonly store: SnapshotStore;
   /** Aborted, the line is let go at once. */
   readonly signal: AbortSignal;
+}
+
+export interface ResetOptions extends HeldResetOptions {
+  readonly runDir: string;
 }
 
 /** What a process that resets a host says in the lock. */
@@ -29,34 +32,44 @@ export const RESET_HOLDER = 'reset';
  */
 export async function resetHost(options: ResetOptions): Promise<void> {
   const { hardware, clock, runDir, signal } = options;
-  const { chassis } = hardware;
-  const lock = await lockChassis(runDir, chassis, RESET_HOLDER, {
+  const lock = await lockChassis(runDir, hardware.chassis, RESET_HOLDER, {
     clock,
     waitMs: 0,
     signal,
     onWait: () => undefined,
   });
   try {
-    await expectOn(options);
-    await hardware.pulseHostReset(signal);
-    if (!signal.aborted) return;
-    throw new PowerError(
-      'INTERRUPTED',
-      `chassis ${chassis}: ${String(signal.reason)} while the host was held in reset: it was let go early, and may not have felt it`,
-      { chassis, signal: String(signal.reason) },
-    );
+    await resetHeldHost(options);
   } finally {
     lock.release();
   }
 }
 
-async function expectOn({ plan, hardware, clock, store }: ResetOptions): Promise<void> {
+/**
+ * The same of a chassis whose lock the caller has.
+ * @throws as `resetHost`, but for the lock
+ */
+export async function resetHeldHost(options: HeldResetOptions): Promise<void> {
+  const { hardware, signal } = options;
+  const { chassis } = hardware;
+  await expectOn(options);
+  await hardware.pulseHostReset(signal);
+  if (!signal.aborted) return;
+  throw new PowerError(
+    'INTERRUPTED',
+    `chassis ${chassis}: ${String(signal.reason)} while the host was held in reset: it was let go early, and may not have felt it`,
+    { chassis, signal: String(signal.reason) },
+  );
+}
+
+async function expectOn({ plan, hardware, clock, store }: HeldResetOptions): Promise<void> {
   const { hint } = store.load();
   const present = await presentChassis({ plan, hardware }, hint);
   const { observation, unreadable } = await present.hardware.observe();
   if (unreadable[0]) throw unreadable[0].error;
   const { state, sequence } = reconcile(present.plan, observation, hint, clock.nowMs());
-  if (state === 'pgood') {
+  // A chassis counts as on until a loss of pgood is believed.
+  if (state === 'pgood' && observation.pgood) {
     // Who watches takes a chassis that is locked, and of which nothing is known, for one that is driven, and leaves it alone.
     const problem = hint === null ? store.save(state, sequence) : null;
     if (problem !== null) throw new PowerError('RUN_DIR_UNUSABLE', problem, { chassis: hardware.chassis });
@@ -64,7 +77,7 @@ async function expectOn({ plan, hardware, clock, store }: ResetOptions): Promise
   }
   throw new PowerError(
     'REQUEST_REJECTED',
-    `chassis ${hardware.chassis} is ${state}: only the host of a chassis that is on is reset`,
+    `chassis ${hardware.chassis} is ${state === 'pgood' ? 'losing pgood' : state}: only the host of a chassis that is on is reset`,
     { chassis: hardware.chassis, state },
   );
 }

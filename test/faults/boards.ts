@@ -264,6 +264,7 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
         ]),
       ),
       ...(own.latch === null ? {} : { latch: { ...nextLine(own.latch), pulseMs: own.latch.pulseMs } }),
+      ...hostResetOf(own, nextLine),
       ...(own.evidence ? { evidence: [device] } : {}),
       minOffMs: own.minOffMs,
     };
@@ -271,6 +272,15 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
   const { board, problems } = checkBoard({ name: 'generated', devices, chassis: { ...described } });
   if (!board) throw new TypeError(`a generated board is refused: ${JSON.stringify(problems)}`);
   return board;
+}
+
+/** By the last digits of a time that is drawn anyway: on every third chassis. */
+function hostResetOf(
+  { pgood: { offTimeoutMs, low } }: ChassisDraw,
+  nextLine: (line: LineDraw) => object,
+): object {
+  if (offTimeoutMs % 3 !== 2) return {};
+  return { hostReset: { ...nextLine({ low }), pulseMs: 1 + (offTimeoutMs % 100) } };
 }
 
 /**
@@ -455,6 +465,7 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
     Object.values(rails).some(({ enable }) => enable && 'pulse' in enable),
   );
   const hasSensors = /"(?:hwmon|iio)":/.test(JSON.stringify(board));
+  const hasHostReset = Object.values(board.chassis).some(({ hostReset }) => hostReset !== undefined);
   const what = [
     ...(hasButton ? ['a power button'] : []),
     ...(isBehind ? ['a device behind a rail'] : []),
@@ -462,6 +473,7 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
     ...(isWatched ? ['rails only watched'] : []),
     ...(hasParts ? ['parts that may be absent'] : []),
     ...(hasSensors ? ['voltages that a kernel driver reads'] : []),
+    ...(hasHostReset ? ['a host that is reset'] : []),
     ...(hasOrder ? ['an order of its own on the way down'] : []),
   ].join(' and ');
   const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;

@@ -38,13 +38,14 @@ export interface Break {
   readonly ending?: (ending: Ending) => Ending;
 }
 
-type LineRole = 'presence' | 'enable' | 'good' | 'pgood' | 'reset' | 'latch' | 'pulse';
+type LineRole = 'hostReset' | 'presence' | 'enable' | 'good' | 'pgood' | 'reset' | 'latch' | 'pulse';
 
-function roleOf({ rails, pgood, resets, latch }: ChassisBoard, ref: LineRef): LineRole {
+function roleOf({ rails, pgood, resets, latch, hostReset }: ChassisBoard, ref: LineRef): LineRole {
   const key = lineKey(ref);
   const isIt = (part: object | undefined) => part !== undefined && lineKey(part as LineRef) === key;
   if (linesOfPgood(pgood).some(isIt)) return 'pgood';
   if (isIt(latch)) return 'latch';
+  if (isIt(hostReset)) return 'hostReset';
   if (Object.values(resets).some(isIt)) return 'reset';
   if (Object.values(rails).some(({ presence }) => isIt(presence))) return 'presence';
   const enables = Object.values(rails).flatMap(({ enable }) => enable ?? []);
@@ -302,6 +303,12 @@ export const BREAKS: Readonly<Record<Invariant, Break>> = {
   ends: {
     says: 'no timer ever runs',
     world: (world) => ({ ...world, clock: { ...world.clock, after: () => () => undefined } }),
+  },
+  resetHost: {
+    says: 'the reset of the host is not let go',
+    world: onLines(() => ({
+      write: (line, asserted) => (line === 'hostReset' && !asserted ? [] : [asserted]),
+    })),
   },
   absentLeft: {
     says: 'every part is believed to be there',

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { chassisOf, partLine } from '../../mocks/plant/faults.ts';
+import { lineKey } from '../../mocks/plant/line-key.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
-import type { Board } from '../../src/board/schema.ts';
+import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { type BoardDraw, boardDraws, boardNameOf, boardOf, type ShippedBoards } from './boards.ts';
 
 /** What somebody asks of a chassis: systemd's two oneshots, or a person with one verb. */
-export type Request = 'startOn' | 'stopOff' | 'on' | 'off' | 'cycle' | 'status' | 'clear';
+export type Request = 'startOn' | 'stopOff' | 'on' | 'off' | 'cycle' | 'status' | 'clear' | 'reset';
 
 /** How the state file of the chassis behaves. */
 export const STORES = ['kept', 'full', 'fullLater', 'lost', 'torn', 'otherBoot'] as const;
@@ -330,6 +331,7 @@ function partsOf(
         ...Object.keys(described.resets).map((reset) => `line reset ${reset}`),
         ...linesOfPgoodIn(sources),
         ...(described.latch === undefined ? [] : ['line latch']),
+        ...(described.hostReset === undefined ? [] : [`line ${lineKey(described.hostReset)}`]),
       ];
     case 'pgood': {
       const signals = sources.flatMap(({ source }, index) =>
@@ -443,14 +445,22 @@ function boardDrawOf({ board, chassis }: CaseDraw): BoardDraw {
   return isOther ? { shipped: 'risers' } : board;
 }
 
+/** A reset of the host in the place of what asks for no power, on a chassis that has one: so the other cases stay what they are. */
+function requestOn({ hostReset }: Partial<ChassisBoard> = {}, asked: Request): Request {
+  return hostReset !== undefined && (asked === 'status' || asked === 'clear') ? 'reset' : asked;
+}
+
 /** The case of a draw. */
 export function caseOf(draw: CaseDraw, shipped: ShippedBoards): Case {
   const drawn = boardDrawOf(draw);
   const board = boardOf(drawn, shipped);
   const numbers = chassisOf(board);
   const chassis = numbers[draw.chassis % numbers.length] ?? 0;
+  const { rival } = draw;
   return {
     ...draw,
+    requests: draw.requests.map((asked) => requestOn(board.chassis[chassis], asked)),
+    rival: rival && { ...rival, asks: requestOn(board.chassis[chassis], rival.asks) },
     board,
     boardName: boardNameOf(drawn, board),
     chassis,

@@ -92,7 +92,10 @@ const NOT_PRESSED: Break = {
         const raw = await world.gpio.openOutput(ref);
         if (!('line' in ref) || ref.line !== 0) return raw;
         let written: 0 | 1 = 0;
-        return { ...raw, read: async () => written, write: async (level) => void (written = level) };
+        const write = async (level: 0 | 1) => {
+          written = level;
+        };
+        return { ...raw, read: async () => written, write };
       },
     },
   }),
@@ -224,6 +227,18 @@ const EXCUSED: readonly Excused[] = [
     says: 'pgood stands',
   },
   {
+    invariant: 'snapshotTrue',
+    what: 'a chassis that loses its power while its host is held in reset, and that nobody watches',
+    chassis: { rails: { R: seen(0) }, pgood, hostReset: { ...line(8), pulseMs: 50 } },
+    played: {
+      initially: 'on',
+      requests: ['reset'],
+      faults: [{ text: 'chassis 0 rail R droops at 20ms', process: 0, write: null }],
+    },
+    worse: { faults: [] },
+    says: 'chassis 0, reset: it says off, and pgood stands',
+  },
+  {
     invariant: 'noLoop',
     what: 'a button that is held because the power-on is told to end, and let go when that is told again',
     chassis: {
@@ -353,6 +368,31 @@ const EXCUSED: readonly Excused[] = [
     worse: {},
     broken: SLOW,
     says: 'R is driven on',
+  },
+  {
+    invariant: 'lossActedOn',
+    what: 'a line that waits for a device whose power went, where what shows that cannot be read',
+    devices: { vr: { bus: 1, address: '0x40', poweredBy: 'R' } },
+    chassis: {
+      rails: {
+        R: seen(0),
+        LINE: { ...seen(2), needs: ['R'] },
+        CARD: { ...times, enable: { pmbus: 'vr' }, good: line(4), needs: ['R'] },
+      },
+      pgood,
+    },
+    played: {
+      initially: 'on',
+      requests: ['on', 'status'],
+      watched: true,
+      faults: [
+        { text: 'chassis 0 line rail R good read error at 5ms', process: 1, write: null },
+        { text: 'chassis 0 rail R droops at 15ms', process: 1, write: null },
+      ],
+    },
+    worse: { faults: [{ text: 'chassis 0 rail R droops at 15ms', process: 1, write: null }] },
+    broken: SLOW,
+    says: 'LINE is driven on',
   },
 ];
 

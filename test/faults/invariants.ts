@@ -41,6 +41,8 @@ export const INVARIANTS = {
   ends: 'Every command ends within the times of its board file.',
   ownErrors: 'What goes wrong is told as an error of this program, and has a reason.',
   port: 'Lines and buses are used as their contracts say.',
+  resetHost:
+    'A reset of the host drives its own line alone, while pgood stands, and every command lets it go.',
   absentLeft: 'No rail of an absent part is enabled, or named as failed.',
   outputAside: 'What becomes of its output changes nothing about what a command drives.',
 } as const;
@@ -202,7 +204,7 @@ const LOOKED_AGAIN_MS = 4 * 2_000 + 5 * TRANSFER_DEADLINE_MS;
  */
 export function worstCaseMs(board: Board, chassis: number): number {
   const described = chassisOfBoard(board, chassis);
-  const { pgood, minOffMs, resets, latch } = described;
+  const { pgood, minOffMs, resets, latch, hostReset } = described;
   const downMs =
     longestChain(described, (rail) => rail.offTimeoutMs + pressesMs(rail).off) + pgood.offTimeoutMs;
   const upMs =
@@ -217,6 +219,7 @@ export function worstCaseMs(board: Board, chassis: number): number {
     minOffMs +
     upMs +
     resetsMs +
+    (hostReset?.pulseMs ?? 0) +
     4 * (pgood.deglitchMs + (latch?.pulseMs ?? 0)) +
     transfersMs +
     100
@@ -295,6 +298,7 @@ function lookAt(act: Act) {
                 ? pgoodLines.find((each) => each !== undefined)
                 : pgoodLines[part.source - 1]
               : undefined;
+    if (part.of === 'board') return part.text === lineKey(ref);
     return hit !== undefined && lineKey(hit) === lineKey(ref);
   };
   /** It hits what reads a voltage: that of the rail, or the chip of it. */
@@ -402,7 +406,13 @@ function lookAt(act: Act) {
         event.atMs >= sightMs - SAME_MOMENT_MS - (isAsked(described.rails[rail]?.good) ? POLL_MS : 0),
     );
   const failure =
-    ending.kind === 'rejected' ? ending.error : ending.kind === 'ended' ? ending.failure : undefined;
+    ending.kind === 'rejected'
+      ? ending.error
+      : ending.kind === 'ended'
+        ? ending.failure
+        : ending.kind === 'done'
+          ? null
+          : undefined;
   return {
     described,
     uncertain,
@@ -648,7 +658,7 @@ const noPulse = hazards('enableGlitch', ({ atMs, text, name }, act, look) => {
 /** It came to rest with the power down, or as far down as it goes. */
 function mustBeDown({ verb, others }: Act, { ending, rest, withdrew }: Look): boolean {
   // Beside a watch others may have raised the power since.
-  if (verb === 'status' || (verb === 'watch' && others.length > 0)) return false;
+  if (verb === 'status' || verb === 'reset' || (verb === 'watch' && others.length > 0)) return false;
   const gaveUpOff =
     ending.kind === 'rejected' &&
     ending.error instanceof HardwareError &&
@@ -790,6 +800,11 @@ const snapshotTrue: Rule = (act, look) => {
   if (!act.stateKept || hintAfter === null || LOOKING.includes(verb)) return [];
   // Who was turned away and wrote nothing leaves the file to who did: what was lost since, nobody may have seen.
   if (isTurnedAway(look) && !act.hasSaved) return [];
+  // Who resets the host says that the chassis is on before that, where nothing says so, and watches nothing meanwhile.
+  const isLost = look.happened.some(
+    (event) => event.type === 'pgood' && event.chassis === act.chassis && !event.asserted,
+  );
+  if (verb === 'reset' && (!act.hasSaved || (act.before.pgood && isLost))) return [];
   if (look.ending.kind === 'killed' || look.ending.kind === 'rejected') {
     // Somewhere on its way: at least it must not be forgotten that something is on.
     return hintAfter.state !== 'off'
@@ -906,9 +921,7 @@ const lossActedOn: Rule = (act, look) => {
   // hanging one after a loss.
   const isSilent =
     act.faults.some(({ effect }) => effect.on === 'part') ||
-    look.happened.some(
-      (event) => event.type === 'unpowered' && described.rails[event.rail]?.good === undefined,
-    );
+    look.happened.some((event) => event.type === 'unpowered' && look.goodFaulty(event.rail));
   const pgood = look.happened.filter((event) => event.type === 'pgood' && event.chassis === chassis);
   const askedMs = look.pgoodAsked ? GUARD_POLL_MS : 0;
   // So is a button that is held, and a bus that another process holds.
@@ -1008,6 +1021,9 @@ const obeys: Rule = (act, look) => {
   if (act.others.length > 0 && (verb === 'wait-on' || verb === 'wait-off')) return [];
   if (look.failure instanceof PowerError && look.failure.code === 'CHASSIS_LOCKED') return [];
   if (look.heldUp) return [];
+  // Only the host of a chassis that is on is reset, and only where a watch learns that it is on.
+  const isKept = act.stateKept || act.hintBefore !== null;
+  if (verb === 'reset' && !(look.wasOn && isSettled(act, 'pgood') && isKept)) return [];
   // A press that is over shows nothing: who does not know of it, or follows one who was killed before it, waits in vain.
   // Who stands still with a finger on the button presses for another length than was meant.
   const isKnown = act.stateKept && act.undisturbed && process.stalls.length === 0;
@@ -1092,7 +1108,7 @@ const ends: Rule = (act, { ending }) => {
   return tookMs > leaveMs(act) + stalledMs ? [`went on for ${tookMs} ms after it was told twice to end`] : [];
 };
 
-const ownErrors: Rule = ({ process, faults }, { ending, heldUp }) => {
+const ownErrors: Rule = ({ verb, process, faults, stateKept }, { ending, heldUp }) => {
   if (ending.kind === 'ended' && ending.failure !== null && !(ending.failure instanceof PowerError)) {
     return [errorText(ending.failure)];
   }
@@ -1103,9 +1119,45 @@ const ownErrors: Rule = ({ process, faults }, { ending, heldUp }) => {
   const isExplained =
     error instanceof HardwareError
       ? faults.length > 0 || heldUp
-      : error.code === 'CHASSIS_LOCKED' || (error.code === 'INTERRUPTED' && process.disturbedAtMs !== null);
+      : error.code === 'CHASSIS_LOCKED' ||
+        (error.code === 'INTERRUPTED' && process.disturbedAtMs !== null) ||
+        // A reset is turned away where the chassis is not on, or its state cannot be kept: `obeys` has the others.
+        (verb === 'reset' && error.code === 'REQUEST_REJECTED') ||
+        (verb === 'reset' && error.code === 'RUN_DIR_UNUSABLE' && !stateKept);
   return isExplained ? [] : [`${error.code} though nothing is broken: ${errorText(error)}`];
 };
+
+const resetHost: Rule = (act, look) => {
+  const { hostReset } = look.described;
+  if (hostReset === undefined || act.faults.some((fault) => look.hitsLine(fault, hostReset))) return [];
+  const isHeldIn = ({ lines }: Scene) =>
+    lines.some(({ role, driven }) => role === 'hostReset' && driven === true);
+  const other = act.process.moves.find(({ what }) => !isLine(what, hostReset));
+  const texts: string[] = [];
+  if (act.verb === 'reset' && other !== undefined) texts.push(`a reset of the host wrote to ${other.what}`);
+  let stood = act.before.pgood;
+  let held = isHeldIn(act.before);
+  for (const event of look.happened) {
+    if (event.type === 'pgood' && event.chassis === act.chassis && event.asserted) stood = true;
+    if (event.type !== 'drive' || event.chassis !== act.chassis) continue;
+    if (event.role === 'hostReset') {
+      held = event.asserted;
+      if (held && !stood && !look.pgoodFaulty)
+        texts.push('the host was held in reset, and pgood did not stand');
+    } else if (held && event.role === 'enable' && event.asserted && act.others.length === 0)
+      texts.push(`${event.rail} was enabled while the host was held in reset`);
+  }
+  // One that is turned away, or only looks, leaves it to the next that drives, as who was killed does.
+  const leaves = LOOKING.includes(act.verb) || act.process.moves.length === 0;
+  const isOver = look.ending.kind !== 'killed' && !leaves && act.others.length === 0;
+  if (isOver && isHeldIn(act.after)) texts.push('the host is left held in reset');
+  return texts;
+};
+
+/** What was moved is that line. */
+function isLine(what: string, ref: LineBoard): boolean {
+  return what.startsWith('line ') && lineKey(JSON.parse(what.slice('line '.length))) === lineKey(ref);
+}
 
 const absentLeft: Rule = ({ absent, chassis }, { happened, ending }) => {
   const enabled = happened.flatMap((event) =>
@@ -1148,6 +1200,7 @@ const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   named,
   ends,
   ownErrors,
+  resetHost,
   absentLeft,
   port: ({ misuses }) => [...misuses],
 };
@@ -1175,8 +1228,9 @@ export function describeEnding({ ending }: Process): string {
       return ending.error instanceof CodedError
         ? `${ending.error.code} (${ending.error.message})`
         : `with ${errorText(ending.error)}`;
+    case 'done':
     case 'killed':
-      return 'killed';
+      return ending.kind;
     case 'hung':
       return `hung for ${ending.limitMs} ms`;
   }

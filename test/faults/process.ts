@@ -14,6 +14,7 @@ import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone } from '../../src/run/outcome.ts';
 import { presentToPowerOn } from '../../src/run/presence.ts';
 import type { Recorded, Recorder } from '../../src/run/record.ts';
+import { resetHeldHost } from '../../src/run/reset-host.ts';
 import { type RunResult, runSequence } from '../../src/run/runner.ts';
 import type { Plan } from '../../src/sequence/plan.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
@@ -32,10 +33,11 @@ export type Verb =
   | 'cycle'
   | 'clear'
   | 'status'
-  | 'watch';
+  | 'watch'
+  | 'reset';
 
 /** What each verb runs, one after the other while each of them reaches what it is for. */
-const JOBS_OF: Readonly<Record<Exclude<Verb, 'status'>, readonly Job[]>> = {
+const JOBS_OF: Readonly<Record<Exclude<Verb, 'status' | 'reset'>, readonly Job[]>> = {
   start: [JOBS.start],
   'wait-on': [JOBS.waitOn],
   stop: [JOBS.stop],
@@ -64,6 +66,8 @@ export type Ending =
       readonly result: RunResult;
       readonly failure: PowerError | null;
     }
+  /** It did what it is for, which is no sequence. */
+  | { readonly kind: 'done' }
   | { readonly kind: 'rejected'; readonly error: unknown }
   | { readonly kind: 'killed' }
   | { readonly kind: 'hung'; readonly limitMs: number };
@@ -456,6 +460,16 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
             result: { ...seen, answer: null, isFaultOfThisRun: false },
             failure: null,
           };
+        }
+        if (verb === 'reset') {
+          await resetHeldHost({
+            plan,
+            hardware,
+            clock: world.clock,
+            store: world.store,
+            signal: first.signal,
+          });
+          return { kind: 'done' };
         }
         let ended: Ending | null = null;
         for (const job of JOBS_OF[verb]) {

@@ -35,6 +35,7 @@ const VERBS: Readonly<Record<Request, readonly Verb[]>> = {
   cycle: ['cycle'],
   status: ['status'],
   clear: ['clear'],
+  reset: ['reset'],
 };
 
 export interface Told {
@@ -308,7 +309,8 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       const { ending } = process;
       if (ending.kind === 'killed') return 'killed';
       if (ending.kind === 'rejected' && process.disturbedAtMs !== null) return 'interrupted';
-      return ending.kind === 'ended' && ending.failure === null ? 'done' : 'failed';
+      const isDone = ending.kind === 'done' || (ending.kind === 'ended' && ending.failure === null);
+      return isDone ? 'done' : 'failed';
     };
 
     /** What the resident service does when the state file says that the chassis is on. */
@@ -343,7 +345,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       /** The request, and what follows when it fails, until something is done. */
       async insist(asked: Request): Promise<void> {
         let end = await request(asked);
-        if (asked === 'status' || asked === 'clear') return;
+        if (asked === 'status' || asked === 'clear' || asked === 'reset') return;
         let rising = asked === 'startOn' || asked === 'on' || asked === 'cycle';
         for (let left = PATIENCE; end !== 'done' && left > 0; left -= 1) {
           // A failed power-on has OnFailure= power off; so has a killed one, unless somebody asks for on again

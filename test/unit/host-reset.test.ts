@@ -121,6 +121,20 @@ describe('a reset of the host', () => {
     expect([...movesOf(plant), ...drivesOf(plant)]).toEqual([]);
   });
 
+  it('is refused while pgood does not stand, though its loss is not believed yet, and no line moves', async () => {
+    const { clock, plant, reset, run } = createDesk('on');
+    expect(await run(JOBS.on)).toBe('pgood');
+    plant.hold({ name: 'PS_PWROK' }, 0);
+    await expect(clock.runUntil(reset())).rejects.toMatchObject({
+      code: 'REQUEST_REJECTED',
+      message: 'chassis 0 is losing pgood: only the host of a chassis that is on is reset',
+    });
+    plant.hold({ name: 'PS_PWROK' }, null);
+    expect([...movesOf(plant), ...drivesOf(plant)]).toEqual([]);
+    await clock.runUntil(reset());
+    expect(movesOf(plant)).toHaveLength(2);
+  });
+
   it('is refused while another process drives the chassis, and no line moves', async () => {
     const { clock, plant, reset } = createDesk('on');
     const waiting = { clock, waitMs: 0, signal: new AbortController().signal, onWait: () => undefined };
