@@ -1137,16 +1137,22 @@ const resetHost: Rule = (act, look) => {
   if (act.verb === 'reset' && other !== undefined) texts.push(`a reset of the host wrote to ${other.what}`);
   let stood = act.before.pgood;
   let held = isHeldIn(act.before);
+  let fromMs = Number.POSITIVE_INFINITY;
+  let longestMs = 0;
   for (const event of look.happened) {
     if (event.type === 'pgood' && event.chassis === act.chassis && event.asserted) stood = true;
     if (event.type !== 'drive' || event.chassis !== act.chassis) continue;
     if (event.role === 'hostReset') {
       held = event.asserted;
+      if (held) fromMs = event.atMs;
+      else longestMs = Math.max(longestMs, event.atMs - fromMs);
       if (held && !stood && !look.pgoodFaulty)
         texts.push('the host was held in reset, and pgood did not stand');
     } else if (held && event.role === 'enable' && event.asserted && act.others.length === 0)
       texts.push(`${event.rail} was enabled while the host was held in reset`);
   }
+  if (look.ending.kind === 'done' && longestMs < hostReset.pulseMs - SAME_MOMENT_MS)
+    texts.push(`it ended done, and the host was held in reset for ${longestMs} ms`);
   // One that is turned away, or only looks, leaves it to the next that drives, as who was killed does.
   const leaves = LOOKING.includes(act.verb) || act.process.moves.length === 0;
   const isOver = look.ending.kind !== 'killed' && !leaves && act.others.length === 0;
