@@ -1,6 +1,6 @@
-import { constants } from 'node:fs';
-import { lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { close, constants, fsync, lstat, mkdir, open, readdir, rename, rm, stat, writeFile } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { errnoCode } from './errors.ts';
 import { DIRECTORY_MODE, expectSafeDirectory, readRegularFile } from './files.ts';
 
@@ -27,45 +27,50 @@ export interface Disk {
   syncDirectory(path: string): Promise<void>;
 }
 
+/** Runs `use` on a file that is open meanwhile. Not by `fs/promises`: Node takes a while to load that. */
+async function whileOpen(path: string, flags: number, use: (fd: number) => Promise<void>): Promise<void> {
+  const fd = await promisify(open)(path, flags, 0o644);
+  try {
+    await use(fd);
+  } finally {
+    await promisify(close)(fd);
+  }
+}
+
 /** The file systems of this machine. */
 export function createDisk(): Disk {
   return {
     async makeDirectory(path) {
-      await mkdir(path, { recursive: true, mode: DIRECTORY_MODE });
-      expectSafeDirectory(path, await lstat(path), await stat(path));
+      await promisify(mkdir)(path, { recursive: true, mode: DIRECTORY_MODE });
+      expectSafeDirectory(path, await promisify(lstat)(path), await promisify(stat)(path));
     },
     async list(directory) {
       try {
-        return await readdir(directory);
+        return await promisify(readdir)(directory);
       } catch (error) {
         if (errnoCode(error) === 'ENOENT') return [];
         throw error;
       }
     },
     read: async (path, maxBytes) => readRegularFile(path, { maxBytes, onlyOwn: true }).toString('utf8'),
-    async create(path, text) {
+    create(path, text) {
       const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-      const file = await open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o644);
-      try {
-        await file.writeFile(text);
-        await file.sync();
-      } finally {
-        await file.close();
-      }
+      return whileOpen(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, async (fd) => {
+        await promisify(writeFile)(fd, text);
+        await promisify(fsync)(fd);
+      });
     },
-    rename,
-    remove: (path) => rm(path, { force: true }),
-    async syncDirectory(path) {
-      const directory = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
-      try {
-        await directory.sync();
-      } catch (error) {
-        // A file system that keeps no directories of its own (vfat over FUSE, some overlays) has nothing to write.
-        if (errnoCode(error) !== 'EINVAL') throw error;
-      } finally {
-        await directory.close();
-      }
-    },
+    rename: (from, to) => promisify(rename)(from, to),
+    remove: (path) => promisify(rm)(path, { force: true }),
+    syncDirectory: (path) =>
+      whileOpen(path, constants.O_RDONLY | constants.O_DIRECTORY, async (fd) => {
+        try {
+          await promisify(fsync)(fd);
+        } catch (error) {
+          // A file system that keeps no directories of its own (vfat over FUSE, some overlays) has nothing to write.
+          if (errnoCode(error) !== 'EINVAL') throw error;
+        }
+      }),
   };
 }
 

@@ -101,6 +101,13 @@ export function createFileWith(path: string, content: string | Uint8Array): void
   }
 }
 
+/** Eight hexadecimal digits that hardly another process draws too. They keep names apart, and are no secret. */
+export function randomMark(): string {
+  return Math.floor(Math.random() * 2 ** 32)
+    .toString(16)
+    .padStart(8, '0');
+}
+
 /**
  * Replaces a file in one step: a reader finds the old one or the new one, even where this process dies in between. A link
  * is replaced, not followed.
@@ -110,8 +117,7 @@ export function createFileWith(path: string, content: string | Uint8Array): void
 export function putInPlace(path: string, make: (temporary: string) => void): void {
   // A dot in front keeps systemd from taking a leftover for a unit. One of another process has another number, also in a
   // container, whose processes are counted anew.
-  const mark = `${process.pid}.${Math.random().toString(36).slice(2)}`;
-  const temporary = join(dirname(path), `.${basename(path)}.${mark}`);
+  const temporary = join(dirname(path), `.${basename(path)}.${process.pid}.${randomMark()}`);
   try {
     make(temporary);
     renameSync(temporary, path);

@@ -196,6 +196,7 @@ async function plantOf(boardPath: string, options: SimOptions, clock: Clock): Pr
 
 /** A world whose hardware is the plant that `plant` gives; the plant is made with the first line. */
 function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real: World): World {
+  const gpio = async () => createMockGpio(await plant());
   return {
     ...real,
     clock,
@@ -207,7 +208,8 @@ function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real
           'a simulated chassis in this process has no systemd: use --plant',
         ),
       ),
-    gpio: async () => createMockGpio(await plant()),
+    gpio,
+    looks: gpio,
     picture: async () => null,
     i2c: async () => createMockI2c(await plant()),
     sensors: async () => createMockSensors(await plant()),
@@ -279,6 +281,7 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
         return await runCommandLine(options.rest, {
           ...real,
           gpio: async () => remote.gpio,
+          looks: async () => remote.gpio,
           picture: async () => null,
           i2c: async () => remote.i2c,
           sensors: async () => remote.sensors,

@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
 import { createExportRecord } from '../hw/gpio/exports.ts';
-import type { Clock } from '../hw/ports.ts';
+import type { Clock, GpioBackend } from '../hw/ports.ts';
 import { madeOnce } from '../hw/waiting.ts';
 import type { World } from './cli/world.ts';
 import { callerOf } from './system/caller.ts';
@@ -110,6 +110,12 @@ function buildOf(file: string): string {
   return [file, ino, size, mtimeMs].join(' ');
 }
 
+async function gpioOf(clock: Clock, how: { readonly looksOnly?: boolean } = {}): Promise<GpioBackend> {
+  const { createOnoffGpio } = await import('../hw/gpio/onoff.ts');
+  // Exports belong to the machine, so --run-dir does not move their record.
+  return createOnoffGpio({ clock, exports: createExportRecord('/run/chassis-power/exported'), ...how });
+}
+
 /** The real world: lines, buses, time. Drivers load when a verb first needs them. */
 export function composeWorld(
   clock: Clock,
@@ -122,11 +128,8 @@ export function composeWorld(
   return {
     clock,
     // It keeps what it knows of the chips, and has one round of polls for all lines.
-    gpio: madeOnce(async () => {
-      const { createOnoffGpio } = await import('../hw/gpio/onoff.ts');
-      // Exports belong to the machine, so --run-dir does not move their record.
-      return createOnoffGpio({ clock, exports: createExportRecord('/run/chassis-power/exported') });
-    }),
+    gpio: madeOnce(() => gpioOf(clock)),
+    looks: () => gpioOf(clock, { looksOnly: true }),
     // It counts the threads that hang in transfers, so there is one for all chassis.
     i2c: madeOnce(async () => {
       const { createBusHolds } = await import('../hw/i2c/bus-hold.ts');

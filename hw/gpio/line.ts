@@ -41,9 +41,14 @@ export interface SysfsLine {
 const ACCESS_DEADLINE_MS = 1_000;
 const ACCESS_RETRY_MS = 10;
 
+/** The folder of a line that is exported, or will be. Throws a HardwareError where there is no such line. */
+export function findLine(sysfs: Sysfs, ref: LineRef): SysfsLine {
+  return lineAt(sysfs, ref, lookUp(sysfs, ref));
+}
+
 /** Prepares a line for onoff: it is exported, accessible and not inverted. */
 export async function claimLine(sysfs: Sysfs, ref: LineRef): Promise<SysfsLine> {
-  const line = lineAt(sysfs, ref, lookUp(sysfs, ref));
+  const line = findLine(sysfs, ref);
   if (!line.exists()) await exportLine(sysfs, line);
   await waitForAccess(sysfs, line, 'value');
   await endInversion(sysfs, line);
@@ -51,11 +56,11 @@ export async function claimLine(sysfs: Sysfs, ref: LineRef): Promise<SysfsLine> 
 }
 
 function lookUp(sysfs: Sysfs, ref: LineRef): ResolvedLine {
-  checkInterface(sysfs);
   try {
     return resolveLine(sysfs.chips, ref);
   } catch (error) {
     if (error instanceof HardwareError) throw error;
+    checkInterface(sysfs);
     const line = lineLabel(ref);
     throw systemFailure(error, 'GPIO_FAILED', `GPIO ${line} cannot be looked up`, { line });
   }

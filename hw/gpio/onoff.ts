@@ -4,6 +4,7 @@ import { openInput } from './input.ts';
 import { createKeptLines } from './kept.ts';
 import { handleClass, loadOnoff, type OnoffGpioClass, type OnoffHandleClass } from './library.ts';
 import type { Sysfs } from './line.ts';
+import { onlyLooks } from './looks.ts';
 import { openOutput } from './output.ts';
 import { locateLines, releaseLines } from './places.ts';
 import { createChips } from './resolve.ts';
@@ -16,6 +17,8 @@ export interface OnoffGpioOptions {
   /** onoff's class; loaded from the package `onoff` when the first line is opened. */
   readonly Gpio?: OnoffGpioClass;
   readonly files?: SysfsFiles;
+  /** Whether the lines are only to be looked at. */
+  readonly looksOnly?: boolean;
   /** Remembers the lines that this program has exported. Without it nothing is remembered. */
   readonly exports?: ExportRecord;
 }
@@ -46,10 +49,11 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
     return library;
   };
 
-  return {
+  const driver: GpioBackend = {
     locate: (refs) => locateLines(refs, sysfs),
     openOutput: async (ref) => openOutput(ref, sysfs, lines, await gpioClass()),
     openInput: async (ref) => openInput(ref, sysfs, lines, await gpioClass()),
     release: (refs) => releaseLines(refs, sysfs, lines),
   };
+  return options.looksOnly ? onlyLooks(driver, sysfs) : driver;
 }

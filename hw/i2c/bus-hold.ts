@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { type BigIntStats, chmodSync, closeSync, linkSync, lstatSync, unlinkSync } from 'node:fs';
 import { createServer, connect as openConnection, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { errnoCode } from '../errors.ts';
-import { ensureDirectory, openPrivateDirectory } from '../files.ts';
+import { ensureDirectory, openPrivateDirectory, randomMark } from '../files.ts';
 import { tryFlock } from '../flock.ts';
 import type { Clock } from '../ports.ts';
 import { pause } from '../waiting.ts';
@@ -47,7 +46,7 @@ export function createBusHolds({ clock, directory }: BusHoldOptions): BusHolds {
   const listen = async (): Promise<string> => {
     if (own !== null) return own.path;
     ensureDirectory(directory);
-    const path = join(directory, `i2c.${process.pid}.${randomBytes(4).toString('hex')}`);
+    const path = join(directory, `i2c.${process.pid}.${randomMark()}`);
     if (Buffer.byteLength(path) > LONGEST_PATH) throw new RangeError(`${path} is too long for a socket`);
     const server = createServer((socket) => {
       waiting.add(socket);

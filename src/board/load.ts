@@ -1,8 +1,8 @@
 import { isUtf8 } from 'node:buffer';
-import { createHash } from 'node:crypto';
 import { errnoCode } from '../../hw/errors.ts';
 import { fileProblem, readRegularFile } from '../../hw/files.ts';
 import { PowerError } from '../errors.ts';
+import { sha256 } from '../sha256.ts';
 import { parseBoard } from './parse.ts';
 import type { Problem } from './problem.ts';
 import type { Board, ChassisBoard } from './schema.ts';
@@ -50,9 +50,9 @@ export async function loadBoard(path: string): Promise<LoadedBoard> {
     board,
     bytes,
     path,
-    // Node takes a while to be able to, and not every verb asks.
+    // Not every verb asks.
     get hash() {
-      hash ??= createHash('sha256').update(bytes).digest('hex');
+      hash ??= sha256(bytes);
       return hash;
     },
   };

@@ -15,6 +15,8 @@ import type {
 export interface World {
   readonly clock: Clock;
   readonly gpio: () => Promise<GpioBackend>;
+  /** The same lines, for a verb that drives and watches none of them. */
+  readonly looks: () => Promise<GpioBackend>;
   readonly i2c: () => Promise<I2cBackend>;
   readonly sensors: () => Promise<SensorBackend>;
   /**

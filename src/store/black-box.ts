@@ -1,12 +1,12 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { createWhole, type Disk } from '../../hw/disk.ts';
 import { errnoCode } from '../../hw/errors.ts';
-import { fileProblem, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
+import { fileProblem, randomMark, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { endsWithin } from '../../hw/waiting.ts';
 import { STATES } from '../sequence/state.ts';
+import { sha256 } from '../sha256.ts';
 
 /** Raised when the shape of a file changes; files of another version are passed over. */
 const SCHEMA_VERSION = 1;
@@ -256,7 +256,7 @@ async function write(disk: Disk, folder: string, run: RunRecord): Promise<void> 
   if (repeated !== null && kept.at(-1)?.mark === repeated) return;
   const number = 1 + Math.max(0, ...[...kept, ...unfinished].map((each) => each.number));
   const kind = hasFailed(run) ? 'fault' : 'run';
-  const mark = repeated ?? randomBytes(4).toString('hex');
+  const mark = repeated ?? randomMark();
   const name = `${kind}-${String(number).padStart(6, '0')}-${mark}.json`;
   await createWhole(disk, join(folder, name), `.${name}`, textOf(run));
   const own = kept.filter((each) => each.kind === kind);
@@ -270,10 +270,7 @@ async function write(disk: Disk, folder: string, run: RunRecord): Promise<void> 
 /** What a run that drove nothing failed with; null for one that drove something, or reached what was asked for. */
 function markOfRepeat({ asked, failure, trace }: RunRecord): string | null {
   if (failure === null || trace.some(({ type }) => DRIVES.includes(type))) return null;
-  return createHash('sha256')
-    .update(JSON.stringify([asked, failure]))
-    .digest('hex')
-    .slice(0, 8);
+  return sha256(Buffer.from(JSON.stringify([asked, failure]))).slice(0, 8);
 }
 
 /** Entries of a run that switched something, or tried to. */

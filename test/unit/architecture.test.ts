@@ -49,11 +49,21 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ['hw/', ['hw/', 'node:', 'onoff', 'i2c-bus']],
   ['src/errors.ts', ['hw/errors.ts']],
   ['src/near.ts', []],
+  ['src/sha256.ts', []],
   ['src/xml.ts', []],
   ['src/system/', ['src/system/', 'src/xml.ts', ...PORTS, 'node:', 'dbus-next']],
   [
     'src/board/',
-    ['src/board/', 'src/errors.ts', 'src/near.ts', ...PORTS, 'node:', 'valibot', '@valibot/to-json-schema'],
+    [
+      'src/board/',
+      'src/errors.ts',
+      'src/near.ts',
+      'src/sha256.ts',
+      ...PORTS,
+      'node:',
+      'valibot',
+      '@valibot/to-json-schema',
+    ],
   ],
   [
     'src/sequence/',
@@ -68,7 +78,10 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ],
   // Tries the machine, and runs nothing.
   ['src/verify/', ['src/verify/', 'src/sequence/']],
-  ['src/store/', ['src/store/', 'src/sequence/', 'src/errors.ts', ...PORTS, 'node:', 'valibot']],
+  [
+    'src/store/',
+    ['src/store/', 'src/sequence/', 'src/errors.ts', 'src/sha256.ts', ...PORTS, 'node:', 'valibot'],
+  ],
   [
     'src/run/',
     ['src/run/', 'src/store/', 'src/sequence/', 'src/board/', 'src/errors.ts', ...PORTS, 'hw/pmbus/'],

@@ -35,6 +35,7 @@ async function ask(args: readonly string[], columns: number | null = null) {
   const world: World = {
     clock,
     gpio: refuse('gpio'),
+    looks: refuse('looks'),
     i2c: refuse('i2c'),
     sensors: refuse('sensors'),
     units: refuse('units'),

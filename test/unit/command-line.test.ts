@@ -119,6 +119,7 @@ async function run(args: readonly string[], options: Options = {}) {
   const world: World = {
     clock,
     gpio: async () => createMockGpio(plant),
+    looks: async () => createMockGpio(plant),
     i2c: async () => createMockI2c(plant),
     sensors: async () => createMockSensors(plant),
     units: options.units ?? unavailable,

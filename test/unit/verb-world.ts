@@ -18,6 +18,7 @@ export function createVerbWorld(
   const noBus = () => Promise.reject(new SystemError('DBUS_UNAVAILABLE', 'there is no bus'));
   const { signal } = new AbortController();
   const world: World = {
+    looks: parts.gpio,
     units: noBus,
     objectBus: noBus,
     sensors: () => Promise.reject(new RangeError('nothing here is seen by a voltage')),

@@ -54,7 +54,12 @@ export const status: Verb = {
       plan,
       clock: world.clock,
     });
-    const hardware = await openChassis(loaded.board, number, world, { whatCanBeHad: true });
+    const hardware = await openChassis(
+      loaded.board,
+      number,
+      { ...world, gpio: world.looks },
+      { whatCanBeHad: true },
+    );
     try {
       const seen = await readReport(number, chassis, { plan, hardware }, store, world);
       const lastFailure = await (await boxOf({ chassis: number, runDir }, world)).lastFailure();
@@ -185,6 +190,7 @@ async function unitStates(
   chassis: number,
   world: World,
 ): Promise<{ states: UnitState[] | null; unavailable: string | null }> {
+  if (world.systemd === 'absent') return { states: null, unavailable: 'systemd does not run here' };
   try {
     const manager = await world.units();
     try {

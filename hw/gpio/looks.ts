@@ -1,0 +1,70 @@
+import type { GpioBackend, InputLine, Level, LineRef, OutputLine } from '../ports.ts';
+import { lineClosed } from './errors.ts';
+import { findLine, isGone, type Sysfs, type SysfsLine } from './line.ts';
+
+/**
+ * The lines of `driver` for somebody who only looks. An exported line is read as the kernel shows it: it is neither opened for
+ * writing nor set up, so no right to do that is needed, and the package onoff is not loaded. A line that is not exported cannot be
+ * read so: the driver takes it. Driving or watching throws RangeError.
+ */
+export function onlyLooks(driver: GpioBackend, sysfs: Sysfs): GpioBackend {
+  // Who looks is done before a chip comes or goes.
+  let chips: ReturnType<Sysfs['chips']> | undefined;
+  const once: Sysfs = {
+    ...sysfs,
+    chips: () => {
+      chips ??= sysfs.chips();
+      return chips;
+    },
+  };
+  const lookAt = (ref: LineRef, take: () => Promise<InputLine | OutputLine>) => openLook(ref, once, take);
+  return {
+    locate: (refs) => driver.locate(refs),
+    openOutput: (ref) => lookAt(ref, () => driver.openOutput(ref)),
+    openInput: (ref) => lookAt(ref, () => driver.openInput(ref)),
+    release: refuse,
+  };
+}
+
+function refuse(): never {
+  throw new RangeError('the lines were asked for to look at them only');
+}
+
+async function openLook(
+  ref: LineRef,
+  sysfs: Sysfs,
+  take: () => Promise<InputLine | OutputLine>,
+): Promise<InputLine & OutputLine> {
+  const line = findLine(sysfs, ref);
+  let taken = line.exists() ? null : await take();
+  let isOpen = true;
+  const read = async (): Promise<Level> => {
+    if (taken !== null) return taken.read();
+    try {
+      return await levelOf(line);
+    } catch (error) {
+      if (!isGone(error)) throw error;
+    }
+    // Another program has given it back since.
+    taken = await take();
+    return taken.read();
+  };
+  return {
+    async read() {
+      if (!isOpen) throw lineClosed(line.text, line.details);
+      return read();
+    },
+    write: refuse,
+    onEdge: refuse,
+    async close() {
+      isOpen = false;
+      await taken?.close();
+    },
+  };
+}
+
+/** The level at the pin: what the file shows, without an inversion that somebody has set up. */
+async function levelOf(line: SysfsLine): Promise<Level> {
+  const [inversion, level] = await Promise.all([line.readOptional('active_low'), line.readValue()]);
+  return inversion === '1' ? (level === 1 ? 0 : 1) : level;
+}
