@@ -71,7 +71,8 @@ export function readRegularFile(
     if (length > maxBytes) {
       throw new StrangeFile('FILE_STRANGE', `it is longer than ${maxBytes} bytes`, { path });
     }
-    return content.subarray(0, length);
+    // Who keeps what was read does not keep the room for the longest file.
+    return Buffer.from(content.subarray(0, length));
   } finally {
     closeSync(fd);
   }

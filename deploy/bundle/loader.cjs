@@ -30,6 +30,8 @@ function scriptOf(file, cachedData) {
  * @param {string} file
  */
 function codeOf(file) {
+  // A V8 that makes no machine code (--jitless, where there is no WebAssembly) takes none of what another one has made.
+  if (!('WebAssembly' in globalThis)) return undefined;
   try {
     const both = readFileSync(join(codeFolder, `${file}.bin`));
     const one = both.subarray(0, both.length / 2);

@@ -37,8 +37,8 @@ export type Pace = 'switching' | 'guarding';
 const PACES: Readonly<Record<Pace, Paces>> = {
   // Short against a ramp, long against a transfer.
   switching: { pgood: 10, good: 10, pmbus: 10, pgoodAsked: 10 },
-  // pgood tells of a loss first; a rail that goes while pgood stands does not take the host with it. A bus has other users.
-  guarding: { pgood: 10, good: 100, pmbus: 1_000, pgoodAsked: 100 },
+  // A chassis is on for months. pgood tells of a loss first; a rail that goes while pgood stands does not take the host with it.
+  guarding: { pgood: 50, good: 1_000, pmbus: 1_000, pgoodAsked: 100 },
 };
 /** For somebody who only shows pgood. Whoever waits for it, or guards it, sets a pace that this one then has too. */
 const SHOWN: Paces = { pgood: 500, good: 500, pmbus: 500, pgoodAsked: 500 };
@@ -386,7 +386,8 @@ function hardwareOf(
 function sleepOf(awake: Signal | null): Pick<ChassisHardware, 'readSleep' | 'watchSleep'> {
   return {
     readSleep: async () => awake !== null && !(await awake.read()),
-    watchSleep: (wake) => awake?.watch(wake, PACES.guarding, 'pgood') ?? (() => undefined),
+    // It comes some milliseconds before the loss that it explains.
+    watchSleep: (wake) => awake?.watch(wake, PACES.switching, 'pgood') ?? (() => undefined),
   };
 }
 

@@ -142,8 +142,22 @@ export const simulated = ({ socket, boardPath }: Stage, verb: string, ...options
   ...options,
 ];
 
+/** What the service has in its environment when systemd starts it. */
+export function unitEnvironment(): Record<string, string> {
+  const unit = readFileSync(join(root, 'systemd', 'chassis-power.service'), 'utf8');
+  return Object.fromEntries(
+    [...unit.matchAll(/^Environment="?(\w+)=([^"\n]*)"?$/gm)].map(([, name = '', value = '']) => [
+      name,
+      value,
+    ]),
+  );
+}
+
 export async function serveOn(stage: Stage, address: string): Promise<ChildProcess> {
-  return start(simulated(stage, 'serve', '--state', 'off'), { DBUS_SYSTEM_BUS_ADDRESS: address });
+  return start(simulated(stage, 'serve', '--state', 'off'), {
+    DBUS_SYSTEM_BUS_ADDRESS: address,
+    ...unitEnvironment(),
+  });
 }
 
 export function residentKib({ pid }: ChildProcess): number {

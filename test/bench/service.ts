@@ -18,11 +18,11 @@ import {
   privateBus,
   residentKib,
   rested,
-  root,
   type Stage,
   serveOn,
   stageOf,
   start,
+  unitEnvironment,
 } from './rig.ts';
 import type { Row } from './rows.ts';
 
@@ -35,14 +35,6 @@ const MEMORY_PAIRS = 3;
 const LOOK_MS = 500;
 const WAKE_UPS_MS = 5_000;
 const MARK = '/run/chassis-power/answers';
-
-/** What the service has in its environment when systemd starts it. */
-function unitEnvironment(): Record<string, string> {
-  const unit = readFileSync(join(root, 'systemd', 'chassis-power.service'), 'utf8');
-  return Object.fromEntries(
-    [...unit.matchAll(/^Environment=(\w+)=(.*)$/gm)].map(([, name = '', value = '']) => [name, value]),
-  );
-}
 
 /** Rows of what `measure` gives for a limit, or why there are none. */
 async function rowOf(

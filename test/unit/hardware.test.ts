@@ -477,7 +477,7 @@ describe('what a chassis is opened with', () => {
       return [...new Set(asked)].sort();
     };
     expect(askedBy(() => hardware.watch(() => undefined, 'switching'))).toEqual(['good 10', 'pgood 10']);
-    expect(askedBy(() => hardware.watch(() => undefined, 'guarding'))).toEqual(['good 100', 'pgood 10']);
+    expect(askedBy(() => hardware.watch(() => undefined, 'guarding'))).toEqual(['good 1000', 'pgood 50']);
     // Who only shows it is content with a look every five seconds at a line whose interrupts may get lost.
     expect(askedBy(() => hardware.watchPgood(() => undefined))).toEqual(['pgood 500 checkMs 5000']);
   });

@@ -25,7 +25,7 @@ const board = shippedBoard('reference');
 /** hw/boards/reference.json. */
 const DEGLITCH_MS = 5;
 /** How often pgood is looked at while the chassis is on. */
-const LOOK_MS = 10;
+const LOOK_MS = 50;
 const BASE = 816;
 
 let runDir = '';
@@ -120,7 +120,7 @@ describe.each(['onoff', 'mock'] as const)('a chassis whose lines raise no interr
         care.plant.addFault(parseFault('pgood stuck off', board));
         await care.pass(DEGLITCH_MS + LOOK_MS + 1);
         expect(care.enabled()).toBe(0);
-        expect(care.clock.nowMs() - fromMs).toBeLessThan(20);
+        expect(care.clock.nowMs() - fromMs).toBeLessThan(DEGLITCH_MS + LOOK_MS + 10);
         await care.pass(5_000);
         expect(care.losses).toHaveLength((round + 1) / 2);
         care.plant.clearFaults();
@@ -145,7 +145,7 @@ describe('how often lines without interrupts are looked at', () => {
     expect(looks.length).toBeLessThanOrEqual(20);
   });
 
-  it('while it is on: pgood a hundred times a second, the rails some ten times', async () => {
+  it('while it is on: pgood twenty times a second, the rails once', async () => {
     const care = await createCare('onoff');
     await care.clock.runUntil(care.resident.request('on').done);
     await care.pass(1_000);
@@ -154,8 +154,8 @@ describe('how often lines without interrupts are looked at', () => {
     const looks = new Map<number, number>();
     for (const { number } of care.kernel.reads.slice(before)) looks.set(number, (looks.get(number) ?? 0) + 1);
     const counts = [...looks.values()].sort((one, other) => other - one);
-    expect(counts[0]).toBeGreaterThan(900);
-    expect(counts[0]).toBeLessThanOrEqual(1_001);
-    for (const count of counts.slice(1)) expect(count).toBeLessThanOrEqual(112);
+    expect(counts[0]).toBeGreaterThan(180);
+    expect(counts[0]).toBeLessThanOrEqual(201);
+    for (const count of counts.slice(1)) expect(count).toBeLessThanOrEqual(12);
   });
 });
