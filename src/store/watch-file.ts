@@ -1,6 +1,6 @@
 import { type FSWatcher, lstatSync, watch } from 'node:fs';
-import { dirname } from 'node:path';
-import { ensureDirectory, fileProblem } from '../../hw/files.ts';
+import { basename, dirname } from 'node:path';
+import { ensureDirectory, fileMark, fileProblem } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 
 /**
@@ -25,7 +25,7 @@ export function watchFile(path: string, { clock, changed, warn }: WatchFileOptio
   const folder = dirname(path);
   let watcher: FSWatcher | null = null;
   let watched = '';
-  let seen = identityOf(path);
+  let seen = fileMark(path);
   let warned = '';
 
   const warnOnce = (message: string) => {
@@ -39,7 +39,10 @@ export function watchFile(path: string, { clock, changed, warn }: WatchFileOptio
     watcher = null;
     try {
       ensureDirectory(folder);
-      watcher = watch(folder, { persistent: false }, check);
+      watcher = watch(folder, { persistent: false }, (_, name) => {
+        // The files of the other chassis are beside it.
+        if (name === null || name === basename(path)) check();
+      });
       watcher.on('error', () => watcher?.close());
     } catch (error) {
       warnOnce(`${folder} cannot be watched (${fileProblem(error)}): it is looked at once a second`);
@@ -52,7 +55,7 @@ export function watchFile(path: string, { clock, changed, warn }: WatchFileOptio
       warnOnce(`${folder} was replaced: what others do is read from the new one`);
       watchFolder();
     }
-    const now = identityOf(path);
+    const now = fileMark(path);
     if (now === seen) return;
     seen = now;
     changed();
@@ -68,16 +71,6 @@ export function watchFile(path: string, { clock, changed, warn }: WatchFileOptio
     cancel();
     watcher?.close();
   };
-}
-
-/** Tells a file from any other that was in its place; the same for every one that cannot be looked at. */
-function identityOf(path: string): string {
-  try {
-    const { dev, ino, size, mtimeNs } = lstatSync(path, { bigint: true });
-    return `${dev} ${ino} ${size} ${mtimeNs}`;
-  } catch (error) {
-    return fileProblem(error);
-  }
 }
 
 function folderOf(path: string): string {
