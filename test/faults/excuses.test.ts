@@ -101,6 +101,22 @@ const NOT_PRESSED: Break = {
   }),
 };
 
+/** The last line of a board here: a host reset. */
+const PULSED: Break = {
+  says: 'a host is reset by whoever opens the line for it',
+  world: (world) => ({
+    ...world,
+    gpio: {
+      ...world.gpio,
+      async openOutput(ref) {
+        const raw = await world.gpio.openOutput(ref);
+        if ('line' in ref && ref.line === 8) for (const level of [1, 0] as const) await raw.write(level);
+        return raw;
+      },
+    },
+  }),
+};
+
 const QUIET: Omit<Case, 'board'> = {
   boardName: 'excused',
   chassis: 0,
@@ -225,6 +241,19 @@ const EXCUSED: readonly Excused[] = [
       ],
     },
     says: 'pgood stands',
+  },
+  {
+    invariant: 'noMove',
+    what: 'a host that a killed process left held in reset, and that is let go',
+    chassis: { rails: { R: seen(0) }, pgood, hostReset: { ...line(8), pulseMs: 50 } },
+    played: {
+      initially: 'on',
+      requests: ['reset', 'startOn'],
+      disturbances: [{ process: 0, disturbance: { kind: 'killAtWrite', write: 1, when: 'after' } }],
+    },
+    worse: { disturbances: [] },
+    broken: PULSED,
+    says: 'chassis 0, start: hostReset gpio/8 moved though it was so already',
   },
   {
     invariant: 'snapshotTrue',

@@ -856,8 +856,8 @@ const noMove: Rule = (act, look) => {
     // Who finds pgood asserted for a moment finds power that has to go, and latches that it is off.
     if (role === 'latch' && TO_OFF.includes(verb) && (isOwed || look.pgoodFaulty)) return [];
     const old = before.lines.find((each) => each.line === key);
-    // What a killed process left pressed is let go.
-    if (role === 'button' && old?.asserted) return [];
+    // What a killed process left pressed, or held in reset, is let go.
+    if ((role === 'button' || role === 'hostReset') && old?.asserted) return [];
     // Power off drives every enable, also one that is off.
     const isDriven = TO_ON.includes(verb) && old?.direction !== direction;
     return old && (old.changes !== changes || isDriven)
