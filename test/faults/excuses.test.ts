@@ -9,6 +9,8 @@ interface Excused {
   readonly what: string;
   readonly invariant: Invariant;
   readonly chassis: object;
+  /** Another chassis of the board. */
+  readonly beside?: object;
   readonly devices?: object;
   readonly played: Partial<Case>;
   /** Where that of `BREAKS` does not come to anything on this board. */
@@ -243,6 +245,27 @@ const EXCUSED: readonly Excused[] = [
     says: 'pgood stands',
   },
   {
+    invariant: 'obeys',
+    what: 'a chassis on a bus that a part of another chassis holds up, which does not answer',
+    devices: { vr: { bus: 1, address: '0x40' } },
+    chassis: {
+      rails: { R: seen(0), CARD: { ...seen(2), presence: { bus: 1, address: '0x50' } } },
+      pgood,
+    },
+    beside: {
+      rails: { S: { ...times, enable: line(10), good: { pmbus: 'vr', minVolts: 0.9 } } },
+      pgood: { ...pgood, line: 12 },
+    },
+    played: {
+      requests: ['status'],
+      // One after the other they hold the bus for longer than it is waited for.
+      rival: { asks: 'status', atMs: 10 },
+      faults: [{ text: 'chassis 0 presence CARD hang', process: 0, write: null }],
+    },
+    worse: { faults: [{ text: 'chassis 0 presence CARD stuck off', process: 0, write: null }] },
+    says: 'chassis 1, wait-on: nothing is broken',
+  },
+  {
     invariant: 'noMove',
     what: 'a host that a killed process left held in reset, and that is let go',
     chassis: { rails: { R: seen(0) }, pgood, hostReset: { ...line(8), pulseMs: 50 } },
@@ -426,11 +449,15 @@ const EXCUSED: readonly Excused[] = [
 ];
 
 function playOn(
-  { chassis, devices = {} }: Pick<Excused, 'chassis' | 'devices'>,
+  { chassis, beside, devices = {} }: Pick<Excused, 'chassis' | 'beside' | 'devices'>,
   played: Partial<Case>,
   broken: Break | null = null,
 ) {
-  const { board, problems } = checkBoard({ name: 'excused', devices, chassis: { 0: chassis } });
+  const { board, problems } = checkBoard({
+    name: 'excused',
+    devices,
+    chassis: { 0: chassis, ...(beside && { 1: beside }) },
+  });
   if (!board) throw new TypeError(JSON.stringify(problems));
   return play({ ...QUIET, ...played, board }, broken);
 }

@@ -251,14 +251,19 @@ export function withDependents(
 }
 
 /** Rails of parts of which it is not known, from the faults since the last repair, whether a power-on found them there. */
-function uncertainRails({ sinceRepair, busHeld }: Act, { rails }: ChassisBoard): ReadonlySet<string> {
+function uncertainRails(
+  { chassis, sinceRepair, busHeld }: Act,
+  { rails }: ChassisBoard,
+): ReadonlySet<string> {
   const keyOf = (rail: string) => JSON.stringify(rails[rail]?.presence);
   return withDependents(rails, (rail) => {
     const { presence } = rails[rail] ?? {};
     if (presence === undefined) return false;
     if ('bus' in presence && busHeld) return true;
-    return sinceRepair.some(({ effect }) => {
+    return sinceRepair.some(({ chassis: own, effect }) => {
       if (effect.on === 'gpio') return !('bus' in presence);
+      // A part of another chassis that does not answer holds up the bus.
+      if (effect.on === 'presence' && own !== chassis) return 'bus' in presence;
       if (effect.on === 'line')
         return effect.line.of === 'presence' && keyOf(effect.line.rail) === keyOf(rail);
       return (effect.on === 'part' || effect.on === 'presence') && keyOf(effect.rail) === keyOf(rail);

@@ -287,7 +287,11 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
           historyFrom,
           faults: felt(beganMs),
           sinceRepair: feltSinceRepair,
-          absent: absentFor(described, feltSinceRepair, isNeverThere),
+          absent: absentFor(
+            described,
+            feltSinceRepair.filter((fault) => fault.effect.on === 'gpio' || fault.chassis === chassis),
+            isNeverThere,
+          ),
           healthy: sinceRepair.length === 0,
           undisturbed: !disturbed,
           others: drivers.filter(
@@ -514,11 +518,19 @@ function faultSpans(history: readonly PlantEvent[]): { text: string; fromMs: num
 }
 
 /** Whether a chassis can feel a fault: through its own parts, or through a bus that it shares. */
-function reaches({ chassis: own, effect }: Fault, board: Board, chassis: number): boolean {
-  if (effect.on === 'gpio') return true;
-  if (effect.on !== 'i2c') return own === chassis;
-  const broken = board.devices[effect.device];
-  return broken !== undefined && busesOf(board, chassis).includes(broken.bus);
+function reaches(fault: Fault, board: Board, chassis: number): boolean {
+  if (fault.effect.on === 'gpio') return true;
+  if (fault.effect.on !== 'i2c' && fault.chassis === chassis) return true;
+  const bus = busOf(fault, board);
+  return bus !== undefined && busesOf(board, chassis).includes(bus);
+}
+
+/** The bus of a device that a fault hits, or that a part which does not answer holds up. */
+function busOf({ chassis, effect }: Fault, board: Board): Board['devices'][string]['bus'] | undefined {
+  if (effect.on === 'i2c') return board.devices[effect.device]?.bus;
+  if (effect.on !== 'presence' || effect.does !== 'hang') return undefined;
+  const presence = board.chassis[chassis ?? 0]?.rails[effect.rail]?.presence;
+  return presence && 'bus' in presence ? presence.bus : undefined;
 }
 
 /** The buses of the devices that a chassis asks for anything. */
