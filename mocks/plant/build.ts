@@ -18,6 +18,7 @@ import {
   isThere,
   levelOf,
   type Net,
+  netAsserted,
   OPERATION_ON_BIT,
   opposite,
   type Page,
@@ -210,6 +211,7 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     rails: [],
     parts: new Map(),
     resets: [],
+    heldResets: new Map(),
     powerButton: undefined,
     resetButton: undefined,
     pgoodSources: [],
@@ -253,11 +255,7 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     const given = { ...part, role: 'hostReset', name: HOST_RESET } as const;
     parts.net(hostReset, given, HOST_RESET, false);
   }
-  const { postComplete, platformReset } = described.hostSignals ?? {};
-  if (postComplete !== undefined)
-    parts.net(postComplete, { ...part, role: 'hostSignal', name: POST_COMPLETE }, POST_COMPLETE, false);
-  if (platformReset !== undefined)
-    parts.net(platformReset, { ...part, role: 'hostSignal', name: PLATFORM_RESET }, PLATFORM_RESET, false);
+  connectHostSignals(chassis, described, parts);
   const { power, reset } = described.panel ?? {};
   if (power !== undefined) {
     const given = { ...part, role: 'panel', name: 'power button' } as const;
@@ -268,6 +266,25 @@ function buildChassis(number: number, described: ChassisBoard, parts: Parts, opt
     chassis.resetButton = parts.net(reset, given, PANEL_RESET, false);
   }
   return chassis;
+}
+
+/** What the host says of itself, and the resets that are held until it has said so. */
+function connectHostSignals(chassis: Chassis, { resets, hostSignals }: ChassisBoard, parts: Parts): void {
+  const netOf = (line: LineBoard | undefined, name: string) => {
+    const given = { chassis: chassis.number, rail: null, role: 'hostSignal', name } as const;
+    return line && parts.net(line, given, name, false);
+  };
+  const posted = netOf(hostSignals?.postComplete, POST_COMPLETE);
+  const inReset = netOf(hostSignals?.platformReset, PLATFORM_RESET);
+  Object.values(resets).forEach(({ heldUntil }, at) => {
+    const net = chassis.resets[at];
+    if (heldUntil === undefined || net === undefined) return;
+    const isShown = () =>
+      heldUntil.signal === 'postComplete'
+        ? posted !== undefined && netAsserted(posted)
+        : inReset !== undefined && !netAsserted(inReset);
+    chassis.heldResets.set(net, isShown);
+  });
 }
 
 /** Rails that are only watched, and that nothing with an enable stands before. */

@@ -238,6 +238,8 @@ export interface Chassis {
   /** By what tells of them. */
   readonly parts: Map<string, Part>;
   readonly resets: Net[];
+  /** Whether the host shows what a reset is held for, by its net; of those that wait for the host. */
+  readonly heldResets: Map<Net, () => boolean>;
   /** Of the front panel. */
   powerButton: Net | undefined;
   resetButton: Net | undefined;

@@ -76,7 +76,14 @@ export function createDamageRules(clock: Clock, reactionMs: number, report: Repo
   };
 
   const resetReleased = (chassis: Chassis, reset: Net): void => {
-    const { seen } = chassis;
+    const { seen, heldResets } = chassis;
+    if (heldResets.get(reset)?.() === false)
+      report(
+        'resetBeforeHost',
+        chassis,
+        reset.name,
+        `reset ${reset.name} was released too early for the host`,
+      );
     const failed = !chassis.pgood && !seen && !recently(chassis.failedAtMs);
     // A good chassis whose pgood has said otherwise long enough to be noticed.
     const ignored = chassis.pgood && !seen && !recently(chassis.seenSinceMs);

@@ -87,7 +87,9 @@ export type HazardKind =
   /** An enable was switched over and back within less than a millisecond. */
   | 'enableGlitch'
   /** A reset is released though there is no pgood, or the power goes down under a released reset. */
-  | 'resetWithoutPgood';
+  | 'resetWithoutPgood'
+  /** A reset is released before the host has shown what the board holds it for. */
+  | 'resetBeforeHost';
 
 /** Something that can damage a real chassis and that the program did; what faults do is not counted. */
 export interface Hazard {

@@ -23,6 +23,8 @@ const OF_HAZARD: Readonly<Record<HazardKind, InvariantName | null>> = {
   enabledTooEarly: 'needsFirst',
   needRemoved: 'reverseOrder',
   resetWithoutPgood: 'resetsFollowPgood',
+  // The service, which releases such resets, is in no story.
+  resetBeforeHost: null,
   // No process of a story drives to and fro within a millisecond of real time, because none passes.
   enableGlitch: null,
   // A board whose devices are set up is not searched, and so has no story.
@@ -168,7 +170,8 @@ export class Judge {
     const isWhole =
       this.pgood() &&
       names.every((name) => good.has(name) && driven.includes(name)) &&
-      this.releasedResets().length === this.options.plan.resets.length;
+      // One that waits for the host stays held.
+      this.options.plan.resets.every(({ name, isHeld }) => isHeld || this.releasedResets().includes(name));
     if (unread.length > 0) return;
     if (isOwn && isWhole && state !== 'pgood')
       this.say('adopts', `a chassis that is on is taken for ${state}`);

@@ -5,6 +5,7 @@ import { checkOffAfter, checkOffOrder } from './check-off-order.ts';
 import { checkPanel } from './check-panel.ts';
 import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
 import { checkPresences } from './check-presence.ts';
+import { checkResets } from './check-resets.ts';
 import {
   type BoardPart,
   type ChassisPart,
@@ -397,7 +398,10 @@ export function longestPowerOnMs(chassis: ChassisPart): number {
   );
   const releaseMs = Math.max(
     0,
-    ...Object.values(chassis.resets ?? {}).map((reset) => reset?.releaseDelayMs ?? 0),
+    // One that waits for the host is released when the power-on is over.
+    ...Object.values(chassis.resets ?? {}).map((reset) =>
+      reset?.heldUntil === undefined ? (reset?.releaseDelayMs ?? 0) : 0,
+    ),
   );
   const { onTimeoutMs = 0, deglitchMs = 0 } = pgood;
   return minOffMs + railsMs + (latch?.pulseMs ?? 0) + onTimeoutMs + deglitchMs + releaseMs;
@@ -486,6 +490,7 @@ const CHECKS: readonly Check[] = [
   checkPulses,
   checkPresences,
   checkPanel,
+  checkResets,
   checkTimeBudgets,
 ];
 

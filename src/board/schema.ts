@@ -5,6 +5,7 @@ import { panel } from './panel.ts';
 import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
 import { presence } from './presence.ts';
 import { pulse } from './pulse.ts';
+import { resets } from './reset.ts';
 import { setup } from './setup.ts';
 import {
   BY_LINE_OR_PAGE,
@@ -112,12 +113,6 @@ const railEntries = v.strictObject({
 });
 const rail = expects('object', 'a rail, with at least "enable" or "good"', RAIL, railEntries);
 
-const resetTimes = {
-  releaseDelayMs: v.pipe(
-    v.optional(durationMs, 0),
-    v.description('Time after pgood at which the reset is released'),
-  ),
-};
 /** Nothing else happens during the pulse of the latch: a rail that fails waits for its end. */
 const LONGEST_PULSE_MS = 1_000;
 
@@ -139,7 +134,6 @@ const hostResetTimes = {
   ),
 };
 
-const LOW_LINE = '{ "chip": "1e780000.gpio", "line": "D0", "active": "low" }';
 export const CHASSIS = `{ "rails": { "P12V": ${RAIL} }, "pgood": { "chip": "1e780000.gpio", "line": "B7" } }`;
 export const chassisEntries = v.strictObject({
   rails: v.pipe(
@@ -159,15 +153,7 @@ export const chassisEntries = v.strictObject({
     v.description('What shows that all rails are up; without it, the rails themselves'),
   ),
   resets: v.pipe(
-    v.optional(
-      expects(
-        'object',
-        'the resets by name',
-        `{ "CPU_RESET_L": ${LOW_LINE} }`,
-        v.record(name, lineWith(resetTimes, LOW_LINE)),
-      ),
-      {},
-    ),
+    v.optional(resets, {}),
     v.description('Resets held asserted until pgood and asserted again before the power goes down'),
   ),
   hostReset: v.pipe(

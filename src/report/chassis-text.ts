@@ -22,6 +22,8 @@ export interface ChassisReport {
   readonly contradictions: readonly string[];
   readonly rails: Readonly<Record<string, RailReport>>;
   readonly resetsAsserted: Readonly<Record<string, boolean | null>>;
+  /** The signal of the host that a reset waits for, of those that are asserted though the chassis is on. */
+  readonly resetsHeldUntil: Readonly<Record<string, string>>;
   readonly devices: readonly Evidence[];
   readonly unread: readonly { readonly reason: string; readonly code: string }[];
   /** Of the units that systemd knows; null where it does not run here. */
@@ -117,7 +119,9 @@ export function chassisText(report: ChassisReport): string {
     );
   }
   for (const [reset, asserted] of Object.entries(report.resetsAsserted)) {
-    lines.push(`  reset ${reset}  ${either(asserted, 'asserted', 'released')}`);
+    const signal = report.resetsHeldUntil[reset];
+    const why = signal === undefined ? '' : `  waits for ${signal} of the host`;
+    lines.push(`  reset ${reset}  ${either(asserted, 'asserted', 'released')}${why}`);
   }
   const isNews = ({ error }: Evidence) =>
     !unread.some(({ reason }) => error !== null && reason.endsWith(error));

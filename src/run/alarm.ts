@@ -8,6 +8,8 @@ import { type Deferred, deferred, endsWithin } from '../../hw/waiting.ts';
 export interface Alarm {
   /** The chassis may be losing its power, or is being switched off for that; or neither any more. */
   set(chassis: number, isRaised: boolean): void;
+  /** Returns what tells whether that was so of the chassis at no moment since. */
+  calmSince(chassis: number): () => boolean;
   /** Resolves when that is so of no chassis, and after LONGEST_MS at the latest. */
   over(): Promise<void>;
 }
@@ -17,9 +19,18 @@ const LONGEST_MS = 500;
 
 export function createAlarm(clock: Pick<Clock, 'after'>): Alarm {
   const raised = new Set<number>();
+  /** How often it was raised, by chassis. */
+  const times = new Map<number, number>();
+  const timesOf = (chassis: number) => times.get(chassis) ?? 0;
   let end: Deferred | null = null;
   return {
+    calmSince(chassis) {
+      const before = timesOf(chassis);
+      const wasCalm = !raised.has(chassis);
+      return () => wasCalm && timesOf(chassis) === before;
+    },
     set(chassis, isRaised) {
+      if (isRaised && !raised.has(chassis)) times.set(chassis, timesOf(chassis) + 1);
       if (isRaised) raised.add(chassis);
       else raised.delete(chassis);
       if (raised.size > 0) return;

@@ -1,18 +1,9 @@
-import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
-import type { Plan } from '../sequence/plan.ts';
-import { reconcile } from '../sequence/reconcile.ts';
 import { lockChassis } from '../store/lock.ts';
-import type { SnapshotStore } from '../store/snapshot.ts';
-import type { ChassisHardware } from './hardware.ts';
-import { presentChassis } from './presence.ts';
+import { type ExpectOnOptions, expectOn } from './expect-on.ts';
 
-export interface HeldResetOptions {
-  readonly plan: Plan;
-  /** Of a chassis with a host reset. */
-  readonly hardware: ChassisHardware;
-  readonly clock: Clock;
-  readonly store: SnapshotStore;
+/** Of a chassis with a host reset. */
+export interface HeldResetOptions extends ExpectOnOptions {
   /** Aborted, the line is let go at once. */
   readonly signal: AbortSignal;
 }
@@ -52,32 +43,12 @@ export async function resetHost(options: ResetOptions): Promise<void> {
 export async function resetHeldHost(options: HeldResetOptions): Promise<void> {
   const { hardware, signal } = options;
   const { chassis } = hardware;
-  await expectOn(options);
+  await expectOn(options, 'the host of a chassis that is on is reset');
   await hardware.pulseHostReset(signal);
   if (!signal.aborted) return;
   throw new PowerError(
     'INTERRUPTED',
     `chassis ${chassis}: ${String(signal.reason)} while the host was held in reset: it was let go early, and may not have felt it`,
     { chassis, signal: String(signal.reason) },
-  );
-}
-
-async function expectOn({ plan, hardware, clock, store }: HeldResetOptions): Promise<void> {
-  const { hint } = store.load();
-  const present = await presentChassis({ plan, hardware }, hint);
-  const { observation, unreadable } = await present.hardware.observe();
-  if (unreadable[0]) throw unreadable[0].error;
-  const { state, sequence } = reconcile(present.plan, observation, hint, clock.nowMs());
-  // A chassis counts as on until a loss of pgood is believed.
-  if (state === 'pgood' && observation.pgood) {
-    // Who watches takes a chassis that is locked, and of which nothing is known, for one that is driven, and leaves it alone.
-    const problem = hint === null ? store.save(state, sequence) : null;
-    if (problem !== null) throw new PowerError('RUN_DIR_UNUSABLE', problem, { chassis: hardware.chassis });
-    return;
-  }
-  throw new PowerError(
-    'REQUEST_REJECTED',
-    `chassis ${hardware.chassis} is ${state === 'pgood' ? 'losing pgood' : state}: only the host of a chassis that is on is reset`,
-    { chassis: hardware.chassis, state },
   );
 }

@@ -2,6 +2,7 @@ import { assign, enqueueActions, type ParameterizedObject, setup } from 'xstate'
 import { isStageOver } from './deadlines.ts';
 import type { Answer, EventOf, Request, SequenceAction, SequenceEvent } from './events.ts';
 import { type FaultName, faultOf, hardwareFault, hasFault } from './faults.ts';
+import { handedOver, isAnyHeldBack } from './held-resets.ts';
 import {
   allEnabled,
   assertResets,
@@ -102,6 +103,9 @@ const chart = setup({
     markReady: assign({ readyMs: ({ context }) => context.nowMs }),
     checkNextReset: assign(({ context }) => beginCheck(context, nextReset(context))),
     releaseReset: by(releaseReset),
+    handOverHeldResets: assign({
+      resetsAsserted: ({ context }) => handedOver(context.plan, context.resetsAsserted),
+    }),
     disableRails: by(disableRails),
     driveAllOff: by(driveAllOff),
     pulseLatchIfPending: by(pulseLatch),
@@ -131,7 +135,7 @@ const chart = setup({
     allEnabled: ({ context }) => allEnabled(context),
     becameReady: ({ context }) => context.readyMs === null && isReady(context),
     allResetsReleased: ({ context }) =>
-      context.readyMs !== null && Object.values(context.resetsAsserted).every((asserted) => !asserted),
+      context.readyMs !== null && !isAnyHeldBack(context.plan, context.resetsAsserted),
 
     canDisable: ({ context }) => railsToDisable(context).length > 0,
     allDrivenOff: ({ context }) => isAllDriven(context),
@@ -269,7 +273,7 @@ export const chassisMachine = chart.createMachine({
     },
     pgood: {
       tags: STATE_TAGS.pgood,
-      entry: entered('pgood'),
+      entry: ['handOverHeldResets', entered('pgood')],
       on: {
         POWER_ON: { actions: 'leaveAsIs' },
         POWER_OFF: { target: 'opPowerStop', actions: ['note', 'accept'] },

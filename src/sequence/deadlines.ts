@@ -86,14 +86,17 @@ export function holdUntilMs(plan: Plan, sequence: SequenceState): number {
   return sequence.offSinceMs === null ? Number.NEGATIVE_INFINITY : sequence.offSinceMs + plan.minOffMs;
 }
 
-/** The resets that are still asserted, each with the time at which it is released; none before all is ready. */
+/**
+ * The resets that are still asserted, each with the time at which it is released; none before all is ready. One that waits for
+ * the host is none of the sequence's to release.
+ */
 function resetReleases(
   plan: Plan,
   { readyMs, resetsAsserted }: SequenceState,
 ): { name: string; dueMs: number }[] {
   if (readyMs === null) return [];
-  return plan.resets.flatMap(({ name, releaseDelayMs }) =>
-    resetsAsserted[name] ? [{ name, dueMs: readyMs + releaseDelayMs }] : [],
+  return plan.resets.flatMap(({ name, releaseDelayMs, isHeld }) =>
+    resetsAsserted[name] && !isHeld ? [{ name, dueMs: readyMs + releaseDelayMs }] : [],
   );
 }
 

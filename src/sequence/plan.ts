@@ -38,6 +38,13 @@ export interface RailPlan {
   readonly isOptional: boolean;
 }
 
+export interface ResetPlan {
+  readonly name: string;
+  readonly releaseDelayMs: number;
+  /** It stays asserted when the chassis is on, and the service releases it when the host shows how far it is. */
+  readonly isHeld: boolean;
+}
+
 /** The sleep state of the host behind a power button. */
 export interface SleepPlan {
   /** The rail of the button. */
@@ -58,7 +65,7 @@ export interface Plan {
     /** Rails without which nobody answers for it: they power what it is seen by. */
     readonly poweredBy: readonly string[];
   };
-  readonly resets: readonly { readonly name: string; readonly releaseDelayMs: number }[];
+  readonly resets: readonly ResetPlan[];
   /** How a host tells that it switches itself off; null where nothing tells. */
   readonly sleep: SleepPlan | null;
   /** The board latches its enables: they stand though the BMC's pins went back to inputs. */
@@ -145,7 +152,11 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
       rails: railsOfPgood(chassis),
       poweredBy: powerOfPgood(chassis, devices),
     },
-    resets: Object.entries(chassis.resets).map(([name, { releaseDelayMs }]) => ({ name, releaseDelayMs })),
+    resets: Object.entries(chassis.resets).map(([name, { releaseDelayMs, heldUntil }]) => ({
+      name,
+      releaseDelayMs,
+      isHeld: heldUntil !== undefined,
+    })),
     sleep: sleepOf(chassis),
     latched: chassis.latch !== undefined,
     minOffMs: chassis.minOffMs,

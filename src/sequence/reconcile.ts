@@ -1,3 +1,4 @@
+import { handedOver, isAnyHeldBack } from './held-resets.ts';
 import { type Plan, type RailPlan, railPlan } from './plan.ts';
 import {
   type Hint,
@@ -176,7 +177,7 @@ function classify(
   if (hinted === 'opPowerStop') return as('opPowerStop');
   if (hinted === 'opWaitPowerOff') return as(anyEnabled ? 'opPowerStop' : 'opWaitPowerOff');
   const starting = hinted === 'opPowerStart' || hinted === 'opWaitPowerOn';
-  const held = Object.values(observation.resetsAsserted).some((asserted) => asserted);
+  const held = isAnyHeldBack(plan, observation.resetsAsserted);
   if (enabled) {
     if (!good) return as(hinted === 'pgood' || hinted === 'opPowerStart' ? hinted : 'opWaitPowerOn');
     // What is good as soon as it is enabled has to settle all the same.
@@ -235,7 +236,7 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
       unread: observation.unread?.some(({ signal }) => signal === 'pgood') ?? false,
       sinceMs: nowMs,
     },
-    resetsAsserted: observation.resetsAsserted,
+    resetsAsserted: settled ? handedOver(plan, observation.resetsAsserted) : observation.resetsAsserted,
     stageDeadlineMs: waiting
       ? hint?.state === state && hinted?.stageDeadlineMs != null && !stillHeld
         ? hinted.stageDeadlineMs

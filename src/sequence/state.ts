@@ -158,7 +158,7 @@ export const sequenceSchema = v.object({
   /** Rails whose part was absent when this power-on began: none of them is among `rails`. Left out where all are there. */
   absent: v.optional(v.array(v.string())),
   pgood: pgoodSchema,
-  /** Resets that are asserted. */
+  /** Resets that are asserted. In pgood one that waits for the host counts as released, whatever it is. */
   resetsAsserted: v.record(v.string(), v.boolean()),
   /** Latest end of opWaitPowerOn, opWaitPowerOff and, once all enables are off, of fault. */
   stageDeadlineMs: momentOrNull,

@@ -10,6 +10,7 @@ import { JOBS } from '../run/jobs.ts';
 import { expectDone, faultError } from '../run/outcome.ts';
 import { presentChassis } from '../run/presence.ts';
 import { lastState, type Recorded, type Recorder } from '../run/record.ts';
+import { releaseResets } from '../run/release-resets.ts';
 import { RESET_HOLDER, resetHost } from '../run/reset-host.ts';
 import type { RunOptions } from '../run/run.ts';
 import type { RunEnd } from '../run/run-record.ts';
@@ -93,6 +94,11 @@ export interface Resident {
    * cuts it short. Rejects as `resetHost`, and INTERRUPTED once the service is to stop.
    */
   resetHost(): Promise<void>;
+  /**
+   * Releases resets that stayed asserted when the chassis came on. Returns those that are left, because power may be going. Rejects as
+   * `releaseResets`, with CHASSIS_LOCKED while another process drives the chassis, and INTERRUPTED once the service is to stop.
+   */
+  releaseResets(names: readonly string[]): Promise<readonly string[]>;
   /** Longest time for pgood, for the sequences of this process. */
   setPgoodTimeoutMs(onTimeoutMs: number): void;
   /** Ends the watch, after an operation that is under way has come to rest. The lines stay as they are. */
@@ -101,6 +107,8 @@ export interface Resident {
 
 /** Name of this process in the lock. */
 const HOLDER = 'serve';
+/** The same while it releases resets of a chassis that is on. */
+const RELEASE_HOLDER = 'serve: resets';
 /** Who asks for what nobody has asked for. */
 const THE_SERVICE = 'the service itself';
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
@@ -169,6 +177,10 @@ export async function createResident(options: ResidentOptions): Promise<Resident
     async resetHost() {
       if (actor.getSnapshot().hasTag('closed')) throw isStopping(chassis);
       await resets.reset();
+    },
+    async releaseResets(names) {
+      if (actor.getSnapshot().hasTag('closed')) throw isStopping(chassis);
+      return releaseHeld(resources, names);
     },
     setPgoodTimeoutMs(onTimeoutMs) {
       resources.plan = { ...resources.plan, pgood: { ...resources.plan.pgood, onTimeoutMs } };
@@ -257,6 +269,23 @@ function hostResetsOf(resources: Resources) {
       await ending;
     },
   };
+}
+
+/** Under the lock, for no power sequence may begin meanwhile; and never after a loss that this process knows of. */
+async function releaseHeld(resources: Resources, names: readonly string[]): Promise<readonly string[]> {
+  const { plan, hardware, clock, runDir, chassis, record, alarm, openStore } = resources;
+  const lock = await lockChassis(runDir, chassis, RELEASE_HOLDER, {
+    clock,
+    waitMs: 0,
+    signal: new AbortController().signal,
+    onWait: () => undefined,
+  });
+  try {
+    const mayRelease = alarm.calmSince(chassis);
+    return await releaseResets(names, { plan, hardware, clock, store: openStore(), record, mayRelease });
+  } finally {
+    lock.release();
+  }
 }
 
 async function endThatOfDead({ hardware, runDir, chassis, clock, warn, warnOf }: Resources): Promise<void> {

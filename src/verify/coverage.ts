@@ -31,6 +31,12 @@ const EXCUSES: readonly Excuse[] = [
     holds: ({ resets }) => resets.length === 0,
   },
   {
+    transitions:
+      /otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgoodLostEarly|pgood: DRIVE_FAILED/,
+    why: 'the sequence releases no reset of the board',
+    holds: ({ resets }) => resets.every(({ isHeld }) => isHeld),
+  },
+  {
     transitions: /^opPowerSt(art|op): (POWER|READ|DRIVE|always \[railTimedOut)/,
     why: 'no rail waits for another one, so that all are switched in one step',
     holds: ({ rails }) => rails.every(({ needs }) => needs.length === 0),

@@ -165,6 +165,22 @@ export class ProductModel implements ProductRules {
     return what.what === 'enable' ? { type: 'DRIVEN', rail: what.rail, asserted } : null;
   };
 
+  /**
+   * Another one releases what waits for the host, at any moment from now on. That it does so at once is the worst: as long as it has
+   * not, there is only less that may be wrong.
+   */
+  private readonly releaseHeld = (
+    draft: Draft,
+    say: (invariant: Violation['invariant'], what: string) => void,
+  ) => {
+    this.plan.resets.forEach(({ isHeld }, at) => {
+      const index = this.pgood + 1 + at;
+      if (!isHeld || this.rules.has(draft, index, BIT.stuck)) return;
+      judgeRelease(this.rules, draft, index, say);
+      this.rules.drive(draft, index, true);
+    });
+  };
+
   /** One event with all that follows from it, as the runner carries it out. */
   private readonly run = (
     before: Product,
@@ -222,6 +238,7 @@ export class ProductModel implements ProductRules {
           if (isAnew) draft.marks &= ~(MARK.told | MARK.contradiction);
         } else if (action.type === 'entered') {
           state = action.state;
+          if (state === 'pgood') this.releaseHeld(draft, say);
           const isFailing = pending.some(({ type }) => type === 'DRIVE_FAILED');
           judgeEntered(this.rules, draft, situation, action.state, isFailing, say);
         }

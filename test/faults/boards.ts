@@ -24,7 +24,8 @@ interface ChassisDraw {
     readonly onTimeoutMs: number;
     readonly offTimeoutMs: number;
   };
-  readonly resets: readonly (LineDraw & { readonly releaseDelayMs: number })[];
+  /** `held`: until the host has done its work. */
+  readonly resets: readonly (LineDraw & { readonly releaseDelayMs: number; readonly held: boolean })[];
   readonly latch: (LineDraw & { readonly pulseMs: number }) | null;
   readonly evidence: boolean;
   /** `behind`: the rail that powers the device, among those that can; null: it always has power. */
@@ -139,7 +140,9 @@ const chassis = (mostRails: number): fc.Arbitrary<ChassisDraw> =>
       onTimeoutMs: fc.integer({ min: 700, max: 1300 }),
       offTimeoutMs: fc.integer({ min: 400, max: 1000 }),
     }),
-    resets: fc.array(fc.record({ low, releaseDelayMs: fc.constantFrom(0, 0, 5, 40) }), { maxLength: 2 }),
+    resets: fc.array(fc.record({ low, releaseDelayMs: fc.constantFrom(0, 0, 5, 40), held: rarely(30) }), {
+      maxLength: 2,
+    }),
     latch: fc.option(fc.record({ low, pulseMs: fc.nat(4) }), { freq: 2 }),
     evidence: rarely(30),
     device: fc.record({
@@ -181,6 +184,18 @@ function railsOf({ rails }: ChassisDraw): readonly RailDraw[] {
       good: { ...good, by: watched && good.by === 'none' ? 'line' : good.by },
     };
   });
+}
+
+function resetsOf({ resets }: ChassisDraw, nextLine: (own: LineDraw) => object): object {
+  const described = resets.map(({ releaseDelayMs, held, ...own }, index) => [
+    `RESET${index + 1}`,
+    { ...nextLine(own), releaseDelayMs, ...(held && { heldUntil: { signal: 'postComplete' } }) },
+  ]);
+  const isAnyHeld = resets.some(({ held }) => held);
+  return {
+    resets: Object.fromEntries(described),
+    ...(isAnyHeld && { hostSignals: { postComplete: nextLine({ low: false }) } }),
+  };
 }
 
 export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
@@ -257,12 +272,7 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
         () => nextLine(own.pgood),
         pgoodTimes,
       ),
-      resets: Object.fromEntries(
-        own.resets.map((reset, index) => [
-          `RESET${index + 1}`,
-          { ...nextLine(reset), releaseDelayMs: reset.releaseDelayMs },
-        ]),
-      ),
+      ...resetsOf(own, nextLine),
       ...(own.latch === null ? {} : { latch: { ...nextLine(own.latch), pulseMs: own.latch.pulseMs } }),
       ...hostResetOf(own, nextLine),
       ...(own.evidence ? { evidence: [device] } : {}),

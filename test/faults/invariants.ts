@@ -20,7 +20,8 @@ export const INVARIANTS = {
   needsFirst: 'A rail is enabled only while every rail that it needs is good.',
   needsOutlive: 'A rail is disabled only after everything that needs it.',
   noPulse: 'No enable is switched over and back faster than a regulator can follow.',
-  resetsHeld: 'A reset is released only while pgood stands, and held before the power goes down.',
+  resetsHeld:
+    'A reset is released only while pgood stands, and the host has shown what it waits for, and held before the power goes down.',
   drivenOff:
     'After a power-off, a failure or a withdrawn power-on every enable is driven off, whatever it reads.',
   powerTold: 'A failure that leaves power applied says so.',
@@ -418,6 +419,8 @@ function lookAt(act: Act) {
         : ending.kind === 'done'
           ? null
           : undefined;
+  const waitsForHost = (key: string): boolean =>
+    Object.values(described.resets).some((ref) => ref.heldUntil !== undefined && lineKey(ref) === key);
   return {
     described,
     uncertain,
@@ -486,6 +489,13 @@ function lookAt(act: Act) {
       enableFaults(rail).some(
         ({ effect }) => effect.on === 'i2c' || ('does' in effect && effect.does === 'busy') || isPulsed(rail),
       ),
+    /** What switches it has its power from a rail that is off by all that shows it: it is told nothing any more (decision 39). */
+    isDeaf: (rail: string): boolean => {
+      const { enable } = described.rails[rail] ?? {};
+      const power =
+        enable !== undefined && 'pmbus' in enable ? board.devices[enable.pmbus]?.poweredBy : undefined;
+      return after.rails.some((each) => each.rail === power && !each.enabled);
+    },
     enableFaulty: (rail: string): boolean => enableFaults(rail).length > 0,
     goodFaulty,
     /** Nothing tells of its fall: its signal lies, or what shows it has lost its power (docs/decisions/0041). */
@@ -532,6 +542,7 @@ function lookAt(act: Act) {
           event.atMs >= sightMs - withinMs - SAME_MOMENT_MS,
       ),
     resetsOf: (scene: Scene) => scene.lines.filter(({ role }) => role === 'reset'),
+    waitsForHost,
     /** The line changed so shortly before the end that nobody can have seen it. */
     changedNow: (key: string | undefined, withinMs = SAME_MOMENT_MS): boolean =>
       act.history.some(
@@ -554,7 +565,7 @@ function lookAt(act: Act) {
     wasOn:
       before.pgood &&
       before.rails.every(({ rail, enabled, good }) => uncertain.has(rail) || (enabled && good)) &&
-      before.lines.every(({ role, asserted }) => role !== 'reset' || !asserted),
+      before.lines.every(({ role, line, asserted }) => role !== 'reset' || !asserted || waitsForHost(line)),
     wasOff:
       !before.pgood &&
       before.rails.every(({ rail, enabled, volts }) => supplies.has(rail) || (!enabled && volts === 0)) &&
@@ -677,7 +688,8 @@ function mustBeDown({ verb, others }: Act, { ending, rest, withdrew }: Look): bo
 
 const resetsHeld: Rule = (act, look) => {
   const { described, hitsLine } = look;
-  const texts = act.hazards.filter(({ kind }) => kind === 'resetWithoutPgood').map(({ text }) => text);
+  const ofResets: readonly HazardKind[] = ['resetWithoutPgood', 'resetBeforeHost'];
+  const texts = act.hazards.filter(({ kind }) => ofResets.includes(kind)).map(({ text }) => text);
   for (const reset of look.resetsOf(act.after)) {
     const [name, ref] =
       Object.entries(described.resets).find(([, each]) => lineKey(each) === reset.line) ?? [];
@@ -734,7 +746,9 @@ function notOff(act: Act, look: Look): string[] {
       !look.raisedNow(rail)
         ? [`${rail} still delivers`]
         : []),
-      ...(enabled && look.isSwitched(rail) && !look.moved(rail) ? [`${rail} is still enabled`] : []),
+      ...(enabled && look.isSwitched(rail) && !look.moved(rail) && !look.isDeaf(rail)
+        ? [`${rail} is still enabled`]
+        : []),
     ]),
   ];
 }
@@ -770,6 +784,8 @@ function notOn(act: Act, look: Look): string[] {
       texts.push(`${rail} is not enabled`);
   }
   for (const reset of look.resetsOf(act.after)) {
+    // The service alone releases what waits for the host.
+    if (look.waitsForHost(reset.line)) continue;
     const hit = Object.values(described.resets).some(
       (ref) => lineKey(ref) === reset.line && act.faults.some((fault) => look.hitsLine(fault, ref)),
     );

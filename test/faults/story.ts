@@ -1,5 +1,8 @@
+import { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
-import { HOLD_LIMIT_MS } from '../../mocks/backends/i2c.ts';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c, HOLD_LIMIT_MS } from '../../mocks/backends/i2c.ts';
+import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import type { PlantEvent } from '../../mocks/plant/events.ts';
 import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
@@ -7,7 +10,9 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
+import { openChassis } from '../../src/run/hardware.ts';
 import type { Recorded } from '../../src/run/record.ts';
+import { releaseResets } from '../../src/run/release-resets.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import type { Hint } from '../../src/sequence/state.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
@@ -331,12 +336,43 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
       await watching?.ended;
     };
 
+    const held = Object.entries(described.resets).flatMap(([name, { heldUntil }]) =>
+      heldUntil === undefined ? [] : [name],
+    );
+    const { postComplete } = described.hostSignals ?? {};
+    /** The host has done its work, and the service releases what has waited for that, where it finds the chassis on. */
+    const hostIsDone = async (): Promise<void> => {
+      if (postComplete === undefined || held.length === 0 || disk.hint?.state !== 'pgood' || isDriven) return;
+      if (chance(50)) return;
+      plant.hold(postComplete, 1);
+      const ports = {
+        gpio: async () => createMockGpio(plant),
+        i2c: async () => createMockI2c(plant),
+        sensors: async () => createMockSensors(plant),
+        clock,
+      };
+      const unlock = await lock(false)(clock, new AbortController().signal);
+      try {
+        const hardware = await openChassis(board, chassis, ports);
+        const record = () => note(`chassis ${chassis}: the service released a reset`);
+        const options = { plan: chassisPlan, hardware, clock, store: disk.open(), record };
+        await releaseResets(held, { ...options, mayRelease: () => true }).finally(() => hardware.close());
+      } catch (error) {
+        if (!(error instanceof CodedError)) throw error;
+        note(`chassis ${chassis}: no reset is released: ${error.message}`);
+      } finally {
+        unlock();
+        plant.hold(postComplete, 0);
+      }
+    };
+
     const request = async (asked: Request): Promise<End> => {
       let sinceTurn = Number.POSITIVE_INFINITY;
       for (const verb of VERBS[asked]) {
         const end = await runOne(verb, sinceTurn);
         sinceTurn = turn;
         watchOver();
+        await hostIsDone();
         await pause(5 + roll(35));
         if (end !== 'done') return end;
       }

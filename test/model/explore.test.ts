@@ -54,6 +54,8 @@ const ORDERED = planOf(
   {},
 );
 const LATCHED: Plan = { ...CHAIN, latched: true };
+/** Its reset waits for the host. */
+const HELD: Plan = { ...CHAIN, resets: CHAIN.resets.map((each) => ({ ...each, isHeld: true })) };
 /** Nothing shows U but its enable. */
 const OF_RAILS = planOf(
   {
@@ -376,6 +378,7 @@ function follow(
         const ready =
           sequence.pgood.good && Object.values(sequence.rails).every(({ phase }) => phase === 'up');
         if (!action.asserted && !ready) say('reset released before the chassis was ready');
+        if (!action.asserted && plan === HELD) say('the sequence released what waits for the host');
         reset = action.asserted;
       } else if (action.type === 'tellHostOff' && host !== 'left') {
         say('a host is told to have switched itself off that did not');
@@ -398,10 +401,12 @@ function follow(
     }
     if (state === 'failed' && sequence.fault === null) say('failed without a fault');
   }
+  const isOn = viewOf(current).state === 'pgood';
   return {
     node: {
       snapshot: current,
-      pins: { enabled, reset, host: viewOf(current).state === 'pgood' ? host : 'unseen' },
+      // What waits for the host is released by another one: at once, which is the worst.
+      pins: { enabled, reset: reset && !(plan === HELD && isOn), host: isOn ? host : 'unseen' },
       trail: here,
     },
     violations,
@@ -415,6 +420,7 @@ describe('in every state that hardware can bring about', () => {
     ['a fork', FORK],
     ['a fork of which the first goes off first', ORDERED],
     ['a latching board', LATCHED],
+    ['a reset that waits for the host', HELD],
     ['a rail of a device that another rail powers', BEHIND],
     ['pgood that is taken from rails', OF_RAILS],
     ['a supply, and a rail that is only watched', WATCHED],

@@ -30,6 +30,10 @@ describe('verified with every placement of one fault', () => {
     ['a chain', CHAIN.plan],
     ['a fork', FORK.plan],
     ['a chain behind a latch', LATCHED.plan],
+    [
+      'a chain whose reset waits for the host',
+      { ...CHAIN.plan, resets: CHAIN.plan.resets.map((reset) => ({ ...reset, isHeld: true })) },
+    ],
   ])('%s is clean', (_, plan) => {
     const report = verifyPlan(MACHINE, plan, { faults: 1, maxStates: MAX_STATES });
     expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [] });

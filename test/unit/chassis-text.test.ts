@@ -71,6 +71,7 @@ const REPORT: ChassisReport = {
   contradictions: [],
   rails: { CORE: RAIL },
   resetsAsserted: { CPU: false },
+  resetsHeldUntil: {},
   devices: [PAGE],
   unread: [],
   units: null,
@@ -89,6 +90,11 @@ describe('a chassis in words', () => {
       '  rail CORE  enabled   good       line C0 of gpio, vr page 0: 1.250 V, 250 mV from minVolts 1.000 V',
       '  reset CPU  released',
     ]);
+  });
+
+  it('tells what a reset waits for that is held though the chassis is on', () => {
+    const rows = rowsOf({ resetsAsserted: { CPU: true }, resetsHeldUntil: { CPU: 'postComplete' } });
+    expect(rows[2]).toBe('  reset CPU  asserted  waits for postComplete of the host');
   });
 
   it('tells no margin of a rail that is off, and names one page once', () => {

@@ -517,7 +517,7 @@ describe('what is at fault', () => {
   });
 
   it('nothing is late once all was good: what dips then is judged by its de-glitch time', () => {
-    const plan = diamondPlan({ resets: [{ name: 'CPU', releaseDelayMs: 5_000 }] });
+    const plan = diamondPlan({ resets: [{ name: 'CPU', releaseDelayMs: 5_000, isHeld: false }] });
     const machine = waiting(plan);
     machine.good('D', 1040);
     machine.pgood(true, 1060);

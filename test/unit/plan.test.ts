@@ -71,7 +71,9 @@ describe('the plan of a chassis, whatever its board', () => {
         const { deglitchMs, onTimeoutMs, offTimeoutMs } = chassis.pgood;
         expect(plan.pgood).toMatchObject({ deglitchMs, onTimeoutMs, offTimeoutMs });
         expect(plan.resets).toEqual(
-          Object.entries(chassis.resets).map(([name, { releaseDelayMs }]) => ({ name, releaseDelayMs })),
+          Object.entries(chassis.resets).map(([name, { releaseDelayMs, heldUntil }]) => ({
+            ...{ name, releaseDelayMs, isHeld: heldUntil !== undefined },
+          })),
         );
         expect(plan).toMatchObject({ latched: chassis.latch !== undefined, minOffMs: chassis.minOffMs });
       }),

@@ -49,6 +49,11 @@ function railsDue(plan: Plan, observation: Observation, deadlineMs: number): Seq
   return { ...sequence.rails, P12V: { ...railState(sequence, 'P12V'), deadlineMs } };
 }
 
+/** The same board, whose resets wait for the host. */
+function waitingForHost(plan: Plan): Plan {
+  return { ...plan, resets: plan.resets.map((reset) => ({ ...reset, isHeld: true })) };
+}
+
 describe('a deadline that another process set is kept at take-up', () => {
   const plan = referencePlan();
   const all = plan.rails.map(({ name }) => name);
@@ -298,9 +303,32 @@ describe('which state a process takes up', () => {
       all.map(() => 'up true'),
     );
     expect(taken(on, 'opPowerStart', latched)).toBe('unknown');
-    expect(taken({ ...on, resetsAsserted: { CPU: true } }, null, latched)).toBe('unknown');
+    const held = { ...on, resetsAsserted: { CPU_RESET_L: true } };
+    expect(taken(held, null, latched)).toBe('unknown');
+    expect(taken(held, null, waitingForHost(latched))).toBe('pgood');
     expect(taken({ ...on, pgood: false }, null, latched)).toBe('unknown');
     expect(taken(on, null, plan)).toBe('unknown');
+  });
+});
+
+describe('a reset that waits for the host', () => {
+  const plan = waitingForHost(referencePlan());
+  const all = plan.rails.map(({ name }) => name);
+
+  it('contradicts nothing of a chassis that is on, and counts as released then', () => {
+    for (const hinted of ['pgood', 'opWaitPowerOn', null] as const) {
+      for (const CPU_RESET_L of [true, false]) {
+        const on = { ...seen(plan, all, all, true), resetsAsserted: { CPU_RESET_L } };
+        const hint = hinted && leftIn(hinted, plan, on);
+        const { state, sequence } = reconcile(plan, on, hint, NOW_MS);
+        expect([state, sequence.resetsAsserted]).toEqual(['pgood', { CPU_RESET_L: false }]);
+      }
+    }
+  });
+
+  it('is what was read where the chassis is not on', () => {
+    const off = { ...seen(plan, [], [], false), resetsAsserted: { CPU_RESET_L: true } };
+    expect(reconcile(plan, off, null, NOW_MS).sequence.resetsAsserted).toEqual({ CPU_RESET_L: true });
   });
 });
 

@@ -203,7 +203,10 @@ describe('a fault is at rest', () => {
 
 describe('a power-off holds every reset', () => {
   it('also where one of two is held already', () => {
-    const plan: Plan = { ...PLAN, resets: ['R', 'S'].map((name) => ({ name, releaseDelayMs: 1 })) };
+    const plan: Plan = {
+      ...PLAN,
+      resets: ['R', 'S'].map((name) => ({ name, releaseDelayMs: 1, isHeld: false })),
+    };
     const all = ['A', 'B', 'C'];
     const lines = { ...observed(all, all, true), resetsAsserted: { R: true, S: false } };
     const on = reconcile(plan, lines, null, 900);

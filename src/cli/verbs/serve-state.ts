@@ -1,7 +1,6 @@
-import { HardwareError } from '../../../hw/errors.ts';
 import { PANEL_POWER, PANEL_RESET, PLATFORM_RESET, POST_COMPLETE } from '../../board/lines.ts';
-import type { Board, LineBoard } from '../../board/schema.ts';
-import { type FollowedLine, openFollowedLine } from '../../run/followed-line.ts';
+import type { Board } from '../../board/schema.ts';
+import type { FollowedLine } from '../../run/followed-line.ts';
 import {
   type ButtonOptions,
   createPowerButton,
@@ -30,6 +29,7 @@ import { hasOnMarker } from '../../store/on-marker.ts';
 import { SystemError } from '../../system/errors.ts';
 import type { ServedObject } from '../../system/ports.ts';
 import type { World } from '../world.ts';
+import { openerOf } from './open-followed.ts';
 
 /** Chassis and host state of all chassis and their panels, which `serve` publishes in place of phosphor-state-manager. */
 export interface States {
@@ -173,19 +173,6 @@ async function hostSignalsOf(
     platformReset: platformReset ? await open(PLATFORM_RESET, platformReset) : null,
     ...{ state, clock: world.clock, log },
   });
-}
-
-/** Opens lines of a chassis. One that cannot be had is told, and null: it keeps nothing from being served. */
-function openerOf(chassis: number, board: Board, world: World, log: Following['log']) {
-  return async (role: string, line: LineBoard): Promise<FollowedLine | null> => {
-    try {
-      return await openFollowedLine(board, { chassis, role, line }, world);
-    } catch (error) {
-      if (!(error instanceof HardwareError)) throw error;
-      log(3, `${error.message}: nobody follows this line until the service is started again`);
-      return null;
-    }
-  };
 }
 
 /** Adds what to do where another program owns one of the names. */

@@ -14,6 +14,7 @@ import {
   controlPowerPath,
   SEQUENCE,
 } from '../../service/control-power.ts';
+import type { HeldResets } from '../../service/held-resets.ts';
 import {
   type ChassisView,
   createResident,
@@ -34,6 +35,7 @@ import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 import { createResidentEvents, type ResidentEvents } from './serve-events.ts';
+import { heldResetsOf } from './serve-resets.ts';
 import { createStates, type States, withAdvice } from './serve-state.ts';
 
 /** A third of the time that systemd waits (sd_watchdog_enabled(3) recommends half of it). */
@@ -102,6 +104,8 @@ interface Parts {
   readonly opened: ChassisHardware[];
   readonly residents: Map<number, Resident>;
   readonly events: ResidentEvents[];
+  /** By chassis, of those that have such resets. */
+  readonly heldResets: Map<number, HeldResets>;
   /** The power interface of each chassis. */
   readonly objects: ServedObject[];
   /** Aborted once nothing is reported any more. */
@@ -123,6 +127,7 @@ async function startService(
     opened: [],
     residents: new Map(),
     events: [],
+    heldResets: new Map(),
     objects: [],
     ending: new AbortController(),
     states: null,
@@ -144,6 +149,7 @@ async function startService(
     parts.bus = await publish(parts, invocation, world);
     await parts.bus.start();
     for (const resident of parts.residents.values()) resident.begin();
+    for (const held of parts.heldResets.values()) held.begin();
     parts.states?.begin();
     return { residents: parts.residents, stop: (reason) => stopService(parts, reason) };
   } catch (error) {
@@ -154,6 +160,7 @@ async function startService(
 
 async function stopService(parts: Parts, reason: string): Promise<void> {
   await parts.states?.stop();
+  for (const held of parts.heldResets.values()) await held.stop();
   await Promise.all([...parts.residents.values()].map((resident) => resident.stop(reason)));
   parts.ending.abort(reason);
   await parts.bus?.close();
@@ -201,6 +208,10 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     inspect: world.inspect,
   });
   parts.residents.set(chassis, resident);
+  const held = await heldResetsOf(chassis, resident, loaded.board, world, (severity, text) =>
+    log(world, severity, text),
+  );
+  if (held !== null) parts.heldResets.set(chassis, held);
   let seconds = Math.ceil(plan.pgood.onTimeoutMs / 1000);
   const pgoodTimeoutSeconds = {
     read: () => seconds,
@@ -266,6 +277,7 @@ function residentNews(
       if (now.state === 'off' && before.state !== 'off') forgetMarker(chassis, world);
       if (now.state === 'off' || now.state === 'pgood') teller.isWell();
       if (parts.bus !== null) announce(parts.bus, chassis, now, before);
+      parts.heldResets.get(chassis)?.powerChanged();
       parts.states?.powerChanged(chassis);
       void notifier.status(statusText(parts));
     },

@@ -14,7 +14,7 @@ import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { presentToPowerOn } from '../../run/presence.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { reconcile } from '../../sequence/reconcile.ts';
-import { powerSeen, railState, type SignalRef } from '../../sequence/state.ts';
+import { type Observation, powerSeen, railState, type SignalRef } from '../../sequence/state.ts';
 import { createSnapshotFile, type SnapshotStore } from '../../store/snapshot.ts';
 import type { UnitState } from '../../system/ports.ts';
 import { CURRENT, LEGACY, unitsOf } from '../../units/names.ts';
@@ -137,6 +137,7 @@ async function readReport(
     contradictions: isRead ? sequence.contradictions : [],
     rails: Object.fromEntries(rails),
     resetsAsserted: Object.fromEntries(resets),
+    resetsHeldUntil: isRead && state === 'pgood' ? heldUntil(chassis, observation) : {},
     devices,
     unread: [
       ...unreadable.map(({ reason, error }) => ({ reason, code: error.code })),
@@ -147,6 +148,14 @@ async function readReport(
     warning,
   };
   return { report, error: first?.error ?? present.error };
+}
+
+/** What the resets wait for that stayed asserted when the chassis came on. */
+function heldUntil({ resets }: ChassisBoard, { resetsAsserted }: Observation): Record<string, string> {
+  const held = Object.entries(resets).flatMap(([name, { heldUntil: of }]) =>
+    of !== undefined && resetsAsserted[name] ? [[name, of.signal] as const] : [],
+  );
+  return Object.fromEntries(held);
 }
 
 /** Nothing was asked of it. */
