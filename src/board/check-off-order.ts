@@ -93,3 +93,19 @@ function ofCircle(chassis: ChassisPart, path: readonly string[], circle: readonl
     },
   ];
 }
+
+/** A rail that rests before others go is one that is switched off itself. */
+export const checkOffSettle: Check = (board) =>
+  eachChassis(board, (chassis, path) =>
+    railsOf(chassis).flatMap(([rail, described]): Finding[] => {
+      const { offSettleMs = 0 } = described;
+      if (offSettleMs === 0 || 'enable' in described) return [];
+      return [
+        {
+          at: [...path, 'rails', rail, 'offSettleMs'],
+          message: `rail ${rail} is only watched: it goes off with what it needs, and nothing waits for it`,
+          suggestion: 'give "offSettleMs" to a rail with an "enable"',
+        },
+      ];
+    }),
+  );

@@ -1,7 +1,7 @@
 import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
-import { checkOffAfter, checkOffOrder } from './check-off-order.ts';
+import { checkOffAfter, checkOffOrder, checkOffSettle } from './check-off-order.ts';
 import { checkPanel } from './check-panel.ts';
 import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
 import { checkPresences } from './check-presence.ts';
@@ -411,10 +411,10 @@ export function longestPowerOnMs(chassis: ChassisPart): number {
 export function longestPowerOffMs(chassis: ChassisPart): number {
   const next = (rail: string) => nextOff(chassis, rail);
   const railsMs = longestChainMs(chassis, next, (rail) => {
-    const { enable, good, offTimeoutMs = 0 } = rail;
+    const { enable, good, offTimeoutMs = 0, offSettleMs = 0 } = rail;
     const pressMs = pulseOffMs(rail);
     const isSeen = good !== undefined || pressMs > 0;
-    return enable === undefined ? 0 : pressMs + (isSeen ? offTimeoutMs : 0);
+    return enable === undefined ? 0 : pressMs + (isSeen ? offTimeoutMs : 0) + offSettleMs;
   });
   // What is only watched goes with the enables of what it needs, one beside the other; a supply stays.
   const watchedMs = railsOf(chassis).map(([, { enable, needs: its, offTimeoutMs = 0 }]) =>
@@ -464,7 +464,7 @@ export const checkTimeBudgets: Check = (board) =>
         : [
             {
               at,
-              message: `power-off may take ${offMs} ms (the longest chain of rails with offTimeoutMs and what their buttons take, the latch, offTimeoutMs of pgood); the units allow ${STAGE_BUDGET_MS} ms`,
+              message: `power-off may take ${offMs} ms (the longest chain of rails with offTimeoutMs, offSettleMs and what their buttons take, the latch, offTimeoutMs of pgood); the units allow ${STAGE_BUDGET_MS} ms`,
               suggestion: `shorten these times by ${offMs - STAGE_BUDGET_MS} ms`,
             },
           ]),
@@ -476,6 +476,7 @@ const CHECKS: readonly Check[] = [
   checkNeedsAcyclic,
   checkOffAfter,
   checkOffOrder,
+  checkOffSettle,
   checkWatched,
   checkSwitched,
   checkLinesUnique,

@@ -87,6 +87,13 @@ const railEntries = v.strictObject({
         'One that does not go off in its time is not waited for any longer',
     ),
   ),
+  offSettleMs: v.pipe(
+    v.optional(durationMs),
+    v.description(
+      'Time the rail must have been off before what goes off after it is disabled, besides the time it takes to go. After a loss nothing ' +
+        'waits for it: what is left goes at once',
+    ),
+  ),
   setup: v.pipe(
     v.optional(setup),
     v.description(

@@ -1,4 +1,5 @@
 import type { Finding } from './findings.ts';
+import { nextOff } from './off-order.ts';
 import type { Board, ChassisBoard } from './schema.ts';
 
 /**
@@ -8,7 +9,7 @@ import type { Board, ChassisBoard } from './schema.ts';
 export function timingWarnings(board: Board): Finding[] {
   return Object.entries(board.chassis).flatMap(([number, chassis]) => {
     const at = ['chassis', number];
-    return [...lastRails(chassis, at), ...unseenDischarge(chassis, at)];
+    return [...lastRails(chassis, at), ...unseenDischarge(chassis, at), ...idleSettle(chassis, at)];
   });
 }
 
@@ -26,6 +27,27 @@ function lastRails({ rails, pgood }: ChassisBoard, at: readonly string[]): Findi
       },
     ];
   });
+}
+
+/** What comes after the last rail of the way down is a power-on, and that has a time of its own. */
+function idleSettle(chassis: ChassisBoard, at: readonly string[]): Finding[] {
+  return Object.entries(chassis.rails).flatMap(([name, { offSettleMs = 0 }]): Finding[] => {
+    if (offSettleMs === 0 || isFollowed(chassis, name)) return [];
+    return [
+      {
+        at: [...at, 'rails', name, 'offSettleMs'],
+        message: `no rail goes off after ${name}: its offSettleMs of ${offSettleMs} ms only makes a power-off longer`,
+        suggestion: `remove it, or name ${name} in the "offAfter" of another rail; the time until power comes again is minOffMs of the chassis`,
+      },
+    ];
+  });
+}
+
+/** A rail with an enable goes off after it, be it behind some that are only watched. */
+function isFollowed(chassis: ChassisBoard, rail: string): boolean {
+  return nextOff(chassis, rail).some(
+    (other) => chassis.rails[other]?.enable !== undefined || isFollowed(chassis, other),
+  );
 }
 
 /** Nobody sees a rail without a good signal fall, so that only `minOffMs` lets it discharge before power comes again. */

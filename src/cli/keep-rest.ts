@@ -48,6 +48,7 @@ const OF_RAIL = [
   'good',
   'needs',
   'offAfter',
+  'offSettleMs',
   'settleMs',
   'onTimeoutMs',
   'offTimeoutMs',

@@ -16,6 +16,8 @@ export interface Deadline {
     | 'railComes'
     /** A rail that was disabled, or goes with one that was, has to be down. */
     | 'railFalls'
+    /** A rail that is down stays so for as long as the board has what goes off after it wait. */
+    | 'railRests'
     /** Another level of pgood than the one believed stands for the de-glitch time of the board. */
     | 'pgoodChanges';
   /** When time alone makes it due. */
@@ -44,10 +46,26 @@ export function railDeadline(plan: Plan, rail: RailPlan, sequence: SequenceState
   if (phase === 'rising' && good) {
     return stands('railSettles', observable ? name : undefined, sinceMs, settleMs);
   }
+  if (phase === 'falling' && !good) return restDeadline(rail, sequence);
   if (phase === 'up' && !good) return stands('railIsLost', name, sinceMs, lostAfterMs(plan, rail));
   if (deadlineMs === null) return null;
   const what = phase === 'falling' ? 'railFalls' : 'railComes';
   return { what, source: name, dueMs: deadlineMs, countsFromMs: deadlineMs };
+}
+
+/**
+ * After a loss nothing waits for it. Of a rail without a signal it begins when its enable was switched, and not before: nor does it where
+ * a button is still held, which may have switched nothing off yet.
+ */
+function restDeadline(
+  { name, observable, pulsed, offSettleMs }: RailPlan,
+  { rails, fault }: Pick<SequenceState, 'rails' | 'fault'>,
+): Deadline | null {
+  const { sinceMs, deadlineMs } = railState({ rails }, name);
+  const isSeen = observable && pulsed === null;
+  if (!isSeen && deadlineMs === null) return null;
+  const restMs = fault?.state === 'pgood' ? 0 : offSettleMs;
+  return stands('railRests', observable ? name : undefined, sinceMs, restMs);
 }
 
 /**

@@ -25,6 +25,8 @@ export interface RailPlan {
   readonly settleMs: number;
   readonly onTimeoutMs: number;
   readonly offTimeoutMs: number;
+  /** How long it is off before what goes off after it does. */
+  readonly offSettleMs: number;
   /** False: the rail has no signal of its own and counts as good while it is enabled. */
   readonly observable: boolean;
   /**
@@ -139,6 +141,7 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
         settleMs: rail.settleMs,
         onTimeoutMs: rail.onTimeoutMs,
         offTimeoutMs: rail.offTimeoutMs,
+        offSettleMs: rail.offSettleMs ?? 0,
         observable: rail.good !== undefined || pulsedBy(rail) !== null,
         pulsed: pulsedBy(rail),
         isSetUp: rail.setup !== undefined,

@@ -101,8 +101,9 @@ function noteUnread(context: Context, { signal, rail, askedMs }: EventOf<'READ_F
   }
   if (signal !== 'good' || rail === null) return context;
   const before = railState(context, rail);
+  const isUnseenFall = before.phase === 'falling' && !isFresh(readingOf(readings, rail));
   return {
-    ...withRail(context, rail, { good: before.good || before.phase === 'falling', goodUnread: true }),
+    ...withRail(context, rail, { good: before.good || isUnseenFall, goodUnread: true }),
     readings: answered(readings, rail, askedMs),
   };
 }
@@ -152,8 +153,8 @@ function noteStandstill(before: Context, { ms, atMs }: EventOf<'STALLED'>): Cont
   let context = before;
   for (const rail of restlessRails(plan, context.rails)) {
     const deadline = railDeadline(plan, rail, context);
-    const isSeenSettling = deadline?.what === 'railSettles' && deadline.source !== undefined;
-    if (isSeenSettling || deadline?.what === 'railIsLost') {
+    const isSettling = deadline?.what === 'railSettles' || deadline?.what === 'railRests';
+    if ((isSettling && deadline.source !== undefined) || deadline?.what === 'railIsLost') {
       const { sinceMs } = railState(context, rail.name);
       context = withRail(context, rail.name, { sinceMs: from(rail.name, sinceMs) });
     }
@@ -199,19 +200,15 @@ function raisedRail({ onTimeoutMs }: RailPlan, state: RailState, nowMs: number):
 
 function settledRail(rail: RailPlan, context: Context): Partial<RailState> | null {
   const { plan, readings, nowMs } = context;
-  const { phase, good, enabled, deadlineMs } = railState(context, rail.name);
+  const { phase, good, enabled } = railState(context, rail.name);
   if (phase === 'stuck' && !good && !enabled) return { phase: 'down' };
-  if (phase === 'falling' && !good) {
-    // A button that is still held may have switched nothing off yet.
-    if (rail.pulsed !== null && deadlineMs === null) return null;
-    return isFresh(readingOf(readings, rail.name)) ? { phase: 'down', deadlineMs: null } : null;
-  }
   const deadline = railDeadline(plan, rail, context);
   if (deadline === null || !isOver(deadline, nowMs, readings)) return null;
   // Of enables that were decided on at one moment each waits for the drive of the one before, which may take longer than
   // this rail to settle.
   if (deadline.source === undefined && readings.raising.includes(rail.name)) return null;
   if (deadline.what === 'railSettles') return { phase: 'up', deadlineMs: null };
+  if (deadline.what === 'railRests') return { phase: 'down', deadlineMs: null };
   if (deadline.what === 'railFalls') return { phase: 'stuck', deadlineMs: null };
   return null;
 }
@@ -509,12 +506,15 @@ function enabledRail(rail: RailPlan, nowMs: number): RailState {
     : { ...base, phase: 'up', good: true, deadlineMs: null };
 }
 
-/** Down is what is seen to be down after its disable; only a rail without a signal is so at once. */
+/** Down is what is seen to be down after its disable; only a rail without a signal is so at once, or after its time. */
 function disabledRail(rail: RailPlan, state: RailState, nowMs: number): RailState {
   if (!state.enabled) return state;
   if (rail.observable) {
     const deadlineMs = dueMs(rail, nowMs + rail.offTimeoutMs);
     return { ...state, enabled: false, phase: 'falling', deadlineMs };
+  }
+  if (rail.offSettleMs > 0) {
+    return { ...state, enabled: false, good: false, phase: 'falling', sinceMs: nowMs, deadlineMs: null };
   }
   return { ...state, enabled: false, good: false, phase: 'down', sinceMs: nowMs, deadlineMs: null };
 }

@@ -100,23 +100,25 @@ function isLatchUnknown(plan: Plan, state: State): boolean {
 
 function railOf(
   observed: Pick<RailState, 'watched' | 'enabled' | 'enableDoubt' | 'good' | 'goodUnread'>,
-  times: Pick<RailPlan, 'onTimeoutMs' | 'offTimeoutMs'>,
+  times: Pick<RailPlan, 'onTimeoutMs' | 'offTimeoutMs' | 'offSettleMs'>,
   hinted: RailState | undefined,
-  settled: boolean,
+  state: State,
   nowMs: number,
 ): RailState {
   const { enabled, good } = observed;
   // Since when a level stands is known from now on: nobody looked between two processes.
   const base = { ...observed, sinceMs: nowMs };
   if (enabled) {
-    if (settled || hinted?.phase === 'up') return { ...base, phase: 'up', deadlineMs: null };
+    if (state === 'pgood' || hinted?.phase === 'up') return { ...base, phase: 'up', deadlineMs: null };
     const deadlineMs =
       hinted?.phase === 'rising' && hinted.deadlineMs !== null
         ? hinted.deadlineMs
         : nowMs + times.onTimeoutMs;
     return { ...base, phase: 'rising', deadlineMs };
   }
-  if (!good) return { ...base, phase: 'down', deadlineMs: null };
+  // Nobody knows for how long it has rested.
+  const rests = times.offSettleMs > 0 && hinted?.phase === 'falling' && hasTag(state, 'lowering');
+  if (!good && !rests) return { ...base, phase: 'down', deadlineMs: null };
   if (hinted?.phase === 'stuck') return { ...base, phase: 'stuck', deadlineMs: null };
   const deadlineMs =
     hinted?.phase === 'falling' && hinted.deadlineMs !== null
@@ -152,7 +154,7 @@ function watchedRailOf(
   // A supply stays, and what a follower needs may still be coming: then nothing is waited for yet.
   const isLeft = watched === 'supply' || switches.every(({ name }) => rails[name]?.enabled);
   if (!isMeant && isLeft) return { ...observed, sinceMs: nowMs, phase: 'down', deadlineMs: null };
-  return railOf(observed, rail, hinted, settled, nowMs);
+  return railOf(observed, rail, hinted, state, nowMs);
 }
 
 function classify(
@@ -218,7 +220,7 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
     const enableDoubt = unread('enable') ? 'unread' : null;
     const goodUnread = !rail.observable || unread('good');
     const begun = hintedRail && stillHeld ? { ...hintedRail, deadlineMs: null } : hintedRail;
-    rails[rail.name] = railOf({ enabled, enableDoubt, good, goodUnread }, rail, begun, settled, nowMs);
+    rails[rail.name] = railOf({ enabled, enableDoubt, good, goodUnread }, rail, begun, state, nowMs);
   }
   // One sample must neither end a running host nor release the resets of one that comes up: in pgood a low level, and in
   // every other state a high one, has to stand for deglitchMs first.

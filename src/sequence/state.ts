@@ -47,8 +47,8 @@ const railSchema = v.object({
   /** Of a rail that is only watched; absent where it has an enable. */
   watched: v.optional(v.picklist(['follower', 'supply'])),
   /**
-   * `rising` from the enable until the rail has been good for its settle time, `falling` from the disable until it is no
-   * longer good, `stuck` when it would not go down or could not be switched. For a follower the same counts from when what
+   * `rising` from the enable until the rail has been good for its settle time, `falling` from the disable until it has been no
+   * longer good for its time, `stuck` when it would not go down or could not be switched. For a follower the same counts from when what
    * it needs is up, and from the disable of that. A supply is `down` wherever nobody needs it, whatever it reads.
    */
   phase: v.picklist(['down', 'rising', 'up', 'falling', 'stuck']),
@@ -204,7 +204,7 @@ export interface Hint {
 }
 
 /** State of a rail of the plan. Plan and sequence are always made together, so it is there. */
-export function railState(sequence: SequenceState, name: string): RailState {
+export function railState(sequence: Pick<SequenceState, 'rails'>, name: string): RailState {
   const state = sequence.rails[name];
   if (!state) throw new RangeError(`rail ${name} is not in the sequence`);
   return state;

@@ -229,6 +229,7 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
         `R${index}`,
         {
           ...times,
+          ...(!enable.watched && times.offTimeoutMs % 4 === 1 && { offSettleMs: times.offTimeoutMs % 45 }),
           nominalVolts: 1,
           ...(enable.watched
             ? {}

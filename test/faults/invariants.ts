@@ -207,7 +207,10 @@ export function worstCaseMs(board: Board, chassis: number): number {
   const described = chassisOfBoard(board, chassis);
   const { pgood, minOffMs, resets, latch, hostReset } = described;
   const downMs =
-    longestChain(described, (rail) => rail.offTimeoutMs + pressesMs(rail).off) + pgood.offTimeoutMs;
+    longestChain(
+      described,
+      ({ offSettleMs = 0, ...rail }) => rail.offTimeoutMs + offSettleMs + pressesMs(rail).off,
+    ) + pgood.offTimeoutMs;
   const upMs =
     longestChain(described, (rail) => rail.onTimeoutMs + rail.settleMs + pressesMs(rail).on) +
     pgood.onTimeoutMs;
@@ -637,8 +640,34 @@ const setUpFirst = hazards('enabledUnset', ({ name, atMs }, act, { described }) 
 /** What moves the enable by itself is not to be foreseen. */
 const setUpOff = hazards('setUpWhileOn', ({ name }, _, { moved }) => moved(name));
 
+const needsOutlive: Rule = (act, look) => [...removedTooEarly(act, look), ...cutShort(act, look)];
+
+/** Each rail that was on rests for its time before those go that go off after it, where nothing but a request takes power down. */
+function cutShort(act: Act, { described, happened, wasOn, hostLeft }: Look): string[] {
+  const isOrdinary = wasOn && act.faults.length === 0 && act.undisturbed && !act.besideWatch && !hostLeft();
+  if (!isOrdinary || (act.verb !== 'off' && act.verb !== 'stop')) return [];
+  const wentMs = (rail: string): number | undefined =>
+    happened.find(
+      (event) =>
+        event.type === 'drive' &&
+        event.role === 'enable' &&
+        event.chassis === act.chassis &&
+        event.rail === rail &&
+        !event.asserted,
+    )?.atMs;
+  return Object.entries(described.rails).flatMap(([first, { offSettleMs = 0 }]) => {
+    const firstMs = wentMs(first);
+    if (offSettleMs === 0 || firstMs === undefined) return [];
+    return nextOff(described, first).flatMap((then) => {
+      const thenMs = wentMs(then);
+      if (thenMs === undefined || thenMs - firstMs >= offSettleMs) return [];
+      return [`${then} goes ${thenMs - firstMs} ms after ${first}, which rests for ${offSettleMs} ms`];
+    });
+  });
+}
+
 /** After a loss a watch keeps the order for 50 ms only (src/run/drives.ts): what it does beside this process is not this one's. */
-const needsOutlive = hazards(
+const removedTooEarly = hazards(
   'needRemoved',
   ({ atMs, name }, { besideWatch, process, stateKept }, { isPulsed, enableFaulty }) =>
     (besideWatch && !process.moves.some((move) => move.atMs <= atMs)) ||

@@ -53,6 +53,15 @@ const ORDERED = planOf(
   },
   {},
 );
+/** The rail that goes first rests; nothing shows it, or its signal does. */
+const RESTING: Plan = {
+  ...CHAIN,
+  rails: CHAIN.rails.map((each) => ({ ...each, offSettleMs: each.name === 'B' ? 2 : 0 })),
+};
+const RESTING_UNSEEN: Plan = {
+  ...RESTING,
+  rails: RESTING.rails.map((each) => ({ ...each, observable: each.name !== 'B' })),
+};
 const LATCHED: Plan = { ...CHAIN, latched: true };
 /** Its reset waits for the host. */
 const HELD: Plan = { ...CHAIN, resets: CHAIN.resets.map((each) => ({ ...each, isHeld: true })) };
@@ -419,6 +428,8 @@ describe('in every state that hardware can bring about', () => {
     ['a chain with a reset', CHAIN],
     ['a fork', FORK],
     ['a fork of which the first goes off first', ORDERED],
+    ['a rail that rests before the next one goes', RESTING],
+    ['a rail that rests, and that nothing shows', RESTING_UNSEEN],
     ['a latching board', LATCHED],
     ['a reset that waits for the host', HELD],
     ['a rail of a device that another rail powers', BEHIND],
@@ -446,6 +457,7 @@ describe('left alone, every state comes to rest', () => {
     ['a chain with a reset', CHAIN],
     ['a fork', FORK],
     ['a fork of which the first goes off first', ORDERED],
+    ['a rail that rests before the next one goes', RESTING],
     ['a rail of a device that another rail powers', BEHIND],
     ['a supply, and a rail that is only watched', WATCHED],
     ['a rail that is only watched between two that are switched', BETWEEN],

@@ -72,6 +72,13 @@ it('a board with an order of its own on the way down is not called clean: the mo
   expect(report.notTried).toContain('an order of its own on the way down');
 });
 
+it('a board with a rail that rests on the way down is not called clean: the model does not have it', () => {
+  const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, offSettleMs: 1 }));
+  const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });
+  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
+  expect(report.notTried).toContain('a rail that rests before others go off');
+});
+
 it('a board with rails of parts that may be absent is not called clean: the model does not have it', () => {
   const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, isOptional: true }));
   const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });

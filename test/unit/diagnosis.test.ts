@@ -22,6 +22,7 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   settleMs: 0,
   onTimeoutMs: 100,
   offTimeoutMs: 100,
+  offSettleMs: 0,
   observable: true,
   pulsed: null,
   isSetUp: false,
