@@ -1,11 +1,10 @@
 import type { Clock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
 import type { Plan } from '../sequence/plan.ts';
-import { reconcile } from '../sequence/reconcile.ts';
 import type { Observation, SequenceState } from '../sequence/state.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
+import { findChassis } from './found.ts';
 import type { ChassisHardware } from './hardware.ts';
-import { presentChassis } from './presence.ts';
 
 /** Of a chassis that is locked. */
 export interface ExpectOnOptions {
@@ -26,11 +25,7 @@ export async function expectOn(
   only: string,
 ): Promise<{ readonly observation: Observation; readonly sequence: SequenceState }> {
   const { chassis } = hardware;
-  const { hint } = store.load();
-  const present = await presentChassis({ plan, hardware }, hint);
-  const { observation, unreadable } = await present.hardware.observe();
-  if (unreadable[0]) throw unreadable[0].error;
-  const { state, sequence } = reconcile(present.plan, observation, hint, clock.nowMs());
+  const { state, sequence, hint, observation } = await findChassis({ plan, hardware }, store, clock);
   // A chassis counts as on until a loss of pgood is believed.
   if (state !== 'pgood' || !observation.pgood) {
     const is = state === 'pgood' ? 'losing pgood' : state;

@@ -15,7 +15,8 @@ export interface PresentChassis {
   readonly guessed: readonly string[];
 }
 
-interface WholeChassis {
+/** A chassis with all its rails. */
+export interface WholeChassis {
   readonly plan: Plan;
   readonly hardware: ChassisHardware;
 }

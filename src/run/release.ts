@@ -4,14 +4,13 @@ import { type BoardLine, linesOf } from '../board/lines.ts';
 import type { Board } from '../board/schema.ts';
 import { PowerError } from '../errors.ts';
 import type { Plan } from '../sequence/plan.ts';
-import { reconcile } from '../sequence/reconcile.ts';
 import { powerSeen } from '../sequence/state.ts';
 import { lockChassis } from '../store/lock.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
 import { watchChassis } from '../store/watch-lock.ts';
+import { findChassis } from './found.ts';
 import { openChassis } from './hardware.ts';
 import type { HardwarePorts } from './parts.ts';
-import { presentChassis } from './presence.ts';
 
 export interface ReleaseOptions {
   readonly board: Board;
@@ -77,11 +76,7 @@ async function placesOf(lines: readonly BoardLine[], { ports }: ReleaseOptions):
 async function expectOff({ board, chassis, plan, ports, store }: ReleaseOptions): Promise<void> {
   const hardware = await openChassis(board, chassis, ports);
   try {
-    const { hint } = store.load();
-    const present = await presentChassis({ plan, hardware }, hint);
-    const { observation, unreadable } = await present.hardware.observe();
-    if (unreadable[0]) throw unreadable[0].error;
-    const { state, sequence } = reconcile(present.plan, observation, hint, ports.clock.nowMs());
+    const { state, sequence } = await findChassis({ plan, hardware }, store, ports.clock);
     if (state === 'off' || (state === 'failed' && !powerSeen(sequence))) return;
     throw new PowerError(
       'REQUEST_REJECTED',

@@ -5,6 +5,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
 import type { Alarm } from '../run/alarm.ts';
+import { findChassis } from '../run/found.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
 import { JOBS } from '../run/jobs.ts';
 import { expectDone, faultError } from '../run/outcome.ts';
@@ -131,11 +132,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
   const id = `resident${chassis}`;
   const resources = resourcesOf(options);
   const resets = hostResetsOf(resources);
-  const { hint } = resources.openStore().load();
-  const present = await presentChassis(resources, hint);
-  const { observation, unreadable } = await present.hardware.observe();
-  if (unreadable[0]) throw unreadable[0].error;
-  const { state, sequence } = reconcile(present.plan, observation, hint, clock.nowMs());
+  const { state, sequence, observation } = await findChassis(resources, resources.openStore(), clock);
   const actor: ResidentActor = startActor(
     providedWith(resources, () => actor),
     { id, clock, inspect },

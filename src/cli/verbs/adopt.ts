@@ -2,11 +2,10 @@ import { errorText } from '../../../hw/errors.ts';
 import { pause } from '../../../hw/waiting.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
+import { type FoundChassis, findChassis } from '../../run/found.ts';
 import { openChassis } from '../../run/hardware.ts';
 import { mayPass, READ_AGAIN_MS, READINGS } from '../../run/observe.ts';
-import { presentChassis } from '../../run/presence.ts';
 import { planOf } from '../../sequence/plan.ts';
-import { type Reconciled, reconcile } from '../../sequence/reconcile.ts';
 import { type Observation, powerSeen, type SequenceState } from '../../sequence/state.ts';
 import { lockChassis } from '../../store/lock.ts';
 import { clearOnMarker, setOnMarker } from '../../store/on-marker.ts';
@@ -32,7 +31,7 @@ export const adopt: Verb = {
     const found = await readWhenReadable(invocation, world);
     if (found === 'under way')
       return say(invocation, world, { adopted: false, reason: 'driven by another process' });
-    const { state, sequence } = found.reconciled;
+    const { state, sequence } = found;
     const { chassis } = invocation;
     if (state === 'pgood') return takeOver(invocation, world);
     if (!powerSeen(sequence)) {
@@ -43,7 +42,7 @@ export const adopt: Verb = {
       });
     }
     // The next command finishes a sequence that a command of this boot left unfinished.
-    if (found.hasHint && state !== 'unknown' && state !== 'failed') {
+    if (found.hint !== null && state !== 'unknown' && state !== 'failed') {
       return say(invocation, world, { adopted: false, reason: `under way (${state})` });
     }
     throw new PowerError(
@@ -55,14 +54,8 @@ export const adopt: Verb = {
   },
 };
 
-interface Found {
-  readonly reconciled: Reconciled;
-  readonly observation: Observation;
-  readonly hasHint: boolean;
-}
-
 /** Reads the chassis, and again where a bus or a device does not answer. Rejects as the last reading did. */
-async function readWhenReadable(invocation: Invocation, world: World): Promise<Found | 'under way'> {
+async function readWhenReadable(invocation: Invocation, world: World): Promise<FoundChassis | 'under way'> {
   for (let left = READINGS - 1; ; left -= 1) {
     try {
       return await readChassis(invocation, world);
@@ -78,7 +71,7 @@ async function readWhenReadable(invocation: Invocation, world: World): Promise<F
 async function readChassis(
   { boardPath, chassis: number, runDir }: Invocation,
   world: World,
-): Promise<Found | 'under way'> {
+): Promise<FoundChassis | 'under way'> {
   const loaded = await loadBoard(boardPath);
   const chassis = chassisOf(loaded, number);
   const plan = planOf(chassis, loaded.board.devices);
@@ -101,12 +94,7 @@ async function readChassis(
         plan,
         clock: world.clock,
       });
-      const { hint } = store.load();
-      const present = await presentChassis({ plan, hardware }, hint);
-      const { observation, unreadable } = await present.hardware.observe();
-      if (unreadable[0]) throw unreadable[0].error;
-      const reconciled = reconcile(present.plan, observation, hint, world.clock.nowMs());
-      return { reconciled, observation, hasHint: hint !== null };
+      return await findChassis({ plan, hardware }, store, world.clock);
     } finally {
       await hardware.close();
     }
