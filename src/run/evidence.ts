@@ -14,7 +14,7 @@ import { sensorLabel } from '../../hw/sensor-labels.ts';
 import { sourcesOf } from '../board/pgood-sources.ts';
 import type { ChassisBoard } from '../board/schema.ts';
 import type { SensorPart } from '../board/sensor.ts';
-import { isSensor, sensorRef } from '../board/sensor-ref.ts';
+import { sensorRef, sensorsOf } from '../board/sensor-ref.ts';
 
 /** What a PMBus device, or an input of a chip that a kernel driver reads, says after a fault or when somebody asks. */
 export interface Evidence {
@@ -109,7 +109,10 @@ export async function readEvidence(
     const answered = await readPage(read, before, isBlamed);
     found.push({ ...place, ...answered, readings: read.readings(), error: read.error() });
   }
-  for (const { sensor, rails } of sensorsOf(chassis)) {
+  for (const { rail, sensor } of sensorsOf(chassis)) {
+    const { minVolts, maxVolts } = sensor;
+    // One of pgood shows no rail.
+    const rails = rail === null ? {} : { [rail]: { minVolts, maxVolts } };
     const { before, isBlamed } = knownOf(Object.keys(rails), known);
     const read = createReader(async () => sensor, isLate);
     const { input } = sensorRef(sensor);
@@ -133,18 +136,6 @@ function knownOf(rails: readonly string[], known: FaultKnown | null) {
   const before = rails.map((rail) => known?.voltsBefore.get(rail) ?? null).find((volts) => volts !== null);
   const isBlamed = known === null || known.rail === null || rails.includes(known.rail);
   return { before: before ?? null, isBlamed };
-}
-
-/** Each voltage that a kernel driver reads, with the rail that it shows; none of a voltage that shows pgood. */
-function sensorsOf({ rails, pgood }: ChassisBoard) {
-  const ofRails = Object.entries(rails).flatMap(([rail, { good }]) => {
-    if (good === undefined || !isSensor(good)) return [];
-    return [{ sensor: good, rails: { [rail]: { minVolts: good.minVolts, maxVolts: good.maxVolts } } }];
-  });
-  const ofPgood = sourcesOf(pgood).flatMap(({ source }) =>
-    isSensor(source) ? [{ sensor: source, rails: {} }] : [],
-  );
-  return [...ofRails, ...ofPgood];
 }
 
 const NOTHING_READ = { statusWord: null, status: [], voutVolts: null, limits: [] } as const;

@@ -108,8 +108,8 @@ async function runPresent(job: Job, whole: RunOptions, present: PresentChassis):
 }
 
 /**
- * A button that a killed process left pressed would switch the host off, and a host that is held in reset does not start. Who only watches has not the chassis to itself: it may
- * be another's press.
+ * A button that a killed process left pressed would switch the host off, and a host that is held in reset does not start.
+ * Who only watches has not the chassis to itself: it may be another's press.
  */
 async function letGo(
   { request, watches }: Job,

@@ -160,9 +160,7 @@ function expectResettable({ chassis, hasReset, resident }: ChassisStateOptions, 
     throw new PowerError(
       'RESET_UNKNOWN',
       `chassis ${chassis}: its board describes no line that resets the host`,
-      {
-        chassis,
-      },
+      { chassis },
     );
   }
   if (power === 'On' && resident.view.state === 'pgood') return;
