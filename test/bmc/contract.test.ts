@@ -1,14 +1,3 @@
-/**
- * The contracts of the ports on the real drivers: onoff, i2c-bus and dbus-next with the kernel, the controllers
- * and the systemd of an emulated BMC. The drivers run in the guest (`agent/agent.ts`), the suites here; what
- * happens on the pins and the buses is staged and seen from outside, by QEMU.
- *
- * Lines are named by chip and offset or port name only: the device tree of this board names none.
- */
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { lineOffset } from '../../hw/lines.ts';
@@ -21,6 +10,7 @@ import { describeI2cBackend } from '../contract/i2c-contract.ts';
 import { describeUnitManager } from '../contract/unit-manager-contract.ts';
 import { writePhysicalWord } from './agent/physical-memory.ts';
 import { type PinHistory, startPinHistory } from './agent/pin-history.ts';
+import { installAgent } from './rig/agent.ts';
 import type { GuestProcess } from './rig/command.ts';
 import { attachBmc, type Bmc } from './rig/guest.ts';
 
@@ -64,18 +54,7 @@ let gpioBase: number;
 
 beforeAll(async () => {
   bmc = await attachBmc(inject('bmc'));
-  const folder = mkdtempSync(join(tmpdir(), 'contract-'));
-  try {
-    const archive = join(folder, 'agent.tar.gz');
-    execFileSync(process.execPath, [join(import.meta.dirname, 'agent', 'build.mjs'), archive], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-      timeout: 600_000,
-    });
-    await bmc.copyIn(archive, '/tmp/contract-agent.tar.gz');
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-  await bmc.sh('tar -xzf /tmp/contract-agent.tar.gz -C /');
+  await installAgent(bmc);
 
   history = await startPinHistory(bmc);
   gpioBase = Number(

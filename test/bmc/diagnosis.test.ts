@@ -1,22 +1,13 @@
-/**
- * What the devices of QEMU say of a fault, through the kernel's I2C driver and i2c-bus: the program's own hardware and
- * diagnosis, with the drivers in the guest. Limits are written from outside, and voltages are pushed under them over QMP.
- */
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createSystemClock } from '../../hw/clock.ts';
-import { connectPorts, type PortClient } from '../../mocks/wire/client.ts';
+import type { PortClient } from '../../mocks/wire/client.ts';
 import { diagnose, type LevelsAtFault } from '../../src/run/diagnosis.ts';
 import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import type { Fault } from '../../src/sequence/state.ts';
 import { checkBoard } from '../check-board.ts';
+import { installAgent, startAgent } from './rig/agent.ts';
 import { attachBmc, type Bmc } from './rig/guest.ts';
-
-const AGENT_LIFE_MS = 1_800_000;
 
 /** A rail for each device, with what QEMU calls its voltage and how that is written as a limit of the device. */
 const RAILS = [
@@ -80,25 +71,8 @@ const plan = planOf(chassis, board.devices);
 beforeAll(async () => {
   bmc = await attachBmc(inject('bmc'));
   await bmc.freeLines();
-  const folder = mkdtempSync(join(tmpdir(), 'diagnosis-'));
-  try {
-    const archive = join(folder, 'agent.tar.gz');
-    execFileSync(process.execPath, [join(import.meta.dirname, 'agent', 'build.mjs'), archive], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-      timeout: 600_000,
-    });
-    await bmc.copyIn(archive, '/tmp/contract-agent.tar.gz');
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-  await bmc.sh('tar -xzf /tmp/contract-agent.tar.gz -C /');
-  agent = connectPorts(
-    await bmc.spawnStream('cd /; exec node /opt/contract-agent/agent.mjs diagnosis', {
-      timeoutMs: AGENT_LIFE_MS,
-    }),
-    { deadlineMs: 300_000, peer: 'the agent' },
-  );
-  await agent.call('ping');
+  await installAgent(bmc);
+  agent = await startAgent(bmc, 'diagnosis');
   // Each transfer goes from here to the guest and back, which no board does: its time does not count.
   const system = createSystemClock();
   const clock = { ...system, nowMs: () => system.nowMs() / 1_000 };

@@ -10,8 +10,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { productVersion } from '../../deploy/deb.mjs';
 import type { LineRef } from '../../hw/ports.ts';
-import { connectPorts, type PortClient } from '../../mocks/wire/client.ts';
+import type { PortClient } from '../../mocks/wire/client.ts';
 import { describeGpioWatching } from '../contract/gpio-contract.ts';
+import { installAgent, startAgent } from './rig/agent.ts';
 import { type Expander, startExpander } from './rig/expander.ts';
 import { attachBmc, type Bmc } from './rig/guest.ts';
 import { type Plant, startQmpPlant } from './rig/plant.ts';
@@ -20,7 +21,6 @@ import type { Level, Qmp } from './rig/qmp.ts';
 const root = join(import.meta.dirname, '..', '..');
 /** Node takes 5 to 15 s to start in the guest, more when the machine has other work. */
 const PROGRAM_TIMEOUT_MS = 180_000;
-const AGENT_LIFE_MS = 1_800_000;
 /** A round of looks on the emulated bus and the way of its wake to this side. */
 const SETTLE_MS = 40;
 /** Lines of the expander. Plant lines that begin with X are its. */
@@ -37,14 +37,9 @@ beforeAll(async () => {
   // What the files before this one took is not taken by the program under test.
   await bmc.freeLines();
   expander = await startExpander(bmc);
+  await installAgent(bmc);
   const folder = mkdtempSync(join(tmpdir(), 'expander-'));
   try {
-    const archive = join(folder, 'agent.tar.gz');
-    execFileSync(process.execPath, [join(import.meta.dirname, 'agent', 'build.mjs'), archive], {
-      stdio: ['ignore', 'ignore', 'inherit'],
-      timeout: 600_000,
-    });
-    await bmc.copyIn(archive, '/tmp/contract-agent.tar.gz');
     execFileSync(process.execPath, [join(root, 'deploy', 'package.mjs'), '--out', folder, 'armhf'], {
       stdio: ['ignore', 'ignore', 'inherit'],
       timeout: 600_000,
@@ -55,14 +50,8 @@ beforeAll(async () => {
   } finally {
     rmSync(folder, { recursive: true });
   }
-  await bmc.sh('tar -xzf /tmp/contract-agent.tar.gz -C /; tar -xzf /tmp/chassis-power.tar.gz -C /');
-  agent = connectPorts(
-    await bmc.spawnStream('cd /; exec node /opt/contract-agent/agent.mjs expander', {
-      timeoutMs: AGENT_LIFE_MS,
-    }),
-    { deadlineMs: 300_000, peer: 'the agent' },
-  );
-  await agent.call('ping');
+  await bmc.sh('tar -xzf /tmp/chassis-power.tar.gz -C /');
+  agent = await startAgent(bmc, 'expander');
 });
 
 afterAll(async () => {
