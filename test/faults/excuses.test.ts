@@ -206,6 +206,31 @@ const EXCUSED: readonly Excused[] = [
   },
   {
     invariant: 'honestOn',
+    what: 'a host that goes by itself after the process that started it was killed',
+    chassis: {
+      rails: {
+        R: seen(2),
+        HOST: { ...button(0), needs: ['R'] },
+        LAST: { ...seen(4), needs: ['HOST'], onTimeoutMs: 900 },
+      },
+      pgood: { ...pgood, onTimeoutMs: 2_000 },
+    },
+    played: {
+      requests: ['startOn', 'startOn'],
+      faults: [{ text: 'chassis 0 rail HOST droops for 6ms 20ms after good', process: 0, write: null }],
+      // All is enabled.
+      disturbances: [{ process: 0, disturbance: { kind: 'killAtWrite', write: 4, when: 'after' } }],
+      // Asked for again, in two stages.
+      dice: [99, 99, 99, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    },
+    worse: {
+      disturbances: [],
+      faults: [{ text: 'chassis 0 rail R never good', process: 0, write: null }],
+    },
+    says: 'the enable of HOST is not driven',
+  },
+  {
+    invariant: 'honestOn',
     what: 'a button whose press nobody feels, because what its host runs on never came and has no signal',
     chassis: {
       rails: {

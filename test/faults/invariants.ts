@@ -430,11 +430,14 @@ function lookAt(act: Act) {
     ending,
     isPulsed,
     /**
-     * A process that was killed had decided to press, and nothing has shown since whether it did: nobody can tell, and the rail
-     * counts as coming (decision 43).
+     * A process that was killed had decided to press. Where nothing has shown since whether it did, nobody can tell; where the host
+     * came, and went by itself while nobody looked, it is waited for, which finds it gone. Another press could be one too many,
+     * so the rail counts as pressed (decision 43).
      */
     isDecided: (rail: string): boolean =>
-      isPulsed(rail) && !act.undisturbed && act.hintBefore?.sequence.rails[rail]?.phase === 'rising',
+      isPulsed(rail) &&
+      !act.undisturbed &&
+      ['rising', 'up'].includes(act.hintBefore?.sequence.rails[rail]?.phase ?? 'down'),
     /**
      * The press that began then was held until the host was off, because of what failed in this process, or in one whose hold was
      * cut short.
