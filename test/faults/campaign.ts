@@ -27,7 +27,7 @@ export interface Failure extends Place {
 export interface Report {
   readonly cases: number;
   readonly processes: number;
-  /** How often by board, by request, by store, and by what struck. */
+  /** How often by board and by what it has, by request, by store, and by what struck. */
   readonly counts: Readonly<Record<CountName, Record<string, number>>>;
   readonly failures: readonly Failure[];
 }
@@ -128,7 +128,7 @@ function count(counts: Report['counts'], played: Case, told: Told): void {
   const add = (table: Record<string, number>, key: string) => {
     table[key] = (table[key] ?? 0) + 1;
   };
-  add(counts.board, boardName);
+  for (const part of boardName.split(/ with | and /)) add(counts.board, part);
   for (const asked of requests) add(counts.request, asked);
   if (store !== 'kept') add(counts.store, store);
   for (const kind of told.struck) add(counts.struck, kind);
