@@ -129,7 +129,7 @@ export function composeWorld(
     clock,
     // It keeps what it knows of the chips, and has one round of polls for all lines.
     gpio: madeOnce(() => gpioOf(clock)),
-    looks: () => gpioOf(clock, { looksOnly: true }),
+    looks: madeOnce(() => gpioOf(clock, { looksOnly: true })),
     // It counts the threads that hang in transfers, so there is one for all chassis.
     i2c: madeOnce(async () => {
       const { createBusHolds } = await import('../hw/i2c/bus-hold.ts');
