@@ -268,15 +268,16 @@ function hostResetsOf(resources: Resources) {
   };
 }
 
+/** For what waits for no other process. Rejects CHASSIS_LOCKED while one has the chassis. */
+function lockAtOnce({ runDir, chassis, clock }: Resources, holder: string): Promise<ChassisLock> {
+  const { signal } = new AbortController();
+  return lockChassis(runDir, chassis, holder, { clock, waitMs: 0, signal, onWait: () => undefined });
+}
+
 /** Under the lock, for no power sequence may begin meanwhile; and never after a loss that this process knows of. */
 async function releaseHeld(resources: Resources, names: readonly string[]): Promise<readonly string[]> {
-  const { plan, hardware, clock, runDir, chassis, record, alarm, openStore } = resources;
-  const lock = await lockChassis(runDir, chassis, RELEASE_HOLDER, {
-    clock,
-    waitMs: 0,
-    signal: new AbortController().signal,
-    onWait: () => undefined,
-  });
+  const { plan, hardware, clock, chassis, record, alarm, openStore } = resources;
+  const lock = await lockAtOnce(resources, RELEASE_HOLDER);
   try {
     const mayRelease = alarm.calmSince(chassis);
     return await releaseResets(names, { plan, hardware, clock, store: openStore(), record, mayRelease });
@@ -285,12 +286,11 @@ async function releaseHeld(resources: Resources, names: readonly string[]): Prom
   }
 }
 
-async function endThatOfDead({ hardware, runDir, chassis, clock, warn, warnOf }: Resources): Promise<void> {
+async function endThatOfDead(resources: Resources): Promise<void> {
+  const { hardware, runDir, chassis, warn, warnOf } = resources;
   if (diedAs(runDir, chassis) !== RESET_HOLDER) return;
   try {
-    const signal = new AbortController().signal;
-    const options = { clock, waitMs: 0, signal, onWait: () => undefined };
-    const lock = await lockChassis(runDir, chassis, RESET_HOLDER, options);
+    const lock = await lockAtOnce(resources, RESET_HOLDER);
     try {
       for (const role of await hardware.letGo()) warn(`${role} was left asserted: let go`);
     } finally {
