@@ -5,7 +5,7 @@ import type { FollowedLine } from '../run/followed-line.ts';
 import { STALL_MS } from '../run/standstill.ts';
 import type { ChassisState } from './host-state.ts';
 import type { Resident } from './resident.ts';
-import { trackLevel } from './track-level.ts';
+import { tellUnread, trackLevel } from './track-level.ts';
 
 /** Contacts bounce for a few milliseconds, and a hand presses for fifty at least. */
 const BOUNCE_MS = 20;
@@ -133,8 +133,7 @@ function followButton(options: ButtonOptions, { name, pressed, over }: Meaning):
       changed: (level) => moved(level),
       unread: (reason) => {
         if (reason !== null) over();
-        const why = reason === null ? 'can be read again' : `requests nothing: ${reason}`;
-        log(reason === null ? 5 : 4, `chassis ${chassis}: the ${name} ${why}`);
+        tellUnread(log, `chassis ${chassis}: the ${name}`, 'requests', reason);
       },
     });
   };

@@ -4,7 +4,7 @@ import { type Deferred, deferred, pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
 import type { FollowedLine } from '../run/followed-line.ts';
 import type { Resident } from './resident.ts';
-import { trackLevel } from './track-level.ts';
+import { tellUnread, trackLevel } from './track-level.ts';
 
 /** For so long a signal has to stand. Nobody waits for it that urgently. */
 const STANDS_MS = 20;
@@ -173,8 +173,7 @@ function followSignals({ lines, chassis, clock, log }: HeldResetOptions): Signal
           changed: (level) => note(signal, isShown(signal, level)),
           unread(reason, believed) {
             note(signal, reason === null && isShown(signal, believed));
-            const why = reason === null ? 'can be read again' : `shows nothing: ${reason}`;
-            log(reason === null ? 5 : 4, `chassis ${chassis}: what resets are held for ${why}`);
+            tellUnread(log, `chassis ${chassis}: what resets are held for`, 'shows', reason);
           },
         });
         ends.push(end);

@@ -2,7 +2,7 @@ import { errorText } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { FollowedLine } from '../run/followed-line.ts';
 import type { ChassisState } from './host-state.ts';
-import { trackLevel } from './track-level.ts';
+import { tellUnread, trackLevel } from './track-level.ts';
 
 /** A host that goes off shows the same, and has no power by then: OpenBMC's x86-power-control, WarmResetCheckMs. */
 const RESTART_CHECK_MS = 500;
@@ -61,8 +61,7 @@ export function createHostSignals(options: HostSignalOptions): HostSignals {
     const end = trackLevel(line, clock, () => 0, first, {
       changed,
       unread(reason, believed) {
-        const why = reason === null ? 'can be read again' : `shows nothing: ${reason}`;
-        log(reason === null ? 5 : 4, `chassis ${chassis}: ${name} ${why}`);
+        tellUnread(log, `chassis ${chassis}: ${name}`, 'shows', reason);
         silent(reason, believed);
       },
     });

@@ -22,6 +22,17 @@ export interface LevelFollower {
   unread(reason: string | null, believed: boolean): void;
 }
 
+/** Tells people that a line shows or requests nothing because it cannot be read, or that it can be again. */
+export function tellUnread(
+  log: (severity: number, text: string) => void,
+  what: string,
+  does: 'shows' | 'requests',
+  reason: string | null,
+): void {
+  if (reason === null) log(5, `${what} can be read again`);
+  else log(4, `${what} ${does} nothing: ${reason}`);
+}
+
 /** Follows a level. Time in which the process stood still does not count. Returns the function that ends it. */
 export function trackLevel(
   followed: Followed,
