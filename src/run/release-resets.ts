@@ -8,10 +8,10 @@ export interface ReleaseOptions extends ExpectOnOptions {
 }
 
 /**
- * Releases resets that stayed asserted when the chassis came on, one after the other. The chassis is locked by the caller, so that no power sequence
- * begins meanwhile. Returns those that are left: power may be going.
- * @throws PowerError REQUEST_REJECTED where the chassis is not on, and nothing was driven; RUN_DIR_UNUSABLE. HardwareError of a line
- * that cannot be read or driven
+ * Releases resets that stayed asserted when the chassis came on, one after the other. The chassis is locked by the caller, so
+ * that no power sequence begins meanwhile. Returns those that are left: power may be going.
+ * @throws PowerError REQUEST_REJECTED where the chassis is not on, and nothing was driven; RUN_DIR_UNUSABLE. HardwareError of a
+ * line that cannot be read or driven
  */
 export async function releaseResets(
   names: readonly string[],

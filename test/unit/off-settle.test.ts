@@ -45,6 +45,15 @@ function fellMs({ plant }: Bench, rail: string): number {
 
 const withoutU = (rails: Rails) => delete rails.U;
 
+/** From the begin of a power-off to the middle of the rest of B, as a bench of its own takes. */
+async function midRestMs(): Promise<number> {
+  const timed = createBench(boardOf(withoutU));
+  await timed.run(JOBS.on);
+  const beganMs = timed.clock.nowMs();
+  await timed.run(JOBS.off);
+  return fellMs(timed, 'B') - beganMs + REST_MS / 2;
+}
+
 describe('a rail that rests before others go', () => {
   it('has been off for its time when what it needs is disabled', async () => {
     const bench = createBench(boardOf(withoutU));
@@ -81,13 +90,9 @@ describe('a rail that rests before others go', () => {
   });
 
   it('rests anew where it comes back meanwhile', async () => {
-    const timed = createBench(boardOf(withoutU));
-    await timed.run(JOBS.on);
-    const beganMs = timed.clock.nowMs();
-    await timed.run(JOBS.off);
+    const inMs = await midRestMs();
     const bench = createBench(boardOf(withoutU));
     await bench.run(JOBS.on);
-    const inMs = fellMs(timed, 'B') - beganMs + REST_MS / 2;
     bench.clock.after(inMs, () => bench.plant.hold(at(3), 1));
     bench.clock.after(inMs + 3, () => bench.plant.hold(at(3), 0));
     const againMs = bench.clock.nowMs() + inMs + 3;
@@ -106,15 +111,10 @@ describe('a rail that rests before others go', () => {
   });
 
   it('has rested all the same where its signal cannot be read meanwhile', async () => {
-    const timed = createBench(boardOf(withoutU));
-    await timed.run(JOBS.on);
-    const beganMs = timed.clock.nowMs();
-    await timed.run(JOBS.off);
+    const inMs = await midRestMs();
     const bench = createBench(boardOf(withoutU));
     await bench.run(JOBS.on);
-    bench.clock.after(fellMs(timed, 'B') - beganMs + REST_MS / 2, () =>
-      bench.plant.addFault(bench.fault('line rail B good read error')),
-    );
+    bench.clock.after(inMs, () => bench.plant.addFault(bench.fault('line rail B good read error')));
     const { state, sequence } = await bench.run(JOBS.off);
     expect([state, sequence.fault?.kind]).toEqual(['failed', 'hardware']);
     const restedMs = wentMs(bench, 'A') - fellMs(bench, 'B');
@@ -146,13 +146,9 @@ describe('a rail that rests before others go', () => {
   });
 
   it('does not rest while its process stands still', async () => {
-    const timed = createBench(boardOf(withoutU));
-    await timed.run(JOBS.on);
-    const beganMs = timed.clock.nowMs();
-    await timed.run(JOBS.off);
+    const inMs = await midRestMs();
     const bench = createBench(boardOf(withoutU));
     await bench.run(JOBS.on);
-    const inMs = fellMs(timed, 'B') - beganMs + REST_MS / 2;
     let goesOnMs = Number.NaN;
     const off = await bench.run(JOBS.off, {
       stalls: (loop) =>
