@@ -1,32 +1,12 @@
 import { spawn } from 'node:child_process';
 import { fileProblem } from './files.ts';
-import type { Clock } from './ports.ts';
+import type { Flock, NoLockAnswer } from './ports.ts';
 
-/** flock(1) gave neither of its two answers. */
-export interface NoAnswer {
-  /** A clause about flock(1). */
-  readonly why: string;
-  /** Another try would fail for the same reason. */
-  readonly isFinal: boolean;
-  /** Error of the system, where flock(1) could not be started. */
-  readonly error?: Error;
-}
-
-export interface FlockOptions {
-  readonly clock: Pick<Clock, 'after'>;
-  readonly limitMs: number;
-  /** Ends the wait for an answer. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-/** Takes the lock of an open directory, unless another process has it. Node has no flock(2), so flock(1) does it. */
-export function tryFlock(
-  fd: number,
-  { clock, limitMs, signal }: FlockOptions,
-): Promise<'locked' | 'taken' | NoAnswer> {
-  return new Promise((resolve) => {
+/** Node has no flock(2), so flock(1) locks the descriptor that it inherits. */
+export const tryFlock: Flock = (fd, { clock, limitMs, signal }) =>
+  new Promise((resolve) => {
     const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
-    const end = (answer: 'locked' | 'taken' | NoAnswer) => {
+    const end = (answer: 'locked' | 'taken' | NoLockAnswer) => {
       cancel();
       signal?.removeEventListener('abort', giveUp);
       resolve(answer);
@@ -48,4 +28,3 @@ export function tryFlock(
       else end({ why: `ended with ${killedBy ?? code}`, isFinal: false });
     });
   });
-}

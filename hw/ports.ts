@@ -187,6 +187,32 @@ export interface SensorBackend {
   readVolts(sensor: SensorRef): Promise<number>;
 }
 
+/** Nobody could tell whether a lock was got. */
+export interface NoLockAnswer {
+  /** A clause about flock(1). */
+  readonly why: string;
+  /** Another try would fail for the same reason. */
+  readonly isFinal: boolean;
+  /** Error of the system, where flock(1) could not be started. */
+  readonly error?: Error;
+}
+
+export interface FlockOptions {
+  readonly clock: Pick<Clock, 'after'>;
+  /** Longest time for an answer. */
+  readonly limitMs: number;
+  /** Ends the wait for an answer. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * Takes the exclusive lock of an open directory (flock(2)), unless another opening of it has the lock: in this process, or in
+ * another one. A lock that is taken is not waited for. The opening keeps its lock until it is closed; one that has the lock gets
+ * it again. Must not reject for an open directory.
+ * @param fd an open directory
+ */
+export type Flock = (fd: number, options: FlockOptions) => Promise<'locked' | 'taken' | NoLockAnswer>;
+
 export interface Clock {
   /** Milliseconds on a clock that never jumps and is the same for all processes of one boot. */
   nowMs(): number;

@@ -127,6 +127,7 @@ export function composeWorld(
 ): World {
   return {
     clock,
+    flock: async (fd, options) => (await import('../hw/flock.ts')).tryFlock(fd, options),
     // It keeps what it knows of the chips, and has one round of polls for all lines.
     gpio: madeOnce(() => gpioOf(clock)),
     looks: madeOnce(() => gpioOf(clock, { looksOnly: true })),

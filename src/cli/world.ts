@@ -1,5 +1,5 @@
 import type { Disk } from '../../hw/disk.ts';
-import type { Clock, GpioBackend, I2cBackend, SensorBackend } from '../../hw/ports.ts';
+import type { Clock, Flock, GpioBackend, I2cBackend, SensorBackend } from '../../hw/ports.ts';
 import type { Inspector } from '../service/actors.ts';
 import type {
   EventLog,
@@ -14,6 +14,7 @@ import type {
 /** What the command line needs from outside: drivers, streams, signals, folders. `compose.ts` makes the real one. */
 export interface World {
   readonly clock: Clock;
+  readonly flock: Flock;
   readonly gpio: () => Promise<GpioBackend>;
   /** The same lines, for a verb that drives and watches none of them. */
   readonly looks: () => Promise<GpioBackend>;

@@ -1,5 +1,5 @@
 import { HardwareError } from '../../hw/errors.ts';
-import type { LinePlace } from '../../hw/ports.ts';
+import type { Flock, LinePlace } from '../../hw/ports.ts';
 import { type BoardLine, linesOf } from '../board/lines.ts';
 import type { Board } from '../board/schema.ts';
 import { PowerError } from '../errors.ts';
@@ -17,6 +17,7 @@ export interface ReleaseOptions {
   readonly chassis: number;
   readonly plan: Plan;
   readonly ports: HardwarePorts;
+  readonly flock: Flock;
   readonly runDir: string;
   readonly store: SnapshotStore;
   readonly signal: AbortSignal;
@@ -37,7 +38,7 @@ export interface ReleaseReport {
  * @throws PowerError CHASSIS_LOCKED, CHASSIS_WATCHED, REQUEST_REJECTED; HardwareError
  */
 export async function releaseChassis(options: ReleaseOptions): Promise<ReleaseReport> {
-  const { board, chassis, ports, runDir, signal, all } = options;
+  const { board, chassis, ports, flock, runDir, signal, all } = options;
   const lines = linesOf(board).filter((line) => line.chassis === chassis);
   const isToGo = ({ takenBy }: LinePlace) => takenBy === 'ours' || (all && takenBy === 'foreign');
   const keptOf = (places: readonly LinePlace[]) =>
@@ -46,7 +47,7 @@ export async function releaseChassis(options: ReleaseOptions): Promise<ReleaseRe
   // Nothing to give back needs nobody's leave, and no line has to be taken again to find that the chassis is off.
   if (!before.some(isToGo)) return { released: [], kept: keptOf(before) };
 
-  const lock = { clock: ports.clock, waitMs: 0, signal, onWait: () => undefined };
+  const lock = { clock: ports.clock, flock, waitMs: 0, signal, onWait: () => undefined };
   const watch = await watchChassis(runDir, chassis, 'release', lock);
   try {
     const held = await lockChassis(runDir, chassis, 'release', lock);

@@ -1,3 +1,4 @@
+import type { Flock } from '../../hw/ports.ts';
 import { PowerError } from '../errors.ts';
 import { lockChassis } from '../store/lock.ts';
 import { type ExpectOnOptions, expectOn } from './expect-on.ts';
@@ -9,6 +10,7 @@ export interface HeldResetOptions extends ExpectOnOptions {
 }
 
 export interface ResetOptions extends HeldResetOptions {
+  readonly flock: Flock;
   readonly runDir: string;
 }
 
@@ -22,9 +24,10 @@ export const RESET_HOLDER = 'reset';
  * driven; INTERRUPTED where the pulse was cut short. HardwareError of a line that cannot be read or driven
  */
 export async function resetHost(options: ResetOptions): Promise<void> {
-  const { hardware, clock, runDir, signal } = options;
+  const { hardware, clock, flock, runDir, signal } = options;
   const lock = await lockChassis(runDir, hardware.chassis, RESET_HOLDER, {
     clock,
+    flock,
     waitMs: 0,
     signal,
     onWait: () => undefined,

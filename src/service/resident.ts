@@ -1,7 +1,7 @@
 import { type Actor, fromCallback, fromPromise, type SnapshotFrom, toPromise } from 'xstate';
 import { errorText } from '../../hw/errors.ts';
 import { fileMark } from '../../hw/files.ts';
-import type { Clock } from '../../hw/ports.ts';
+import type { Clock, Flock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
 import type { Alarm } from '../run/alarm.ts';
@@ -49,6 +49,7 @@ export interface ResidentOptions {
   /** Open as long as the resident lives. */
   readonly hardware: ChassisHardware;
   readonly clock: Clock;
+  readonly flock: Flock;
   readonly runDir: string;
   readonly identity: { readonly bootId: string; readonly boardHash: string };
   readonly record: Recorder;
@@ -208,7 +209,7 @@ interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
 }
 
 function resourcesOf(options: ResidentOptions): Resources {
-  const { chassis, clock, runDir, identity } = options;
+  const { chassis, clock, flock, runDir, identity } = options;
   const resources: Resources = {
     ...options,
     watchTrouble: null,
@@ -218,6 +219,7 @@ function resourcesOf(options: ResidentOptions): Resources {
     lock: (signal, wanted) =>
       lockChassis(runDir, chassis, HOLDER, {
         clock,
+        flock,
         waitMs: LOCK_WAIT_MS,
         signal,
         onWait: (holder) =>
@@ -238,9 +240,9 @@ function resourcesOf(options: ResidentOptions): Resources {
 function hostResetsOf(resources: Resources) {
   let underWay: { readonly done: Promise<void>; readonly cutting: AbortController } | null = null;
   const begin = async (signal: AbortSignal): Promise<void> => {
-    const { plan, hardware, clock, runDir, openStore } = resources;
+    const { plan, hardware, clock, flock, runDir, openStore } = resources;
     try {
-      await resetHost({ plan, hardware, clock, runDir, store: openStore(), signal });
+      await resetHost({ plan, hardware, clock, flock, runDir, store: openStore(), signal });
     } finally {
       underWay = null;
     }
@@ -269,9 +271,9 @@ function hostResetsOf(resources: Resources) {
 }
 
 /** For what waits for no other process. Rejects CHASSIS_LOCKED while one has the chassis. */
-function lockAtOnce({ runDir, chassis, clock }: Resources, holder: string): Promise<ChassisLock> {
+function lockAtOnce({ runDir, chassis, clock, flock }: Resources, holder: string): Promise<ChassisLock> {
   const { signal } = new AbortController();
-  return lockChassis(runDir, chassis, holder, { clock, waitMs: 0, signal, onWait: () => undefined });
+  return lockChassis(runDir, chassis, holder, { clock, flock, waitMs: 0, signal, onWait: () => undefined });
 }
 
 /** Under the lock, for no power sequence may begin meanwhile; and never after a loss that this process knows of. */
@@ -465,11 +467,11 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
 
 /** Asked on the way from a loss to the drives: a state file is read once as long as nobody writes another one. */
 async function isDrivenByAnother(resources: Resources): Promise<boolean> {
-  const { runDir, chassis, clock, openStore } = resources;
+  const { runDir, chassis, openStore } = resources;
   const mark = fileMark(snapshotPath(runDir, chassis));
   if (mark !== null && mark === resources.onMark) return false;
   const { hint } = openStore().load();
-  if (hint === null) return isLocked(runDir, chassis, clock);
+  if (hint === null) return isLocked(runDir, chassis, resources);
   resources.onMark = hint.state === 'pgood' ? mark : null;
   return hint.state !== 'pgood';
 }
@@ -535,12 +537,12 @@ function runOptions(resources: Resources, signal: AbortSignal, send: Send, trace
 
 /** Whether a service that died left the chassis half powered, and no other process goes on with it. */
 async function isLeftHalfDone(resources: Resources, state: State): Promise<boolean> {
-  const { runDir, chassis, clock, warnOf } = resources;
+  const { runDir, chassis, warnOf } = resources;
   if (!isHalfDone(state)) return false;
   try {
     // After a loss the power-off begins without the lock. Every other process that drives a fault has the lock.
-    if (state === 'fault') return !(await isLocked(runDir, chassis, clock));
-    return (await lastHolder(runDir, chassis, clock)) === HOLDER;
+    if (state === 'fault') return !(await isLocked(runDir, chassis, resources));
+    return (await lastHolder(runDir, chassis, resources)) === HOLDER;
   } catch (error) {
     warnOf(error);
     return false;

@@ -7,8 +7,7 @@ import {
   readRegularFile,
   writeDurably,
 } from '../../hw/files.ts';
-import { tryFlock } from '../../hw/flock.ts';
-import type { Clock } from '../../hw/ports.ts';
+import type { Clock, Flock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { PowerError } from '../errors.ts';
 import { lockPath } from './paths.ts';
@@ -32,8 +31,13 @@ export interface ChassisLock {
   release(): void;
 }
 
-export interface LockOptions {
+/** What the lock of a chassis is asked for with. */
+export interface Locking {
   readonly clock: Clock;
+  readonly flock: Flock;
+}
+
+export interface LockOptions extends Locking {
   /** How long to wait for another process that drives the chassis; with 0 a lock that is taken is refused at once. */
   readonly waitMs: number;
   /** Ends the wait. */
@@ -63,7 +67,7 @@ export async function lockChassis(
   holder: string,
   options: LockOptions,
 ): Promise<ChassisLock> {
-  const { clock, waitMs, signal, onWait, onWithout } = options;
+  const { clock, flock, waitMs, signal, onWait, onWithout } = options;
   const path = lockPath(runDir, chassis);
   let fd: number;
   try {
@@ -81,7 +85,7 @@ export async function lockChassis(
     let wasTaken = false;
     for (let hasReportedWait = false; ; ) {
       const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), QUERY_MS));
-      const answer = await tryFlock(fd, { clock, limitMs, signal });
+      const answer = await flock(fd, { clock, limitMs, signal });
       if (answer === 'locked') break;
       const other = holderOf(path);
       const nowMs = clock.nowMs();
@@ -123,7 +127,7 @@ export async function lockChassis(
 }
 
 /** Whether a process, this one included, has the lock of a chassis. False where there is none, and where none can tell. */
-export async function isLocked(runDir: string, chassis: number, clock: Clock): Promise<boolean> {
+export async function isLocked(runDir: string, chassis: number, { clock, flock }: Locking): Promise<boolean> {
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants;
   const path = lockPath(runDir, chassis);
   let fd: number;
@@ -134,7 +138,7 @@ export async function isLocked(runDir: string, chassis: number, clock: Clock): P
     return false;
   }
   try {
-    const answer = await tryFlock(fd, { clock, limitMs: QUERY_MS });
+    const answer = await flock(fd, { clock, limitMs: QUERY_MS });
     if (answer === 'locked' || answer === 'taken') return answer === 'taken';
     return holderOf(path)?.isAlive ?? false;
   } finally {
@@ -143,8 +147,8 @@ export async function isLocked(runDir: string, chassis: number, clock: Clock): P
 }
 
 /** What the last process that locked a chassis said that it does; null while it is locked, and where none ever was. */
-export async function lastHolder(runDir: string, chassis: number, clock: Clock): Promise<string | null> {
-  if (await isLocked(runDir, chassis, clock)) return null;
+export async function lastHolder(runDir: string, chassis: number, locking: Locking): Promise<string | null> {
+  if (await isLocked(runDir, chassis, locking)) return null;
   return holderOf(lockPath(runDir, chassis))?.text.split(',')[0] || null;
 }
 

@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { expect, it } from 'vitest';
 import type { GpioBackend, I2cBackend, Level, LineRef, SensorBackend } from '../../hw/ports.ts';
+import { createMockFlock } from '../../mocks/backends/flock.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
@@ -14,6 +15,7 @@ import { connectPorts } from '../../mocks/wire/client.ts';
 import { servePorts } from '../../mocks/wire/server.ts';
 import { boardSchema } from '../../src/board/schema.ts';
 import { describeClock } from './clock-contract.ts';
+import { describeFlock } from './flock-contract.ts';
 import { describeGpioBackend, type GpioSetup } from './gpio-contract.ts';
 import { describeI2cBackend, type I2cSetup } from './i2c-contract.ts';
 import { describeSensorBackend, type SensorSetup } from './sensor-contract.ts';
@@ -298,3 +300,5 @@ describeClock('virtual', async () => {
   const clock = createVirtualClock();
   return { clock, world: { settle: (ms = 0) => clock.advance(ms) } };
 });
+
+describeFlock('in memory', createMockFlock());

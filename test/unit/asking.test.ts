@@ -10,6 +10,7 @@ import { VERBS } from '../../src/cli/verbs.ts';
 import type { World } from '../../src/cli/world.ts';
 import { chain, rail } from '../model/small-boards.ts';
 import './load-verbs.ts';
+import { flock } from './flock.ts';
 
 const REFERENCE = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'reference.json');
 const ABOUT = JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8'));
@@ -34,6 +35,7 @@ async function ask(args: readonly string[], columns: number | null = null) {
   const ended = new AbortController();
   const world: World = {
     clock,
+    flock,
     gpio: refuse('gpio'),
     looks: refuse('looks'),
     i2c: refuse('i2c'),

@@ -21,6 +21,7 @@ import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry } from '../../src/system/ports.ts';
 import { checkBoard } from '../check-board.ts';
 import './load-verbs.ts';
+import { flock } from './flock.ts';
 
 /** Two chassis of one rail each; the one of chassis 1 is switched by pin C1 and over PMBus, and seen at B1. */
 const BOARD = {
@@ -101,6 +102,7 @@ async function run(args: readonly string[], options: Options = {}) {
     const held = await clock.runUntil(
       lockChassis(join(dir, 'run'), 0, 'wait-on', {
         clock,
+        flock,
         waitMs: 0,
         signal: new AbortController().signal,
         onWait: () => undefined,
@@ -118,6 +120,7 @@ async function run(args: readonly string[], options: Options = {}) {
   const pending: Promise<void>[] = [];
   const world: World = {
     clock,
+    flock,
     gpio: async () => createMockGpio(plant),
     looks: async () => createMockGpio(plant),
     i2c: async () => createMockI2c(plant),

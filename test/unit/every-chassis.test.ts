@@ -13,6 +13,7 @@ import { runCommandLine } from '../../src/cli/main.ts';
 import { BOARD_OPERAND, VERBS } from '../../src/cli/verbs.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { shippedBoard } from './bench.ts';
+import { flock } from './flock.ts';
 import { createVerbWorld } from './verb-world.ts';
 import './load-verbs.ts';
 
@@ -112,6 +113,7 @@ describe('--chassis all', () => {
     const never = new AbortController().signal;
     const lock = await lockChassis(dir, 1, 'test', {
       clock,
+      flock,
       waitMs: 0,
       signal: never,
       onWait: () => undefined,

@@ -30,6 +30,7 @@ import { snapshotPath } from '../../src/store/paths.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { MANIFEST_PATH, readManifest } from '../../src/units/install/manifest.ts';
 import { createBench } from './bench.ts';
+import { flock } from './flock.ts';
 import { createManualClock } from './manual-clock.ts';
 
 let dir = '';
@@ -123,6 +124,7 @@ const FILES: Readonly<Record<string, (put: (path: string) => void, thing: string
     const lock = () =>
       lockChassis(dir, 0, 'on', {
         clock: createVirtualClock(),
+        flock,
         waitMs: 0,
         signal: new AbortController().signal,
         onWait: () => undefined,

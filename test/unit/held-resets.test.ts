@@ -22,6 +22,7 @@ import type { HeldResets } from '../../src/service/held-resets.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { checkBoard } from '../check-board.ts';
+import { flock } from './flock.ts';
 import { startResident } from './start-resident.ts';
 
 // Far above what they take: the machine may be busy.
@@ -247,6 +248,7 @@ describe('a reset that waits for the host', () => {
     const lock = await clock.runUntil(
       lockChassis(folder, 0, 'a test', {
         clock,
+        flock,
         waitMs: 0,
         signal: new AbortController().signal,
         onWait: () => undefined,

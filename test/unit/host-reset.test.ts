@@ -23,6 +23,7 @@ import { buttonObject } from '../../src/service/panel-objects.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
+import { flock } from './flock.ts';
 import { createHostService } from './host-service.ts';
 import './load-verbs.ts';
 import { createVerbWorld } from './verb-world.ts';
@@ -81,7 +82,7 @@ function createDesk(initially: 'on' | 'off', faults: readonly string[] = []) {
   const reset = async (signal = new AbortController().signal) => {
     const hardware = await openChassis(board, 0, ports);
     try {
-      await resetHost({ plan, hardware, clock, runDir: folder, store, signal });
+      await resetHost({ plan, hardware, clock, flock, runDir: folder, store, signal });
     } finally {
       await hardware.close();
     }
@@ -137,7 +138,13 @@ describe('a reset of the host', () => {
 
   it('is refused while another process drives the chassis, and no line moves', async () => {
     const { clock, plant, reset } = createDesk('on');
-    const waiting = { clock, waitMs: 0, signal: new AbortController().signal, onWait: () => undefined };
+    const waiting = {
+      clock,
+      flock,
+      waitMs: 0,
+      signal: new AbortController().signal,
+      onWait: () => undefined,
+    };
     const lock = await clock.runUntil(lockChassis(folder, 0, 'stop', waiting));
     await expect(clock.runUntil(reset())).rejects.toMatchObject({ code: 'CHASSIS_LOCKED' });
     lock.release();
@@ -300,7 +307,13 @@ describe('a warm reboot that a client asks for', () => {
       [`reset, pid ${process.pid}\nreleased\n`, true],
     ] as const) {
       const { clock, plant, resident } = await createService('on');
-      const waiting = { clock, waitMs: 0, signal: new AbortController().signal, onWait: () => undefined };
+      const waiting = {
+        clock,
+        flock,
+        waitMs: 0,
+        signal: new AbortController().signal,
+        onWait: () => undefined,
+      };
       (await clock.runUntil(lockChassis(folder, 0, 'on', waiting))).release();
       writeFileSync(join(folder, 'chassis0.lock', 'holder'), holder);
       const line = await createMockGpio(plant).openOutput({ name: 'RESET_OUT' });

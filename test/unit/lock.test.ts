@@ -17,8 +17,10 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { tryFlock as flock } from '../../hw/flock.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { isLocked, type LockOptions, lastHolder, lockChassis } from '../../src/store/lock.ts';
+import { describeFlock } from '../contract/flock-contract.ts';
 import { createManualClock } from './manual-clock.ts';
 
 let dir = '';
@@ -28,10 +30,11 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true }));
 
 const clock = createVirtualClock();
+const locking = { clock, flock };
 const waits: string[] = [];
 const lock = (options: Partial<LockOptions> = {}) =>
   lockChassis(dir, 0, 'on', {
-    clock,
+    ...locking,
     waitMs: 0,
     signal: new AbortController().signal,
     onWait: (holder) => waits.push(holder),
@@ -54,7 +57,7 @@ describe('the lock of a chassis', () => {
   it('is another one for another chassis', async () => {
     const held = await lock();
     const other = await lockChassis(dir, 1, 'on', {
-      clock,
+      ...locking,
       waitMs: 0,
       signal: new AbortController().signal,
       onWait: () => undefined,
@@ -102,9 +105,9 @@ describe('the lock of a chassis', () => {
     writeFileSync(join(dir, 'chassis0.lock', 'holder'), 'cycle of long ago, pid 4194304\n');
     const held = await lock();
     expect(readFileSync(join(dir, 'chassis0.lock', 'holder'), 'utf8').split('\n')[0]).toBe(HELD);
-    expect(await lastHolder(dir, 0, clock)).toBeNull();
+    expect(await lastHolder(dir, 0, locking)).toBeNull();
     held.release();
-    expect(await lastHolder(dir, 0, clock)).toBe('on');
+    expect(await lastHolder(dir, 0, locking)).toBe('on');
   });
 
   it('cannot be had where there is no place for it', async () => {
@@ -112,7 +115,7 @@ describe('the lock of a chassis', () => {
     closeSync(openSync(file, 'w'));
     await expect(
       lockChassis(join(file, 'run'), 0, 'on', {
-        clock,
+        ...locking,
         waitMs: 0,
         signal: new AbortController().signal,
         onWait: () => undefined,
@@ -146,7 +149,7 @@ describe.runIf(process.geteuid?.() === 0 || process.env.CI === 'true')('a strang
     });
     await once(held.stdout, 'data');
     const mine = await lock();
-    expect(await isLocked(dir, 0, clock)).toBe(true);
+    expect(await isLocked(dir, 0, locking)).toBe(true);
     await expect(lock()).rejects.toMatchObject({ code: 'CHASSIS_LOCKED' });
     mine.release();
     held.stdin.end();
@@ -216,7 +219,7 @@ describe('what stands in the place of the lock', () => {
     chmodSync(open, 0o777);
     await expect(
       lockChassis(open, 0, 'on', {
-        clock,
+        ...locking,
         waitMs: 0,
         signal: new AbortController().signal,
         onWait: () => undefined,
@@ -336,3 +339,5 @@ describe('a lock helper', () => {
     (await asked).release();
   });
 });
+
+describeFlock('flock(1)', flock);

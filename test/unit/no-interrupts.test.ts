@@ -14,6 +14,7 @@ import { openChassis } from '../../src/run/hardware.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createResident, type Loss, type Resident } from '../../src/service/resident.ts';
 import { shippedBoard } from './bench.ts';
+import { flock } from './flock.ts';
 import { createGpioKernel, type GpioKernel } from './gpio-onoff-kernel.ts';
 
 /*
@@ -79,6 +80,7 @@ async function createCare(driver: 'onoff' | 'mock') {
     (async () =>
       createResident({
         chassis: 0,
+        flock,
         alarm: createAlarm(clock),
         plan,
         hardware: await openChassis(board, 0, {

@@ -18,6 +18,7 @@ import { lastHolder, lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { watchChassis } from '../../src/store/watch-lock.ts';
 import { shippedBoard } from './bench.ts';
+import { flock } from './flock.ts';
 
 const board = shippedBoard('reference');
 const NEVER = new AbortController().signal;
@@ -58,12 +59,12 @@ function stage(initially: 'off' | 'on' = 'off') {
       })(),
     );
   const options = (all = false): ReleaseOptions => {
-    return { board, chassis: 0, plan, ports: ports(), runDir, store: store(), signal: NEVER, all };
+    return { board, chassis: 0, plan, ports: ports(), flock, runDir, store: store(), signal: NEVER, all };
   };
   const release = (all = false) => clock.runUntil(releaseChassis(options(all)));
   const taken = () => [...plant.pins.values()].filter(({ takenBy }) => takenBy !== null).length;
   const changes = () => plant.lines().map(({ line, level, direction }) => `${line} ${level} ${direction}`);
-  const lock = { clock, waitMs: 0, signal: NEVER, onWait: () => undefined };
+  const lock = { clock, flock, waitMs: 0, signal: NEVER, onWait: () => undefined };
   return { clock, plant, run, options, release, taken, changes, lock };
 }
 
@@ -184,7 +185,7 @@ describe('giving back', () => {
     await given.run('off');
     await given.release();
     for (const dir of [runDir, join(runDir, 'watched')]) {
-      expect(await given.clock.runUntil(lastHolder(dir, 0, given.clock))).toBe('release');
+      expect(await given.clock.runUntil(lastHolder(dir, 0, { clock: given.clock, flock }))).toBe('release');
     }
   });
 

@@ -28,6 +28,7 @@ import { isLocked, lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
 import { pgoodLine } from './boards.ts';
+import { flock } from './flock.ts';
 
 const IDENTITY = { bootId: 'boot', boardHash: 'hash' };
 /** hw/boards/reference.json. */
@@ -95,6 +96,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
       const hardware = await openChassis(board, 0, ports);
       const lock = await lockChassis(runDir, 0, dead.holder, {
         clock,
+        flock,
         waitMs: 0,
         signal,
         onWait: () => undefined,
@@ -129,6 +131,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
         plan,
         hardware: await openChassis(board, 0, ports),
         clock: counted,
+        flock,
         runDir,
         identity: IDENTITY,
         record: (entry) => recording.push(entry),
@@ -136,7 +139,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
         onChange: (now) => views.push(now),
         onLoss: async (loss) => {
           losses.push(loss);
-          lockedAtLoss.push(await isLocked(runDir, 0, clock));
+          lockedAtLoss.push(await isLocked(runDir, 0, { clock, flock }));
           await atLoss();
         },
         onHostOff: async () => undefined,
@@ -169,7 +172,13 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     runBeside: async (job: 'on' | 'off') => {
       const run = async () => {
         const hardware = await openChassis(board, 0, ports);
-        const options = { clock, waitMs: 0, signal: new AbortController().signal, onWait: () => undefined };
+        const options = {
+          clock,
+          flock,
+          waitMs: 0,
+          signal: new AbortController().signal,
+          onWait: () => undefined,
+        };
         const lock = await lockChassis(runDir, 0, job, options);
         await runSequence(JOBS[job], { plan, hardware, clock, store: openStore(), record: () => undefined });
         lock.release();
@@ -333,6 +342,7 @@ describe('a loss of power', () => {
     const care = await createCare('on');
     const held = await lockChassis(runDir, 0, 'stop', {
       clock: care.clock,
+      flock,
       waitMs: 0,
       signal: new AbortController().signal,
       onWait: () => undefined,

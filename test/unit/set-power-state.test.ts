@@ -6,6 +6,7 @@ import type { Board } from '../../src/board/schema.ts';
 import { CONTROL_POWER, controlPowerObject } from '../../src/service/control-power.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { shippedBoard } from './bench.ts';
+import { flock } from './flock.ts';
 import { startResident } from './start-resident.ts';
 
 const IN_PROGRESS = 'org.openbmc.ControlPower.Error.InProgress';
@@ -67,6 +68,7 @@ async function serveChassis(
       clock.runUntil(
         lockChassis(runDir, 0, 'start', {
           clock,
+          flock,
           waitMs: 0,
           signal: new AbortController().signal,
           onWait: () => undefined,

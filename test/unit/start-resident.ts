@@ -8,6 +8,7 @@ import { openChassis } from '../../src/run/hardware.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createResident, type ResidentOptions } from '../../src/service/resident.ts';
 import { shippedBoard } from './bench.ts';
+import { flock } from './flock.ts';
 
 export interface ResidentSetUp
   extends Partial<
@@ -46,6 +47,7 @@ export async function startResident(setUp: ResidentSetUp) {
         plan: planOf(chassis, board.devices),
         hardware: await openChassis(board, 0, ports),
         clock,
+        flock,
         identity: { bootId: 'boot', boardHash: 'hash' },
         record: () => undefined,
         supplyError: () => '',

@@ -15,6 +15,7 @@ import { releaseUninstalled } from '../../src/cli/verbs/release.ts';
 import type { World } from '../../src/cli/world.ts';
 import { watchChassis } from '../../src/store/watch-lock.ts';
 import { checkBoard } from '../check-board.ts';
+import { flock } from './flock.ts';
 import { createVerbWorld } from './verb-world.ts';
 import './load-verbs.ts';
 
@@ -113,7 +114,7 @@ describe('units uninstall ends with giving the lines back', () => {
   it('but not of a chassis that the resident service watches still', async () => {
     const { clock, uninstall, taken } = await stage();
     const { signal } = new AbortController();
-    const lock = { clock, waitMs: 0, signal, onWait: () => undefined };
+    const lock = { clock, flock, waitMs: 0, signal, onWait: () => undefined };
     const watch = await clock.runUntil(watchChassis(dir, 0, 'serve', lock));
     expect((await uninstall()).failure).toMatchObject({
       code: 'LINES_KEPT',

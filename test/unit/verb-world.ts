@@ -1,6 +1,7 @@
 import { createMemoryDisk } from '../../mocks/disk.ts';
 import type { World } from '../../src/cli/world.ts';
 import { SystemError } from '../../src/system/errors.ts';
+import { flock } from './flock.ts';
 
 /** A world without a bus whose words are kept; nobody asks to end. */
 export function createVerbWorld(
@@ -18,6 +19,7 @@ export function createVerbWorld(
   const noBus = () => Promise.reject(new SystemError('DBUS_UNAVAILABLE', 'there is no bus'));
   const { signal } = new AbortController();
   const world: World = {
+    flock,
     looks: parts.gpio,
     units: noBus,
     objectBus: noBus,

@@ -77,6 +77,7 @@ async function readChassis(
   const plan = planOf(chassis, loaded.board.devices);
   const lock = await lockChassis(runDir, number, 'adopt', {
     clock: world.clock,
+    flock: world.flock,
     waitMs: LOCK_WAIT_MS,
     signal: world.signal,
     onWait: () => undefined,

@@ -206,6 +206,7 @@ async function runJobs(
 function lockFor({ verb, chassis, runDir }: Invocation, world: World): Promise<ChassisLock> {
   return lockChassis(runDir, chassis, verb, {
     clock: world.clock,
+    flock: world.flock,
     waitMs: PATIENT.includes(verb) ? LOCK_WAIT_MS : 0,
     signal: world.signal,
     onWait: (holder) =>

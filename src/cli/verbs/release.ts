@@ -79,6 +79,7 @@ function releaseLines(
     chassis: number,
     plan,
     ports: world,
+    flock: world.flock,
     runDir,
     store: createSnapshotFile(runDir, number, identity),
     signal: world.signal,

@@ -20,12 +20,12 @@ export const reset: Verb = {
       );
     }
     const plan = planOf(chassis, loaded.board.devices);
-    const { clock, signal } = world;
+    const { clock, flock, signal } = world;
     const identity = { bootId: world.bootId(), boardHash: loaded.hash, plan, clock };
     const store = createSnapshotFile(runDir, number, identity);
     const hardware = await openChassis(loaded.board, number, world);
     try {
-      await resetHost({ plan, hardware, clock, runDir, store, signal });
+      await resetHost({ plan, hardware, clock, flock, runDir, store, signal });
     } finally {
       await hardware.close();
     }

@@ -175,6 +175,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   parts.watches.push(
     await watchChassis(invocation.runDir, chassis, 'serve', {
       clock: world.clock,
+      flock: world.flock,
       waitMs: WATCH_WAIT_MS,
       signal: world.signal,
       onWait: () => undefined,
@@ -195,6 +196,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     plan,
     hardware,
     clock: world.clock,
+    flock: world.flock,
     runDir: invocation.runDir,
     identity: { bootId: world.bootId(), boardHash: loaded.hash },
     record: events.record,
