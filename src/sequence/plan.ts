@@ -64,6 +64,8 @@ export interface Plan {
     readonly offTimeoutMs: number;
     /** Rails that it is taken from, none where it has signals of its own alone. */
     readonly rails: readonly string[];
+    /** It has signals of its own, be it beside those rails. */
+    readonly hasSignals: boolean;
     /** Rails without which nobody answers for it: they power what it is seen by. */
     readonly poweredBy: readonly string[];
   };
@@ -153,6 +155,7 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
       onTimeoutMs: chassis.pgood.onTimeoutMs,
       offTimeoutMs: chassis.pgood.offTimeoutMs,
       rails: railsOfPgood(chassis),
+      hasSignals: sourcesOf(chassis.pgood).some(({ source }) => !('rails' in source)),
       poweredBy: powerOfPgood(chassis, devices),
     },
     resets: Object.entries(chassis.resets).map(([name, { releaseDelayMs, heldUntil }]) => ({

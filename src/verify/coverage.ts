@@ -39,12 +39,28 @@ const EXCUSES: readonly Excuse[] = [
   {
     transitions: /^opPowerSt(art|op): (POWER|READ|DRIVE|always \[railTimedOut)/,
     why: 'no rail waits for another one, so that all are switched in one step',
-    holds: ({ rails }) => rails.every(({ needs }) => needs.length === 0),
+    holds: ({ rails }) => rails.every(({ needs, watched }) => watched !== null || needs.length === 0),
+  },
+  {
+    transitions: /^opPowerSt(art|op): DRIVE/,
+    why: 'no enable waits for another one, so that all are switched in one step',
+    holds: ({ rails }) => rails.every(({ neededBy }) => neededBy.length === 0),
+  },
+  {
+    transitions: /pgoodLost/,
+    why: 'pgood is taken from rails, of which each is told before it',
+    holds: (plan) => isSeen(plan) && !plan.pgood.hasSignals,
+  },
+  {
+    transitions: /pgoodLost|pgoodTimedOut|powerStays|^fault: POWER/,
+    why: 'nothing of the board tells of power',
+    holds: (plan) => !isSeen(plan) && !plan.pgood.hasSignals,
   },
   {
     transitions: /opPowerStart: always \[railLost\]/,
     why: 'all rails are enabled as soon as the first ones are up',
-    holds: ({ rails }) => !rails.some(({ needs }) => needs.some((need) => isBehind(rails, need))),
+    holds: ({ rails }) =>
+      !rails.some(({ needs, watched }) => watched === null && needs.some((need) => isBehind(rails, need))),
   },
   {
     transitions:

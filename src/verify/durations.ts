@@ -38,21 +38,39 @@ function timesOf(plan: Plan): number[] {
 export function rankedPlan(plan: Plan): Plan {
   const ranks = ranksOf(plan);
   const of = (ms: number) => ranks.get(ms) ?? ms;
+  const rails = plan.rails.map((rail) => ({
+    ...rail,
+    settleMs: of(rail.settleMs),
+    onTimeoutMs: of(rail.onTimeoutMs),
+    offTimeoutMs: of(rail.offTimeoutMs),
+  }));
+  const isInTime = longestWayMs(plan) <= plan.pgood.onTimeoutMs;
   return {
     ...plan,
-    rails: plan.rails.map((rail) => ({
-      ...rail,
-      settleMs: of(rail.settleMs),
-      onTimeoutMs: of(rail.onTimeoutMs),
-      offTimeoutMs: of(rail.offTimeoutMs),
-    })),
+    rails,
     pgood: {
       ...plan.pgood,
       deglitchMs: of(plan.pgood.deglitchMs),
-      onTimeoutMs: of(plan.pgood.onTimeoutMs),
+      // Ranks do not add up. A board gives pgood the time for all that comes after its last enable.
+      onTimeoutMs: Math.max(of(plan.pgood.onTimeoutMs), isInTime ? longestWayMs({ rails }) + MARGIN : 0),
       offTimeoutMs: of(plan.pgood.offTimeoutMs),
     },
     resets: plan.resets.map((reset) => ({ ...reset, releaseDelayMs: of(reset.releaseDelayMs) })),
     minOffMs: of(plan.minOffMs),
   };
+}
+
+/** Ranks that a process may be late, with as many faults as a search has. */
+const MARGIN = 1;
+
+/** How long what comes after the last enable may take together; 0 where nothing does. */
+function longestWayMs({ rails }: Pick<Plan, 'rails'>): number {
+  const ways = new Map<string, number>();
+  let longest = 0;
+  for (const { name, needs, watched, onTimeoutMs, settleMs } of rails) {
+    const before = watched === 'follower' ? needs.map((need) => ways.get(need) ?? 0) : [];
+    ways.set(name, watched === 'supply' ? 0 : Math.max(0, ...before) + onTimeoutMs + settleMs);
+    if (watched === 'follower') longest = Math.max(longest, ways.get(name) ?? 0);
+  }
+  return longest;
 }

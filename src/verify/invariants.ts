@@ -143,6 +143,7 @@ function standingNow(
     const isKnown = index === pgood ? knownPgood.level : known[rules.nameOf(index)]?.good;
     if (rules.has(plant, index, BIT.wild) && isKnown === false && !rules.has(plant, index, BIT.driven))
       return [];
+    if (rules.isSupply(index)) return [];
     const isOn = index !== pgood && rules.has(plant, index, BIT.driven);
     const isGood = rules.isObservable(index) && rules.has(plant, index, BIT.good);
     return isOn || isGood ? [rules.nameOf(index)] : [];
@@ -275,7 +276,12 @@ export function judgeTakenUp(
   if (isOwn && !hasInputs(plant) && rules.isWhole(plant) && found !== 'pgood')
     say('adopts', `a chassis that is on is taken for ${found}`);
   const seen = rules.observe(plant);
-  const isPowered = seen.pgood || Object.values(seen.rails).some(({ enabled, good }) => enabled || good);
+  const isPowered =
+    seen.pgood ||
+    rails(rules).some((index) => {
+      const rail = seen.rails[rules.nameOf(index)];
+      return !rules.isSupply(index) && (rail?.enabled || rail?.good);
+    });
   if (isPowered && found === 'off') say('adopts', 'a chassis with power is taken for off');
   if (!isPowered && found !== 'off' && found !== 'failed')
     say('adopts', `a chassis without power is ${found}`);

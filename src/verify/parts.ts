@@ -59,26 +59,50 @@ export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
       if (!chosen.has(rail.name)) return { ...rail, ...ideal, needs };
       return { ...rail, needs, poweredBy: behind(rail.poweredBy) };
     });
+  const hanging = hangingIn(rails);
   const whole = rails.map((rail) => {
-    const neededBy = rails.filter(({ needs }) => needs.includes(rail.name)).map(({ name }) => name);
-    return { ...rail, neededBy };
+    const on = hanging.get(rail.name) ?? [];
+    const isSwitched = ({ watched }: RailPlan) => watched === null;
+    const namesOf = (some: readonly RailPlan[]) => some.map(({ name }) => name);
+    return {
+      ...rail,
+      neededBy: namesOf(on.filter(isSwitched)),
+      followers: namesOf(on.filter((other) => !isSwitched(other))),
+    };
   });
-  return { ...plan, rails: inOrder(whole, chosen) };
+  const pgood = { ...plan.pgood, rails: plan.pgood.rails.filter((name) => kept.has(name)) };
+  return { ...plan, rails: inOrder(whole, chosen), pgood };
+}
+
+/** By rail with an enable: what hangs on it, with no other enable in between. */
+function hangingIn(rails: readonly RailPlan[]): ReadonlyMap<string, readonly RailPlan[]> {
+  const found = new Map<string, RailPlan[]>();
+  const follow = (name: string, on: RailPlan[]): RailPlan[] => {
+    for (const other of rails) {
+      if (!other.needs.includes(name) || on.includes(other)) continue;
+      on.push(other);
+      if (other.watched !== null) follow(other.name, on);
+    }
+    return on;
+  };
+  for (const { name, watched } of rails) if (watched === null) found.set(name, follow(name, []));
+  return found;
 }
 
 function supplyOf({ needs, poweredBy }: RailPlan): string[] {
   return [...needs, ...poweredBy];
 }
 
-/** The chosen rails, and of the others the first of each kind. */
+/** The chosen rails, and of the others that have an enable the first of each kind: an ideal one that has none is as good as what it needs. */
 function keptWith(plan: Plan, chosen: ReadonlySet<string>): Set<string> {
   const before = new Map<string, ReadonlySet<string>>();
   for (const rail of plan.rails)
     before.set(rail.name, new Set(supplyOf(rail).flatMap((need) => [need, ...(before.get(need) ?? [])])));
   const isBefore = (name: string, other: string) => before.get(other)?.has(name) ?? false;
   const firstOf = new Map<string, string>();
-  for (const { name } of plan.rails) {
+  for (const { name, watched } of plan.rails) {
     const sides = [...chosen].map((other) => [isBefore(other, name), isBefore(name, other)]);
+    if (watched !== null && !chosen.has(name)) continue;
     const kind = chosen.has(name) ? name : JSON.stringify(sides);
     if (!firstOf.has(kind)) firstOf.set(kind, name);
   }

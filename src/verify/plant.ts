@@ -8,7 +8,7 @@ import type { Observation } from '../sequence/state.ts';
 
 /** Of a signal: a rail, pgood or a reset. */
 export const BIT = {
-  /** Of a rail: its enable, as the BMC drove it. Of a reset: it is released. */
+  /** Of a rail: its enable, as the BMC drove it; never of one that is only watched. Of a reset: it is released. */
   driven: 1,
   /** Electrically. */
   good: 2,
@@ -103,9 +103,11 @@ export interface PlantRules {
   indexOf(rail: string): number;
   nameOf(index: number): string;
   isObservable(index: number): boolean;
+  /** The rail has its voltage without the chassis being on. */
+  isSupply(index: number): boolean;
   initial(left: number): Plant;
   has(plant: Plant, index: number, bit: number): boolean;
-  /** The enable stands, by its pin or by the latch. */
+  /** The enable stands, by its pin or by the latch; of a rail that is only watched, those that it hangs on. */
   isOn(plant: Plant, index: number): boolean;
   isWhole(plant: Plant): boolean;
   isDead(plant: Plant): boolean;
@@ -144,7 +146,15 @@ export class PlantModel implements PlantRules {
   private readonly names: string[];
   readonly needsOf: number[][];
   readonly neededByOf: number[][];
+  /** Rails that need it themselves. */
+  private readonly dependentsOf: number[][];
+  /** Of a rail that is only watched: the enables that it goes with. */
+  private readonly switchesOf: number[][];
+  /** Rails that pgood is taken from; none where it is a signal of its own. */
+  private readonly pgoodRails: readonly number[];
   private readonly all: number[];
+  /** Rails with an enable. */
+  private readonly switched: number[];
   private readonly longestRailMs: number;
   private readonly times: number[];
   readonly longMs: number;
@@ -160,7 +170,15 @@ export class PlantModel implements PlantRules {
       [...new Set([...needs, ...poweredBy])].map(this.indexOf),
     );
     this.neededByOf = this.rails.map(({ neededBy }) => neededBy.map(this.indexOf));
+    this.dependentsOf = this.names.map((name) =>
+      this.rails.flatMap(({ needs }, index) => (needs.includes(name) ? [index] : [])),
+    );
+    this.switchesOf = this.names.map((name) =>
+      this.rails.flatMap(({ followers }, index) => (followers.includes(name) ? [index] : [])),
+    );
+    this.pgoodRails = this.plan.pgood.rails.map(this.indexOf);
     this.all = this.names.map((_, index) => index);
+    this.switched = this.all.filter((index) => !this.isWatched(index));
     this.longestRailMs = Math.max(...this.rails.map(({ onTimeoutMs }) => onTimeoutMs));
     this.times = [
       ...this.rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [
@@ -192,8 +210,15 @@ export class PlantModel implements PlantRules {
     draft.signals[index] = on ? signal | bit : signal & ~bit;
   };
 
-  readonly isOn = (plant: Plant, index: number) =>
-    this.has(plant, index, this.has(plant, index, BIT.input) ? BIT.held : BIT.driven);
+  private readonly isWatched = (index: number) => this.planOf(index).watched !== null;
+
+  readonly isSupply = (index: number) => index < this.railCount && this.planOf(index).watched === 'supply';
+
+  readonly isOn = (plant: Plant, index: number): boolean => {
+    if (index < this.railCount && this.isWatched(index))
+      return (this.switchesOf[index] ?? []).every((other) => this.isOn(plant, other));
+    return this.has(plant, index, this.has(plant, index, BIT.input) ? BIT.held : BIT.driven);
+  };
 
   private readonly isGood = (plant: Plant, index: number) => this.has(plant, index, BIT.good);
 
@@ -238,6 +263,30 @@ export class PlantModel implements PlantRules {
     }
   };
 
+  /** What nobody switches comes with what it needs, and goes with an enable that it hangs on. */
+  private readonly settleWatched = (draft: Draft) => {
+    for (const [index, { watched, onTimeoutMs, offTimeoutMs }] of this.rails.entries()) {
+      if (watched === null || this.isWild(draft, index)) continue;
+      const on = this.isOn(draft, index);
+      const good = this.isGood(draft, index);
+      const owes = on ? !good && this.isSupplied(draft, index) : good;
+      if (!owes) draft.dueMs[index] = -1;
+      else if ((draft.dueMs[index] ?? -1) < 0) draft.dueMs[index] = on ? onTimeoutMs : offTimeoutMs;
+    }
+  };
+
+  /** pgood that is taken from rails is what they are. */
+  private readonly takePgood = (draft: Draft) => {
+    if (!this.isPgoodTaken) return;
+    const good = this.pgoodRails.every((index) => this.isGood(draft, index));
+    if (good !== this.isGood(draft, this.pgood)) this.setGood(draft, this.pgood, good);
+    draft.dueMs[this.pgood] = -1;
+  };
+
+  private get isPgoodTaken(): boolean {
+    return this.pgoodRails.length > 0;
+  }
+
   /** How long a low level has stood is of interest only of what should be high. */
   private readonly settleLow = (draft: Draft) => {
     for (const index of [...this.all, this.pgood]) {
@@ -256,6 +305,8 @@ export class PlantModel implements PlantRules {
 
   private readonly settle = (draft: Draft) => {
     this.settleUnseen(draft);
+    this.settleWatched(draft);
+    this.takePgood(draft);
     this.settleLow(draft);
     this.settlePgood(draft);
   };
@@ -265,7 +316,7 @@ export class PlantModel implements PlantRules {
     const { onTimeoutMs, offTimeoutMs } = this.planOf(index);
     if (on !== this.isGood(draft, index)) draft.dueMs[index] = on ? onTimeoutMs : offTimeoutMs;
     else draft.dueMs[index] = -1;
-    const isLast = this.all.every((rail) => this.isOn(draft, rail) === on);
+    const isLast = this.switched.every((rail) => this.isOn(draft, rail) === on);
     // It may still stand from before, and go yet.
     if (isLast && (on || this.isGood(draft, this.pgood)))
       draft.dueMs[this.pgood] = on ? this.plan.pgood.onTimeoutMs : this.plan.pgood.offTimeoutMs;
@@ -282,8 +333,11 @@ export class PlantModel implements PlantRules {
 
   readonly isObservable = (index: number): boolean => index === this.pgood || this.planOf(index).observable;
 
+  /** Off for long, with what supplies the chassis good. */
   readonly initial = (left: number): Plant => ({
-    signals: new Uint16Array(this.railCount + 1 + this.resets.length),
+    signals: Uint16Array.from({ length: this.railCount + 1 + this.resets.length }, (_, index) =>
+      this.isSupply(index) ? BIT.good : 0,
+    ),
     dueMs: Array.from({ length: this.railCount + 1 }, () => -1),
     lowMs: Array.from({ length: this.railCount + 1 }, () => -1),
     mode: MODE.running,
@@ -299,7 +353,7 @@ export class PlantModel implements PlantRules {
     this.resets.every((_, index) => this.has(plant, this.pgood + 1 + index, BIT.driven));
 
   readonly isDead = (plant: Plant): boolean =>
-    !this.all.some((rail) => this.isOn(plant, rail) || this.isGood(plant, rail)) &&
+    !this.all.some((rail) => !this.isSupply(rail) && (this.isOn(plant, rail) || this.isGood(plant, rail))) &&
     !this.isGood(plant, this.pgood);
 
   movable(plant: Plant, waitMs: number): number[] {
@@ -307,8 +361,9 @@ export class PlantModel implements PlantRules {
       if (this.isWild(plant, index)) return true;
       if (index === this.pgood)
         return (
+          !this.isPgoodTaken &&
           this.isGood(plant, this.pgood) !==
-          (this.allGood(plant) && this.all.every((rail) => this.isOn(plant, rail)))
+            (this.allGood(plant) && this.all.every((rail) => this.isOn(plant, rail)))
         );
       if (!this.planOf(index).observable) return false;
       // What hangs on a rail that is lost goes with it, or stays.
@@ -330,7 +385,7 @@ export class PlantModel implements PlantRules {
   hangingOn(plant: Plant, index: number): number[] {
     const found = new Set<number>();
     const follow = (of: number) => {
-      for (const other of this.neededByOf[of] ?? []) {
+      for (const other of this.dependentsOf[of] ?? []) {
         if (found.has(other) || !this.isGood(plant, other) || this.isWild(plant, other)) continue;
         found.add(other);
         follow(other);
@@ -356,20 +411,21 @@ export class PlantModel implements PlantRules {
   }
 
   pulse(draft: Draft): void {
-    const wereOn = this.all.map((index) => this.isOn(draft, index));
-    for (const index of this.all) this.set(draft, index, BIT.held, this.has(draft, index, BIT.driven));
+    const wereOn = this.switched.map((index) => this.isOn(draft, index));
+    for (const index of this.switched) this.set(draft, index, BIT.held, this.has(draft, index, BIT.driven));
     draft.marks &= ~MARK.latchRefused;
-    for (const [index, wasOn] of wereOn.entries()) {
+    for (const [at, index] of this.switched.entries()) {
+      const wasOn = wereOn[at] ?? false;
       if (this.isOn(draft, index) !== wasOn) this.owe(draft, index, !wasOn);
     }
     this.settle(draft);
   }
 
   readonly mayBreak = (plant: Plant, index: number): boolean =>
-    !this.isWild(plant, index) && (index === this.pgood || this.planOf(index).observable);
+    !this.isWild(plant, index) && (index === this.pgood ? !this.isPgoodTaken : this.planOf(index).observable);
 
   letGo(draft: Draft): void {
-    for (const index of this.all) {
+    for (const index of this.switched) {
       const wasOn = this.isOn(draft, index);
       this.set(draft, index, BIT.driven, false);
       this.set(draft, index, BIT.input, true);
@@ -419,9 +475,11 @@ export class PlantModel implements PlantRules {
     return {
       rails: Object.fromEntries(
         this.rails.map((rail, index) => {
+          const isGood = isPowered(rail) && this.isGood(plant, index);
+          // What has no enable is as enabled as it is good.
+          if (rail.watched !== null) return [rail.name, { enabled: isGood, good: isGood }];
           const enabled = isPowered(rail) && this.has(plant, index, BIT.driven);
-          const good = rail.observable ? isPowered(rail) && this.isGood(plant, index) : enabled;
-          return [rail.name, { enabled, good }];
+          return [rail.name, { enabled, good: rail.observable ? isGood : enabled }];
         }),
       ),
       pgood: this.isGood(plant, this.pgood),

@@ -1,7 +1,7 @@
 import type { Drive, Request, SequenceAction } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { Source } from '../sequence/readings.ts';
-import { hasTag, type State } from '../sequence/state.ts';
+import { hasTag, type Observation, type State } from '../sequence/state.ts';
 import type { Happened, Struck } from './happened.ts';
 import {
   judgeEnable,
@@ -120,6 +120,8 @@ export class ProductModel implements ProductRules {
     switch (action.type) {
       case 'driveEnable': {
         const { rail, asserted } = action;
+        // Of an absent part: nothing hangs on it, and nobody waits for it.
+        if (this.rules.indexOf(rail) < 0) return null;
         return { what: { what: 'enable', rail }, asserted, index: this.rules.indexOf(rail) };
       }
       case 'driveReset': {
@@ -291,6 +293,20 @@ export class ProductModel implements ProductRules {
       change(draft);
     });
 
+  /** A rail delivers though what switches it is off, or is enabled though a rail that it needs, itself or through others, is not. */
+  private readonly isContradictory = ({ rails }: Observation): boolean => {
+    const isOff = (index: number) => rails[this.rules.nameOf(index)]?.enabled === false;
+    return this.plan.rails.some(({ name, watched, followers, neededBy }, index) => {
+      const seen = rails[name];
+      if (watched !== null || seen === undefined || !isOff(index)) return false;
+      return (
+        seen.good ||
+        followers.some((other) => rails[other]?.good) ||
+        neededBy.some((other) => rails[other]?.enabled)
+      );
+    });
+  };
+
   private readonly takeUp = ({ situation, plant }: Product, afterMs: number, isForgotten: boolean) => {
     const draft = draftOf(plant);
     if (afterMs > 0) this.rules.pass(draft, afterMs);
@@ -302,14 +318,7 @@ export class ProductModel implements ProductRules {
     const nowMs = situation.sequence.nowMs + afterMs;
     const observation = this.rules.observe(draft);
     const found = this.machine.reconcile(this.plan, observation, hint, nowMs);
-    const isContradictory = this.plan.rails.some(({ name, needs }) => {
-      const seen = observation.rails[name];
-      if (seen === undefined) return false;
-      return (
-        (seen.good && !seen.enabled) ||
-        (seen.enabled && needs.some((need) => observation.rails[need]?.enabled === false))
-      );
-    });
+    const isContradictory = this.isContradictory(observation);
     draft.marks &= ~(MARK.told | MARK.contradiction | MARK.hintless);
     if (found.sequence.fault !== null) draft.marks |= MARK.told;
     if (isContradictory && found.state === 'unknown') draft.marks |= MARK.contradiction;

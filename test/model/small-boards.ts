@@ -43,3 +43,34 @@ export const FORK = boardOf('fork', {
   rails: { A: rail(0, []), B: rail(1, ['A']), C: rail(2, ['A']) },
   pgood,
 });
+
+const watched = (good: number, needs: string[]) => ({
+  good: line(10 + good),
+  needs,
+  settleMs: 1,
+  onTimeoutMs: 20,
+  offTimeoutMs: 20,
+});
+
+/** Boards with rails that are only watched, and with pgood that is taken from rails. */
+export const WATCHED = [
+  { name: 'a follower', rails: { A: rail(0, []), F: watched(1, ['A']) }, pgood },
+  {
+    name: 'a chain of followers',
+    rails: { A: rail(0, []), F: watched(1, ['A']), G: watched(2, ['F']) },
+    pgood,
+  },
+  { name: 'a follower of two', rails: { A: rail(0, []), B: rail(1, []), F: watched(2, ['A', 'B']) }, pgood },
+  {
+    name: 'a rail behind a follower',
+    rails: { A: rail(0, []), F: watched(1, ['A']), B: rail(2, ['F']) },
+    pgood,
+  },
+  { name: 'a supply', rails: { S: watched(1, []), A: rail(0, ['S']) }, pgood },
+  { name: 'two supplies', rails: { S: watched(1, []), T: watched(2, ['S']), A: rail(0, ['T']) }, pgood },
+  {
+    name: 'pgood that is taken from rails',
+    ...chain,
+    pgood: { rails: true, deglitchMs: 1, onTimeoutMs: 300, offTimeoutMs: 300 },
+  },
+].map(({ name, ...chassis }) => ({ name, board: boardOf('watched', chassis) }));

@@ -31,7 +31,7 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
 /** A, then B behind it, then C behind B. */
 const PLAN: Plan = {
   rails: [rail('A'), rail('B', 'A'), rail('C', 'B')],
-  pgood: { deglitchMs: 0, onTimeoutMs: 100, offTimeoutMs: 100, rails: [], poweredBy: [] },
+  pgood: { deglitchMs: 0, onTimeoutMs: 100, offTimeoutMs: 100, rails: [], hasSignals: true, poweredBy: [] },
   resets: [],
   sleep: null,
   latched: false,

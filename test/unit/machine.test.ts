@@ -848,7 +848,14 @@ describe('a time that is over', () => {
   it('is not over for a level that nobody watched: it begins anew after a standstill, at most twice, though it cannot be read meanwhile', () => {
     const machine = poweredOn(
       diamondPlan({
-        pgood: { deglitchMs: 300, onTimeoutMs: 1000, offTimeoutMs: 1000, rails: [], poweredBy: [] },
+        pgood: {
+          deglitchMs: 300,
+          onTimeoutMs: 1000,
+          offTimeoutMs: 1000,
+          rails: [],
+          hasSignals: true,
+          poweredBy: [],
+        },
       }),
     );
     machine.tell({ type: 'TICK', atMs: 2000 });
