@@ -37,6 +37,11 @@ const EXCUSES: readonly Excuse[] = [
     holds: ({ resets }) => resets.every(({ isHeld }) => isHeld),
   },
   {
+    transitions: /pgoodLostEarly/,
+    why: 'every reset is released in the instant in which all is ready',
+    holds: ({ resets }) => resets.every(({ isHeld, releaseDelayMs }) => isHeld || releaseDelayMs === 0),
+  },
+  {
     transitions: /^opPowerSt(art|op): (POWER|READ|DRIVE|always \[railTimedOut)/,
     why: 'no rail waits for another one, so that all are switched in one step',
     holds: ({ rails }) => rails.every(({ needs, watched }) => watched !== null || needs.length === 0),
