@@ -26,19 +26,18 @@ const EXCUSES: readonly Excuse[] = [
   },
   {
     transitions:
-      /anyResetReleased|otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgoodLostEarly|pgood: DRIVE_FAILED/,
+      /anyResetReleased|otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgood: DRIVE_FAILED/,
     why: 'the board has no resets',
     holds: ({ resets }) => resets.length === 0,
   },
   {
-    transitions:
-      /otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgoodLostEarly|pgood: DRIVE_FAILED/,
+    transitions: /otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgood: DRIVE_FAILED/,
     why: 'the sequence releases no reset of the board',
     holds: ({ resets }) => resets.every(({ isHeld }) => isHeld),
   },
   {
     transitions: /pgoodLostEarly/,
-    why: 'every reset is released in the instant in which all is ready',
+    why: 'every reset that the sequence releases is released in the instant in which all is ready',
     holds: ({ resets }) => resets.every(({ isHeld, releaseDelayMs }) => isHeld || releaseDelayMs === 0),
   },
   {

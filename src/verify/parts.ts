@@ -101,8 +101,8 @@ function keptWith(plan: Plan, chosen: ReadonlySet<string>): Set<string> {
   const isBefore = (name: string, other: string) => before.get(other)?.has(name) ?? false;
   const firstOf = new Map<string, string>();
   for (const { name, watched } of plan.rails) {
-    const sides = [...chosen].map((other) => [isBefore(other, name), isBefore(name, other)]);
     if (watched !== null && !chosen.has(name)) continue;
+    const sides = [...chosen].map((other) => [isBefore(other, name), isBefore(name, other)]);
     const kind = chosen.has(name) ? name : JSON.stringify(sides);
     if (!firstOf.has(kind)) firstOf.set(kind, name);
   }

@@ -120,8 +120,6 @@ export class ProductModel implements ProductRules {
     switch (action.type) {
       case 'driveEnable': {
         const { rail, asserted } = action;
-        // Of an absent part: nothing hangs on it, and nobody waits for it.
-        if (this.rules.indexOf(rail) < 0) return null;
         return { what: { what: 'enable', rail }, asserted, index: this.rules.indexOf(rail) };
       }
       case 'driveReset': {

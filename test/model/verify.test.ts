@@ -25,7 +25,8 @@ describe('verified with every placement of one fault', () => {
       const report = verifyPlan(MACHINE, plan, { faults: 1, maxStates: MAX_STATES });
       keep(name, report);
       expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [] });
-      expect(report.faultsPlaced).toBeGreaterThan(100);
+      // Three relays and no signal have fewer places for one.
+      expect(report.faultsPlaced).toBeGreaterThan(name === 'relay-bench' ? 100 : 500);
     },
   );
 

@@ -23,7 +23,7 @@ import { buttonObject } from '../../src/service/panel-objects.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
-import { flock } from './flock.ts';
+import { flock, lockAtOnce } from './flock.ts';
 import { createHostService } from './host-service.ts';
 import './load-verbs.ts';
 import { createVerbWorld } from './verb-world.ts';
@@ -138,13 +138,7 @@ describe('a reset of the host', () => {
 
   it('is refused while another process drives the chassis, and no line moves', async () => {
     const { clock, plant, reset } = createDesk('on');
-    const waiting = {
-      clock,
-      flock,
-      waitMs: 0,
-      signal: new AbortController().signal,
-      onWait: () => undefined,
-    };
+    const waiting = lockAtOnce(clock);
     const lock = await clock.runUntil(lockChassis(folder, 0, 'stop', waiting));
     await expect(clock.runUntil(reset())).rejects.toMatchObject({ code: 'CHASSIS_LOCKED' });
     lock.release();
@@ -307,13 +301,7 @@ describe('a warm reboot that a client asks for', () => {
       [`reset, pid ${process.pid}\nreleased\n`, true],
     ] as const) {
       const { clock, plant, resident } = await createService('on');
-      const waiting = {
-        clock,
-        flock,
-        waitMs: 0,
-        signal: new AbortController().signal,
-        onWait: () => undefined,
-      };
+      const waiting = lockAtOnce(clock);
       (await clock.runUntil(lockChassis(folder, 0, 'on', waiting))).release();
       writeFileSync(join(folder, 'chassis0.lock', 'holder'), holder);
       const line = await createMockGpio(plant).openOutput({ name: 'RESET_OUT' });

@@ -28,7 +28,7 @@ import { isLocked, lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { shippedBoard } from './bench.ts';
 import { pgoodLine } from './boards.ts';
-import { flock } from './flock.ts';
+import { flock, lockAtOnce } from './flock.ts';
 
 const IDENTITY = { bootId: 'boot', boardHash: 'hash' };
 /** hw/boards/reference.json. */
@@ -172,13 +172,7 @@ async function createCare(initially: 'off' | 'on', dead?: Dead) {
     runBeside: async (job: 'on' | 'off') => {
       const run = async () => {
         const hardware = await openChassis(board, 0, ports);
-        const options = {
-          clock,
-          flock,
-          waitMs: 0,
-          signal: new AbortController().signal,
-          onWait: () => undefined,
-        };
+        const options = lockAtOnce(clock);
         const lock = await lockChassis(runDir, 0, job, options);
         await runSequence(JOBS[job], { plan, hardware, clock, store: openStore(), record: () => undefined });
         lock.release();
