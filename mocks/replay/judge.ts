@@ -51,6 +51,12 @@ export class Judge {
   private readonly lowSinceMs = new Map<string | null, number>();
   /** Enables and resets that were asserted after the last step; null before the first. */
   private assertedBefore: ReadonlySet<string> | null = null;
+  /** Rails that are good, by the history. */
+  private readonly standing = new Set<string>();
+  /** When rails fell, as far as the process knows of it. */
+  private readonly fellMs = new Map<string, number>();
+  /** Of the history: what was before it, the process that goes down does not know of. */
+  private knownFrom = 0;
   /** Enables as the latch took them. */
   private held: ReadonlySet<string> = new Set();
 
@@ -61,6 +67,8 @@ export class Judge {
   readonly record = (entry: Recorded): void => {
     // What the lines are taken for is judged while they are as they were read.
     if (entry.type === 'reconciled') this.judgeAdopted(entry);
+    const isGoingOn = entry.type !== 'reconciled' || (entry.hint !== null && hasTag(entry.hint, 'lowering'));
+    if (!isGoingOn) this.knownFrom = this.options.plant.history.length;
     this.records.push(entry);
   };
 
@@ -82,8 +90,9 @@ export class Judge {
       if (of === chassis && invariant !== null) this.say(invariant, text);
     }
     this.hazards = plant.hazards.length;
+    const first = this.events;
     const events = plant.history
-      .slice(this.events)
+      .slice(first)
       .filter((event) => 'chassis' in event && event.chassis === chassis);
     this.events = plant.history.length;
     const records = this.records.splice(0);
@@ -91,7 +100,7 @@ export class Judge {
     const before = this.state;
     const moved = this.linesThatMoved();
     for (const entry of records) this.judgeRecord(entry, records, moved);
-    this.judgeFalling(events);
+    this.judgeFalling(first);
     if (before !== this.state) this.judgeEntered();
   }
 
@@ -229,20 +238,34 @@ export class Judge {
     }
   }
 
-  /** On the way down nothing goes off before what needs it has fallen, but where a running chassis lost its power. */
-  private judgeFalling(events: readonly PlantEvent[]): void {
-    const { plan } = this.options;
-    if (this.options.hint()?.sequence.fault?.state === 'pgood') return;
-    for (const event of events) {
-      if (event.type !== 'drive' || event.role !== 'enable' || event.asserted || event.rail === null)
-        continue;
-      const { neededBy = [] } = plan.rails.find(({ name }) => name === event.rail) ?? {};
-      for (const other of neededBy) {
-        const stands = this.goodRails().has(other) && !this.broken.has(other);
-        const fell = events.find((each) => each.type === 'rail' && each.rail === other && !each.good);
-        if (stands || (fell !== undefined && events.indexOf(fell) > events.indexOf(event)))
-          this.say('reverseOrder', `${event.rail} goes off before ${other} has fallen`);
+  /**
+   * On the way down nothing goes off before what goes first has fallen, and rested, but where a running chassis lost its power.
+   * @param first of the history
+   */
+  private judgeFalling(first: number): void {
+    const { plant, chassis } = this.options;
+    const isLoss = this.options.hint()?.sequence.fault?.state === 'pgood';
+    for (const [offset, event] of plant.history.slice(first).entries()) {
+      if (first + offset === this.knownFrom) this.fellMs.clear();
+      if (event.type === 'rail' && event.chassis === chassis) {
+        if (event.good) this.standing.add(event.rail);
+        else if (this.standing.delete(event.rail)) this.fellMs.set(event.rail, event.atMs);
       }
+      if (event.type !== 'drive' || event.chassis !== chassis || event.rail === null) continue;
+      if (event.role === 'enable' && !event.asserted && !isLoss) this.judgeOff(event.rail, event.atMs);
+    }
+  }
+
+  private judgeOff(rail: string, atMs: number): void {
+    const planOf = (name: string) => this.options.plan.rails.find((each) => each.name === name);
+    const { neededBy = [], offAfter = [] } = planOf(rail) ?? {};
+    for (const other of [...neededBy, ...offAfter]) {
+      if (this.broken.has(other)) continue;
+      const { offSettleMs = 0 } = planOf(other) ?? {};
+      const restedMs = atMs - (this.fellMs.get(other) ?? Number.NEGATIVE_INFINITY);
+      if (this.standing.has(other)) this.say('reverseOrder', `${rail} goes off before ${other} has fallen`);
+      else if (restedMs < offSettleMs)
+        this.say('restsFirst', `${rail} goes off ${restedMs.toFixed(1)} ms after ${other} has fallen`);
     }
   }
 

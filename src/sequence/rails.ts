@@ -511,7 +511,8 @@ function disabledRail(rail: RailPlan, state: RailState, nowMs: number): RailStat
   if (!state.enabled) return state;
   if (rail.observable) {
     const deadlineMs = dueMs(rail, nowMs + rail.offTimeoutMs);
-    return { ...state, enabled: false, phase: 'falling', deadlineMs };
+    // One that was not good rests from now on, and not from when it last was.
+    return { ...state, enabled: false, phase: 'falling', sinceMs: nowMs, deadlineMs };
   }
   if (rail.offSettleMs > 0) {
     return { ...state, enabled: false, good: false, phase: 'falling', sinceMs: nowMs, deadlineMs: null };

@@ -1,4 +1,4 @@
-import type { Plan } from '../sequence/plan.ts';
+import { downBefore, type Plan } from '../sequence/plan.ts';
 import type { Machine } from './machine.ts';
 
 /** Why a transition of the machine is not to be expected of a search. */
@@ -41,14 +41,19 @@ const EXCUSES: readonly Excuse[] = [
     holds: ({ resets }) => resets.every(({ isHeld, releaseDelayMs }) => isHeld || releaseDelayMs === 0),
   },
   {
-    transitions: /^opPowerSt(art|op): (POWER|READ|DRIVE|always \[railTimedOut)/,
-    why: 'no rail waits for another one, so that all are switched in one step',
+    transitions: /^opPowerStart: (POWER|READ|DRIVE|always \[railTimedOut)/,
+    why: 'no rail waits for another one, so that all are switched on in one step',
     holds: ({ rails }) => rails.every(({ needs, watched }) => watched !== null || needs.length === 0),
   },
   {
-    transitions: /^opPowerSt(art|op): DRIVE/,
-    why: 'no enable waits for another one, so that all are switched in one step',
+    transitions: /^opPowerStart: DRIVE/,
+    why: 'no enable waits for another one, so that all are switched on in one step',
     holds: ({ rails }) => rails.every(({ neededBy }) => neededBy.length === 0),
+  },
+  {
+    transitions: /^opPowerStop: (POWER|READ|DRIVE)/,
+    why: 'no enable waits for another one, so that all are switched off in one step',
+    holds: ({ rails }) => rails.every((rail) => downBefore(rail).length === 0),
   },
   {
     transitions: /pgoodLost/,

@@ -25,7 +25,12 @@ export function ranksOf(plan: Plan): ReadonlyMap<number, number> {
 
 function timesOf(plan: Plan): number[] {
   return [
-    ...plan.rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [settleMs, onTimeoutMs, offTimeoutMs]),
+    ...plan.rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs, offSettleMs }) => [
+      settleMs,
+      onTimeoutMs,
+      offTimeoutMs,
+      offSettleMs,
+    ]),
     plan.pgood.deglitchMs,
     plan.pgood.onTimeoutMs,
     plan.pgood.offTimeoutMs,
@@ -43,6 +48,7 @@ export function rankedPlan(plan: Plan): Plan {
     settleMs: of(rail.settleMs),
     onTimeoutMs: of(rail.onTimeoutMs),
     offTimeoutMs: of(rail.offTimeoutMs),
+    offSettleMs: of(rail.offSettleMs),
   }));
   const isInTime = longestWayMs(plan) <= plan.pgood.onTimeoutMs;
   return {

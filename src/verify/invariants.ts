@@ -15,7 +15,10 @@ export const INVARIANTS = {
   neverWaits: 'No state waits for ever.',
   askingMovesNothing: 'Asking for the present state, and a request that is refused, move no line.',
   answeredOnce: 'Every request is answered, once.',
-  reverseOrder: 'On the way down no rail goes off before what needs it is off.',
+  reverseOrder:
+    'On the way down no rail goes off before what needs it, and what the board has go first, is off.',
+  restsFirst:
+    'What goes off after a rail that rests does so once that has rested, unless the chassis lost its power.',
   adopts:
     'A process that starts adopts what is there: a chassis that is on is on, one with power is not off.',
   resetsFollowPgood:
@@ -76,18 +79,25 @@ export function judgeEnable(
     if (isLeftOn(rules, plant, reset))
       say('resetsFollowPgood', `${name} goes off while reset ${rules.nameOf(reset)} is released`);
   }
-  for (const other of rules.neededByOf[index] ?? []) {
-    const needing = rules.nameOf(other);
-    if (isLeftOn(rules, plant, other)) say('reverseOrder', `${name} goes off while ${needing} is enabled`);
-    else if (!isLoss && isStanding(rules, plant, other))
-      say('reverseOrder', `${name} goes off before ${needing} has fallen`);
+  for (const other of rules.offBeforeOf[index] ?? []) {
+    const first = rules.nameOf(other);
+    if (isLeftOn(rules, plant, other)) say('reverseOrder', `${name} goes off while ${first} is enabled`);
+    else if (isLoss) continue;
+    else if (isStanding(rules, plant, other))
+      say('reverseOrder', `${name} goes off before ${first} has fallen`);
+    else if ((plant.restMs[other] ?? -1) >= 0 && isWaitedFor(rules, plant, other))
+      say('restsFirst', `${name} goes off ${plant.restMs[other]} ms after ${first} has fallen`);
   }
 }
 
 /** It is as it was, and nothing of it is broken. */
 function isStanding(rules: PlantRules, plant: Plant, index: number): boolean {
+  return rules.has(plant, index, BIT.good) && isWaitedFor(rules, plant, index);
+}
+
+/** Nothing of it is broken, or changed behind an answer. */
+function isWaitedFor(rules: PlantRules, plant: Plant, index: number): boolean {
   return (
-    rules.has(plant, index, BIT.good) &&
     !rules.has(plant, index, BIT.wild) &&
     !rules.has(plant, index, BIT.refused) &&
     !rules.has(plant, index, BIT.excused)

@@ -1,4 +1,4 @@
-import type { Plan, RailPlan } from '../sequence/plan.ts';
+import { downBefore, type Plan, type RailPlan } from '../sequence/plan.ts';
 
 /** A board as some of its rails see it where all others are ideal. */
 export interface Part {
@@ -41,8 +41,8 @@ export function partsOf(plan: Plan, count: number): Part[] {
 
 /**
  * The plan as the chosen rails see it where every other one is ideal: it is good exactly while it is enabled and all that it needs
- * is good, and settles at once. Such a rail has no signal to the machine. Of those that need the same chosen rails, and that the
- * same chosen rails need, itself or through others, one stands for all: they are switched at one moment.
+ * is good, and settles at once and never rests. Such a rail has no signal to the machine. Of those that need the same chosen rails, and that the
+ * same chosen rails need, itself or through others, and so on the way down, one stands for all: they are switched at one moment.
  */
 export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
   const kept = keptWith(plan, chosen);
@@ -51,7 +51,20 @@ export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
   const behind = (names: readonly string[]): string[] => [
     ...new Set(names.flatMap((name) => (kept.has(name) ? [name] : behind(needsOf.get(name) ?? [])))),
   ];
-  const ideal = { settleMs: 0, onTimeoutMs: 1, offTimeoutMs: 1, observable: false, poweredBy: [] };
+  const ideal = {
+    settleMs: 0,
+    onTimeoutMs: 1,
+    offTimeoutMs: 1,
+    offSettleMs: 0,
+    observable: false,
+    poweredBy: [],
+  };
+  const offBefore = new Map(plan.rails.map((rail) => [rail.name, downBefore(rail)]));
+  const goneBefore = (name: string): string[] => [
+    ...new Set(
+      (offBefore.get(name) ?? []).flatMap((other) => (kept.has(other) ? [other] : goneBefore(other))),
+    ),
+  ];
   const rails = plan.rails
     .filter(({ name }) => kept.has(name))
     .map((rail) => {
@@ -64,9 +77,11 @@ export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
     const on = hanging.get(rail.name) ?? [];
     const isSwitched = ({ watched }: RailPlan) => watched === null;
     const namesOf = (some: readonly RailPlan[]) => some.map(({ name }) => name);
+    const neededBy = namesOf(on.filter(isSwitched));
     return {
       ...rail,
-      neededBy: namesOf(on.filter(isSwitched)),
+      neededBy,
+      offAfter: goneBefore(rail.name).filter((other) => !neededBy.includes(other)),
       followers: namesOf(on.filter((other) => !isSwitched(other))),
     };
   });
@@ -99,10 +114,22 @@ function keptWith(plan: Plan, chosen: ReadonlySet<string>): Set<string> {
   for (const rail of plan.rails)
     before.set(rail.name, new Set(supplyOf(rail).flatMap((need) => [need, ...(before.get(need) ?? [])])));
   const isBefore = (name: string, other: string) => before.get(other)?.has(name) ?? false;
+  const goneBefore = new Map<string, ReadonlySet<string>>();
+  for (const rail of plan.rails.toReversed())
+    goneBefore.set(
+      rail.name,
+      new Set(downBefore(rail).flatMap((first) => [first, ...(goneBefore.get(first) ?? [])])),
+    );
+  const isGoneBefore = (name: string, other: string) => goneBefore.get(other)?.has(name) ?? false;
   const firstOf = new Map<string, string>();
   for (const { name, watched } of plan.rails) {
     if (watched !== null && !chosen.has(name)) continue;
-    const sides = [...chosen].map((other) => [isBefore(other, name), isBefore(name, other)]);
+    const sides = [...chosen].map((other) => [
+      isBefore(other, name),
+      isBefore(name, other),
+      isGoneBefore(other, name),
+      isGoneBefore(name, other),
+    ]);
     const kind = chosen.has(name) ? name : JSON.stringify(sides);
     if (!firstOf.has(kind)) firstOf.set(kind, name);
   }
@@ -110,14 +137,16 @@ function keptWith(plan: Plan, chosen: ReadonlySet<string>): Set<string> {
 }
 
 /**
- * The chosen rails in their order, each behind the ideal ones that it needs, and the other ideal ones last: parts that are alike
+ * The chosen rails in their order, each behind the ideal ones that it needs and those that go off after it, and the other ideal ones last: parts that are alike
  * are so in the order of their rails as well.
  */
 function inOrder(rails: readonly RailPlan[], chosen: ReadonlySet<string>): RailPlan[] {
   const placed: RailPlan[] = [];
   const place = (rail: RailPlan): void => {
     if (placed.includes(rail)) return;
-    for (const need of rails) if (rail.needs.includes(need.name)) place(need);
+    for (const other of rails) {
+      if (rail.needs.includes(other.name) || other.offAfter.includes(rail.name)) place(other);
+    }
     placed.push(rail);
   };
   for (const rail of rails) if (chosen.has(rail.name)) place(rail);

@@ -59,6 +59,11 @@ export interface Plant {
   readonly dueMs: readonly number[];
   /** For how long a rail that is enabled, or pgood last, has not been good; at most the de-glitch time. */
   readonly lowMs: readonly number[];
+  /**
+   * Of a rail that rests: how long ago it was last good, as long as that is less than it rests; -1 where it is good, or has rested.
+   * Empty where no rail of the board does.
+   */
+  readonly restMs: readonly number[];
   readonly mode: number;
   readonly marks: number;
   /** Faults that may still happen. */
@@ -68,12 +73,12 @@ export interface Plant {
 
 /** @param isRising how long a level has been low is judged only while power comes or stands */
 export function keyOfPlant(
-  { signals, dueMs, lowMs, mode, marks, left, awaited }: Plant,
+  { signals, dueMs, lowMs, restMs, mode, marks, left, awaited }: Plant,
   isRising: boolean,
 ): string {
   const late =
     awaited === null ? '' : `${awaited.index},${awaited.good},${awaited.ageMs},${awaited.isOutrun}`;
-  return `${String.fromCharCode(...signals, mode, marks, left)}${dueMs.join()};${isRising ? lowMs.join() : ''};${late}`;
+  return `${String.fromCharCode(...signals, mode, marks, left)}${dueMs.join()};${isRising ? lowMs.join() : ''};${restMs.join()};${late}`;
 }
 
 /** A plant that is being changed. */
@@ -87,6 +92,7 @@ export function draftOf(plant: Plant): Draft {
     signals: plant.signals.slice(),
     dueMs: plant.dueMs.slice(),
     lowMs: plant.lowMs.slice(),
+    restMs: plant.restMs.slice(),
   };
 }
 
@@ -97,7 +103,8 @@ export interface PlantRules {
   /** Index of pgood; rails come before it, resets after. */
   readonly pgood: number;
   readonly needsOf: readonly (readonly number[])[];
-  readonly neededByOf: readonly (readonly number[])[];
+  /** What is off before it is: what needs it, and what the board has go off first. */
+  readonly offBeforeOf: readonly (readonly number[])[];
   /** Longer than every time of the board. */
   readonly longMs: number;
   indexOf(rail: string): number;
@@ -145,7 +152,7 @@ export class PlantModel implements PlantRules {
   readonly pgood: number;
   private readonly names: string[];
   readonly needsOf: number[][];
-  readonly neededByOf: number[][];
+  readonly offBeforeOf: number[][];
   /** Rails that need it themselves. */
   private readonly dependentsOf: number[][];
   /** Of a rail that is only watched: the enables that it goes with. */
@@ -169,7 +176,9 @@ export class PlantModel implements PlantRules {
     this.needsOf = this.rails.map(({ needs, poweredBy }) =>
       [...new Set([...needs, ...poweredBy])].map(this.indexOf),
     );
-    this.neededByOf = this.rails.map(({ neededBy }) => neededBy.map(this.indexOf));
+    this.offBeforeOf = this.rails.map(({ neededBy, offAfter }) =>
+      [...neededBy, ...offAfter].map(this.indexOf),
+    );
     this.dependentsOf = this.names.map((name) =>
       this.rails.flatMap(({ needs }, index) => (needs.includes(name) ? [index] : [])),
     );
@@ -181,10 +190,11 @@ export class PlantModel implements PlantRules {
     this.switched = this.all.filter((index) => !this.isWatched(index));
     this.longestRailMs = Math.max(...this.rails.map(({ onTimeoutMs }) => onTimeoutMs));
     this.times = [
-      ...this.rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [
+      ...this.rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs, offSettleMs }) => [
         settleMs,
         onTimeoutMs,
         offTimeoutMs,
+        offSettleMs,
       ]),
       this.plan.pgood.deglitchMs,
       this.plan.pgood.onTimeoutMs,
@@ -251,6 +261,8 @@ export class PlantModel implements PlantRules {
     this.set(draft, index, BIT.missed, false);
     if (index !== this.pgood || good) draft.dueMs[index] = -1;
     draft.lowMs[index] = 0;
+    if (index < draft.restMs.length && this.planOf(index).offSettleMs > 0)
+      draft.restMs[index] = good ? -1 : 0;
     if (draft.awaited?.index === index) draft.awaited = { ...draft.awaited, isOutrun: true };
   };
 
@@ -340,6 +352,7 @@ export class PlantModel implements PlantRules {
     ),
     dueMs: Array.from({ length: this.railCount + 1 }, () => -1),
     lowMs: Array.from({ length: this.railCount + 1 }, () => -1),
+    restMs: this.rails.some(({ offSettleMs }) => offSettleMs > 0) ? this.all.map(() => -1) : [],
     mode: MODE.running,
     marks: 0,
     left,
@@ -456,6 +469,9 @@ export class PlantModel implements PlantRules {
       if (low >= 0) draft.lowMs[index] = Math.min(this.plan.pgood.deglitchMs, low + ms);
       this.set(draft, index, BIT.excused, false);
     }
+    draft.restMs.forEach((rested, index) => {
+      if (rested >= 0) draft.restMs[index] = rested + ms < this.planOf(index).offSettleMs ? rested + ms : -1;
+    });
     if (draft.awaited !== null) draft.awaited = { ...draft.awaited, ageMs: draft.awaited.ageMs + ms };
   }
 

@@ -313,6 +313,8 @@ export class ProductModel implements ProductRules {
     for (let index = 0; index <= this.pgood; index += 1)
       draft.signals[index] = (draft.signals[index] ?? 0) & ~(BIT.missed | BIT.excused);
     const hint = isForgotten ? null : { state: situation.state, sequence: situation.sequence };
+    // Since when a rail is off is known of a power-off alone that goes on.
+    if (hint === null || !hasTag(hint.state, 'lowering')) draft.restMs = draft.restMs.map(() => -1);
     const nowMs = situation.sequence.nowMs + afterMs;
     const observation = this.rules.observe(draft);
     const found = this.machine.reconcile(this.plan, observation, hint, nowMs);

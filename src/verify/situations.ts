@@ -194,7 +194,8 @@ function railKey(machine: Machine, context: Context, rail: RailPlan): string {
   const reading = readings.rails[name];
   if (reading === undefined) throw new RangeError(`rail ${name} has no reading`);
   const deadline = machine.railDeadline(plan, rail, context);
-  const counts = deadline?.what === 'railSettles' || deadline?.what === 'railIsLost';
+  const isResting = deadline?.what === 'railRests' && deadline.countsFromMs !== Number.NEGATIVE_INFINITY;
+  const counts = deadline?.what === 'railSettles' || deadline?.what === 'railIsLost' || isResting;
   const isOver = deadline !== null && deadline.dueMs <= nowMs;
   const isStageOver = stageDeadlineMs !== null && stageDeadlineMs <= nowMs;
   return [
@@ -250,7 +251,12 @@ function unreducedKeyOf({ value, context }: ChassisSnapshot, awaited: Awaited | 
 
 function longestOf({ rails, pgood, resets, minOffMs }: Plan): number {
   return Math.max(
-    ...rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs }) => [settleMs, onTimeoutMs, offTimeoutMs]),
+    ...rails.flatMap(({ settleMs, onTimeoutMs, offTimeoutMs, offSettleMs }) => [
+      settleMs,
+      onTimeoutMs,
+      offTimeoutMs,
+      offSettleMs,
+    ]),
     ...[pgood.deglitchMs, pgood.onTimeoutMs, pgood.offTimeoutMs, minOffMs],
     ...resets.map(({ releaseDelayMs }) => releaseDelayMs),
   );

@@ -137,8 +137,6 @@ function missingInModel(plan: Plan): string | null {
 function missingOf({ rails, pgood }: Plan): string | null {
   if (rails.some(({ pulsed }) => pulsed !== null)) return 'a power button';
   if (rails.some(({ isSetUp }) => isSetUp)) return 'a rail whose device is set up before it is enabled';
-  if (rails.some(({ offAfter }) => offAfter.length > 0)) return 'an order of its own on the way down';
-  if (rails.some(({ offSettleMs }) => offSettleMs > 0)) return 'a rail that rests before others go off';
   if (rails.some(({ isOptional }) => isOptional)) return 'rails of parts that may be absent';
   if (pgood.rails.length > 0 && pgood.hasSignals) return 'pgood that is taken from rails and from signals';
   return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;

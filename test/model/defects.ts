@@ -6,7 +6,7 @@ import { counterexampleOf, type SavedCounterexample } from '../../src/verify/cou
 import type { InvariantName } from '../../src/verify/invariants.ts';
 import type { Machine } from '../../src/verify/machine.ts';
 import { verifyPlan } from '../../src/verify/verify.ts';
-import { CHAIN, FORK, LATCHED, type SmallBoard } from './small-boards.ts';
+import { CHAIN, FORK, LATCHED, ORDERED, RESTING, RESTING_UNSEEN, type SmallBoard } from './small-boards.ts';
 
 /** A deliberate defect of the machine: where a text of a file of src/sequence stands, another one stands. */
 export interface Defect {
@@ -215,10 +215,45 @@ export const DEFECTS: readonly Defect[] = [
   {
     what: 'a rail that is down is taken for down before it was seen to fall',
     file: 'rails.ts',
-    from: "return { ...state, enabled: false, phase: 'falling', deadlineMs };",
+    from: "return { ...state, enabled: false, phase: 'falling', sinceMs: nowMs, deadlineMs };",
     to: "return { ...state, enabled: false, phase: 'down', deadlineMs: null };",
     faults: 0,
     breaks: 'reverseOrder',
+  },
+  {
+    what: 'the order of its own on the way down is forgotten',
+    file: 'plan.ts',
+    from: 'return [...neededBy, ...offAfter];',
+    to: 'return neededBy;',
+    board: ORDERED,
+    faults: 0,
+    breaks: 'reverseOrder',
+  },
+  {
+    what: 'no rail rests on the way down',
+    file: 'deadlines.ts',
+    from: "const restMs = fault?.state === 'pgood' ? 0 : offSettleMs;",
+    to: 'const restMs = 0;',
+    board: RESTING,
+    faults: 0,
+    breaks: 'restsFirst',
+  },
+  {
+    what: 'a rail that nothing shows does not rest',
+    file: 'rails.ts',
+    from: 'if (rail.offSettleMs > 0) {',
+    to: 'if (rail.offSettleMs > 1_000_000) {',
+    board: RESTING_UNSEEN,
+    faults: 0,
+    breaks: 'restsFirst',
+  },
+  {
+    what: 'the next process takes a rail that rests for one that has',
+    file: 'reconcile.ts',
+    from: "const rests = times.offSettleMs > 0 && hinted?.phase === 'falling' && hasTag(state, 'lowering');",
+    to: 'const rests = false;',
+    board: RESTING,
+    breaks: 'restsFirst',
   },
 ];
 

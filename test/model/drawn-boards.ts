@@ -11,15 +11,23 @@ interface RailDraw {
   readonly onTimeoutMs: number;
   readonly offTimeoutMs: number;
   readonly isSeen: boolean;
+  /** Of later rails: what needs this one goes first anyway. */
+  readonly offAfter: readonly number[];
+  readonly offSettleMs: number;
 }
 
-const railDraw = (index: number): fc.Arbitrary<RailDraw> =>
+const railDraw = (index: number, count: number): fc.Arbitrary<RailDraw> =>
   fc.record({
     needs: fc.subarray(Array.from({ length: index }, (_, other) => other)),
     settleMs: brief,
     onTimeoutMs: limit,
     offTimeoutMs: limit,
     isSeen: fc.nat(3).map((drawn) => drawn > 0),
+    offAfter: fc.oneof(
+      fc.constant([]),
+      fc.subarray(Array.from({ length: count - index - 1 }, (_, other) => index + 1 + other)),
+    ),
+    offSettleMs: fc.constantFrom(0, 0, 1, 20),
   });
 
 /** Boards of a few rails, with all that a chassis of the model may have. */
@@ -28,7 +36,7 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
     .record({
       rails: fc
         .integer(rails)
-        .chain((count) => fc.tuple(...Array.from({ length: count }, (_, index) => railDraw(index)))),
+        .chain((count) => fc.tuple(...Array.from({ length: count }, (_, index) => railDraw(index, count)))),
       deglitchMs: brief,
       onTimeoutMs: limit,
       offTimeoutMs: limit,
@@ -39,12 +47,13 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
     .map(({ rails: drawn, deglitchMs, onTimeoutMs, offTimeoutMs, releaseDelaysMs, isLatched, minOffMs }) =>
       boardOf('drawn', {
         rails: Object.fromEntries(
-          drawn.map(({ needs, isSeen, ...times }, index) => [
+          drawn.map(({ needs, isSeen, offAfter, ...times }, index) => [
             `R${index}`,
             {
               enable: line(index),
               ...(isSeen && { good: line(10 + index) }),
               needs: needs.map((need) => `R${need}`),
+              ...(offAfter.length > 0 && { offAfter: offAfter.map((other) => `R${other}`) }),
               ...times,
             },
           ]),

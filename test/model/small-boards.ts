@@ -44,6 +44,30 @@ export const FORK = boardOf('fork', {
   pgood,
 });
 
+const { good: _, ...unseen } = rail(2, []);
+
+/** Rails that nothing ties on the way up, and that go off one after the other. */
+export const ORDERED = boardOf('ordered', {
+  rails: { A: { ...rail(0, []), offAfter: ['B'] }, B: rail(1, []) },
+  pgood,
+});
+
+/** The last rail of a chain rests before the first one goes off. */
+export const RESTING = boardOf('resting', {
+  ...chain,
+  rails: { A: rail(0, []), B: { ...rail(1, ['A']), offSettleMs: 1 } },
+});
+
+/** Three rails that go off one after the other, each when the one before has rested; nothing shows the first. */
+export const RESTING_UNSEEN = boardOf('resting-unseen', {
+  rails: {
+    A: { ...rail(0, []), offAfter: ['B'] },
+    B: { ...rail(1, []), offAfter: ['C'], offSettleMs: 1 },
+    C: { ...unseen, offSettleMs: 1 },
+  },
+  pgood,
+});
+
 const watched = (good: number, needs: string[]) => ({
   good: line(10 + good),
   needs,

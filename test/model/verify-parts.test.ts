@@ -18,7 +18,7 @@ import { boardOf, line, pgood, rail, type SmallBoard } from './small-boards.ts';
 /** The plan with all rails but the chosen ones ideal: they settle at once, and no signal of theirs may fail. */
 function withIdealOthers(plan: Plan, chosen: ReadonlySet<string>): Plan {
   const rails = plan.rails.map((rail) =>
-    chosen.has(rail.name) ? rail : { ...rail, settleMs: 0, observable: false, poweredBy: [] },
+    chosen.has(rail.name) ? rail : { ...rail, settleMs: 0, offSettleMs: 0, observable: false, poweredBy: [] },
   );
   return { ...plan, rails };
 }
@@ -134,18 +134,27 @@ function grownTo(count: number): Plan {
   return boardOf('grown', { rails: Object.fromEntries(rails), pgood }).plan;
 }
 
+type Described = ReturnType<typeof rail> & { readonly offAfter?: readonly string[] };
+
 /** The chassis of a board with its rails three times over. */
 function threefold({ value }: SmallBoard): Plan {
-  const { chassis } = value as { chassis: Record<0, { rails: Record<string, { needs: string[] }> }> };
-  const rails = [0, 1, 2].flatMap((copy) =>
-    Object.entries(chassis[0].rails).map(([name, { needs }], at) => [
-      `${name}${copy}`,
-      numbered(
-        10 * copy + at,
-        needs.map((need) => `${need}${copy}`),
-      ),
-    ]),
-  );
+  const { chassis } = value as { chassis: Record<0, { rails: Record<string, Described> }> };
+  const rails = [0, 1, 2].flatMap((copy) => {
+    const ofCopy = (names: readonly string[]) => names.map((name) => `${name}${copy}`);
+    return Object.entries(chassis[0].rails).map(([name, described], at) => {
+      const { good, ...lines } = numbered(10 * copy + at, ofCopy(described.needs));
+      const { offAfter } = described;
+      return [
+        `${name}${copy}`,
+        {
+          ...described,
+          ...lines,
+          ...(described.good && { good }),
+          ...(offAfter && { offAfter: ofCopy(offAfter) }),
+        },
+      ];
+    });
+  });
   return boardOf('threefold', { ...chassis[0], rails: Object.fromEntries(rails) }).plan;
 }
 

@@ -2,8 +2,10 @@
 import { describe, expect, it } from 'vitest';
 import { timingWarnings } from '../../src/board/timing.ts';
 import { JOBS } from '../../src/run/jobs.ts';
+import { planOf } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
 import { type Bench, createBench } from './bench.ts';
+import { machinesOf } from './machine-in.ts';
 
 const REST_MS = 40;
 const at = (line: number) => ({ chip: 'soc', line });
@@ -160,6 +162,23 @@ describe('a rail that rests before others go', () => {
     expect(off.state).toBe('off');
     expect(wentMs(bench, 'A') - goesOnMs).toBeGreaterThanOrEqual(REST_MS);
   });
+});
+
+it('a rail that did not come rests from its disable on, and not from when it was last good', () => {
+  const { chassis, devices } = boardOf(withoutU);
+  if (chassis[0] === undefined) throw new TypeError('the board has no chassis');
+  const coming = { phase: 'rising', good: false, sinceMs: 1_000, deadlineMs: 9_000 } as const;
+  const up = { phase: 'up' } as const;
+  const machine = machinesOf(planOf(chassis[0], devices))('opPowerStart', {
+    on: ['A', 'B'],
+    rails: { A: up, B: coming },
+  });
+  expect(machine.tell({ type: 'POWER_OFF', atMs: 2_000 })).toEqual(['C off', 'B off']);
+  // It is read while its drive is under way.
+  expect(machine.look('B', false, 2_001)).toEqual([]);
+  machine.tell({ type: 'DRIVEN', rail: 'B', asserted: false, atMs: 2_005 });
+  expect(machine.look('B', false, 2_005 + REST_MS - 1)).toEqual([]);
+  expect(machine.look('B', false, 2_005 + REST_MS)).toEqual(['A off']);
 });
 
 describe('what a board must not say of the time', () => {
