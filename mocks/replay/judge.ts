@@ -40,8 +40,8 @@ export class Judge {
   readonly found: Found[] = [];
   private readonly options: JudgeOptions;
   private readonly records: Recorded[] = [];
-  private hazards = 0;
-  private events = 0;
+  private hazards: number;
+  private events: number;
   /** Signals that the story broke: rails, null for pgood, and lines by their role and name. */
   private readonly broken = new Set<string | null>();
   private isBroken = false;
@@ -51,6 +51,8 @@ export class Judge {
   private readonly lowSinceMs = new Map<string | null, number>();
   /** Enables and resets that were asserted after the last step; null before the first. */
   private assertedBefore: ReadonlySet<string> | null = null;
+  /** Absent rails that are enabled. */
+  private readonly absentLeft: Set<string>;
   /** Rails that are good, by the history. */
   private readonly standing = new Set<string>();
   /** When rails fell, as far as the process knows of it. */
@@ -62,6 +64,11 @@ export class Judge {
 
   constructor(options: JudgeOptions) {
     this.options = options;
+    // What the plant was put together with is no part of the story.
+    this.hazards = options.plant.hazards.length;
+    this.events = options.plant.history.length;
+    // A story begins with them left on.
+    this.absentLeft = new Set(options.plan.absent.map(({ name }) => name));
   }
 
   readonly record = (entry: Recorded): void => {
@@ -252,11 +259,25 @@ export class Judge {
         else if (this.standing.delete(event.rail)) this.fellMs.set(event.rail, event.atMs);
       }
       if (event.type !== 'drive' || event.chassis !== chassis || event.rail === null) continue;
-      if (event.role === 'enable' && !event.asserted && !isLoss) this.judgeOff(event.rail, event.atMs);
+      if (event.role !== 'enable') continue;
+      if (event.asserted) this.judgeOn(event.rail);
+      else this.judgeOff(event.rail, event.atMs, isLoss);
     }
   }
 
-  private judgeOff(rail: string, atMs: number): void {
+  private judgeOn(rail: string): void {
+    if (!this.options.plan.absent.some(({ name }) => name === rail)) return;
+    this.absentLeft.add(rail);
+    this.say('absentIsOff', `${rail} is enabled, which is absent`);
+  }
+
+  private judgeOff(rail: string, atMs: number, isLoss: boolean): void {
+    this.absentLeft.delete(rail);
+    for (const { name, needs } of this.options.plan.absent) {
+      if (needs.includes(rail) && this.absentLeft.has(name) && !this.broken.has(`enable ${name}`))
+        this.say('absentIsOff', `${rail} goes off while ${name}, which is absent, is enabled`);
+    }
+    if (isLoss) return;
     const planOf = (name: string) => this.options.plan.rails.find((each) => each.name === name);
     const { neededBy = [], offAfter = [] } = planOf(rail) ?? {};
     for (const other of [...neededBy, ...offAfter]) {
@@ -276,6 +297,8 @@ export class Judge {
         if (!this.broken.has(`reset ${reset}`))
           this.say('resetsFollowPgood', `reset ${reset} is released in ${state}`);
       for (const rail of this.leftOn()) this.say('offAfterFault', `the enable of ${rail} is on in ${state}`);
+      for (const rail of this.absentOn())
+        this.say('absentIsOff', `the enable of ${rail}, which is absent, is on in ${state}`);
     }
     const hint = this.options.hint();
     if (state === 'failed' && hint !== null && hint.state === 'failed' && hint.sequence.fault === null)
@@ -303,6 +326,16 @@ export class Judge {
   }
 
   private drivenRails(): string[] {
+    const names = this.options.plan.rails.map(({ name }) => name);
+    return this.enabledRails().filter((rail) => names.includes(rail));
+  }
+
+  private absentOn(): string[] {
+    const names = this.options.plan.absent.map(({ name }) => name);
+    return this.enabledRails().filter((rail) => names.includes(rail) && !this.broken.has(`enable ${rail}`));
+  }
+
+  private enabledRails(): string[] {
     return this.lines('enable').flatMap(({ rail, driven, asserted }) =>
       rail !== null && (driven === true || asserted) ? [rail] : [],
     );

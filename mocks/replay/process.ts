@@ -193,6 +193,7 @@ export class ReplayProcess {
     const { meddling } = this.options;
     return {
       ...hardware,
+      without: async (absent) => this.meddled(await hardware.without(absent)),
       observe: async () => {
         const observed = await this.alive(() => hardware.observe());
         await meddling.mayAct;

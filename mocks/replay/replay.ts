@@ -3,12 +3,13 @@ import type { Board } from '../../src/board/schema.ts';
 import { JOBS, type Job } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import type { Request } from '../../src/sequence/events.ts';
-import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import { type Plan, planOf, planWithout } from '../../src/sequence/plan.ts';
 import { type Hint, hasTag, type State } from '../../src/sequence/state.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import type { SavedCounterexample, SavedStep } from '../../src/verify/counterexample.ts';
 import { type Happened, type Struck, takesMs } from '../../src/verify/happened.ts';
 import { parseFault } from '../plant/faults.ts';
+import { lineKey } from '../plant/line-key.ts';
 import { createPlant, type Plant } from '../plant/plant.ts';
 import { createVirtualClock, type VirtualClock } from '../virtual-clock.ts';
 import { type Found, Judge } from './judge.ts';
@@ -63,7 +64,9 @@ export async function replay(saved: SavedCounterexample, board: Board): Promise<
 class Replay {
   private readonly saved: SavedCounterexample;
   private readonly board: Board;
+  /** Of the rails that are there. */
   private readonly plan: Plan;
+  private readonly wholePlan: Plan;
   private readonly clock: VirtualClock;
   private readonly plant: Plant;
   private readonly judge: Judge;
@@ -96,14 +99,23 @@ class Replay {
     if (chassis === undefined) throw new RangeError(`the board has no chassis ${saved.chassis}`);
     this.saved = saved;
     this.board = board;
-    this.plan = planOf(chassis, board.devices);
+    this.wholePlan = planOf(chassis, board.devices);
+    const absent = saved.absent ?? [];
+    this.plan = planWithout(this.wholePlan, absent);
     this.clock = createVirtualClock();
-    const names = this.plan.rails.map(({ name }) => name);
+    const names = this.wholePlan.rails.map(({ name }) => name);
     const atOnce = Object.fromEntries(names.map((name) => [name, 0]));
     // Nobody is given time to notice what he has to look at before he acts.
     const timing = { reactionMs: 0, pgoodDelayMs: 0, riseMs: atOnce, fallMs: atOnce };
     this.plant = createPlant({ board, chassis: [saved.chassis], clock: this.clock, timing });
     for (const signal of this.signals()) this.plant.steer(saved.chassis, signal, false);
+    for (const rail of absent) {
+      this.plant.addFault(parseFault(`part ${rail} absent`, board));
+      // As in the story somebody has left it on.
+      const enable = chassis.rails[rail]?.enable;
+      if (enable !== undefined && !('pmbus' in enable) && !('pulse' in enable))
+        this.plant.pins.get(lineKey(enable) ?? '')?.drive(enable.active === 'low' ? 0 : 1);
+    }
     this.judge = new Judge({
       plan: this.plan,
       chassis: saved.chassis,
@@ -286,7 +298,7 @@ class Replay {
     this.process = new ReplayProcess([job], {
       board: this.board,
       chassis: this.saved.chassis,
-      plan: this.plan,
+      plan: this.wholePlan,
       plant: this.plant,
       clock: this.clock,
       store,

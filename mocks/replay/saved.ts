@@ -31,13 +31,15 @@ export function loadCounterexample(path: string): Loaded | { readonly problem: s
 
 function isCounterexample(value: unknown): value is SavedCounterexample {
   if (typeof value !== 'object' || value === null) return false;
-  const { kind, version, invariant, chassis, steps } = value as Partial<SavedCounterexample>;
+  const { kind, version, invariant, chassis, absent = [], steps } = value as Partial<SavedCounterexample>;
   return (
     kind === COUNTEREXAMPLE_FORMAT.kind &&
     version === COUNTEREXAMPLE_FORMAT.version &&
     typeof invariant === 'string' &&
     Object.hasOwn(INVARIANTS, invariant) &&
     Number.isInteger(chassis) &&
+    Array.isArray(absent) &&
+    absent.every((rail: unknown) => typeof rail === 'string') &&
     Array.isArray(steps) &&
     steps.every(
       (step: unknown) =>

@@ -13,6 +13,8 @@ export interface SavedCounterexample {
   /** What broke it. */
   readonly what: string;
   readonly chassis: number;
+  /** Rails whose parts are not there. Left out where all are. */
+  readonly absent?: readonly string[];
   readonly steps: readonly SavedStep[];
   /** Content of the board file. */
   readonly board: unknown;
@@ -29,7 +31,12 @@ export interface SavedStep {
 
 /** @param board content of the board file */
 export function counterexampleOf(
-  { invariant, what, course }: Pick<SavedCounterexample, 'invariant' | 'what'> & { readonly course: Course },
+  {
+    invariant,
+    what,
+    absent = [],
+    course,
+  }: Pick<SavedCounterexample, 'invariant' | 'what' | 'absent'> & { readonly course: Course },
   chassis: number,
   board: unknown,
 ): SavedCounterexample {
@@ -39,5 +46,6 @@ export function counterexampleOf(
     atMs,
     state,
   }));
-  return { ...COUNTEREXAMPLE_FORMAT, invariant, what, chassis, steps, board };
+  const parts = absent.length > 0 ? { absent } : {};
+  return { ...COUNTEREXAMPLE_FORMAT, invariant, what, chassis, ...parts, steps, board };
 }

@@ -25,6 +25,8 @@ export const INVARIANTS = {
     'A reset is released only while pgood and every rail are good, and held before power goes.',
   latchFollows: 'What the latch holds is what the enables say, once a sequence is over.',
   nothingOld: 'Nothing is decided on a level older than the moment that it is judged for.',
+  absentIsOff:
+    'The enable of a rail that is absent is never switched on. A power off and a fault switch it off, before that of what it needs.',
   lossStands: 'A loss is acted on only once it has stood for the de-glitch time of the board.',
   noStartOverContradiction: 'No start is accepted while the lines contradict each other.',
 } as const;
@@ -53,6 +55,11 @@ const hasInputs = ({ signals }: Plant) => signals.some((signal) => (signal & BIT
 const rails = ({ railCount }: PlantRules) => Array.from({ length: railCount }, (_, index) => index);
 const resets = ({ plan, pgood }: PlantRules) => plan.resets.map((_, index) => pgood + 1 + index);
 
+/** The enable of a rail that is absent is about to be switched. */
+export function judgeAbsent(rules: PlantRules, index: number, asserted: boolean, say: Say): void {
+  if (asserted) say('absentIsOff', `${rules.nameOf(index)} is enabled, which is absent`);
+}
+
 /** An enable is about to be switched in that state. `isLoss`: a running chassis lost its power. */
 export function judgeEnable(
   rules: PlantRules,
@@ -78,6 +85,10 @@ export function judgeEnable(
   for (const reset of resets(rules)) {
     if (isLeftOn(rules, plant, reset))
       say('resetsFollowPgood', `${name} goes off while reset ${rules.nameOf(reset)} is released`);
+  }
+  for (const other of rules.absentBehind[index] ?? []) {
+    if (isLeftOn(rules, plant, other))
+      say('absentIsOff', `${name} goes off while ${rules.nameOf(other)}, which is absent, is enabled`);
   }
   for (const other of rules.offBeforeOf[index] ?? []) {
     const first = rules.nameOf(other);
@@ -132,6 +143,10 @@ export function judgeEntered(
   for (const rail of rails(rules)) {
     if (isLeftOn(rules, plant, rail))
       say('offAfterFault', `the enable of ${rules.nameOf(rail)} is on in ${entered}`);
+  }
+  for (let index = rules.firstAbsent; index < plant.signals.length; index += 1) {
+    if (isLeftOn(rules, plant, index))
+      say('absentIsOff', `the enable of ${rules.nameOf(index)}, which is absent, is on in ${entered}`);
   }
   // A drive that failed in the step is told with the next one.
   if (entered === 'opWaitPowerOff' || isFailing) return;
@@ -267,7 +282,9 @@ export function judgeRequest(
   if (answer?.outcome === 'changed' || hasInputs(before.plant)) return;
   const moved = before.plant.signals.some(
     (signal, index) =>
-      ((signal ^ (after.plant.signals[index] ?? 0)) & BIT.driven) !== 0 && (signal & BIT.refused) === 0,
+      index < rules.firstAbsent &&
+      ((signal ^ (after.plant.signals[index] ?? 0)) & BIT.driven) !== 0 &&
+      (signal & BIT.refused) === 0,
   );
   // What a process before left half done goes on with whatever comes first.
   const isFinishing = (before.plant.marks & MARK.taken) !== 0;

@@ -46,7 +46,7 @@ export function partsOf(plan: Plan, count: number): Part[] {
  */
 export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
   const kept = keptWith(plan, chosen);
-  const needsOf = new Map(plan.rails.map((rail) => [rail.name, supplyOf(rail)]));
+  const needsOf = new Map([...plan.rails, ...plan.absent].map((rail) => [rail.name, supplyOf(rail)]));
   /** Of what is kept: what is not is passed through. */
   const behind = (names: readonly string[]): string[] => [
     ...new Set(names.flatMap((name) => (kept.has(name) ? [name] : behind(needsOf.get(name) ?? [])))),
@@ -86,7 +86,8 @@ export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
     };
   });
   const pgood = { ...plan.pgood, rails: plan.pgood.rails.filter((name) => kept.has(name)) };
-  return { ...plan, rails: inOrder(whole, chosen), pgood };
+  const absent = plan.absent.map((rail) => ({ ...rail, needs: behind(supplyOf(rail)) }));
+  return { ...plan, rails: inOrder(whole, chosen), pgood, absent };
 }
 
 /** By rail with an enable: what hangs on it, with no other enable in between. */
@@ -162,13 +163,13 @@ function inOrder(rails: readonly RailPlan[], chosen: ReadonlySet<string>): RailP
 }
 
 /** Nothing that the machine or the chassis does depends on what a rail is called. */
-function nameless({ rails }: Plan): string {
+function nameless({ rails, absent }: Plan): string {
   const indexOf = new Map(rails.map(({ name }, index) => [name, index]));
   const named = (key: string, value: unknown) => {
     if (key === 'name') return undefined;
     return typeof value === 'string' ? (indexOf.get(value) ?? value) : value;
   };
-  return JSON.stringify(rails, named);
+  return JSON.stringify([rails, absent], named);
 }
 
 function choicesOf(rails: readonly RailPlan[], count: number): RailPlan[][] {

@@ -53,7 +53,7 @@ export interface LateAnswer {
 }
 
 export interface Plant {
-  /** Rails in the order of the plan, pgood, resets in the order of the plan. */
+  /** Rails in the order of the plan, pgood, resets in the order of the plan, enables of absent rails. */
   readonly signals: Uint16Array;
   /** How long a healthy rail, or pgood last, may take at most for its next change; -1 where none is owed. */
   readonly dueMs: readonly number[];
@@ -102,6 +102,10 @@ export interface PlantRules {
   readonly railCount: number;
   /** Index of pgood; rails come before it, resets after. */
   readonly pgood: number;
+  /** Index of the first absent rail that has an enable; such come last. */
+  readonly firstAbsent: number;
+  /** By rail: absent ones that need it, itself or through others. */
+  readonly absentBehind: readonly (readonly number[])[];
   readonly needsOf: readonly (readonly number[])[];
   /** What is off before it is: what needs it, and what the board has go off first. */
   readonly offBeforeOf: readonly (readonly number[])[];
@@ -141,6 +145,17 @@ export interface PlantRules {
   observe(plant: Plant): Observation;
 }
 
+/** Absent rails that need the rail, itself or through others, be these there or not. */
+function absentBehind({ rails, absent }: Plan, rail: string): string[] {
+  const behind = new Set([rail]);
+  for (let count = 0; count !== behind.size; ) {
+    count = behind.size;
+    for (const { name, needs } of [...rails, ...absent])
+      if (needs.some((need) => behind.has(need))) behind.add(name);
+  }
+  return absent.flatMap(({ name }) => (behind.has(name) ? [name] : []));
+}
+
 /** A transfer has a deadline: an answer may be older than all times of a rail, and no older than this many of them. */
 const LATEST_ANSWER_TIMES = 2;
 
@@ -150,7 +165,11 @@ export class PlantModel implements PlantRules {
   private readonly resets: readonly { readonly name: string; readonly releaseDelayMs: number }[];
   readonly railCount: number;
   readonly pgood: number;
+  readonly firstAbsent: number;
+  readonly absentBehind: number[][];
   private readonly names: string[];
+  /** Absent rails that have an enable. */
+  private readonly absent: string[];
   readonly needsOf: number[][];
   readonly offBeforeOf: number[][];
   /** Rails that need it themselves. */
@@ -172,7 +191,15 @@ export class PlantModel implements PlantRules {
     this.resets = this.plan.resets;
     this.railCount = this.rails.length;
     this.pgood = this.railCount;
+    this.firstAbsent = this.railCount + 1 + this.resets.length;
     this.names = this.rails.map(({ name }) => name);
+    this.absent = this.plan.absent.flatMap(({ name, watched }) => (watched === null ? [name] : []));
+    this.absentBehind = this.names.map((name) =>
+      absentBehind(this.plan, name).flatMap((other) => {
+        const at = this.absent.indexOf(other);
+        return at < 0 ? [] : [this.firstAbsent + at];
+      }),
+    );
     this.needsOf = this.rails.map(({ needs, poweredBy }) =>
       [...new Set([...needs, ...poweredBy])].map(this.indexOf),
     );
@@ -205,7 +232,10 @@ export class PlantModel implements PlantRules {
     this.longMs = 2 * Math.max(...this.times);
   }
 
-  readonly indexOf = (rail: string) => this.names.indexOf(rail);
+  readonly indexOf = (rail: string) => {
+    const absent = this.absent.indexOf(rail);
+    return absent < 0 ? this.names.indexOf(rail) : this.firstAbsent + absent;
+  };
 
   private readonly planOf = (index: number): RailPlan => {
     const rail = this.rails[index];
@@ -341,14 +371,17 @@ export class PlantModel implements PlantRules {
   readonly nameOf = (index: number): string =>
     index === this.pgood
       ? 'pgood'
-      : (this.names[index] ?? this.resets[index - this.pgood - 1]?.name ?? String(index));
+      : (this.names[index] ??
+        this.resets[index - this.pgood - 1]?.name ??
+        this.absent[index - this.firstAbsent] ??
+        String(index));
 
   readonly isObservable = (index: number): boolean => index === this.pgood || this.planOf(index).observable;
 
-  /** Off for long, with what supplies the chassis good. */
+  /** Off for long, with what supplies the chassis good. The enables of what is absent were left on. */
   readonly initial = (left: number): Plant => ({
-    signals: Uint16Array.from({ length: this.railCount + 1 + this.resets.length }, (_, index) =>
-      this.isSupply(index) ? BIT.good : 0,
+    signals: Uint16Array.from({ length: this.firstAbsent + this.absent.length }, (_, index) =>
+      this.isSupply(index) ? BIT.good : index >= this.firstAbsent ? BIT.driven : 0,
     ),
     dueMs: Array.from({ length: this.railCount + 1 }, () => -1),
     lowMs: Array.from({ length: this.railCount + 1 }, () => -1),

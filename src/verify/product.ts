@@ -4,6 +4,7 @@ import type { Source } from '../sequence/readings.ts';
 import { hasTag, type Observation, type State } from '../sequence/state.ts';
 import type { Happened, Struck } from './happened.ts';
 import {
+  judgeAbsent,
   judgeEnable,
   judgeEnd,
   judgeEntered,
@@ -136,7 +137,24 @@ export class ProductModel implements ProductRules {
   /** Something of the hardware is broken, so that a fault may be told. */
   private readonly isBroken = ({ signals, marks }: Plant) =>
     (marks & MARK.latchRefused) !== 0 ||
-    signals.some((signal) => (signal & (BIT.wild | BIT.stuck | BIT.refused)) !== 0);
+    signals.some(
+      (signal, index) =>
+        // What is absent and cannot be driven fails nothing.
+        index < this.rules.firstAbsent && (signal & (BIT.wild | BIT.stuck | BIT.refused)) !== 0,
+    );
+
+  /** Nothing is told of what is absent. */
+  private readonly driveAbsent = (
+    draft: Draft,
+    { asserted, index }: NonNullable<ReturnType<typeof this.driveOf>>,
+    twist: Twist['kind'] | null,
+  ): void => {
+    const before = draft.signals[index] ?? 0;
+    const signal = twist === 'sticks' ? before | BIT.stuck : before;
+    const isHeld = (signal & BIT.stuck) !== 0 && ((signal & BIT.driven) !== 0) !== asserted;
+    if (twist === 'fails' || isHeld) draft.signals[index] = signal | BIT.refused;
+    else draft.signals[index] = (signal & BIT.stuck) | (asserted ? BIT.driven : 0);
+  };
 
   /** Carries out one drive. Returns what is told of it; null where nothing is. */
   private readonly carryOut = (
@@ -217,6 +235,11 @@ export class ProductModel implements ProductRules {
             draft.mode = MODE.dead;
             draft.awaited = null;
             return { product: { situation, plant: draft }, violations, drives, struck };
+          }
+          if (drive.index >= this.rules.firstAbsent) {
+            judgeAbsent(this.rules, drive.index, drive.asserted, say);
+            this.driveAbsent(draft, drive, strikes ? twist.kind : null);
+            continue;
           }
           if (drive.what.what === 'enable')
             judgeEnable(this.rules, draft, state, drive.index, drive.asserted, isLoss(), say);

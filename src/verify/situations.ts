@@ -196,6 +196,8 @@ function railKey(machine: Machine, context: Context, rail: RailPlan): string {
   const deadline = machine.railDeadline(plan, rail, context);
   const isResting = deadline?.what === 'railRests' && deadline.countsFromMs !== Number.NEGATIVE_INFINITY;
   const counts = deadline?.what === 'railSettles' || deadline?.what === 'railIsLost' || isResting;
+  // What is not good rests from its disable on, and standstills before that count.
+  const mayRest = rail.offSettleMs > 0 && rail.observable && !good;
   const isOver = deadline !== null && deadline.dueMs <= nowMs;
   const isStageOver = stageDeadlineMs !== null && stageDeadlineMs <= nowMs;
   return [
@@ -205,7 +207,7 @@ function railKey(machine: Machine, context: Context, rail: RailPlan): string {
     enableDoubt ?? '',
     until(deadlineMs, nowMs),
     counts ? until(deadline.dueMs, nowMs) : '',
-    counts && deadline.source !== undefined ? Math.min(BEGUN_ANEW, reading.standstills) : '',
+    mayRest || (counts && deadline.source !== undefined) ? Math.min(BEGUN_ANEW, reading.standstills) : '',
     isOver ? bits(machine.isFresh(reading, deadline.countsFromMs)) : '',
     isStageOver ? bits(machine.isFresh(reading, stageDeadlineMs)) : '',
   ].join(',');

@@ -1,4 +1,4 @@
-import type { Plan } from '../sequence/plan.ts';
+import { absentIn, type Plan, planWithout } from '../sequence/plan.ts';
 import { withTimesOf } from './concrete.ts';
 import { type Course, courseOf } from './course.ts';
 import { missedTransitions } from './coverage.ts';
@@ -41,6 +41,8 @@ export interface Report {
   readonly verdict: 'clean' | 'cleanInParts' | 'broken' | 'notFinished';
   /** Null where the board was tried as a whole. `choices` of so many rails are in no more than `tried` ways unlike each other. */
   readonly parts: { readonly railsAtOnce: number; readonly choices: number; readonly tried: number } | null;
+  /** Which rails were absent, of each way that was tried; null where all of the board have to be there. */
+  readonly absent: readonly (readonly string[])[] | null;
   /** Why nothing was tried; null where it was. */
   readonly notTried: string | null;
   readonly faults: number;
@@ -58,17 +60,68 @@ export interface Report {
     readonly what: string;
     /** The rails that are not ideal; null where the board was tried as a whole. */
     readonly rails: readonly string[] | null;
+    /** The rails that are absent. */
+    readonly absent: readonly string[];
     readonly story: readonly StoryLine[];
     /** The same with the times of the board, as it can be played again; null where these let it not come about. */
     readonly course: Course | null;
   } | null;
 }
 
-/** Tries every course of events of a chassis with so many faults. Pure; takes seconds to minutes. */
+/**
+ * Tries every course of events of a chassis with so many faults. One with parts that may be absent is tried with all of them,
+ * without each of them, and without any. Pure; takes seconds to minutes.
+ */
 export function verifyPlan(machine: Machine, plan: Plan, options: VerifyOptions): Report {
-  const { faults, isExact = false } = options;
   const missing = missingInModel(plan);
-  if (missing !== null) return { ...nothingTried(faults), notTried: missing };
+  if (missing !== null) return { ...nothingTried(options.faults), notTried: missing };
+  const ways = absences(plan);
+  let report: Report | null = null;
+  for (const absent of ways) {
+    const present = absent.length === 0 ? plan : planWithout(plan, absent);
+    const found = verifyPresent(machine, present, options);
+    report = report === null ? found : together(report, found);
+    if (ways.length > 1) report = { ...report, absent: ways.slice(0, ways.indexOf(absent) + 1) };
+    if (found.broken !== null || found.verdict === 'notFinished') break;
+  }
+  return report ?? nothingTried(options.faults);
+}
+
+/** Rails that may be absent together: none, each with what needs it, and all. */
+function absences(plan: Plan): string[][] {
+  const optional = plan.rails.filter(({ isOptional }) => isOptional).map(({ name }) => name);
+  const gone = [[], ...optional.map((name) => [name]), optional];
+  const absent = gone.map((names) => absentIn(plan, (rail) => !names.includes(rail)));
+  return [...new Map(absent.map((names) => [names.join(), names])).values()];
+}
+
+function together(one: Report, other: Report): Report {
+  const order = ['clean', 'cleanInParts', 'broken', 'notFinished'] as const;
+  const worse = order.indexOf(one.verdict) > order.indexOf(other.verdict) ? one : other;
+  return {
+    ...other,
+    verdict: worse.verdict,
+    parts: partsTogether(one.parts, other.parts),
+    states: one.states + other.states,
+    transitions: one.transitions + other.transitions,
+    faultsPlaced: one.faultsPlaced + other.faultsPlaced,
+    situations: one.situations + other.situations,
+    neverTaken: [...new Set([...one.neverTaken, ...other.neverTaken])],
+    times: one.times && other.times && { ...one.times, ...other.times },
+  };
+}
+
+function partsTogether(one: Report['parts'], other: Report['parts']): Report['parts'] {
+  if (one === null || other === null) return one ?? other;
+  return {
+    railsAtOnce: Math.min(one.railsAtOnce, other.railsAtOnce),
+    choices: one.choices + other.choices,
+    tried: one.tried + other.tried,
+  };
+}
+
+function verifyPresent(machine: Machine, plan: Plan, options: VerifyOptions): Report {
+  const { faults, isExact = false } = options;
   const searched = isExact ? plan : rankedPlan(plan);
   const { railsAtOnce = railsAtOnceFor(searched, faults) } = options;
   const isWhole = railsAtOnce >= plan.rails.length;
@@ -123,6 +176,7 @@ function brokenOf(
     sentence: INVARIANTS[invariant],
     what,
     rails,
+    absent: plan.absent.map(({ name }) => name),
     story: moves.map(({ happened, product }) => ({ what: tell(happened), state: product.situation.state })),
     course: courseWithTimes(machine, plan, counterexample, faults),
   };
@@ -137,7 +191,6 @@ function missingInModel(plan: Plan): string | null {
 function missingOf({ rails, pgood }: Plan): string | null {
   if (rails.some(({ pulsed }) => pulsed !== null)) return 'a power button';
   if (rails.some(({ isSetUp }) => isSetUp)) return 'a rail whose device is set up before it is enabled';
-  if (rails.some(({ isOptional }) => isOptional)) return 'rails of parts that may be absent';
   if (pgood.rails.length > 0 && pgood.hasSignals) return 'pgood that is taken from rails and from signals';
   return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;
 }
@@ -157,6 +210,7 @@ function nothingTried(faults: number): Report {
   return {
     verdict: 'notFinished',
     parts: null,
+    absent: null,
     notTried: null,
     faults,
     states: 0,

@@ -6,7 +6,16 @@ import { counterexampleOf, type SavedCounterexample } from '../../src/verify/cou
 import type { InvariantName } from '../../src/verify/invariants.ts';
 import type { Machine } from '../../src/verify/machine.ts';
 import { verifyPlan } from '../../src/verify/verify.ts';
-import { CHAIN, FORK, LATCHED, ORDERED, RESTING, RESTING_UNSEEN, type SmallBoard } from './small-boards.ts';
+import {
+  ABSENT,
+  CHAIN,
+  FORK,
+  LATCHED,
+  ORDERED,
+  RESTING,
+  RESTING_UNSEEN,
+  type SmallBoard,
+} from './small-boards.ts';
 
 /** A deliberate defect of the machine: where a text of a file of src/sequence stands, another one stands. */
 export interface Defect {
@@ -255,6 +264,24 @@ export const DEFECTS: readonly Defect[] = [
     board: RESTING,
     breaks: 'restsFirst',
   },
+  {
+    what: 'what is absent is not driven off',
+    file: 'rails.ts',
+    from: 'return absent.filter(({ watched }) => watched === null).reverse();',
+    to: 'return absent.filter(() => false);',
+    board: ABSENT,
+    faults: 0,
+    breaks: 'absentIsOff',
+  },
+  {
+    what: 'what is absent is driven off after what it needs',
+    file: 'rails.ts',
+    from: 'asks: [...(isFirst ? absentRails(plan) : []), ...lowered].map(',
+    to: 'asks: [...lowered, ...(isFirst ? absentRails(plan) : [])].map(',
+    board: ABSENT,
+    faults: 0,
+    breaks: 'absentIsOff',
+  },
 ];
 
 const root = join(import.meta.dirname, '..', '..');
@@ -312,6 +339,6 @@ export async function savedOf(name: string): Promise<SavedCounterexample> {
   const { value, plan } = boardFor(defect);
   const { broken } = verifyPlan(MACHINE, plan, { faults: defect.faults ?? 1, maxStates: 300_000 });
   if (broken?.course == null) throw new TypeError('there is no counterexample with the times of the board');
-  const { invariant, what, course } = broken;
-  return JSON.parse(JSON.stringify(counterexampleOf({ invariant, what, course }, 0, value)));
+  const { invariant, what, absent, course } = broken;
+  return JSON.parse(JSON.stringify(counterexampleOf({ invariant, what, absent, course }, 0, value)));
 }

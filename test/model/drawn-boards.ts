@@ -1,4 +1,5 @@
 import fc from 'fast-check';
+import { planWithout } from '../../src/sequence/plan.ts';
 import { boardOf, line, type SmallBoard } from './small-boards.ts';
 
 /** One for each rank that a search tells apart, and none at all. */
@@ -42,10 +43,12 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
       offTimeoutMs: limit,
       releaseDelaysMs: fc.array(fc.constantFrom(0, 1, 20), { maxLength: 1 }),
       isLatched: fc.boolean(),
+      last: fc.constantFrom('there', 'there', 'optional', 'absent'),
       minOffMs: fc.constantFrom(0, 20),
     })
-    .map(({ rails: drawn, deglitchMs, onTimeoutMs, offTimeoutMs, releaseDelaysMs, isLatched, minOffMs }) =>
-      boardOf('drawn', {
+    .map(({ rails: drawn, last, isLatched, releaseDelaysMs, minOffMs, ...ofPgood }) => {
+      const isOptional = last !== 'there' && drawn.length > 1;
+      const board = boardOf('drawn', {
         rails: Object.fromEntries(
           drawn.map(({ needs, isSeen, offAfter, ...times }, index) => [
             `R${index}`,
@@ -55,10 +58,12 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
               needs: needs.map((need) => `R${need}`),
               ...(offAfter.length > 0 && { offAfter: offAfter.map((other) => `R${other}`) }),
               ...times,
+              // Nothing needs the last one.
+              ...(isOptional && index === drawn.length - 1 && { presence: line(31) }),
             },
           ]),
         ),
-        pgood: { ...line(20), deglitchMs, onTimeoutMs, offTimeoutMs },
+        pgood: { ...line(20), ...ofPgood },
         resets: Object.fromEntries(
           releaseDelaysMs.map((releaseDelayMs, index) => [
             `CPU${index}`,
@@ -67,6 +72,8 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
         ),
         ...(isLatched && { latch: { ...line(30), pulseMs: 10 } }),
         minOffMs,
-      }),
-    );
+      });
+      if (!isOptional || last === 'optional') return board;
+      return { ...board, plan: planWithout(board.plan, [`R${drawn.length - 1}`]) };
+    });
 }

@@ -1,6 +1,6 @@
 import { parseBoard } from '../../src/board/parse.ts';
 import type { Board } from '../../src/board/schema.ts';
-import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import { type Plan, planOf, planWithout } from '../../src/sequence/plan.ts';
 
 /** A board that is tried in seconds, whatever the number of faults. */
 export interface SmallBoard {
@@ -51,6 +51,15 @@ export const ORDERED = boardOf('ordered', {
   rails: { A: { ...rail(0, []), offAfter: ['B'] }, B: rail(1, []) },
   pgood,
 });
+
+/** Of a chain the last rail is of a part that may be absent. */
+export const OPTIONAL = boardOf('optional', {
+  ...chain,
+  rails: { A: rail(0, []), B: { ...rail(1, ['A']), presence: line(30) } },
+});
+
+/** The same without it. */
+export const ABSENT: SmallBoard = { ...OPTIONAL, plan: planWithout(OPTIONAL.plan, ['B']) };
 
 /** The last rail of a chain rests before the first one goes off. */
 export const RESTING = boardOf('resting', {

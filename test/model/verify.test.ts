@@ -2,10 +2,10 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { chassisOf, loadBoard } from '../../src/board/load.ts';
-import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import { type Plan, planOf, type RailPlan } from '../../src/sequence/plan.ts';
 import { MACHINE } from '../../src/verify/machine.ts';
 import { verifyPlan } from '../../src/verify/verify.ts';
-import { CHAIN, FORK, LATCHED, ORDERED, RESTING, RESTING_UNSEEN, WATCHED } from './small-boards.ts';
+import { CHAIN, FORK, LATCHED, OPTIONAL, ORDERED, RESTING, RESTING_UNSEEN, WATCHED } from './small-boards.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const MAX_STATES = 1_000_000;
@@ -17,18 +17,23 @@ function keep(name: string, report: object): void {
 }
 
 describe('verified with every placement of one fault', () => {
-  it.each(['reference', 'openpower', 'ast2600-evb', 'measured-rails', 'two-chassis', 'relay-bench'])(
-    'the shipped board %s is clean',
-    async (name) => {
-      const loaded = await loadBoard(join(root, 'hw', 'boards', `${name}.json`));
-      const plan = planOf(chassisOf(loaded, 0), loaded.board.devices);
-      const report = verifyPlan(MACHINE, plan, { faults: 1, maxStates: MAX_STATES });
-      keep(name, report);
-      expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [] });
-      // Three relays and no signal have fewer places for one.
-      expect(report.faultsPlaced).toBeGreaterThan(name === 'relay-bench' ? 100 : 500);
-    },
-  );
+  it.each([
+    'reference',
+    'openpower',
+    'ast2600-evb',
+    'measured-rails',
+    'two-chassis',
+    'relay-bench',
+    'risers',
+  ])('the shipped board %s is clean', async (name) => {
+    const loaded = await loadBoard(join(root, 'hw', 'boards', `${name}.json`));
+    const plan = planOf(chassisOf(loaded, 0), loaded.board.devices);
+    const report = verifyPlan(MACHINE, plan, { faults: 1, maxStates: MAX_STATES });
+    keep(name, report);
+    expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [] });
+    // Three relays and no signal have fewer places for one.
+    expect(report.faultsPlaced).toBeGreaterThan(name === 'relay-bench' ? 100 : 500);
+  });
 
   it('the shipped board power-ucd90320 is clean in parts: it has a rail with an enable and 17 that are only watched', async () => {
     const loaded = await loadBoard(join(root, 'hw', 'boards', 'power-ucd90320.json'));
@@ -86,11 +91,16 @@ it('a board whose devices are set up is not called clean: the model does not hav
   expect(report.notTried).toContain('a rail whose device is set up');
 });
 
-it('a board with rails of parts that may be absent is not called clean: the model does not have it', () => {
-  const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, isOptional: true }));
-  const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });
-  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
-  expect(report.notTried).toContain('parts that may be absent');
+it('a board with rails of parts that may be absent is tried with them and without', () => {
+  const report = verifyPlan(MACHINE, OPTIONAL.plan, { faults: 1, maxStates: MAX_STATES });
+  expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [], absent: [[], ['B']] });
+  const rails = [
+    ...OPTIONAL.plan.rails,
+    { ...OPTIONAL.plan.rails[1], name: 'C', needs: ['B'] },
+  ] as RailPlan[];
+  const further = verifyPlan(MACHINE, { ...OPTIONAL.plan, rails }, { faults: 0, maxStates: MAX_STATES });
+  // Without what it needs it is absent as well.
+  expect(further.absent).toEqual([[], ['B', 'C'], ['C']]);
 });
 
 it.each([

@@ -1,7 +1,7 @@
 import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import type { Board } from '../../board/schema.ts';
 import { PowerError } from '../../errors.ts';
-import { type Plan, planOf } from '../../sequence/plan.ts';
+import { type Plan, planOf, planWithout } from '../../sequence/plan.ts';
 import { WARNING, writeLine } from '../../system/severity.ts';
 import { counterexampleOf } from '../../verify/counterexample.ts';
 import { MACHINE } from '../../verify/machine.ts';
@@ -54,7 +54,7 @@ export const verify: Verb = {
 
 /** Draws and saves how an invariant is broken, where that is asked for. */
 async function keep(
-  { invariant, sentence, what, rails, course }: NonNullable<Report['broken']>,
+  { invariant, sentence, what, rails, absent, course }: NonNullable<Report['broken']>,
   {
     loaded,
     chassis,
@@ -79,7 +79,8 @@ async function keep(
   const tell = (text: string) => {
     if (!json) world.stdout.write(`${text}\n`);
   };
-  const plan = rails === null ? whole : partOf(whole, new Set(rails));
+  const present = absent.length === 0 ? whole : planWithout(whole, absent);
+  const plan = rails === null ? present : partOf(present, new Set(rails));
   const title = `${loaded.board.name}, chassis ${chassis}: ${sentence}`;
   if (svg !== undefined && (await writePicture(svg, recordOf(course), plan, title, world)))
     tell(`timing diagram: ${svg}`);
@@ -88,7 +89,7 @@ async function keep(
     rails === null
       ? JSON.parse(loaded.bytes.toString('utf8'))
       : boardOfPart(loaded.board, chassis, plan, rails);
-  const saved = counterexampleOf({ invariant, what, course }, chassis, board);
+  const saved = counterexampleOf({ invariant, what, absent, course }, chassis, board);
   const isSaved = writeOrWarn(save, 'counterexample', () => `${JSON.stringify(saved, null, 2)}\n`, world);
   if (isSaved) tell(`to play it on a simulated chassis: chassis-power-sim replay ${save}`);
 }
@@ -96,9 +97,13 @@ async function keep(
 /** The board file of a part: to play it again takes no more than its rails, the ideal ones without a signal. */
 function boardOfPart(board: Board, chassis: number, part: Plan, chosen: readonly string[]): unknown {
   const whole = board.chassis[chassis];
-  const rails = part.rails.map(({ name, needs }) => {
+  const absent = part.absent.map(({ name }) => name);
+  const rails = [...part.rails, ...part.absent].map(({ name, needs }) => {
     const rail = { ...whole?.rails[name], needs };
-    return [name, chosen.includes(name) ? rail : { ...rail, settleMs: 0, good: undefined }];
+    return [
+      name,
+      chosen.includes(name) || absent.includes(name) ? rail : { ...rail, settleMs: 0, good: undefined },
+    ];
   });
   return { ...board, chassis: { [chassis]: { ...whole, rails: Object.fromEntries(rails) } } };
 }
@@ -115,6 +120,7 @@ function textOf(what: string, report: Report, seconds: number): string {
   const rate = Math.round(states / Math.max(seconds, 0.001));
   const searched = [
     ...(parts === null ? [] : [partsText(parts)]),
+    ...(report.absent === null ? [] : [absentText(report.absent)]),
     `${count(states, 'state')}, ${count(transitions, 'transition')}, ${count(faultsPlaced, 'fault')} placed (up to ${faults} in a course of events)`,
     `${situations} situations of the machine, ${Object.keys(report.invariants).length} invariants, ${seconds} s, ${rate} states/s`,
   ];
@@ -131,6 +137,7 @@ function textOf(what: string, report: Report, seconds: number): string {
       `${what}: BROKEN (${broken.invariant}): ${sentence}`,
       `  ${broken.what}`,
       ...(rails === null ? [] : [`  seen with all rails ideal but ${rails.join(', ')}`]),
+      ...(broken.absent.length === 0 ? [] : [`  seen without ${broken.absent.join(', ')}`]),
       ...(course === null ? [...untimed, `  ${NO_COURSE}`] : storyText(course)),
       ...searched,
       '',
@@ -150,6 +157,11 @@ function partsText({ railsAtOnce, choices, tried }: NonNullable<Report['parts']>
   const atOnce = railsAtOnce === 1 ? 'each rail' : `any ${railsAtOnce} rails at a time`;
   const ways = `${count(choices, 'choice')}; ${tried} that are unlike each other were tried`;
   return `in parts: ${atOnce}, all others ideal (${ways})`;
+}
+
+function absentText(ways: readonly (readonly string[])[]): string {
+  const texts = ways.map((rails) => (rails.length === 0 ? 'all there' : `without ${rails.join(', ')}`));
+  return `parts that may be absent: ${texts.join('; ')}`;
 }
 
 function count(number: number, noun: string): string {
