@@ -1,5 +1,12 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
+
+/** Files of the unit tier with properties that draw few cases there (test/draws.ts), and all in the faults tier. */
+const drawing = readdirSync('test/unit')
+  .map((name) => join('test/unit', name))
+  .filter((path) => path.endsWith('.test.ts') && readFileSync(path, 'utf8').includes('draws('));
 
 export default defineConfig({
   test: {
@@ -9,6 +16,7 @@ export default defineConfig({
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts'],
           setupFiles: ['test/unit/setup.ts'],
+          env: { FAST_CHECK_RUNS: process.env.FAST_CHECK_RUNS ?? '10' },
           // No file leaves anything behind, so that none has to load the program anew.
           isolate: false,
           // Not threads: a umask and a signal are those of a process.
@@ -26,7 +34,12 @@ export default defineConfig({
         test: {
           name: 'faults',
           // What tries everything, or a lot of it.
-          include: ['test/faults/**/*.test.ts', 'test/model/**/*.test.ts', 'test/sweeps/**/*.test.ts'],
+          include: [
+            'test/faults/**/*.test.ts',
+            'test/model/**/*.test.ts',
+            'test/sweeps/**/*.test.ts',
+            ...drawing,
+          ],
           setupFiles: ['test/unit/setup.ts'],
           testTimeout: 600_000,
         },

@@ -12,7 +12,7 @@ prepare({ flock: 'util-linux' });
 
 /** @param {string[]} path */
 const readJson = (...path) => JSON.parse(readFileSync(join(root, ...path), 'utf8'));
-const rooms = Object.keys(readJson('test', 'mutants', 'rooms.json'));
+const rooms = Object.keys(readJson('test', 'mutants', 'rooms.json').rooms);
 const asked = process.argv.slice(2);
 const chosen = asked.filter((each) => !each.startsWith('-'));
 const unknown = chosen.filter((each) => !rooms.includes(each));

@@ -1,15 +1,11 @@
 import { existsSync } from 'node:fs';
 import { defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
-import rooms from './rooms.json' with { type: 'json' };
+import tests from './rooms.json' with { type: 'json' };
 import { warmPool } from './warm-pool.ts';
 
-/**
- * What Stryker runs for each mutant: of these files of its room, the tests that reach it, until one fails. Left out are files
- * whose subject is another room, those that start bus daemons, the exploration of the machine (seconds for each survivor),
- * and lines without interrupts: what reaches these rooms through them takes seconds and is reached by cheaper tests too.
- */
-const names = rooms[process.env.MUTANTS_ROOM as keyof typeof rooms];
+/** What Stryker runs for each mutant: of these files of its room, the tests that reach it, until one fails. */
+const names = tests.rooms[process.env.MUTANTS_ROOM as keyof typeof tests.rooms];
 const paths = names.map((name) =>
   existsSync(`test/unit/${name}.test.ts`) ? `test/unit/${name}.test.ts` : `test/sweeps/${name}.test.ts`,
 );

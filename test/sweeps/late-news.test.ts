@@ -4,6 +4,7 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import type { StallingLoop } from '../../mocks/stall.ts';
 import type { Board } from '../../src/board/schema.ts';
 import { JOBS } from '../../src/run/jobs.ts';
+import { draws } from '../draws.ts';
 import { type Bench, createBench, shippedBoard } from '../unit/bench.ts';
 import { anyBoard, boardWithPgoodLine, withDeglitch } from '../unit/boards.ts';
 
@@ -36,7 +37,7 @@ function plan(bench: Bench, drawn: readonly Stall[]) {
   };
 }
 
-const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
+const RUNS = { numRuns: draws(40) };
 // Far above what they take: the machine may be busy.
 vi.setConfig({ testTimeout: 120_000 });
 

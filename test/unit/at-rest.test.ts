@@ -13,6 +13,7 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import type { World } from '../../src/cli/world.ts';
 import { lockPath, restPath, snapshotPath } from '../../src/store/paths.ts';
+import { draws } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { createVerbWorld } from './verb-world.ts';
 import './load-verbs.ts';
@@ -171,7 +172,7 @@ describe('a stage of a power-on whose chassis is on as it was left', () => {
         const { isWhole } = await run(verb, parts);
         expect(isWhole, what).toBe(true);
       }),
-      { numRuns: 60 },
+      { numRuns: draws(60) },
     );
   });
 

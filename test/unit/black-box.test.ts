@@ -16,6 +16,7 @@ import {
   type RunRecord,
   runsFolder,
 } from '../../src/store/black-box.ts';
+import { draws } from '../draws.ts';
 import { createManualClock } from './manual-clock.ts';
 
 let dir = '';
@@ -181,7 +182,7 @@ describe('the black box', () => {
           expect(Object.keys(next.files()).filter((path) => path.includes('/.'))).toEqual([]);
         },
       ),
-      { numRuns: 300 },
+      { numRuns: draws(300) },
     );
   });
 

@@ -18,6 +18,7 @@ import { runSequence } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 
 // Properties take their time on a machine that is busy.
 vi.setConfig({ testTimeout: 60_000 });
@@ -270,7 +271,7 @@ describe('every problem at once', () => {
         expect(problems.map(({ message }) => message)).toHaveLength(expected.length);
         expect(parseBoard(text, expandedValue)).toBeUndefined();
       }),
-      { numRuns: 200 },
+      { numRuns: draws(200) },
     );
   });
 
@@ -325,7 +326,7 @@ describe('a board that does not validate never reaches a pin', () => {
       fc.property(mutated, (text) => {
         expect(parseBoard(text, expandedValue) === undefined).toBe(problemsOf(text).length > 0);
       }),
-      { numRuns: 200 },
+      { numRuns: draws(200) },
     );
   });
 
@@ -384,7 +385,7 @@ describe('a board that does not validate never reaches a pin', () => {
           if (bytes.length < REFERENCE.trimEnd().length) expect(problemsOf(bytes)).not.toEqual([]);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: draws(200) },
     );
   });
 
@@ -473,7 +474,7 @@ describe('duplicate keys', () => {
         expect(hasDuplicateKey(text)).toBe(duplicate);
         expect(diagnose(Buffer.from(text)).some(({ kind }) => kind === 'duplicateKey')).toBe(duplicate);
       }),
-      { numRuns: 200 },
+      { numRuns: draws(200) },
     );
   });
 });
@@ -549,7 +550,7 @@ describe('names', () => {
         expect(Object.keys(again.hint?.sequence.rails ?? {}).sort()).toEqual(sorted);
         plant.close();
       }),
-      { numRuns: 50 },
+      { numRuns: draws(50) },
     );
   });
 });

@@ -8,6 +8,7 @@ import { parseBoard } from '../../src/board/parse.ts';
 import type { Problem } from '../../src/board/problem.ts';
 import { expandedValue } from '../../src/board/templates.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 
 // Test input is edited freely, also into what the types forbid.
 // biome-ignore lint/suspicious/noExplicitAny: the point of these tests is input of any shape
@@ -80,7 +81,7 @@ describe('a template', () => {
         expect(board).toEqual(checkBoard(byHand).board);
         expect(board).toBeDefined();
       }),
-      { numRuns: 100 },
+      { numRuns: draws(100) },
     );
   });
 

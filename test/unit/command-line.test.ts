@@ -20,6 +20,7 @@ import { lockChassis } from '../../src/store/lock.ts';
 import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry } from '../../src/system/ports.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 import './load-verbs.ts';
 import { flock } from './flock.ts';
 
@@ -459,7 +460,7 @@ describe('the journal is told', () => {
         expect(other.driven).toEqual(plain.driven);
         expect(words(other.stdout, other.stderr, ...taken)).toEqual(words(plain.stdout, plain.stderr));
       }),
-      { numRuns: 60 },
+      { numRuns: draws(60) },
     );
   });
 });

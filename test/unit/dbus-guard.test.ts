@@ -11,6 +11,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { createFrameReader } from '../../src/system/dbus/frames.ts';
 import { createObjectBus } from '../../src/system/object-bus.ts';
 import type { ObjectBus, Publication } from '../../src/system/ports.ts';
+import { draws } from '../draws.ts';
 import { until } from '../until.ts';
 import { typed } from './dbus-arbitraries.ts';
 import {
@@ -147,7 +148,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
         fc.pre(signatureOf(values) !== 'i');
         expect(await ask(values)).toMatchObject(refused);
       }),
-      { numRuns: 50 },
+      { numRuns: draws(50) },
     );
     expect(done).toEqual([]);
     expect(await ask([int32(1)])).toMatchObject({ type: RETURN });
@@ -161,7 +162,7 @@ describe.skipIf(withoutBus)(`on a real bus${withoutBus ? ` [skipped: ${withoutBu
         expect(await client.ask(set(value, { endian }))).toMatchObject({ type: RETURN });
         expect(done).toEqual([{ signature: value.signature, value: value.value }]);
       }),
-      { numRuns: 100 },
+      { numRuns: draws(100) },
     );
   });
 
@@ -382,7 +383,7 @@ describe('on a bus that lets everything through', () => {
           await answered(wrong);
         },
       ),
-      { numRuns: 200 },
+      { numRuns: draws(200) },
     );
     expect(bus.greeted).toBe(1);
     await expectAlive();
@@ -398,7 +399,7 @@ describe('on a bus that lets everything through', () => {
         bus.send(bytes);
         await expectAlive();
       }),
-      { numRuns: 150 },
+      { numRuns: draws(150) },
     );
     expect(bus.greeted).toBe(1);
   });

@@ -15,6 +15,7 @@ import { createPowerButton } from '../../src/service/front-panel.ts';
 import { type ChassisState, createChassisState, type StateView } from '../../src/service/host-state.ts';
 import { buttonObject } from '../../src/service/panel-objects.ts';
 import { createLastingFile } from '../../src/store/lasting.ts';
+import { draws } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { startResident } from './start-resident.ts';
 import { createVirtualUnits } from './virtual-units.ts';
@@ -250,7 +251,7 @@ describe('the power button of the front panel', () => {
           await clock.runUntil(endAll());
         },
       ),
-      { numRuns: 60 },
+      { numRuns: draws(60) },
     );
   });
 });

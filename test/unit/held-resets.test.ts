@@ -22,6 +22,7 @@ import type { HeldResets } from '../../src/service/held-resets.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 import { flock } from './flock.ts';
 import { startResident } from './start-resident.ts';
 
@@ -335,7 +336,7 @@ describe('a reset that waits for the host', () => {
           await endAll();
         },
       ),
-      { numRuns: 60 },
+      { numRuns: draws(60) },
     );
   });
 });

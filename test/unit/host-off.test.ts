@@ -15,11 +15,12 @@ import { reconcile } from '../../src/sequence/reconcile.ts';
 import { powerSeen } from '../../src/sequence/state.ts';
 import type { ChassisView, ResidentRun } from '../../src/service/resident.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 import { type Bench, createBench } from './bench.ts';
 import { startResident } from './start-resident.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
-const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 60) };
+const RUNS = { numRuns: draws(60) };
 
 /** Of the rail: a host that sleeps has this long to lose its power. */
 const WINDOW_MS = 400;

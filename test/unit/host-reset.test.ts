@@ -22,6 +22,7 @@ import { createResetButton } from '../../src/service/front-panel.ts';
 import { buttonObject } from '../../src/service/panel-objects.ts';
 import { lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
+import { draws } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { flock, lockAtOnce } from './flock.ts';
 import { createHostService } from './host-service.ts';
@@ -345,7 +346,7 @@ describe('a warm reboot that a client asks for', () => {
           await clock.runUntil(endAll());
         },
       ),
-      { numRuns: 40 },
+      { numRuns: draws(40) },
     );
   });
 });

@@ -11,6 +11,7 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { PLATFORM_RESET, POST_COMPLETE } from '../../src/board/lines.ts';
 import { openFollowedLine } from '../../src/run/followed-line.ts';
 import { createHostSignals } from '../../src/service/host-signals.ts';
+import { draws } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { createHostService } from './host-service.ts';
 
@@ -150,7 +151,7 @@ describe('a host that restarts', () => {
         if (!isOn) expect(state.view).toMatchObject({ system: 'Inactive', restartCause });
         await endAll();
       }),
-      { numRuns: 40 },
+      { numRuns: draws(40) },
     );
   });
 });

@@ -13,6 +13,7 @@ import { runCommandLine } from '../../src/cli/main.ts';
 import { bootOf, entriesOf, runText, traceText } from '../../src/report/run-text.ts';
 import { renderSvg } from '../../src/report/timing-diagram.ts';
 import type { KeptRun } from '../../src/store/black-box.ts';
+import { draws } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { createVerbWorld } from './verb-world.ts';
 import './load-verbs.ts';
@@ -315,7 +316,7 @@ describe('trace and fault', () => {
         expect(runText(run, boot) + traceText(run, boot)).toContain('run 1');
         expect(renderSvg(entriesOf(run), run, 'x')).toContain('</svg>');
       }),
-      { numRuns: 400 },
+      { numRuns: draws(400) },
     );
   });
 });

@@ -17,6 +17,7 @@ import {
   type State,
   type StateTag,
 } from '../../src/sequence/state.ts';
+import { draws } from '../draws.ts';
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 };
@@ -1070,7 +1071,7 @@ describe('the machine as it is written', () => {
           snapshot = ours.snapshot;
         }
       }),
-      { numRuns: 30 },
+      { numRuns: draws(30) },
     );
   });
 

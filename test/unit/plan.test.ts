@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import type { Board } from '../../src/board/schema.ts';
 import { planOf, railPlan } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 import { generatedBoard } from './boards.ts';
 
-const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
+const RUNS = { numRuns: draws(40) };
 
 /** A chassis, and which of its rails go with the enable of which. */
 function chassisOf(board: Board) {

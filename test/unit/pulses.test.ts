@@ -12,11 +12,12 @@ import { JOBS } from '../../src/run/jobs.ts';
 import type { RunResult } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 import { type Bench, createBench } from './bench.ts';
 import { machinesOf } from './machine-in.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
-const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
+const RUNS = { numRuns: draws(40) };
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset });
 

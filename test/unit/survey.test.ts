@@ -3,9 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { type Plan, planOf } from '../../src/sequence/plan.ts';
 import type { RailState } from '../../src/sequence/state.ts';
 import { changedRails, firstToCome, restlessRails, surveyOf, withState } from '../../src/sequence/survey.ts';
+import { draws } from '../draws.ts';
 import { generatedBoard } from './boards.ts';
 
-const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 100) };
+const RUNS = { numRuns: draws(100) };
 
 const change = fc.record({
   place: fc.nat(),

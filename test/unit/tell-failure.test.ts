@@ -5,6 +5,7 @@ import { PowerError } from '../../src/errors.ts';
 import { createFailureTeller } from '../../src/service/tell-failure.ts';
 import { SystemError } from '../../src/system/errors.ts';
 import type { EventLogEntry } from '../../src/system/ports.ts';
+import { draws } from '../draws.ts';
 
 const FAILED_ON = new PowerError(
   'RAIL_FAULT',
@@ -177,7 +178,7 @@ describe('a request that failed', () => {
         await telling;
         expect(story.entries).toHaveLength(1);
       }),
-      { numRuns: 60 },
+      { numRuns: draws(60) },
     );
   });
 

@@ -8,6 +8,7 @@ import { createStallingLoop } from '../../mocks/stall.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { trackLevel } from '../../src/service/track-level.ts';
+import { draws } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 
 // Far above what they take: the machine may be busy.
@@ -90,7 +91,7 @@ describe('the pgood that is published', () => {
           expect(await told(glitches, stalls)).toEqual([]);
         },
       ),
-      { numRuns: 60 },
+      { numRuns: draws(60) },
     );
   });
 

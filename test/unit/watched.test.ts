@@ -6,12 +6,13 @@ import { renderSvg } from '../../src/report/timing-diagram.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { faultError } from '../../src/run/outcome.ts';
 import { checkBoard } from '../check-board.ts';
+import { draws } from '../draws.ts';
 import { type Bench, createBench } from './bench.ts';
 import { generatedBoard } from './boards.ts';
 
 // Far above what they take: the machine may be busy.
 vi.setConfig({ testTimeout: 120_000 });
-const RUNS = { numRuns: Number(process.env.FAST_CHECK_RUNS ?? 40) };
+const RUNS = { numRuns: draws(40) };
 
 const line = (at: number) => ({ chip: 'gpio', line: at });
 const times = { onTimeoutMs: 200, offTimeoutMs: 200 };
