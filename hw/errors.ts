@@ -43,6 +43,8 @@ export type HardwareErrorCode =
   | 'I2C_PEC'
   | 'I2C_FAILED'
   | 'PMBUS_FORMAT'
+  /** The device at the address says that it is another one than the board file has there. */
+  | 'PMBUS_IDENTITY'
   /** No chip of the kernel's has the name, or several have. */
   | 'SENSOR_NO_CHIP'
   | 'SENSOR_NO_INPUT'

@@ -107,6 +107,12 @@ export interface I2cDevice {
   readByte(command: number): Promise<number>;
   /** Read Word, low byte first on the wire. Result 0..65535. */
   readWord(command: number): Promise<number>;
+  /**
+   * Block Read: the bytes that the device says it sends, 1 to 31, or 30 with a packet error check. Rejects `I2C_FAILED` where
+   * it says another number.
+   * @param length that is expected: a device that says another one is read twice
+   */
+  readBlock(command: number, length: number): Promise<readonly number[]>;
   /** Write Byte. */
   writeByte(command: number, value: number): Promise<void>;
   /** Write Word, low byte first on the wire. */

@@ -190,6 +190,7 @@ function stallingI2c(backend: I2cBackend, call: Call): I2cBackend {
   const device = (raw: I2cDevice): I2cDevice => ({
     readByte: (command) => call(() => raw.readByte(command)),
     readWord: (command) => call(() => raw.readWord(command)),
+    readBlock: (command, length) => call(() => raw.readBlock(command, length)),
     writeByte: (command, value) => call(() => raw.writeByte(command, value)),
     writeWord: (command, value) => call(() => raw.writeWord(command, value)),
   });

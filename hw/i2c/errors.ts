@@ -54,6 +54,15 @@ export function wrongPec(place: TransferPlace, details: Record<string, unknown> 
   );
 }
 
+/** For a block whose device says that it has so many bytes. */
+export function noBlock(place: TransferPlace, count: number, most: number): HardwareError {
+  return new HardwareError(
+    'I2C_FAILED',
+    `${describeTransfer(place)}: the device says that its block has ${count} bytes, and 1 to ${most} can be read: it may have no such register`,
+    { ...place, count },
+  );
+}
+
 /** For a transfer whose transaction has ended. */
 export function transactionOver(place: TransferPlace): HardwareError {
   return new HardwareError(

@@ -134,23 +134,21 @@ export function createI2c(options: I2cOptions): I2cBackend {
 /** A device for the steps of one transaction. Transfers after `release` reject. */
 function deviceAt(transfer: Transfer, adapter: Adapter, address: number, smbus: SmbusTransfers) {
   let held = true;
-  const ask = async (
+  const ask = async <Answer>(
     command: number,
-    run: (object: I2cBusObject, place: TransferPlace) => Promise<number>,
-  ): Promise<number> => {
+    run: (object: I2cBusObject, place: TransferPlace) => Promise<Answer>,
+  ): Promise<Answer> => {
     const place = { bus: adapter.number, address, command };
     if (held) return transfer(adapter, address, command, (object) => run(object, place));
     throw transactionOver(place);
   };
   const write = async (command: number, value: number, length: 1 | 2): Promise<void> => {
-    await ask(command, async (object, place) => {
-      await smbus.write(object, place, value, length);
-      return 0;
-    });
+    await ask(command, (object, place) => smbus.write(object, place, value, length));
   };
   const device: I2cDevice = {
     readByte: (command) => ask(command, (object, place) => smbus.read(object, place, 1)),
     readWord: (command) => ask(command, (object, place) => smbus.read(object, place, 2)),
+    readBlock: (command, length) => ask(command, (object, place) => smbus.readBlock(object, place, length)),
     writeByte: (command, value) => write(command, value, 1),
     writeWord: (command, value) => write(command, value, 2),
   };

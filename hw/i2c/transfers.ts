@@ -34,12 +34,12 @@ export interface Adapter {
  * Runs one transfer, and repeats it while its error is transient and its time lasts. Rejects with the HardwareError that
  * tells of its last attempt.
  */
-export type Transfer = (
+export type Transfer = <Answer>(
   adapter: Adapter,
   address: number,
   command: number,
-  run: (object: I2cBusObject) => Promise<number>,
-) => Promise<number>;
+  run: (object: I2cBusObject) => Promise<Answer>,
+) => Promise<Answer>;
 
 /** Longest time for one transfer with all its attempts. */
 const TRANSFER_LIMIT_MS = 1_000;

@@ -1,6 +1,7 @@
 import { HardwareError } from '../errors.ts';
 import type { I2cBus, I2cDevice, TransactionOptions } from '../ports.ts';
 import { type KnownFormats, LINEAR11, type NumericFormat, voutFormatOf } from './formats.ts';
+import { expectIdentity, type Identity } from './identity.ts';
 import { NO_ANSWER, VOUT_OV_FAULT_LIMIT, VOUT_UV_FAULT_LIMIT, type VoutLimit } from './limits.ts';
 import type { Sensor } from './sensors.ts';
 import { setVolts, type VoltFormat } from './set-volts.ts';
@@ -32,6 +33,11 @@ export interface PmbusPageOptions extends KnownFormats {
   readonly page: number;
   /** The device has a packet error check. */
   readonly pec?: boolean;
+  /**
+   * What the device has to say that it is. It is asked before the first thing that is asked of the page, and each time before
+   * something is written that is not to switch off; rejects `PMBUS_IDENTITY` where it is another one.
+   */
+  readonly identity?: Identity;
 }
 
 export interface PmbusOutput {
@@ -88,23 +94,11 @@ export interface PmbusPage {
 
 /** PAGE is written before every command, in the same transaction: another program may have moved it. */
 export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
-  const { bus, address, page, pec = false } = options;
+  const { address, page } = options;
   const details = { address, page };
   const where = `page ${page} of the PMBus device at 0x${hex(address)}`;
 
-  const onPage = <T>(
-    steps: (device: I2cDevice) => Promise<T>,
-    transaction: TransactionOptions = {},
-  ): Promise<T> =>
-    bus.transaction(
-      address,
-      async (device) => {
-        await device.writeByte(PAGE, page);
-        return steps(device);
-      },
-      { ...transaction, pec },
-    );
-
+  const onPage = createTransactions(options, { where, details });
   const { readVolts, readLimit, formatOfPage } = createVoltReaders(options, where, details);
 
   return {
@@ -164,6 +158,29 @@ export function createPmbusPage(options: PmbusPageOptions): PmbusPage {
 
     powerGood,
   };
+}
+
+/** Runs the steps of a transaction on the page, with a device that is the one of the board file. */
+function createTransactions(
+  { bus, address, page, pec = false, identity = {} }: PmbusPageOptions,
+  place: { readonly where: string; readonly details: Record<string, unknown> },
+) {
+  let isKnown = false;
+  return <T>(steps: (device: I2cDevice) => Promise<T>, transaction: TransactionOptions = {}): Promise<T> =>
+    bus.transaction(
+      address,
+      async (device) => {
+        const { isReading = false, isUrgent = false } = transaction;
+        // What goes off goes off, whatever says that it is another device.
+        if (!isUrgent && !(isKnown && isReading)) {
+          await expectIdentity(device, place, identity);
+          isKnown = true;
+        }
+        await device.writeByte(PAGE, page);
+        return steps(device);
+      },
+      { ...transaction, pec },
+    );
 }
 
 /** What of a page is volts, inside a transaction that has set the page. VOUT_MODE is read once. */

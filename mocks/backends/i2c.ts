@@ -223,7 +223,19 @@ function transfersOf(
     });
   };
 
+  /** A bit that is flipped is one of the first byte. */
+  const readBlock = (command: number, length: number): Promise<readonly number[]> => {
+    check('command', command, 0xff);
+    check('length', length, pec ? 30 : 31);
+    return transfer('Block Read', command, ({ registers, pec: has }, isNoisy) => {
+      const sent = registers.readBlock(command);
+      if (pec && (isNoisy || !has)) throw wrongPec({ ...at, command });
+      return isNoisy ? sent.map((byte, index) => (index === 0 ? byte ^ 1 : byte)) : sent;
+    });
+  };
+
   return {
+    readBlock,
     readByte: (command) => read('Read Byte', command, (registers) => registers.readByte(command)),
     readWord: (command) => read('Read Word', command, (registers) => registers.readWord(command)),
     writeByte: (command, value) =>

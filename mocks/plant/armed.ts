@@ -29,6 +29,8 @@ export interface ArmedFaults {
   goodChanged(chassis: Chassis, rail: Rail | undefined, good: boolean): void;
   /** Whether a line is struck by a fault that does this. */
   strikes(net: Net, does: 'busy' | 'readError' | 'noInterrupts'): boolean;
+  /** Whether another device is at its address. */
+  isReplaced(device: string): boolean;
   /** Counts the transfer. */
   transferOf(device: Device): TransferAnswer;
 }
@@ -105,6 +107,11 @@ export function createArmedFaults(options: ArmedFaultOptions): ArmedFaults {
       [...armed].some(
         ({ active, fault: { effect }, net: struck }) =>
           active && effect.does === does && isAbout(effect, net, struck),
+      ),
+
+    isReplaced: (device) =>
+      [...armed].some(
+        ({ active, fault: { effect } }) => active && effect.on === 'device' && effect.device === device,
       ),
 
     transferOf(device) {

@@ -15,6 +15,7 @@ import {
   withFaults,
 } from './circuit.ts';
 import type { DamageRules } from './damage.ts';
+import { identityOf } from './identity.ts';
 import { createPmbusDevice, type PmbusDevice, type PmbusOutput } from './pmbus-device.ts';
 import type { DevicePower } from './power.ts';
 import type { Rails } from './rails.ts';
@@ -51,7 +52,7 @@ export interface BusOptions {
   readonly rules: Pick<DamageRules, 'railTold'>;
   /** A rail whose device was told something goes where that has it go. */
   readonly rails: Pick<Rails, 'update'>;
-  readonly faults: Pick<ArmedFaults, 'transferOf'>;
+  readonly faults: Pick<ArmedFaults, 'transferOf' | 'isReplaced'>;
   readonly power: Pick<DevicePower, 'answers'>;
 }
 
@@ -59,13 +60,18 @@ export interface BusOptions {
 export function createBuses(options: BusOptions): Map<number | string, PlantBus> {
   const { board, circuit, faults, power } = options;
   const buses = new Map<number | string, PlantBus & { readonly devices: Map<number, PlantI2cDevice> }>();
-  for (const [name, { bus, address: text, pec, vout, vid }] of Object.entries(board.devices)) {
+  for (const [name, { bus, address: text, pec, vout, vid, identity }] of Object.entries(board.devices)) {
     const address = Number(text);
     const device = circuit.devices.get(name);
     if (device === undefined) throw new RangeError(`the circuit has no device ${name}`);
     const known = buses.get(bus) ?? { bus, devices: new Map(), hold: createHold() };
     buses.set(bus, known);
-    const registers = createPmbusDevice({ bus, address }, outputsOf(name, options), { vout, vid });
+    const registers = createPmbusDevice(
+      { bus, address },
+      outputsOf(name, options),
+      { vout, vid },
+      (command) => identityOf(identity, command, faults.isReplaced(name)),
+    );
     let losses = 0;
     known.devices.set(address, {
       name,

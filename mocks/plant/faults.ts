@@ -52,6 +52,8 @@ export type FaultEffect =
       /** Transfers that it hits; null for all. */
       readonly times: number | null;
     }
+  /** Another device is at its address: it is no other than before but for what it says that it is. */
+  | { readonly on: 'device'; readonly device: string; readonly does: 'replaced' }
   /** What reads the voltage of the rail: `gone`, the driver of its chip. */
   | { readonly on: 'sensor'; readonly rail: string; readonly does: 'fails' | 'hangs' | 'gone' }
   | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | 'readError' | 'noInterrupts' }
@@ -117,6 +119,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   i2c vr_ddr hang at 200ms          transfers run into the driver's deadline
   i2c vr_ddr busy                   a kernel driver owns the address
   i2c vr_ddr noise                  the last bit of what is read is flipped, which "pec" tells
+  device vr_cpu replaced            another device answers at its address, which "identity" tells
   sensor P12V fails                 the kernel driver that reads the voltage of the rail gives an error
   sensor P12V hangs                 it gives nothing until the driver's deadline
   sensor P12V gone                  it was taken away, and with it all inputs of its chip
@@ -169,6 +172,7 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     'good',
     'pgood',
     'i2c',
+    'device',
     'sensor',
     'line',
     'gpio',
@@ -212,15 +216,11 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
       if (does === 'stuck') return plain({ on, source, does: parseStuck(words) });
       return { effect: { on, source, does: 'inverts' }, forMs: words.time() };
     }
-    case 'i2c': {
+    case 'i2c':
+      return plain(parseTransfers(words, on));
+    case 'device': {
       const device = words.name('a device');
-      const does = words.oneOf('nack', 'hang', 'busy', 'noise');
-      let times: number | null = null;
-      if (words.nextIsCount()) {
-        times = words.count('a number of transfers');
-        words.oneOf('times', 'time');
-      }
-      return plain({ on, device, does, times });
+      return plain({ on, device, does: words.oneOf('replaced') });
     }
     case 'line': {
       const line = parseLine(words);
@@ -231,6 +231,17 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     case 'gpio':
       return plain({ on, does: parseLineTrouble(words, words.oneOf('read', 'no')) });
   }
+}
+
+function parseTransfers(words: Words, on: 'i2c'): FaultEffect {
+  const device = words.name('a device');
+  const does = words.oneOf('nack', 'hang', 'busy', 'noise');
+  let times: number | null = null;
+  if (words.nextIsCount()) {
+    times = words.count('a number of transfers');
+    words.oneOf('times', 'time');
+  }
+  return { on, device, does, times };
 }
 
 function parseHost(words: Words, on: 'shutdown' | 'host'): FaultEffect {
@@ -414,9 +425,10 @@ export function checkFault(fault: Fault, board: Board, chassis: readonly number[
   if (effect.on === 'panel' && described.panel?.[effect.button] === undefined) {
     throw new FaultSyntaxError(`fault "${fault.text}": ${where} has no ${effect.button} button on its panel`);
   }
-  if (effect.on === 'i2c' && !Object.hasOwn(board.devices, effect.device)) {
+  if ((effect.on === 'i2c' || effect.on === 'device') && !Object.hasOwn(board.devices, effect.device)) {
     throw refuse('device', effect.device, Object.keys(board.devices), 'the board');
   }
+  if (effect.on === 'device') checkIdentity(fault, board, effect.device);
   if (effect.on === 'pgood') checkPgood(fault, described, effect.source, where);
   if (effect.on !== 'line') return;
   const { line } = effect;
@@ -466,6 +478,12 @@ function checkPresence(
   throw new FaultSyntaxError(
     `fault "${text}": the presence of rail ${rail} is device ${device[0]}: break that`,
   );
+}
+
+/** Nothing would tell a device that is replaced. */
+function checkIdentity({ text }: Fault, { devices }: Board, device: string): void {
+  if (devices[device]?.identity !== undefined) return;
+  throw new FaultSyntaxError(`fault "${text}": the board does not say what ${device} is ("identity")`);
 }
 
 function checkPgood(fault: Fault, described: ChassisBoard, number: number | null, where: string): void {

@@ -100,6 +100,7 @@ export interface PmbusOutput {
 export interface PmbusDevice {
   readByte(command: number): number;
   readWord(command: number): number;
+  readBlock(command: number): readonly number[];
   writeByte(command: number, value: number): void;
   writeWord(command: number, value: number): void;
   /** What was written, but for what the outputs keep, is as after a power-on reset. */
@@ -109,11 +110,13 @@ export interface PmbusDevice {
 /**
  * @param at where the device is, for messages
  * @param outputs by page; a device without any page answers I2C_FAILED to all that needs one
+ * @param identity what it says of itself now, by command
  */
 export function createPmbusDevice(
   at: Omit<TransferPlace, 'command'>,
   outputs: ReadonlyMap<number, PmbusOutput>,
   formats: PmbusFormats,
+  identity: (command: number) => readonly number[] | undefined = () => undefined,
 ): PmbusDevice {
   let page = 0;
 
@@ -141,29 +144,27 @@ export function createPmbusDevice(
         case STATUS_INPUT:
         case STATUS_TEMPERATURE:
           return statusByte(output(command), command);
-        default:
+        default: {
+          // A register of one byte, where the specification has a block.
+          const [only, ...others] = identity(command) ?? [];
+          if (only !== undefined && others.length === 0) return only;
           throw refuse('takes no Read Byte of it', command);
+        }
       }
     },
 
     readWord(command) {
       const told = outputs.get(page)?.setting?.(command);
       if (told !== undefined) return told;
-      switch (command) {
-        case STATUS_WORD:
-          return statusWord(output(command));
-        case VOUT_OV_FAULT_LIMIT:
-          return registerOf(output(command).mostVolts(), formats);
-        case VOUT_UV_FAULT_LIMIT:
-        case POWER_GOOD_ON:
-          return registerOf(output(command).goodVolts(), formats);
-        case READ_VOUT:
-          return registerOf(output(command).volts(), formats);
-        default:
-          if (SENSORS[command] === undefined) throw refuse('takes no Read Word of it', command);
-          output(command);
-          return SENSORS[command];
-      }
+      const word = READ_WORDS.has(command) ? wordOf(output(command), command, formats) : undefined;
+      if (word === undefined) throw refuse('takes no Read Word of it', command);
+      return word;
+    },
+
+    readBlock(command) {
+      const says = identity(command);
+      if (says === undefined) throw refuse('takes no Block Read of it', command);
+      return says;
     },
 
     writeByte(command, value) {
@@ -189,6 +190,27 @@ export function createPmbusDevice(
       page = 0;
     },
   };
+}
+
+const READ_WORDS: ReadonlySet<number> = new Set([
+  ...[STATUS_WORD, VOUT_OV_FAULT_LIMIT, VOUT_UV_FAULT_LIMIT, POWER_GOOD_ON, READ_VOUT],
+  ...Object.keys(SENSORS).map(Number),
+]);
+
+function wordOf(output: PmbusOutput, command: number, formats: PmbusFormats): number | undefined {
+  switch (command) {
+    case STATUS_WORD:
+      return statusWord(output);
+    case VOUT_OV_FAULT_LIMIT:
+      return registerOf(output.mostVolts(), formats);
+    case VOUT_UV_FAULT_LIMIT:
+    case POWER_GOOD_ON:
+      return registerOf(output.goodVolts(), formats);
+    case READ_VOUT:
+      return registerOf(output.volts(), formats);
+    default:
+      return SENSORS[command];
+  }
 }
 
 function voutModeOf({ vout, vid }: PmbusFormats): number {

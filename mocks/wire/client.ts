@@ -206,6 +206,7 @@ function createI2c({ ask, giveBack, nextId }: Peer): I2cBackend {
       const device: I2cDevice = {
         readByte: (command) => transfer('readByte', command),
         readWord: (command) => transfer('readWord', command),
+        readBlock: (command, length) => transfer('readBlock', command, length),
         writeByte: (command, value) => transfer('writeByte', command, value),
         writeWord: (command, value) => transfer('writeWord', command, value),
       };

@@ -164,6 +164,8 @@ function serveBuses(i2c: I2cBackend, isGone: () => boolean): Service {
         begin(buses.held(handle), address, id, options),
       readByte: (id: number, command: number) => transfer(id, (device) => device.readByte(command)),
       readWord: (id: number, command: number) => transfer(id, (device) => device.readWord(command)),
+      readBlock: (id: number, command: number, length: number) =>
+        transfer(id, (device) => device.readBlock(command, length)),
       writeByte: (id: number, command: number, value: number) =>
         transfer(id, (device) => device.writeByte(command, value)),
       writeWord: (id: number, command: number, value: number) =>

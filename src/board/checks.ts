@@ -471,6 +471,15 @@ export const checkTimeBudgets: Check = (board) =>
     ];
   });
 
+/** A device of which nothing is known would be taken for the right one. */
+const checkIdentities: Check = (board) =>
+  Object.entries(board.devices ?? {}).flatMap(([device, { identity } = {}]): Finding[] => {
+    if (identity === undefined || Object.keys(identity).length > 0) return [];
+    const message = `the identity of ${device} names no register`;
+    const suggestion = 'name one, as "MFR_ID", or leave "identity" out';
+    return [{ at: ['devices', device, 'identity'], message, suggestion, absent: true }];
+  });
+
 const CHECKS: readonly Check[] = [
   checkNeedsExist,
   checkNeedsAcyclic,
@@ -483,6 +492,7 @@ const CHECKS: readonly Check[] = [
   checkDevicesExist,
   checkPagesUnique,
   checkPoweredBy,
+  checkIdentities,
   checkSetups,
   checkVoltageWindow,
   checkPgoodHasSource,

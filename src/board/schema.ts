@@ -1,6 +1,7 @@
 import * as v from 'valibot';
 import { goodEntry } from './good.ts';
 import { hostSignals } from './host-signals.ts';
+import { identity } from './identity.ts';
 import { panel } from './panel.ts';
 import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
 import { presence } from './presence.ts';
@@ -206,6 +207,12 @@ const deviceEntries = v.strictObject({
     v.optional(expects('truth', 'true or false', 'true', v.boolean()), false),
     v.description(
       'Whether the device has the packet error check of SMBus: transfers carry it, and a read that was disturbed is told',
+    ),
+  ),
+  identity: v.pipe(
+    v.optional(identity),
+    v.description(
+      'What the device says that it is, byte by byte in the order in which it sends them, or as text. A power-on ends before it tells another device anything, and a rail is not good by what one says',
     ),
   ),
   vout: v.pipe(

@@ -101,6 +101,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorC
   I2C_PEC: EXIT.hardware,
   I2C_FAILED: EXIT.hardware,
   PMBUS_FORMAT: EXIT.hardware,
+  PMBUS_IDENTITY: EXIT.hardware,
   SENSOR_NO_CHIP: EXIT.hardware,
   SENSOR_NO_INPUT: EXIT.hardware,
   SENSOR_TIMEOUT: EXIT.hardware,

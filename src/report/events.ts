@@ -111,6 +111,7 @@ const KIND_OF_CODE: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemE
     I2C_PEC: 'device',
     I2C_FAILED: 'device',
     PMBUS_FORMAT: 'device',
+    PMBUS_IDENTITY: 'device',
     SENSOR_NO_CHIP: 'device',
     SENSOR_NO_INPUT: 'device',
     SENSOR_TIMEOUT: 'device',

@@ -295,6 +295,7 @@ function createPageOpener(board: Board, openBus: ReturnType<typeof createBusOpen
         address: Number(device.address),
         page,
         pec: device.pec,
+        ...(device.identity ? { identity: device.identity } : {}),
         ...(device.vout ? { vout: device.vout } : {}),
         ...(device.vid ? { vid: device.vid } : {}),
       });

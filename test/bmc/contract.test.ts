@@ -328,6 +328,9 @@ describeI2cBackend(
     hang: 'no device of QEMU holds the clock down',
     checked: 'no PMBus device of QEMU has a packet error check',
     told: 'no test tells an ISL69260 of QEMU a word',
+    blocks: 'the ISL69260 of QEMU has none; the ADM1272 has, beside its diagnosis',
+    otherLength: 'a device of QEMU sends what was not read of a block with the next read',
+    noBlock: 'it has none, and sends nothing that is known',
     unchecked: 'the ISL69260 of QEMU answers wrongly once after a read of a byte too many',
   },
 );

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createSystemClock } from '../../hw/clock.ts';
+import { createPmbusPage } from '../../hw/pmbus/pmbus.ts';
 import type { PortClient } from '../../mocks/wire/client.ts';
 import { diagnose, type LevelsAtFault } from '../../src/run/diagnosis.ts';
 import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
@@ -156,6 +157,24 @@ describe('a voltage that is pushed under the limit of its device', () => {
       });
     await millivolts(pushed, 1_000);
     await setLimits(pushed, 500, 20_000);
+  });
+
+  test('an ADM1272 that is not the one of the board file is neither believed nor told anything', async () => {
+    const { bus: number, address: text } = HOT_SWAP;
+    const bus = await agent.i2c.openBus(number);
+    const address = Number(text);
+    const pageOf = (MFR_MODEL: string) =>
+      createPmbusPage({ bus, address, page: 0, identity: { MFR_ID: 'ADI', MFR_MODEL } });
+    const before = await pageOf('ADM1272-A1').readEnabled();
+    const other = pageOf('ADM1278-A1');
+    for (const asked of [() => other.statusWord(), () => other.operation(true)]) {
+      await expect(asked()).rejects.toMatchObject({
+        code: 'PMBUS_IDENTITY',
+        details: { register: 'MFR_MODEL', found: '"ADM1272-A1"' },
+      });
+    }
+    expect(await pageOf('ADM1272-A1').readEnabled()).toBe(before);
+    await bus.close();
   });
 
   test('is that of an ADM1272 as well, in its own coefficients', async () => {

@@ -20,6 +20,15 @@ export interface I2cWorld extends SettlingWorld {
   calm?(): Promise<void>;
   /** Words that can be written on page 0 and read back, whatever they are; the device has a packet error check where `pec` says so. */
   readonly told?: readonly { readonly address: number; readonly command: number; readonly pec?: boolean }[];
+  /** Blocks that read so, of 2 to 30 bytes; the device has a packet error check where `pec` says so. */
+  readonly blocks?: readonly {
+    readonly address: number;
+    readonly command: number;
+    readonly bytes: readonly number[];
+    readonly pec?: boolean;
+  }[];
+  /** A device without blocks answers nothing that could be one there. */
+  readonly noBlock?: { readonly address: number; readonly command: number };
   /** An address at which nothing answers. */
   readonly emptyAddress: number;
   /** An address that a kernel driver owns. */
@@ -39,8 +48,21 @@ export interface I2cSetup {
 
 /** Parts that a world cannot offer, each with the reason, which the suite's title shows. */
 export type I2cLacks = Partial<
-  Record<'hang' | 'ownedAddress' | 'busOtherwise' | 'checked' | 'unchecked' | 'told', string>
+  Record<
+    | 'hang'
+    | 'ownedAddress'
+    | 'busOtherwise'
+    | 'checked'
+    | 'unchecked'
+    | 'told'
+    | 'blocks'
+    | 'otherLength'
+    | 'noBlock',
+    string
+  >
 >;
+
+type Block = NonNullable<I2cWorld['blocks']>[number];
 
 /** PAGE (PMBus 1.3.1 part II, 11.10). */
 const PAGE = 0x00;
@@ -104,6 +126,31 @@ export function describeI2cBackend(name: string, setup: () => Promise<I2cSetup>,
         }
       }
       expect(world.told?.length).toBeGreaterThan(0);
+    });
+
+    const readBlock = ({ address, command, pec = false }: Omit<Block, 'bytes'>, length: number) =>
+      bus.transaction(address, (device) => device.readBlock(command, length), { isReading: true, pec });
+
+    itUnless(lacks.blocks, 'reads a block, and what comes after it is as before', async () => {
+      for (const block of world.blocks ?? []) {
+        expect(await finish(world, readBlock(block, block.bytes.length))).toEqual(block.bytes);
+        expect(await finish(world, readBlock(block, block.bytes.length))).toEqual(block.bytes);
+        expect(await finish(world, readPage(1))).toBe(world.paged.words[1]);
+      }
+      expect(world.blocks?.length).toBeGreaterThan(0);
+    });
+
+    itUnless(lacks.otherLength, 'reads a block that is longer or shorter than expected', async () => {
+      for (const block of world.blocks ?? []) {
+        for (const length of [1, block.bytes.length - 1, block.bytes.length + 1, 30]) {
+          expect(await finish(world, readBlock(block, length))).toEqual(block.bytes);
+        }
+      }
+    });
+
+    itUnless(lacks.noBlock, 'rejects I2C_FAILED where the device has no block', async () => {
+      const place = world.noBlock ?? { address: 0, command: 0 };
+      await expectError(world, readBlock(place, 4), 'I2C_FAILED', told(': .+'));
     });
 
     it('keeps the steps of a transaction together while others wait', async () => {

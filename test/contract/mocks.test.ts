@@ -23,13 +23,15 @@ import { describeSensorBackend, type SensorSetup } from './sensor-contract.ts';
 const CHIP = 'chip.gpio';
 const READ_VOUT = 0x8b;
 const VOUT_MAX = 0x24;
+const MFR_MODEL = 0x9a;
+const IC_DEVICE_ID = 0xad;
 
 const board = v.parse(boardSchema, {
   name: 'contract',
   devices: {
-    vr: { bus: 3, address: '0x60' },
+    vr: { bus: 3, address: '0x60', identity: { MFR_MODEL: 'MAX15301' } },
     owned: { bus: 3, address: '0x62' },
-    checked: { bus: 3, address: '0x63', pec: true },
+    checked: { bus: 3, address: '0x63', pec: true, identity: { IC_DEVICE_ID: '0x00ff10' } },
   },
   chassis: {
     0: {
@@ -193,6 +195,11 @@ for (const [name, open] of [
           { address: 0x60, command: VOUT_MAX },
           { address: 0x63, command: VOUT_MAX, pec: true },
         ],
+        blocks: [
+          { address: 0x60, command: MFR_MODEL, bytes: [...Buffer.from('MAX15301')] },
+          { address: 0x63, command: IC_DEVICE_ID, bytes: [0x00, 0xff, 0x10], pec: true },
+        ],
+        noBlock: { address: 0x60, command: IC_DEVICE_ID },
         disturb: async () => plant.addFault(parseFault('i2c checked noise')),
         calm: async () => plant.clearFaults(),
         emptyAddress: 0x61,

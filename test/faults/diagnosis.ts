@@ -103,6 +103,14 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
         return used.map((rail) => `hardware ${rail}`);
       return [{ nack: 'I2C_NO_DEVICE', hang: 'I2C_TIMEOUT', busy: 'I2C_BUSY' }[effect.does]];
     }
+    case 'device': {
+      const { poweredBy } = board.devices[effect.device] ?? {};
+      const isOf = (part: object | undefined) =>
+        part !== undefined && 'pmbus' in part && part.pmbus === effect.device;
+      const lookedAt = Object.values(rails).some(({ enable, good }) => isOf(enable) || isOf(good));
+      const isAskedFirst = poweredBy === undefined || suppliesOf(rails).has(poweredBy);
+      return lookedAt && isAskedFirst ? ['PMBUS_IDENTITY'] : null;
+    }
     case 'sensor':
       return [{ fails: 'SENSOR_FAILED', hangs: 'SENSOR_TIMEOUT', gone: 'SENSOR_NO_CHIP' }[effect.does]];
     case 'line':

@@ -350,6 +350,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
               steps({
                 readByte: (command) => alive(() => held.readByte(command)),
                 readWord: (command) => alive(() => held.readWord(command)),
+                readBlock: (command, length) => alive(() => held.readBlock(command, length)),
                 writeByte: (command, value) => alive(() => held.writeByte(command, value)),
                 writeWord: (command, value) => alive(() => held.writeWord(command, value)),
               }),
@@ -370,6 +371,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const device = (raw: I2cDevice): I2cDevice => ({
     readByte: (command) => read(() => raw.readByte(command)),
     readWord: (command) => read(() => raw.readWord(command)),
+    readBlock: (command, length) => read(() => raw.readBlock(command, length)),
     writeByte: (command, value) => {
       if (command !== PAGE) moved(`command ${command} of a device`);
       return write(() => raw.writeByte(command, value));
@@ -507,7 +509,17 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   for (const close of [...handles]) await close();
   unlock();
   const told = options.sabotage?.ending?.(ending) ?? ending;
-  return { ending: told, beganMs, disturbedAtMs, abandonedAtMs, struck, stalls, slowWrites, moves };
+  return {
+    ending: told,
+    beganMs,
+    disturbedAtMs,
+    abandonedAtMs,
+    struck,
+    stalls,
+    slowWrites,
+    moves,
+    complaints,
+  };
 }
 
 /** The record as lines on an output that nobody takes any more from some write on. */

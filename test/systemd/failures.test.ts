@@ -319,6 +319,10 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       board: (_, devices) => change(devices.vr_ddr, { pec: true }),
       ...failingStart('i2c vr_ddr noise'),
     },
+    'a PMBus device that is another one': {
+      board: (_, devices) => change(devices.vr_ddr, { identity: { MFR_ID: 'TI' } }),
+      ...failingStart('device vr_ddr replaced'),
+    },
     'a line that another driver has': failingStart('line C3 busy'),
     'a value file that fails in the middle': {
       ...slow,

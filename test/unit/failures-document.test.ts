@@ -55,6 +55,7 @@ const TOLD: Readonly<Record<HardwareErrorCode | SystemErrorCode | PowerErrorCode
   I2C_TIMEOUT: { row: 'an I2C bus that hangs' },
   I2C_PEC: { row: 'an I2C bus that is disturbed' },
   I2C_FAILED: { none: 'every other error of a transfer: it ends like a device that does not answer' },
+  PMBUS_IDENTITY: { row: 'a PMBus device that is another one' },
   PMBUS_FORMAT: { none: 'a device that is no PMBus device: it ends like a device that does not answer' },
   SENSOR_NO_CHIP: { row: 'a kernel driver of a voltage that this machine does not have' },
   SENSOR_NO_INPUT: { none: 'told by check, and ends like a chip that this machine does not have' },

@@ -22,6 +22,7 @@ export function answering(
                 writeWord: (command, value) => device.writeWord(command, value),
                 readByte: async (command) => (await answer(command)) ?? device.readByte(command),
                 readWord: async (command) => (await answer(command)) ?? device.readWord(command),
+                readBlock: (command, length) => device.readBlock(command, length),
               }),
             ...rest,
           ),

@@ -21,6 +21,9 @@ const EMPTY = 0x22;
 const PAGE = 0x00;
 const VOUT_COMMAND = 0x21;
 const READ_VOUT = 0x8b;
+const MFR_ID = 0x99;
+/** What the devices read there. */
+const BLOCK = [...Buffer.from('Texas Instruments')];
 
 /**
  * The library i2c-bus 5.2.3 as it was seen to behave: it opens the device with the first transfer to an
@@ -148,11 +151,18 @@ function createLibrary(time: ManualClock): I2cLibrary {
         }),
       async readI2cBlock(address, command, length, buffer) {
         const bytesRead = await transfer(address, 'readI2cBlock', () => {
-          const data = readings(address, command, length - 1);
+          const block = command === MFR_ID ? BLOCK : null;
+          // A host that reads on reads ones.
+          const data =
+            block === null
+              ? readings(address, command, length - 1)
+              : [block.length, ...block].slice(0, length);
           // Nobody drives the bus for what a device without a check does not send.
           const check =
             address === CHECKED ? restOf([address << 1, command, (address << 1) | 1, ...data]) : 0xff;
           const sent = [...data, check];
+          while (sent.length < length) sent.push(0xff);
+          sent.length = length;
           buffer.set(sent);
           const bit = flips.shift();
           if (bit !== undefined) buffer[bit >> 3] = (sent[bit >> 3] ?? 0) ^ (1 << (bit & 7));
@@ -527,6 +537,12 @@ describeI2cBackend('i2c-bus in memory', async () => ({
       { address: VR, command: VOUT_COMMAND },
       { address: CHECKED, command: VOUT_COMMAND, pec: true },
     ],
+    blocks: [
+      { address: VR, command: MFR_ID, bytes: BLOCK },
+      { address: CHECKED, command: MFR_ID, bytes: BLOCK, pec: true },
+    ],
+    // It reads 0xff there.
+    noBlock: { address: VR, command: 0x9a },
     disturb: async () => void library.flips.push(...Array.from({ length: 9 }, (_, bit) => bit)),
     calm: async () => void library.flips.splice(0),
     hang: async () => {

@@ -19,7 +19,7 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(38);
+    expect(EXAMPLES).toHaveLength(39);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on a board that ships', (example) => {
@@ -27,7 +27,7 @@ describe('the grammar that is printed', () => {
       ? x86Button
       : /RISER|PSU2/.test(example)
         ? risers
-        : example.startsWith('setup')
+        : /^setup|^device/.test(example)
           ? pointOfLoad
           : example.startsWith('sensor')
             ? measured
@@ -89,7 +89,7 @@ describe('parseFault', () => {
     ['rail P1V8 droops later', '"later" was not understood'],
     [
       'zzz',
-      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "host", "panel", "setup", "part", "presence", "good", "pgood", "i2c", "sensor", "line", "gpio" (--',
+      '"zzz" was not understood, expected "rail", "enable", "button", "state", "shutdown", "host", "panel", "setup", "part", "presence", "good", "pgood", "i2c", "device", "sensor", "line", "gpio" (--',
     ],
     ['rail P1V8 drops', '"trips"; did you mean "droops"?'],
     ['rail P1V8 droops 5ms after', 'expected "good"'],
@@ -107,6 +107,7 @@ describe('parseFault', () => {
   it.each([
     ['rail P1V9 never good', 'chassis 0 has no rail "P1V9"; did you mean "P1V8"?'],
     ['enable P1v8 stuck on', 'did you mean "P1V8"?'],
+    ['device vr_ddr replaced', 'the board does not say what vr_ddr is'],
     ['i2c vr-ddr nack', 'the board has no device "vr-ddr"; did you mean "vr_ddr"?'],
     ['line C33 busy', 'the plant has no line "C33"; did you mean'],
     ['line reset CPU_RST_L busy', 'did you mean "CPU_RESET_L"?'],

@@ -13,6 +13,7 @@ const READ_VOUT = 0x8b;
 
 let registers: Map<string, number>;
 let page: number;
+let blocks: Map<number, readonly number[]>;
 let transfers: string[];
 let transactionCount: number;
 let writeProtected: boolean;
@@ -38,6 +39,10 @@ const bus: I2cBus = {
         step(`read word ${command}`);
         return read(command);
       },
+      async readBlock(command) {
+        step(`read block ${command}`);
+        return blocks.get(command) ?? [];
+      },
       async writeByte(command, value) {
         step(`write ${command} ${value}`);
         if (command === PAGE) page = value;
@@ -59,6 +64,7 @@ const pageOne = (options: Partial<PmbusPageOptions> = {}) =>
 
 beforeEach(() => {
   registers = new Map();
+  blocks = new Map();
   page = 7;
   transfers = [];
   transactionCount = 0;
@@ -78,6 +84,79 @@ describe('PAGE', () => {
     expect(transfers.filter((transfer) => transfer === 'write 0 1')).toHaveLength(5);
     expect(transfers[0]).toBe('write 0 1');
     expect(registers.has(`7/${OPERATION}`)).toBe(false);
+  });
+});
+
+describe('another device at the address', () => {
+  const [MFR_ID, MFR_MODEL, IC_DEVICE_ID] = [0x99, 0x9a, 0xad];
+  const text = (said: string) => [...Buffer.from(said, 'latin1')];
+  const vr = pageOneOf({ MFR_ID: 'TI', IC_DEVICE_ID: '0x0102ff' });
+
+  function pageOneOf(identity: PmbusPageOptions['identity']) {
+    return () => pageOne({ identity: identity ?? {} });
+  }
+  beforeEach(() => {
+    blocks.set(MFR_ID, text('TI'));
+    blocks.set(IC_DEVICE_ID, [1, 2, 0xff]);
+  });
+
+  it.each([
+    ['MFR_ID', () => blocks.set(MFR_ID, text('ADI')), '"ADI"'],
+    ['MFR_ID', () => blocks.set(MFR_ID, text('TI ADI')), '"TI ADI"'],
+    ['IC_DEVICE_ID', () => blocks.set(IC_DEVICE_ID, [1, 2]), '0x0102'],
+    ['IC_DEVICE_ID', () => blocks.set(IC_DEVICE_ID, [1, 2, 0xff, 0]), '0x0102ff00'],
+  ] as const)('is neither believed nor told anything: %s', async (register, change, found) => {
+    change();
+    const output = vr();
+    const refused = { code: 'PMBUS_IDENTITY', details: { address: 0x60, page: 1, register, found } };
+    await expect(output.operation(true)).rejects.toMatchObject(refused);
+    await expect(output.setVolts(VOUT_SETTINGS[0], 1)).rejects.toMatchObject(refused);
+    for (const read of [output.readEnabled, output.statusWord, output.readVoutVolts, output.readOutput]) {
+      await expect(read()).rejects.toMatchObject(refused);
+    }
+    expect(transfers.filter((transfer) => transfer.startsWith('write'))).toEqual([]);
+  });
+
+  it('is told to switch off, and not asked who it is', async () => {
+    blocks.set(MFR_ID, text('ADI'));
+    await vr().operation(false);
+    expect(transfers).toEqual(['write 0 1', `write ${OPERATION} 0`, `read byte ${OPERATION}`]);
+  });
+
+  it('is looked for before the first thing that is read, and before each that is written', async () => {
+    const asked = () => transfers.splice(0).filter((transfer) => transfer.startsWith('read block'));
+    const both = [`read block ${MFR_ID}`, `read block ${IC_DEVICE_ID}`];
+    const output = vr();
+    await output.statusWord();
+    expect(asked()).toEqual(both);
+    await output.readEnabled();
+    expect(asked()).toEqual([]);
+    await output.operation(true);
+    expect(asked()).toEqual(both);
+    // Somebody changed it while the chassis was off.
+    blocks.set(MFR_ID, text('ADI'));
+    await expect(output.operation(true)).rejects.toMatchObject({ code: 'PMBUS_IDENTITY' });
+  });
+
+  it('is none where the text is filled up, or the register is one byte', async () => {
+    blocks.set(MFR_ID, text('TI   \0'));
+    await vr().statusWord();
+    registers.set(`7/${MFR_MODEL}`, 0x59);
+    await pageOneOf({ MFR_MODEL: '0x59' })().statusWord();
+    await pageOneOf({ MFR_MODEL: 'Y' })().statusWord();
+    registers.set(`7/${MFR_MODEL}`, 1);
+    blocks.set(MFR_MODEL, [0x59]);
+    await pageOneOf({ MFR_MODEL: '0x59' })().statusWord();
+    blocks.set(MFR_MODEL, [0x58]);
+    await expect(pageOneOf({ MFR_MODEL: 'Y' })().statusWord()).rejects.toMatchObject({
+      details: { found: '"X"', expected: 'Y' },
+    });
+  });
+
+  it('that does not say who it is rejects as its transfer does', async () => {
+    failOnce = `read block ${MFR_ID}`;
+    await expect(vr().operation(true)).rejects.toMatchObject({ code: 'I2C_FAILED' });
+    expect(registers.has(`1/${OPERATION}`)).toBe(false);
   });
 });
 
