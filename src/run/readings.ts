@@ -46,7 +46,14 @@ export interface ReadingsOptions {
   readonly ended: (events: readonly SequenceEvent[]) => void;
 }
 
-export function createReadings({ ended, ...options }: ReadingsOptions): Readings {
+/**
+ * How soon it is told again that a signal cannot be read, for the same reason. It is asked every 10 ms while the chassis is
+ * switched, and a journal that takes so many lines drops those of others.
+ */
+const TOLD_AGAIN_MS = 60_000;
+
+export function createReadings({ ended, ...given }: ReadingsOptions): Readings {
+  const options = { ...given, tellFailed: createTeller(given) };
   const marked = new Set<Source>();
   const underWay = new Map<Source, Promise<void>>();
   let isSleepMarked = false;
@@ -89,7 +96,29 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
   };
 }
 
-type ReadOptions = Omit<ReadingsOptions, 'ended'>;
+interface ReadFailure {
+  readonly reason: string;
+  readonly code: string;
+}
+
+interface ReadOptions extends Omit<ReadingsOptions, 'ended' | 'recording'> {
+  readonly tellFailed: (source: Source, failure: ReadFailure) => void;
+}
+
+function createTeller({
+  clock,
+  recording,
+}: Pick<ReadingsOptions, 'clock' | 'recording'>): ReadOptions['tellFailed'] {
+  const told = new Map<Source, { readonly reason: string; readonly atMs: number }>();
+  return (source, failure) => {
+    const { reason } = failure;
+    const last = told.get(source);
+    const atMs = clock.nowMs();
+    if (last?.reason === reason && atMs - last.atMs < TOLD_AGAIN_MS) return;
+    told.set(source, { reason, atMs });
+    recording.record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
+  };
+}
 
 /**
  * The level of a good signal as an event. Where that is bad news, whether the host has gone to sleep is told first, for it may have
@@ -148,7 +177,7 @@ const MAY_BE_BUSY = ['I2C_NO_DEVICE', 'SENSOR_FAILED'];
 /** The level of a good signal as an event. Never rejects. */
 async function readLevel(
   source: Source,
-  { hardware, clock, recording, isPatient }: ReadOptions,
+  { hardware, clock, tellFailed, isPatient }: ReadOptions,
 ): Promise<LevelEvent> {
   const askedMs = clock.nowMs();
   try {
@@ -163,7 +192,7 @@ async function readLevel(
       : { type: 'RAIL_LEVEL', rail: source, good, ...times };
   } catch (error) {
     const failure = { reason: errorText(error), code: codeOf(error) };
-    recording.record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
+    tellFailed(source, failure);
     const signal = source === null ? 'pgood' : 'good';
     return { type: 'READ_FAILED', signal, rail: source, ...failure, askedMs, atMs: clock.nowMs() };
   }

@@ -183,6 +183,7 @@ async function observeAgain(
   { record }: Recording,
 ): Promise<Observed> {
   let observed = first;
+  let told = '';
   for (let left = READINGS - 1; left > 0; left -= 1) {
     const [unread] = observed.unreadable;
     if (
@@ -192,7 +193,9 @@ async function observeAgain(
     )
       break;
     const why = observed.observation.pgood ? 'pgood stands' : 'pgood may stand';
-    record({ type: 'warning', message: `${unread.reason}: ${why}, reading again` });
+    const message = `${unread.reason}: ${why}, reading again`;
+    if (message !== told) record({ type: 'warning', message });
+    told = message;
     await pause(clock, READ_AGAIN_MS, signal);
     if (signal?.aborted) break;
     observed = await hardware.observe();

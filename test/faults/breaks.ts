@@ -321,6 +321,15 @@ export const BREAKS: Readonly<Record<Invariant, Break>> = {
       gpio: { ...world.gpio, openInput: () => Promise.reject(new TypeError('undefined is not a line')) },
     }),
   },
+  toldOnce: {
+    says: 'everything is told three times',
+    world: (world) => ({
+      ...world,
+      record: (entry) => {
+        for (const _ of [1, 2, 3]) world.record(entry);
+      },
+    }),
+  },
   port: {
     says: 'an input is read after it was closed',
     world: (world) => ({

@@ -42,6 +42,7 @@ export const INVARIANTS = {
   ends: 'Every command ends within the times of its board file.',
   ownErrors: 'What goes wrong is told as an error of this program, and has a reason.',
   port: 'Lines and buses are used as their contracts say.',
+  toldOnce: 'What cannot be read is told once a minute, however often it is asked.',
   resetHost:
     'A reset of the host drives its own line alone, while pgood stands, and every command lets it go.',
   absentLeft: 'No rail of an absent part is enabled, or named as failed.',
@@ -1180,6 +1181,14 @@ const ownErrors: Rule = ({ verb, process, faults, stateKept }, { ending, heldUp 
   return isExplained ? [] : [`${error.code} though nothing is broken: ${errorText(error)}`];
 };
 
+/** By the begin of the run, and by what it does; then once a minute. */
+const toldOnce: Rule = ({ process: { complaints, beganMs }, toMs }) => {
+  const most = 2 + Math.floor((toMs - (beganMs ?? toMs)) / 60_000);
+  const counts = new Map<string, number>();
+  for (const each of complaints) counts.set(each, (counts.get(each) ?? 0) + 1);
+  return [...counts].flatMap(([text, count]) => (count > most ? [`told ${count} times: ${text}`] : []));
+};
+
 const resetHost: Rule = (act, look) => {
   const { hostReset } = look.described;
   if (hostReset === undefined || act.faults.some((fault) => look.hitsLine(fault, hostReset))) return [];
@@ -1259,6 +1268,7 @@ const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   named,
   ends,
   ownErrors,
+  toldOnce,
   resetHost,
   absentLeft,
   port: ({ misuses }) => [...misuses],

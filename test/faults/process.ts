@@ -121,6 +121,8 @@ export interface Process {
   readonly slowWrites: readonly SlowWrite[];
   /** What it drove, or told a device to do: lines, and commands on a bus but PAGE, which only says which output is meant. */
   readonly moves: readonly Move[];
+  /** What it warned of and could not read, as it said so, one after the other. */
+  readonly complaints: readonly string[];
 }
 
 export interface Move {
@@ -154,6 +156,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   const struck: Disturbance[] = [];
   const stalls: { fromMs: number; toMs: number }[] = [];
   const slowWrites: SlowWrite[] = [];
+  const complaints: string[] = [];
   const moves: Move[] = [];
   const moved = (what: string) => moves.push({ what, atMs: clock.nowMs() });
   const lifeEnd = new Promise<'killed' | 'hung'>((resolve) => {
@@ -414,6 +417,8 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     store,
     record: (entry) => {
       if (dead) return;
+      if (entry.type === 'warning') complaints.push(entry.message);
+      if (entry.type === 'readFailed') complaints.push(`not read: ${entry.reason}`);
       options.record(entry);
       report(entry);
     },

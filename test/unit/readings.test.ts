@@ -154,4 +154,31 @@ describe('a device that acknowledges nothing', () => {
       { type: 'readFailed', what: 'PVDDQ', code: 'I2C_TIMEOUT' },
     ]);
   });
+
+  it('is recorded once a minute, and as soon as it cannot be read for another reason', async () => {
+    const { bench, clock, readings } = await readingsOf(['line pgood read error']);
+    const told = () => bench.recording.splice(0).map((entry) => entry.type === 'readFailed' && entry.what);
+    const readFor = async (ms: number) => {
+      for (const untilMs = clock.nowMs() + ms; clock.nowMs() < untilMs; ) {
+        readings.begin([null], NEVER);
+        await clock.runUntil(readings.end());
+        await clock.advance(10);
+      }
+    };
+    await readFor(50_000);
+    expect(told()).toEqual(['pgood']);
+    await readFor(20_000);
+    expect(told()).toEqual(['pgood']);
+  });
+
+  it('is recorded as soon as it cannot be read for another reason', async () => {
+    const { bench, clock, readings } = await readingsOf(['i2c vr_ddr nack']);
+    for (const fault of ['i2c vr_ddr nack', 'i2c vr_ddr busy', 'i2c vr_ddr nack']) {
+      bench.plant.clearFaults();
+      bench.plant.addFault(bench.fault(fault));
+      for (const _ of [1, 2]) await clock.runUntil(readings.ask('PVDDQ'));
+    }
+    const codes = bench.recording.flatMap((entry) => (entry.type === 'readFailed' ? entry.code : []));
+    expect(codes).toEqual(['I2C_NO_DEVICE', 'I2C_BUSY', 'I2C_NO_DEVICE']);
+  });
 });

@@ -95,9 +95,8 @@ describe('a wait for power on a chassis that stands, of which something cannot b
     await expect(run).rejects.toMatchObject({ code: 'I2C_NO_DEVICE' });
     expect(looks).toHaveLength(times);
     const warnings = bench.recording.flatMap((entry) => (entry.type === 'warning' ? [entry.message] : []));
-    expect(warnings).toEqual(
-      Array.from({ length: times - 1 }, () => 'no answer (I2C_NO_DEVICE): pgood may stand, reading again'),
-    );
+    const again = 'no answer (I2C_NO_DEVICE): pgood may stand, reading again';
+    expect(warnings).toEqual(times > 1 ? [again] : []);
   });
 
   it('does not read it again once it is asked to end', async () => {
