@@ -27,7 +27,7 @@ const OF_HAZARD: Readonly<Record<HazardKind, InvariantName | null>> = {
   resetBeforeHost: null,
   // No process of a story drives to and fro within a millisecond of real time, because none passes.
   enableGlitch: null,
-  // A board whose devices are set up is not searched, and so has no story.
+  // What a device is told before its rail is enabled is the runner's, and no invariant is of it.
   setUpWhileOn: null,
   enabledUnset: null,
 };
@@ -237,8 +237,15 @@ export class Judge {
     const isLoss = fault.kind === 'railLost' || (fault.kind === 'pgoodLost' && fault.state === 'pgood');
     if ((isLoss || fault.kind === 'railTimeout') && isGood)
       this.say('nothingOld', `"${fault.reason}" is told while ${fault.rail ?? 'pgood'} is good`);
+    const isRising = hasTag(fault.state, 'rising');
+    const { needs = [], isSetUp } = this.options.plan.rails.find(({ name }) => name === fault.rail) ?? {};
+    const lost = needs.filter((need) => !this.goodRails().has(need) && !this.isSupply(need));
+    if (isSetUp && fault.kind === 'hardware' && isRising && lost.length > 0)
+      this.say('lossIsTheFault', `"${fault.reason}" is told where ${lost.join(' and ')} was lost`);
+    // A drive that finds it lost waits for nothing.
+    const isOfDrive = isRising && this.options.plan.rails.some((each) => each.isSetUp);
     const { deglitchMs } = this.options.plan.pgood;
-    if (isLoss && !isGood && sinceMs !== undefined && atMs - sinceMs < deglitchMs)
+    if (isLoss && !isGood && !isOfDrive && sinceMs !== undefined && atMs - sinceMs < deglitchMs)
       this.say('lossStands', `"${fault.reason}" is acted on after ${(atMs - sinceMs).toFixed(1)} ms`);
     if (fault.state === 'pgood' && fault.kind !== 'hardware') {
       for (const rail of this.leftOn()) this.say('lossAtOnce', `${rail} is on after the loss`);
@@ -350,6 +357,10 @@ export class Judge {
         .filter((rail) => rail.chassis === chassis && rail.good && !watched.includes(rail.rail))
         .map(({ rail }) => rail),
     );
+  }
+
+  private isSupply(rail: string): boolean {
+    return this.options.plan.rails.some(({ name, watched }) => name === rail && watched === 'supply');
   }
 
   private releasedResets(): string[] {

@@ -30,6 +30,8 @@ export interface Meddling {
   mayAct: Promise<void>;
   /** What becomes of the next drive of this line. */
   strike: Struck | null;
+  /** Of a drive that takes its time: ends it, be it with a failure. */
+  endDrive: ((fails: boolean) => void) | null;
   /** The line of a drive sticks from now on. */
   readonly stick: (struck: Struck) => void;
 }
@@ -232,6 +234,14 @@ export class ReplayProcess {
       await Promise.allSettled([...this.underWay]);
       await this.kill();
       return NEVER;
+    }
+    if (strike.kind === 'lasts') {
+      const fails = await new Promise<boolean>((resolve) => {
+        meddling.endDrive = resolve;
+      });
+      if (this.isDead) return NEVER;
+      if (fails) throw new HardwareError('I2C_FAILED', 'the story has this drive fail', {});
+      return this.alive(work);
     }
     if (strike.kind === 'fails') throw new HardwareError('GPIO_FAILED', 'the story has this drive fail', {});
     meddling.stick(strike);

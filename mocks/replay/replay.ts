@@ -91,6 +91,7 @@ class Replay {
     missed: new Set(),
     mayAct: Promise.resolve(),
     strike: null,
+    endDrive: null,
     stick: (struck) => this.stick(struck),
   };
 
@@ -153,7 +154,7 @@ class Replay {
       this.meddling.strike = struckIn([happened, ...coming]);
     }
     const { strike } = this.meddling;
-    if (strike !== null && strike.kind !== 'killed') this.breaks(lineOf(strike));
+    if (strike?.kind === 'fails' || strike?.kind === 'sticks') this.breaks(lineOf(strike));
     switch (happened.what) {
       case 'request':
         this.arm(coming);
@@ -176,6 +177,12 @@ class Replay {
       case 'time':
         await this.passTime(happened.ms, coming);
         if (happened.how === 'goesOn') this.act();
+        break;
+      case 'driveEnds':
+        if (happened.fails) this.breaks(`enable ${happened.rail}`);
+        await this.passTime(happened.ms, coming);
+        this.meddling.endDrive?.(happened.fails);
+        this.meddling.endDrive = null;
         break;
       case 'stands': {
         const waking = rest.find((each) => each.happened.what === 'wakes');

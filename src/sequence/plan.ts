@@ -22,6 +22,10 @@ export interface RailPlan {
   readonly followers: readonly string[];
   /** Rails without which nobody answers for this one: they power what it is switched, seen or set up by. All of them are needed. */
   readonly poweredBy: readonly string[];
+  /** Of these, those that power what it is switched by. */
+  readonly switchedBy: readonly string[];
+  /** Of these, those that power what it is seen by. */
+  readonly seenBy: readonly string[];
   readonly settleMs: number;
   readonly onTimeoutMs: number;
   readonly offTimeoutMs: number;
@@ -140,6 +144,8 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
         watched: watchedAs(name),
         followers: hangingOn(name).filter((other) => !isSwitched(other)),
         poweredBy: powerOf(rail, devices),
+        switchedBy: powerOf({ enable: rail.enable }, devices),
+        seenBy: powerOf({ good: rail.good }, devices),
         settleMs: rail.settleMs,
         onTimeoutMs: rail.onTimeoutMs,
         offTimeoutMs: rail.offTimeoutMs,
@@ -205,7 +211,10 @@ export function planWithout(plan: Plan, absent: readonly string[]): Plan {
   };
 }
 
-function powerOf({ enable, good, setup }: RailBoard, devices: Board['devices']): readonly string[] {
+function powerOf(
+  { enable, good, setup }: { [Part in 'enable' | 'good' | 'setup']?: RailBoard[Part] },
+  devices: Board['devices'],
+): readonly string[] {
   const rails = [enable, good, setup].flatMap((part) =>
     part && 'pmbus' in part ? (devices[part.pmbus]?.poweredBy ?? []) : [],
   );

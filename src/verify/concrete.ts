@@ -1,6 +1,7 @@
 import type { Counterexample } from './explore.ts';
 import { type Happened, tell } from './happened.ts';
-import { keyOfProduct, type Move, type Product, type ProductRules } from './product.ts';
+import { keyOfProduct, type Move, type ProductRules } from './product.ts';
+import type { Product } from './turn.ts';
 
 /** More than enough for a story of some twenty steps: what is put between them has no branches but the order of answers. */
 const MAX_TRIED = 200_000;

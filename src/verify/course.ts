@@ -2,7 +2,8 @@ import type { Plan } from '../sequence/plan.ts';
 import type { Fault, RailPhase, State } from '../sequence/state.ts';
 import { type Happened, takesMs, tell } from './happened.ts';
 import { BIT } from './plant.ts';
-import type { Move, Product, ProductRules } from './product.ts';
+import type { Move, ProductRules } from './product.ts';
+import type { Product } from './turn.ts';
 
 /** The chassis and the machine at one moment: lines as they stand, whatever the machine believes. */
 export interface Scene {

@@ -3,8 +3,9 @@ import { hasTag } from '../sequence/state.ts';
 import type { InvariantName, Violation } from './invariants.ts';
 import type { Machine } from './machine.ts';
 import { MODE } from './plant.ts';
-import { keyOfProduct, type Move, type Product, ProductModel, type ProductRules } from './product.ts';
+import { keyOfProduct, type Move, ProductModel, type ProductRules } from './product.ts';
 import { createSituations, type SituationOptions } from './situations.ts';
+import type { Product } from './turn.ts';
 
 export interface ExploreOptions extends SituationOptions {
   readonly faults: number;

@@ -3,8 +3,11 @@ import type { Source } from '../sequence/readings.ts';
 
 /** What becomes of one drive of those that an event brings about. */
 export interface Struck {
-  /** It is refused once; or its line stays as it is for good; or the process is killed before it. */
-  readonly kind: 'fails' | 'sticks' | 'killed';
+  /**
+   * It is refused once; or its line stays as it is for good; or the process is killed before it. `lasts`: it takes its time, which
+   * is no fault.
+   */
+  readonly kind: 'fails' | 'sticks' | 'killed' | 'lasts';
   readonly drive: Drive;
   readonly asserted: boolean;
 }
@@ -48,6 +51,8 @@ export type Happened =
       readonly how: 'passes' | 'long' | 'goesOn';
       readonly struck?: Struck;
     }
+  /** Of a drive that lasts. */
+  | { readonly what: 'driveEnds'; readonly rail: string; readonly ms: number; readonly fails: boolean }
   | { readonly what: 'stands' }
   | { readonly what: 'wakes'; readonly ms: number; readonly isLong: boolean; readonly struck?: Struck }
   | { readonly what: 'killed'; readonly forgets: boolean }
@@ -98,6 +103,10 @@ function tellAlone(happened: Happened): string {
         long: 'a long time passes',
         goesOn: 'the process goes on with what it found',
       }[happened.how];
+    case 'driveEnds': {
+      const { rail, fails } = happened;
+      return fails ? `the set-up of ${rail} fails` : `the set-up of ${rail} is over`;
+    }
     case 'stands':
       return 'the process stands still';
     case 'wakes':
@@ -122,6 +131,7 @@ function tellStruck({ kind, drive, asserted }: Struck): string {
         : 'the latch';
   if (kind === 'fails') return `${line} cannot be driven`;
   if (kind === 'sticks') return `${line} sticks`;
+  if (kind === 'lasts') return `to set up what ${line} switches takes its time`;
   const does = drive.what === 'latch' ? 'pulses' : asserted ? 'asserts' : 'releases';
   return `the process is killed before it ${does} ${line}`;
 }

@@ -27,6 +27,8 @@ export const INVARIANTS = {
   nothingOld: 'Nothing is decided on a level older than the moment that it is judged for.',
   absentIsOff:
     'The enable of a rail that is absent is never switched on. A power off and a fault switch it off, before that of what it needs.',
+  lossIsTheFault:
+    'A drive that came to nothing because what it rests on was lost meanwhile is told as that loss.',
   lossStands: 'A loss is acted on only once it has stood for the de-glitch time of the board.',
   noStartOverContradiction: 'No start is accepted while the lines contradict each other.',
 } as const;
@@ -175,13 +177,28 @@ function standingNow(
   });
 }
 
-/** A fault is told. `isBroken`: something of the hardware is. */
+/** A fault is told of a drive for which these rails had to be good, and were not when it was over. */
+export function judgeBlame(
+  rules: PlantRules,
+  plant: Plant,
+  fault: Fault,
+  lacking: readonly number[],
+  say: Say,
+): void {
+  if (lacking.length === 0) return;
+  const isLow = fault.rail !== null && !rules.has(plant, rules.indexOf(fault.rail), BIT.good);
+  if (fault.kind === 'railLost' && isLow) return;
+  const lost = lacking.map(rules.nameOf).join(' and ');
+  say('lossIsTheFault', `"${fault.reason}" is told where ${lost} was lost`);
+}
+
+/** A fault is told. `isBroken`: something of the hardware is. `isOfDrive`: it was found by a drive that failed, which waits for nothing. */
 export function judgeFault(
   rules: PlantRules,
   plant: Plant,
   { sequence }: Situation,
   fault: Fault,
-  isBroken: boolean,
+  { isBroken, isOfDrive }: { readonly isBroken: boolean; readonly isOfDrive: boolean },
   say: Say,
 ): void {
   if ((plant.marks & MARK.told) !== 0) say('toldOnce', `"${fault.reason}" is told after another fault`);
@@ -213,7 +230,7 @@ export function judgeFault(
   const isLoss = fault.kind === 'railLost' || (fault.kind === 'pgoodLost' && fault.state === 'pgood');
   // What was low when it was asked for may have come and gone behind a late answer.
   const isOutrun = rules.has(plant, index, BIT.excused);
-  if (isLoss && !isGood && !isOutrun && lowMs >= 0 && lowMs < rules.plan.pgood.deglitchMs)
+  if (isLoss && !isOfDrive && !isGood && !isOutrun && lowMs >= 0 && lowMs < rules.plan.pgood.deglitchMs)
     say('lossStands', `"${fault.reason}" is acted on after ${lowMs} ms`);
 }
 

@@ -58,6 +58,9 @@ export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
     offSettleMs: 0,
     observable: false,
     poweredBy: [],
+    switchedBy: [],
+    seenBy: [],
+    isSetUp: false,
   };
   const offBefore = new Map(plan.rails.map((rail) => [rail.name, downBefore(rail)]));
   const goneBefore = (name: string): string[] => [
@@ -70,7 +73,8 @@ export function partOf(plan: Plan, chosen: ReadonlySet<string>): Plan {
     .map((rail) => {
       const needs = behind(supplyOf(rail));
       if (!chosen.has(rail.name)) return { ...rail, ...ideal, needs };
-      return { ...rail, needs, poweredBy: behind(rail.poweredBy) };
+      const [poweredBy, switchedBy, seenBy] = [rail.poweredBy, rail.switchedBy, rail.seenBy].map(behind);
+      return { ...rail, needs, ...{ poweredBy, switchedBy, seenBy } } as RailPlan;
     });
   const hanging = hangingIn(rails);
   const whole = rails.map((rail) => {

@@ -10,7 +10,7 @@ import type { Observation } from '../sequence/state.ts';
 export const BIT = {
   /** Of a rail: its enable, as the BMC drove it; never of one that is only watched. Of a reset: it is released. */
   driven: 1,
-  /** Electrically. */
+  /** Electrically; of what a device switches or shows that has no power, not. */
   good: 2,
   /** It broke: its level changes when it likes, as often as it likes. */
   wild: 4,
@@ -120,6 +120,8 @@ export interface PlantRules {
   has(plant: Plant, index: number, bit: number): boolean;
   /** The enable stands, by its pin or by the latch; of a rail that is only watched, those that it hangs on. */
   isOn(plant: Plant, index: number): boolean;
+  /** The device that switches it has no power, and no need to be told that it is off. */
+  isDeaf(plant: Plant, index: number): boolean;
   isWhole(plant: Plant): boolean;
   isDead(plant: Plant): boolean;
   /**
@@ -260,6 +262,16 @@ export class PlantModel implements PlantRules {
     return this.has(plant, index, this.has(plant, index, BIT.input) ? BIT.held : BIT.driven);
   };
 
+  private readonly areGood = (plant: Plant, rails: readonly string[]) =>
+    rails.every((rail) => this.isGood(plant, this.indexOf(rail)));
+
+  readonly isDeaf = (plant: Plant, index: number) =>
+    index < this.railCount && !this.areGood(plant, this.planOf(index).switchedBy);
+
+  /** Without power its device neither switches the rail nor shows it. */
+  private readonly isWithout = (plant: Plant, index: number) =>
+    this.isDeaf(plant, index) || (index < this.railCount && !this.areGood(plant, this.planOf(index).seenBy));
+
   private readonly isGood = (plant: Plant, index: number) => this.has(plant, index, BIT.good);
 
   private readonly isSupplied = (plant: Plant, index: number) =>
@@ -345,7 +357,20 @@ export class PlantModel implements PlantRules {
     if (isOver || this.isWild(draft, this.pgood)) draft.dueMs[this.pgood] = -1;
   };
 
+  /** A device that has lost its power comes back with its outputs off. */
+  private readonly settleDevices = (draft: Draft) => {
+    // In the order of the plan: one may power the next one.
+    for (const index of this.all) {
+      if (this.isWithout(draft, index) && this.isGood(draft, index)) this.setGood(draft, index, false);
+      if (!this.isDeaf(draft, index) || !this.has(draft, index, BIT.driven)) continue;
+      this.set(draft, index, BIT.driven, false);
+      this.set(draft, index, BIT.refused, false);
+      this.owe(draft, index, false);
+    }
+  };
+
   private readonly settle = (draft: Draft) => {
+    this.settleDevices(draft);
     this.settleUnseen(draft);
     this.settleWatched(draft);
     this.takePgood(draft);
@@ -404,6 +429,7 @@ export class PlantModel implements PlantRules {
 
   movable(plant: Plant, waitMs: number): number[] {
     return [...this.all, this.pgood].filter((index) => {
+      if (this.isWithout(plant, index)) return false;
       if (this.isWild(plant, index)) return true;
       if (index === this.pgood)
         return (
@@ -468,7 +494,9 @@ export class PlantModel implements PlantRules {
   }
 
   readonly mayBreak = (plant: Plant, index: number): boolean =>
-    !this.isWild(plant, index) && (index === this.pgood ? !this.isPgoodTaken : this.planOf(index).observable);
+    !this.isWild(plant, index) &&
+    !this.isWithout(plant, index) &&
+    (index === this.pgood ? !this.isPgoodTaken : this.planOf(index).observable);
 
   letGo(draft: Draft): void {
     for (const index of this.switched) {
@@ -509,25 +537,21 @@ export class PlantModel implements PlantRules {
   }
 
   observe(plant: Plant): Observation {
-    const isPowered = ({ poweredBy }: RailPlan) =>
-      poweredBy.every((rail) => this.isGood(plant, this.indexOf(rail)));
-    const unpowered = this.rails.flatMap((rail) => {
-      const off = rail.poweredBy.find((power) => !this.isGood(plant, this.indexOf(power)));
-      const of = { rail: rail.name, poweredBy: off ?? '' };
-      return off === undefined
-        ? []
-        : [
-            { signal: 'enable' as const, ...of },
-            { signal: 'good' as const, ...of },
-          ];
-    });
+    const without = (signal: 'enable' | 'good', rail: string, powers: readonly string[]) => {
+      const off = powers.find((power) => !this.isGood(plant, this.indexOf(power)));
+      return off === undefined ? [] : [{ signal, rail, poweredBy: off }];
+    };
+    const unpowered = this.rails.flatMap(({ name, switchedBy, seenBy }) => [
+      ...without('enable', name, switchedBy),
+      ...without('good', name, seenBy),
+    ]);
     return {
       rails: Object.fromEntries(
         this.rails.map((rail, index) => {
-          const isGood = isPowered(rail) && this.isGood(plant, index);
+          const isGood = this.isGood(plant, index);
           // What has no enable is as enabled as it is good.
           if (rail.watched !== null) return [rail.name, { enabled: isGood, good: isGood }];
-          const enabled = isPowered(rail) && this.has(plant, index, BIT.driven);
+          const enabled = this.has(plant, index, BIT.driven);
           return [rail.name, { enabled, good: rail.observable ? isGood : enabled }];
         }),
       ),

@@ -1,19 +1,9 @@
-import type { Drive, Request, SequenceAction } from '../sequence/events.ts';
+import type { Request } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { Source } from '../sequence/readings.ts';
 import { hasTag, type Observation, type State } from '../sequence/state.ts';
 import type { Happened, Struck } from './happened.ts';
-import {
-  judgeAbsent,
-  judgeEnable,
-  judgeEnd,
-  judgeEntered,
-  judgeFault,
-  judgeRelease,
-  judgeRequest,
-  judgeTakenUp,
-  type Violation,
-} from './invariants.ts';
+import { judgeTakenUp, type Violation } from './invariants.ts';
 import type { Machine } from './machine.ts';
 import {
   BIT,
@@ -27,16 +17,12 @@ import {
   type PlantRules,
 } from './plant.ts';
 import type { Awaited, Situation, Situations, Told } from './situations.ts';
+import { type Driving, type Played, type Product, Turn, type Twist } from './turn.ts';
 
-/** The machine and the chassis below it, together with what the process between them is up to. */
-export interface Product {
-  readonly situation: Situation;
-  readonly plant: Plant;
-}
-
-export function keyOfProduct({ situation, plant }: Product): string {
+export function keyOfProduct({ situation, plant, driving }: Product): string {
   const isRising = !hasTag(situation.state, 'lowering') && !hasTag(situation.state, 'atRest');
-  return `${situation.id}:${keyOfPlant(plant, isRising)}`;
+  const key = `${situation.id}:${keyOfPlant(plant, isRising)}`;
+  return driving === null ? key : `${key} ${JSON.stringify(driving)}`;
 }
 
 /** One thing that may happen next. */
@@ -46,13 +32,6 @@ export interface Move {
   readonly isProgress: boolean;
   readonly product: Product;
   readonly violations: readonly Violation[];
-}
-
-/** What happens to one of the drives of an event. */
-interface Twist {
-  readonly kind: Struck['kind'];
-  /** Which drive, counted from 0. */
-  readonly at: number;
 }
 
 const REQUESTS: readonly Request[] = ['POWER_ON', 'POWER_OFF', 'CLEAR'];
@@ -76,8 +55,8 @@ export interface ProductRules {
 
 export class ProductModel implements ProductRules {
   private readonly machine: Machine;
-  private readonly plan: Plan;
-  private readonly situations: Situations;
+  readonly plan: Plan;
+  readonly situations: Situations;
   private readonly rules: PlantRules;
   private readonly pgood: number;
   private readonly observable: number[];
@@ -101,102 +80,18 @@ export class ProductModel implements ProductRules {
   private readonly indexOf = (source: string | null) =>
     source === null ? this.pgood : this.rules.indexOf(source);
 
-  private readonly awaitedOf = ({ awaited }: Plant): Awaited | null =>
+  readonly awaitedOf = ({ awaited }: Plant): Awaited | null =>
     awaited === null ? null : { source: this.sourceOf(awaited.index), ageMs: awaited.ageMs };
 
   private readonly knownGood = ({ sequence }: Situation, index: number) =>
     index === this.pgood ? sequence.pgood.level : (sequence.rails[this.rules.nameOf(index)]?.good ?? false);
 
-  private readonly levelOf = (index: number, good: boolean, ageMs = 0): Told => {
+  readonly levelOf = (index: number, good: boolean, ageMs = 0): Told => {
     const source = this.sourceOf(index);
     const answer = { good, ageMs };
     return source === null
       ? { type: 'PGOOD_LEVEL', ...answer }
       : { type: 'RAIL_LEVEL', rail: source, ...answer };
-  };
-
-  private readonly driveOf = (
-    action: SequenceAction,
-  ): { what: Drive; asserted: boolean; index: number } | null => {
-    switch (action.type) {
-      case 'driveEnable': {
-        const { rail, asserted } = action;
-        return { what: { what: 'enable', rail }, asserted, index: this.rules.indexOf(rail) };
-      }
-      case 'driveReset': {
-        const index = this.pgood + 1 + this.plan.resets.findIndex(({ name }) => name === action.reset);
-        return { what: { what: 'reset', reset: action.reset }, asserted: action.asserted, index };
-      }
-      case 'pulseLatch':
-        return { what: { what: 'latch' }, asserted: true, index: -1 };
-      default:
-        return null;
-    }
-  };
-
-  /** Something of the hardware is broken, so that a fault may be told. */
-  private readonly isBroken = ({ signals, marks }: Plant) =>
-    (marks & MARK.latchRefused) !== 0 ||
-    signals.some(
-      (signal, index) =>
-        // What is absent and cannot be driven fails nothing.
-        index < this.rules.firstAbsent && (signal & (BIT.wild | BIT.stuck | BIT.refused)) !== 0,
-    );
-
-  /** Nothing is told of what is absent. */
-  private readonly driveAbsent = (
-    draft: Draft,
-    { asserted, index }: NonNullable<ReturnType<typeof this.driveOf>>,
-    twist: Twist['kind'] | null,
-  ): void => {
-    const before = draft.signals[index] ?? 0;
-    const signal = twist === 'sticks' ? before | BIT.stuck : before;
-    const isHeld = (signal & BIT.stuck) !== 0 && ((signal & BIT.driven) !== 0) !== asserted;
-    if (twist === 'fails' || isHeld) draft.signals[index] = signal | BIT.refused;
-    else draft.signals[index] = (signal & BIT.stuck) | (asserted ? BIT.driven : 0);
-  };
-
-  /** Carries out one drive. Returns what is told of it; null where nothing is. */
-  private readonly carryOut = (
-    draft: Draft,
-    { what, asserted, index }: NonNullable<ReturnType<typeof this.driveOf>>,
-    twist: Twist['kind'] | null,
-  ): Told | null => {
-    if (index >= 0 && twist === 'sticks') draft.signals[index] = (draft.signals[index] ?? 0) | BIT.stuck;
-    // Of a reset the other way round: driven is released.
-    const on = what.what === 'reset' ? !asserted : asserted;
-    const isHeld =
-      index >= 0 &&
-      this.rules.has(draft, index, BIT.stuck) &&
-      this.rules.has(draft, index, BIT.driven) !== on;
-    if (twist === 'fails' || isHeld) {
-      if (index < 0) draft.marks |= MARK.latchRefused;
-      else draft.signals[index] = (draft.signals[index] ?? 0) | BIT.refused;
-      const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'the line does not follow' };
-      return { type: 'DRIVE_FAILED', drive: what, asserted, readBack: isHeld, ...failure };
-    }
-    if (index < 0) {
-      this.rules.pulse(draft);
-      return { type: 'LATCHED' };
-    }
-    this.rules.drive(draft, index, on);
-    return what.what === 'enable' ? { type: 'DRIVEN', rail: what.rail, asserted } : null;
-  };
-
-  /**
-   * Another one releases what waits for the host, at any moment from now on. That it does so at once is the worst: as long as it has
-   * not, there is only less that may be wrong.
-   */
-  private readonly releaseHeld = (
-    draft: Draft,
-    say: (invariant: Violation['invariant'], what: string) => void,
-  ) => {
-    this.plan.resets.forEach(({ isHeld }, at) => {
-      const index = this.pgood + 1 + at;
-      if (!isHeld || this.rules.has(draft, index, BIT.stuck)) return;
-      judgeRelease(this.rules, draft, index, say);
-      this.rules.drive(draft, index, true);
-    });
   };
 
   /** One event with all that follows from it, as the runner carries it out. */
@@ -206,76 +101,10 @@ export class ProductModel implements ProductRules {
     afterMs: number,
     twist: Twist | null,
     prepare: (draft: Draft) => void = () => undefined,
-  ) => {
-    const draft = draftOf(before.plant);
-    prepare(draft);
-    draft.marks &= ~MARK.taken;
-    if (twist !== null) draft.left -= 1;
-    const violations: Violation[] = [];
-    const say = (invariant: Violation['invariant'], what: string) => violations.push({ invariant, what });
-    const answers: Extract<SequenceAction, { type: 'answer' }>[] = [];
-    let { situation } = before;
-    /** An event may pass straight through some of them. */
-    let { state } = situation;
-    let drives = 0;
-    let struck: Struck | null = null;
-    let hasFailed = first.type === 'READ_FAILED';
-    const isLoss = () => situation.sequence.fault?.state === 'pgood';
-    const pending: Told[] = [first];
-    for (let told = pending.shift(), ms = afterMs; told !== undefined; told = pending.shift(), ms = 0) {
-      const stepped = this.situations.step(situation, told, ms, this.awaitedOf(draft));
-      situation = stepped.situation;
-      for (const action of stepped.actions) {
-        const drive = this.driveOf(action);
-        if (drive !== null) {
-          const strikes = twist?.at === drives;
-          drives += 1;
-          if (strikes) struck = { kind: twist.kind, drive: drive.what, asserted: drive.asserted };
-          if (strikes && twist.kind === 'killed') {
-            draft.mode = MODE.dead;
-            draft.awaited = null;
-            return { product: { situation, plant: draft }, violations, drives, struck };
-          }
-          if (drive.index >= this.rules.firstAbsent) {
-            judgeAbsent(this.rules, drive.index, drive.asserted, say);
-            this.driveAbsent(draft, drive, strikes ? twist.kind : null);
-            continue;
-          }
-          if (drive.what.what === 'enable')
-            judgeEnable(this.rules, draft, state, drive.index, drive.asserted, isLoss(), say);
-          if (drive.what.what === 'reset' && !drive.asserted)
-            judgeRelease(this.rules, draft, drive.index, say);
-          const outcome = this.carryOut(draft, drive, strikes ? twist.kind : null);
-          if (outcome !== null) pending.push(outcome);
-          const failed = outcome?.type === 'DRIVE_FAILED';
-          hasFailed ||= failed;
-          // Power that is coming up comes no further once a line failed.
-          if (failed && hasTag(situation.state, 'rising')) break;
-        } else if (action.type === 'raiseFault') {
-          judgeFault(this.rules, draft, situation, action.fault, hasFailed || this.isBroken(draft), say);
-          draft.marks |= MARK.told;
-        } else if (action.type === 'answer') {
-          answers.push(action);
-          const isAnew =
-            action.outcome === 'changed' || (action.request === 'POWER_OFF' && situation.state === 'failed');
-          if (isAnew) draft.marks &= ~(MARK.told | MARK.contradiction);
-        } else if (action.type === 'entered') {
-          state = action.state;
-          if (state === 'pgood') this.releaseHeld(draft, say);
-          const isFailing = pending.some(({ type }) => type === 'DRIVE_FAILED');
-          judgeEntered(this.rules, draft, situation, action.state, isFailing, say);
-        }
-      }
-    }
-    const product = { situation, plant: draft };
-    judgeEnd(this.rules, before.situation, draft, situation, say);
-    if (REQUESTS.includes(first.type as Request)) {
-      judgeRequest(this.rules, before, product, first.type, answers, say);
-      // What is taken up waits for the first look at the clock.
-      const isUnchanged = answers[0]?.outcome !== 'changed';
-      if (isUnchanged && (before.plant.marks & MARK.taken) !== 0) draft.marks |= MARK.taken;
-    }
-    return { product, violations, drives, struck };
+  ): Played => {
+    const turn = new Turn(this, before, twist);
+    prepare(turn.draft);
+    return turn.begin(first, afterMs);
   };
 
   /** An event, and the same with each fault that its drives may meet. */
@@ -283,29 +112,32 @@ export class ProductModel implements ProductRules {
     moves: Move[],
     happened: Extract<Happened, { readonly struck?: Struck }>,
     isProgress: boolean,
-    play: (twist: Twist | null) => ReturnType<typeof this.run>,
+    play: (twist: Twist | null) => Played,
     left: number,
   ): void => {
-    const { product, violations, drives } = play(null);
+    const { product, violations, drives, lasting } = play(null);
     moves.push({ happened, isProgress, product, violations });
+    const twisted = (twist: Twist) => {
+      const { struck, ...played } = play(twist);
+      moves.push({
+        happened: struck === null ? happened : { ...happened, struck },
+        // That a drive takes its time breaks nothing.
+        isProgress: isProgress && twist.kind === 'lasts',
+        product: played.product,
+        violations: played.violations,
+      });
+    };
+    for (const at of lasting) twisted({ kind: 'lasts', at });
     if (left === 0) return;
     for (let at = 0; at < drives; at += 1) {
-      for (const kind of ['fails', 'sticks', 'killed'] as const) {
-        const { struck, ...twisted } = play({ kind, at });
-        moves.push({
-          happened: struck === null ? happened : { ...happened, struck },
-          isProgress: false,
-          product: twisted.product,
-          violations: twisted.violations,
-        });
-      }
+      for (const kind of ['fails', 'sticks', 'killed'] as const) twisted({ kind, at });
     }
   };
 
-  private readonly changed = ({ situation, plant }: Product, change: (draft: Draft) => void): Product => {
-    const draft = draftOf(plant);
+  private readonly changed = (product: Product, change: (draft: Draft) => void): Product => {
+    const draft = draftOf(product.plant);
     change(draft);
-    return { situation, plant: draft };
+    return { ...product, plant: draft };
   };
 
   private readonly fault = (product: Product, change: (draft: Draft) => void): Product =>
@@ -353,6 +185,7 @@ export class ProductModel implements ProductRules {
     const product = {
       situation: this.situations.of(this.machine.takeUp(this.plan, found), null),
       plant: draft,
+      driving: null,
     };
     return { product, violations };
   };
@@ -462,7 +295,7 @@ export class ProductModel implements ProductRules {
       draft.awaited = { index, good: this.rules.has(plant, index, BIT.good), ageMs: 0, isOutrun: false };
     });
     const situationThen = this.situations.of(situation.snapshot, this.awaitedOf(late.plant));
-    const product_ = { situation: situationThen, plant: late.plant };
+    const product_ = { ...late, situation: situationThen };
     moves.push({
       happened: { ...happened, how: 'isLate' },
       isProgress: false,
@@ -540,21 +373,48 @@ export class ProductModel implements ProductRules {
     free({ what: 'stands' }, (draft) => {
       draft.mode = MODE.asleep;
     });
-    const kill = (draft: Draft) => {
-      draft.mode = MODE.dead;
-      draft.awaited = null;
+    this.killings(moves, product);
+  };
+
+  private readonly killings = (moves: Move[], product: Product): void => {
+    const kill = (
+      happened: Happened,
+      isForgotten: boolean,
+      change: (draft: Draft) => void = () => undefined,
+    ) => {
+      const killed = this.fault(product, (draft) => {
+        draft.mode = MODE.dead;
+        draft.awaited = null;
+        if (isForgotten) draft.marks |= MARK.hintless;
+        change(draft);
+      });
+      const gone = { ...killed, driving: null };
+      moves.push({ happened, isProgress: false, product: gone, violations: [] });
     };
-    free({ what: 'killed', forgets: false }, kill);
-    free({ what: 'killed', forgets: true }, (draft) => {
-      kill(draft);
-      draft.marks |= MARK.hintless;
-    });
-    if (!this.plan.latched) return;
-    free({ what: 'newBmc' }, (draft) => {
-      kill(draft);
-      draft.marks |= MARK.hintless;
-      this.rules.letGo(draft);
-    });
+    kill({ what: 'killed', forgets: false }, false);
+    kill({ what: 'killed', forgets: true }, true);
+    if (this.plan.latched) kill({ what: 'newBmc' }, true, (draft) => this.rules.letGo(draft));
+  };
+
+  /** Nothing that is told, and nobody who asks, is heard of before the drive is over. */
+  private readonly drivingMoves = (product: Product, driving: Driving): Move[] => {
+    const moves: Move[] = [];
+    const { situation, plant } = product;
+    this.plantMoves(moves, product, false);
+    for (const ms of new Set([0, situation.waitMs ?? this.rules.longMs])) {
+      this.breakLate(moves, product, ms);
+      if (!this.rules.mayPass(plant, ms)) continue;
+      for (const fails of plant.left > 0 ? [false, true] : [false]) {
+        const turn = new Turn(this, product, null);
+        if (ms > 0) this.rules.pass(turn.draft, ms);
+        if (fails) turn.draft.left -= 1;
+        const { product: next, violations } = turn.endDrive(driving, ms, fails);
+        const happened = { what: 'driveEnds', rail: driving.rail, ms, fails } as const;
+        moves.push({ happened, isProgress: !fails, product: next, violations });
+      }
+    }
+    if (plant.left > 0) this.killings(moves, product);
+    return moves;
   };
 
   private readonly sleepingMoves = (product: Product): Move[] => {
@@ -618,6 +478,7 @@ export class ProductModel implements ProductRules {
     const { plant } = product;
     if (plant.mode === MODE.asleep) return this.sleepingMoves(product);
     if (plant.mode === MODE.dead) return this.deadMoves(product);
+    if (product.driving !== null) return this.drivingMoves(product, product.driving);
     const moves: Move[] = [];
     this.lateAnswer(moves, product);
     // A process acts on what it found before it reads anew.
@@ -643,6 +504,7 @@ export class ProductModel implements ProductRules {
   readonly initial = (faults: number): Product => {
     const plant = this.rules.initial(faults);
     const found = this.machine.reconcile(this.plan, this.rules.observe(plant), null, 1_000_000);
-    return { situation: this.situations.of(this.machine.takeUp(this.plan, found), null), plant };
+    const situation = this.situations.of(this.machine.takeUp(this.plan, found), null);
+    return { situation, plant, driving: null };
   };
 }

@@ -190,7 +190,6 @@ function missingInModel(plan: Plan): string | null {
 
 function missingOf({ rails, pgood }: Plan): string | null {
   if (rails.some(({ pulsed }) => pulsed !== null)) return 'a power button';
-  if (rails.some(({ isSetUp }) => isSetUp)) return 'a rail whose device is set up before it is enabled';
   if (pgood.rails.length > 0 && pgood.hasSignals) return 'pgood that is taken from rails and from signals';
   return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;
 }

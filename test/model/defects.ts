@@ -14,6 +14,7 @@ import {
   ORDERED,
   RESTING,
   RESTING_UNSEEN,
+  SET_UP,
   type SmallBoard,
 } from './small-boards.ts';
 
@@ -263,6 +264,23 @@ export const DEFECTS: readonly Defect[] = [
     to: 'const rests = false;',
     board: RESTING,
     breaks: 'restsFirst',
+  },
+  {
+    what: 'the time of a rail begins before what switches it is set up',
+    file: 'rails.ts',
+    from: 'return withRail(staged, name, { deadlineMs, sinceMs: atMs });',
+    to: 'return staged;',
+    board: SET_UP,
+    faults: 0,
+    breaks: 'noFalseAlarm',
+  },
+  {
+    what: 'what is lost while a rail is set up is not blamed',
+    file: 'faults.ts',
+    from: '(driven !== null && isRaised ? lostNeedOf(driven, context) : null)',
+    to: 'null',
+    board: SET_UP,
+    breaks: 'lossIsTheFault',
   },
   {
     what: 'what is absent is not driven off',

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { planWithout } from '../../src/sequence/plan.ts';
-import { boardOf, line, type SmallBoard } from './small-boards.ts';
+import { boardOf, line, type SmallBoard, setUp, vr } from './small-boards.ts';
 
 /** One for each rank that a search tells apart, and none at all. */
 const brief = fc.constantFrom(0, 1);
@@ -12,6 +12,7 @@ interface RailDraw {
   readonly onTimeoutMs: number;
   readonly offTimeoutMs: number;
   readonly isSeen: boolean;
+  readonly isSetUp: boolean;
   /** Of later rails: what needs this one goes first anyway. */
   readonly offAfter: readonly number[];
   readonly offSettleMs: number;
@@ -24,6 +25,7 @@ const railDraw = (index: number, count: number): fc.Arbitrary<RailDraw> =>
     onTimeoutMs: limit,
     offTimeoutMs: limit,
     isSeen: fc.nat(3).map((drawn) => drawn > 0),
+    isSetUp: fc.nat(3).map((drawn) => drawn === 0),
     offAfter: fc.oneof(
       fc.constant([]),
       fc.subarray(Array.from({ length: count - index - 1 }, (_, other) => index + 1 + other)),
@@ -48,31 +50,36 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
     })
     .map(({ rails: drawn, last, isLatched, releaseDelaysMs, minOffMs, ...ofPgood }) => {
       const isOptional = last !== 'there' && drawn.length > 1;
-      const board = boardOf('drawn', {
-        rails: Object.fromEntries(
-          drawn.map(({ needs, isSeen, offAfter, ...times }, index) => [
-            `R${index}`,
-            {
-              enable: line(index),
-              ...(isSeen && { good: line(10 + index) }),
-              needs: needs.map((need) => `R${need}`),
-              ...(offAfter.length > 0 && { offAfter: offAfter.map((other) => `R${other}`) }),
-              ...times,
-              // Nothing needs the last one.
-              ...(isOptional && index === drawn.length - 1 && { presence: line(31) }),
-            },
-          ]),
-        ),
-        pgood: { ...line(20), ...ofPgood },
-        resets: Object.fromEntries(
-          releaseDelaysMs.map((releaseDelayMs, index) => [
-            `CPU${index}`,
-            { ...line(21 + index), releaseDelayMs },
-          ]),
-        ),
-        ...(isLatched && { latch: { ...line(30), pulseMs: 10 } }),
-        minOffMs,
-      });
+      const board = boardOf(
+        'drawn',
+        {
+          rails: Object.fromEntries(
+            drawn.map(({ needs, isSeen, isSetUp, offAfter, ...times }, index) => [
+              `R${index}`,
+              {
+                enable: line(index),
+                ...(isSeen && { good: line(10 + index) }),
+                needs: needs.map((need) => `R${need}`),
+                ...(offAfter.length > 0 && { offAfter: offAfter.map((other) => `R${other}`) }),
+                ...times,
+                ...(isSetUp && setUp(index)),
+                // Nothing needs the last one.
+                ...(isOptional && index === drawn.length - 1 && { presence: line(31) }),
+              },
+            ]),
+          ),
+          pgood: { ...line(20), ...ofPgood },
+          resets: Object.fromEntries(
+            releaseDelaysMs.map((releaseDelayMs, index) => [
+              `CPU${index}`,
+              { ...line(21 + index), releaseDelayMs },
+            ]),
+          ),
+          ...(isLatched && { latch: { ...line(30), pulseMs: 10 } }),
+          minOffMs,
+        },
+        vr,
+      );
       if (!isOptional || last === 'optional') return board;
       return { ...board, plan: planWithout(board.plan, [`R${drawn.length - 1}`]) };
     });

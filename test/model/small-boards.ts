@@ -22,8 +22,8 @@ export const rail = (enable: number, needs: string[]) => ({
 export const pgood = { ...line(20), deglitchMs: 1, onTimeoutMs: 300, offTimeoutMs: 300 };
 const resets = { CPU: { ...line(21), releaseDelayMs: 1 } };
 
-export function boardOf(name: string, chassis: object): SmallBoard {
-  const value = { name, chassis: { 0: chassis } };
+export function boardOf(name: string, chassis: object, devices: object = {}): SmallBoard {
+  const value = { name, devices, chassis: { 0: chassis } };
   const board = parseBoard(JSON.stringify(value));
   const described = board?.chassis[0];
   if (board === undefined || described === undefined) throw new TypeError(`${name} is no board`);
@@ -51,6 +51,43 @@ export const ORDERED = boardOf('ordered', {
   rails: { A: { ...rail(0, []), offAfter: ['B'] }, B: rail(1, []) },
   pgood,
 });
+
+export const setUp = (page: number) => ({
+  nominalVolts: 1.1,
+  setup: {
+    pmbus: 'vr',
+    page,
+    minVolts: 1,
+    maxVolts: 1.2,
+    writes: [{ command: 'VOUT_COMMAND', volts: 1.1 }],
+  },
+});
+export const vr = { vr: { bus: 1, address: '0x40' } };
+
+/** The device of the last rail of a chain is told its voltage first. */
+export const SET_UP = boardOf(
+  'set-up',
+  { ...chain, rails: { A: rail(0, []), B: { ...rail(1, ['A']), ...setUp(0) } } },
+  vr,
+);
+
+/** The same with a device that has its power from the first one, and switches and shows the last. */
+export const POWERED = boardOf(
+  'powered',
+  {
+    ...chain,
+    rails: {
+      A: rail(0, []),
+      B: {
+        ...rail(1, ['A']),
+        ...setUp(0),
+        enable: { pmbus: 'vr', page: 0 },
+        good: { pmbus: 'vr', page: 0, minVolts: 1, maxVolts: 1.2 },
+      },
+    },
+  },
+  { vr: { ...vr.vr, poweredBy: 'A' } },
+);
 
 /** Of a chain the last rail is of a part that may be absent. */
 export const OPTIONAL = boardOf('optional', {

@@ -8,17 +8,22 @@ import type { Machine } from '../../src/verify/machine.ts';
 import { MACHINE } from '../../src/verify/machine.ts';
 import { partOf, partsOf, railsAtOnceFor } from '../../src/verify/parts.ts';
 import { BIT } from '../../src/verify/plant.ts';
-import { keyOfProduct, type Product, ProductModel } from '../../src/verify/product.ts';
+import { keyOfProduct, ProductModel } from '../../src/verify/product.ts';
 import { createSituations } from '../../src/verify/situations.ts';
+import type { Product } from '../../src/verify/turn.ts';
 import { verifyPlan } from '../../src/verify/verify.ts';
 import { boardFor, DEFECTS, withDefect } from './defects.ts';
 import { drawnBoard } from './drawn-boards.ts';
-import { boardOf, line, pgood, rail, type SmallBoard } from './small-boards.ts';
+import { boardOf, line, pgood, rail, type SmallBoard, setUp } from './small-boards.ts';
+
+const unpowered = { poweredBy: [], switchedBy: [], seenBy: [] };
 
 /** The plan with all rails but the chosen ones ideal: they settle at once, and no signal of theirs may fail. */
 function withIdealOthers(plan: Plan, chosen: ReadonlySet<string>): Plan {
   const rails = plan.rails.map((rail) =>
-    chosen.has(rail.name) ? rail : { ...rail, settleMs: 0, offSettleMs: 0, observable: false, poweredBy: [] },
+    chosen.has(rail.name)
+      ? rail
+      : { ...rail, settleMs: 0, offSettleMs: 0, observable: false, isSetUp: false, ...unpowered },
   );
   return { ...plan, rails };
 }
@@ -134,11 +139,17 @@ function grownTo(count: number): Plan {
   return boardOf('grown', { rails: Object.fromEntries(rails), pgood }).plan;
 }
 
-type Described = ReturnType<typeof rail> & { readonly offAfter?: readonly string[] };
+type Described = ReturnType<typeof rail> & {
+  readonly offAfter?: readonly string[];
+  readonly setup?: object;
+};
 
 /** The chassis of a board with its rails three times over. */
 function threefold({ value, plan }: SmallBoard): Plan {
-  const { chassis } = value as { chassis: Record<0, { rails: Record<string, Described> }> };
+  const { chassis, devices } = value as {
+    chassis: Record<0, { rails: Record<string, Described> }>;
+    devices: object;
+  };
   const rails = [0, 1, 2].flatMap((copy) => {
     const ofCopy = (names: readonly string[]) => names.map((name) => `${name}${copy}`);
     return Object.entries(chassis[0].rails).map(([name, described], at) => {
@@ -151,11 +162,12 @@ function threefold({ value, plan }: SmallBoard): Plan {
           ...lines,
           ...(described.good && { good }),
           ...(offAfter && { offAfter: ofCopy(offAfter) }),
+          ...(described.setup && setUp(10 * copy + at)),
         },
       ];
     });
   });
-  const whole = boardOf('threefold', { ...chassis[0], rails: Object.fromEntries(rails) }).plan;
+  const whole = boardOf('threefold', { ...chassis[0], rails: Object.fromEntries(rails) }, devices).plan;
   const absent = plan.absent.flatMap(({ name }) => [0, 1, 2].map((copy) => `${name}${copy}`));
   return absent.length === 0 ? whole : planWithout(whole, absent);
 }

@@ -9,7 +9,7 @@ import { explore } from '../../src/verify/explore.ts';
 import { MACHINE } from '../../src/verify/machine.ts';
 import { createSituations, eventOf, type Told } from '../../src/verify/situations.ts';
 import { drawnBoard } from './drawn-boards.ts';
-import { ABSENT, CHAIN, LATCHED, RESTING, RESTING_UNSEEN } from './small-boards.ts';
+import { ABSENT, CHAIN, LATCHED, RESTING, RESTING_UNSEEN, SET_UP } from './small-boards.ts';
 
 const MAX_STATES = 1_000_000;
 
@@ -25,6 +25,15 @@ function eventsOf({ rails }: Plan): Told[] {
     ]),
     ...rails.flatMap(({ name }): Told[] => [
       { type: 'DRIVEN', rail: name, asserted: false },
+      { type: 'DRIVEN', rail: name, asserted: true },
+      {
+        type: 'DRIVE_FAILED',
+        drive: { what: 'enable', rail: name },
+        asserted: true,
+        readBack: false,
+        code: 'I2C_FAILED',
+        reason: 'EIO',
+      },
       { type: 'READ_FAILED', signal: 'good', rail: name, code: 'GPIO_FAILED', reason: 'EIO' },
     ]),
   ];
@@ -92,6 +101,7 @@ it.each([
   ['a chain behind a latch', LATCHED.plan],
   ['an order of its own on the way down, with rests', RESTING_UNSEEN.plan],
   ['a chain without its last rail, whose part is absent', ABSENT.plan],
+  ['a chain whose last rail is set up', SET_UP.plan],
 ])('situations that count as one go on alike, whatever is told and whenever: %s', (_, board) => {
   expect(compareMerged(board, { faults: 1, maxStates: 4_000, most: 40_000 })).toBeGreaterThan(20_000);
 });
@@ -115,6 +125,7 @@ it.each([
   ['a chain, no fault', CHAIN.plan, 0],
   ['a chain whose last rail rests, no fault', RESTING.plan, 0],
   ['a chain without its last rail, whose part is absent, no fault', ABSENT.plan, 0],
+  ['a chain whose last rail is set up, no fault', SET_UP.plan, 0],
   ['an order of its own on the way down, with rests, no fault', RESTING_UNSEEN.plan, 0],
 ])(
   'a search that leaves nothing out of a situation but old age comes to the same end: %s',

@@ -19,6 +19,8 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   watched: null,
   followers: [],
   poweredBy: [],
+  switchedBy: [],
+  seenBy: [],
   settleMs: 0,
   onTimeoutMs: 100,
   offTimeoutMs: 100,
