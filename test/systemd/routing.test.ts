@@ -8,11 +8,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { bootMachine, installUnitsIn, skipped, states, titleSuffix, UNITS } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
 
-/** `/run/stage/VERB.exit` holds the exit status; while `VERB.hold` exists the stage waits in it. */
+/**
+ * `/run/stage/VERB.exit` holds the exit status; while `VERB.hold` exists the stage waits. It waits in small steps: the units end
+ * a stage by SIGINT, and dash keeps one back while it begins a command, which never hears of it.
+ */
 const STAGE = `#!/bin/sh
 verb=$1
 echo "begin $verb" >>/run/stage/log
-[ ! -e "/run/stage/$verb.hold" ] || cat "/run/stage/$verb.hold"
+while [ -e "/run/stage/$verb.hold" ]; do sleep 0.05; done
 code=0
 [ ! -e "/run/stage/$verb.exit" ] || read -r code <"/run/stage/$verb.exit"
 echo "end $verb" >>/run/stage/log
@@ -68,7 +71,7 @@ describe.skipIf(skipped)(`failure routing on systemd${titleSuffix}`, () => {
   const startOnly = (unit: string) => machine.systemctl('start', '--no-block', unit);
   const fail = (verb: Verb, code: number) => machine.writeFile(`/run/stage/${verb}.exit`, `${code}\n`);
   const heal = (verb: Verb) => machine.run(`rm -f /run/stage/${verb}.exit`);
-  const hold = (verb: Verb) => machine.run(`mkfifo /run/stage/${verb}.hold`);
+  const hold = (verb: Verb) => machine.run(`: >/run/stage/${verb}.hold`);
   const calls = async () =>
     (await machine.readFile('/run/stage/log').catch(() => '')).split('\n').filter((line) => line !== '');
   /** Resolves once a stage runs and waits in its hold. */
