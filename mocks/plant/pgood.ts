@@ -33,7 +33,8 @@ export function buildPgood(
 ): PgoodSource[] {
   return sourcesOf(described.pgood).map(({ source, role }): PgoodSource => {
     if ('rails' in source) {
-      const counts = ({ board: { good } }: Rail) => described.latch === undefined || good !== undefined;
+      const counts = ({ board: { good, logOnly } }: Rail) =>
+        logOnly === undefined && (described.latch === undefined || good !== undefined);
       const says = () => chassis.rails.filter((rail) => counts(rail) && isAsked(rail)).every(seemsGood);
       return { net: undefined, page: undefined, faults: [], isSignal: false, says };
     }

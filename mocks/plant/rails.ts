@@ -178,7 +178,8 @@ function followPgood(
   };
   chassis.cancelPgood();
   chassis.cancelPgood = () => undefined;
-  const good = chassis.pgoodSteered ?? chassis.rails.every((rail) => rail.good || isLeftOut(rail));
+  const good =
+    chassis.pgoodSteered ?? chassis.rails.every((rail) => rail.good || rail.board.logOnly || isLeftOut(rail));
   if (good === chassis.pgood) return;
   if (good && chassis.pgoodSteered === null)
     chassis.cancelPgood = timers.after(pgoodDelayMs, () => setPgood(true));

@@ -55,7 +55,10 @@ export const checkPgoodOfLatch: Check = (board) =>
 
 function notSeen(chassis: ChassisPart, path: readonly string[]): Finding[] {
   const tells = ([rail, described]: ReturnType<typeof railsOf>[number]) =>
-    described.good !== undefined && !('presence' in described) && !isSupply(chassis, rail);
+    described.good !== undefined &&
+    !('presence' in described) &&
+    described.logOnly === undefined &&
+    !isSupply(chassis, rail);
   if (railsOf(chassis).some(tells)) return [];
   return pgoodParts(chassis).flatMap(({ source, keys }) =>
     'rails' in source
@@ -63,7 +66,7 @@ function notSeen(chassis: ChassisPart, path: readonly string[]): Finding[] {
           {
             at: [...path, ...keys],
             message:
-              'pgood is to be taken from the rails, and none of them that goes off with the power, and is always there, has a signal: behind the latch an enable does not tell whether there is power',
+              'pgood is to be taken from the rails, and none of them that counts, goes off with the power, and is always there, has a signal: behind the latch an enable does not tell whether there is power',
             suggestion: 'name a signal for pgood, or give a rail its "good"',
             other: [...path, 'latch'],
           },

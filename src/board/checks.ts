@@ -1,6 +1,7 @@
 import { lineKey, lineLabel } from '../../hw/lines.ts';
 import type { LineRef } from '../../hw/ports.ts';
 import { suggestName } from '../near.ts';
+import { checkLogOnly } from './check-log-only.ts';
 import { checkOffAfter, checkOffOrder, checkOffSettle } from './check-off-order.ts';
 import { checkPanel } from './check-panel.ts';
 import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
@@ -313,6 +314,16 @@ function powerBehind(
   uses: readonly (string | null)[],
   at: readonly string[],
 ): Finding[] {
+  if (chassis.rails?.[poweredBy]?.logOnly !== undefined) {
+    return [
+      {
+        at,
+        message: `rail ${poweredBy} is to power ${device}, and a failure of it is only logged`,
+        suggestion: `leave "logOnly" of ${poweredBy} out`,
+        other: ['chassis', number, 'rails', poweredBy, 'logOnly'],
+      },
+    ];
+  }
   return uses.flatMap((rail): Finding[] => {
     if (rail === null || allNeedsOf(rail, chassis).has(poweredBy)) return [];
     const other = ['chassis', number, 'rails', rail];
@@ -500,6 +511,7 @@ const CHECKS: readonly Check[] = [
   checkPgoodOfLatch,
   checkPulses,
   checkPresences,
+  checkLogOnly,
   checkPanel,
   checkResets,
   checkTimeBudgets,

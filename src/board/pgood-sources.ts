@@ -32,7 +32,8 @@ export function linesOfPgood(pgood: PgoodBoard): readonly LineBoard[] {
 export function railsOfPgood({ rails, pgood, latch }: PartOf<ChassisBoard>): readonly string[] {
   if (pgood === undefined || !sourcesOf(pgood).some(({ source }) => 'rails' in source)) return [];
   // On a latched board the enables read off while the power stands.
-  return Object.entries(rails ?? {}).flatMap(([name, rail]) =>
-    latch === undefined || rail?.good !== undefined ? [name] : [],
-  );
+  return Object.entries(rails ?? {}).flatMap(([name, rail]) => {
+    const tells = latch === undefined || rail?.good !== undefined;
+    return tells && rail?.logOnly === undefined ? [name] : [];
+  });
 }

@@ -95,6 +95,14 @@ const railEntries = v.strictObject({
         'waits for it: what is left goes at once',
     ),
   ),
+  logOnly: v.pipe(
+    v.optional(expects('truth', 'true', 'true', v.literal(true))),
+    v.description(
+      'A rail that the chassis can do without: that it does not come, or drops, is told, and nothing is switched off for it. ' +
+        'Nothing may need it, and it does not count for "rails" of pgood. A power-on waits for it no longer than onTimeoutMs; that it ' +
+        'cannot be switched, or does not go off, fails as with any other rail',
+    ),
+  ),
   setup: v.pipe(
     v.optional(setup),
     v.description(

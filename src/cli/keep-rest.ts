@@ -49,6 +49,7 @@ const OF_RAIL = [
   'needs',
   'offAfter',
   'offSettleMs',
+  'logOnly',
   'settleMs',
   'onTimeoutMs',
   'offTimeoutMs',

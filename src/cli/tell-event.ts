@@ -1,6 +1,7 @@
 import type { End, EventSource, Fields } from '../report/events.ts';
+import type { Missed } from '../run/record.ts';
 import type { Output } from '../system/ports.ts';
-import { INFO, writeLine } from '../system/severity.ts';
+import { ERROR, INFO, writeLine } from '../system/severity.ts';
 import type { World } from './world.ts';
 
 /** Identifier of all that the units say (`SyslogIdentifier=`). */
@@ -37,6 +38,18 @@ export function tellEnd(
   const text = `chassis ${chassis} is ${power}: ${what} took ${Math.round(elapsedMs)} ms`;
   return tellEvent(world.stdout, INFO, text, world, ({ endFields }) =>
     endFields(end, { chassis, verb, elapsedMs }),
+  );
+}
+
+/** Tells of a rail that the chassis does without. */
+export function tellMiss(
+  { rail, reason }: Missed,
+  source: EventSource,
+  world: Pick<World, 'stdout' | 'journal'>,
+): Promise<void> {
+  const text = `chassis ${source.chassis} does without rail ${rail}: ${reason}`;
+  return tellEvent(world.stdout, ERROR, text, world, ({ missFields }) =>
+    missFields({ rail, reason }, source),
   );
 }
 

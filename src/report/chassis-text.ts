@@ -1,7 +1,7 @@
 import type { Recorded } from '../run/record.ts';
 import { faultText } from '../sequence/causes.ts';
 import type { Watched } from '../sequence/plan.ts';
-import type { Fault, RailPhase, State } from '../sequence/state.ts';
+import type { Fault, Miss, RailPhase, State } from '../sequence/state.ts';
 import type { UnitState } from '../system/ports.ts';
 import { evidenceText, voltsText } from './lines.ts';
 
@@ -54,6 +54,10 @@ export interface RailReport {
   /** How a rail goes that has no enable: with what it needs, or as the supply of the chassis; null: it has one. */
   readonly watched: Watched | null;
   readonly isObservable: boolean;
+  /** The chassis does without it where it fails. */
+  readonly logOnly: boolean;
+  /** What was told of it since the last power-on began; null where nothing was, or it counts. */
+  readonly missed: Miss | null;
   /** For people: the line or the PMBus page that switches it, and the one that shows it; null where none does. */
   readonly enabledBy: string | null;
   readonly shownBy: string | null;
@@ -114,8 +118,9 @@ export function chassisText(report: ChassisReport): string {
     const enabled = switchText(rail).padEnd(8);
     const good = rail.absent ? '' : rail.isObservable ? either(rail.good, 'good', 'not good') : 'no signal';
     const by = new Set([rail.enabledBy, rail.shownBy].filter((name) => name !== null));
+    const note = rail.logOnly ? `  ${logOnlyText(rail)}` : '';
     lines.push(
-      `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${[...by].join(', ')}${voltageText(rail)}`,
+      `  rail ${name.padEnd(width)}  ${enabled}  ${good.padEnd(9)}  ${[...by].join(', ')}${voltageText(rail)}${note}`,
     );
   }
   for (const [reset, asserted] of Object.entries(report.resetsAsserted)) {
@@ -148,6 +153,11 @@ function switchText({ absent, watched, enabled }: RailReport): string {
   if (absent) return 'absent';
   if (watched !== null) return watched === 'supply' ? 'supply' : 'watched';
   return either(enabled, 'enabled', 'disabled');
+}
+
+function logOnlyText({ missed }: RailReport): string {
+  const told = { late: 'did not come in time', lost: 'has dropped' };
+  return missed === null ? 'log only' : `log only: ${told[missed]}`;
 }
 
 /** It is to have its voltage. */

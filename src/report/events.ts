@@ -6,7 +6,7 @@ import type { SystemErrorCode } from '../system/errors.ts';
 import { STATE_WORDS } from './words.ts';
 
 /**
- * Everything that may need an explanation: how a power sequence ended. Each kind has its MESSAGE_ID, for which
+ * Everything that may need an explanation: how a power sequence ended, and a rail that the chassis does without. Each kind has its MESSAGE_ID, for which
  * `systemd/chassis-power.catalog` has the explanation. An ID is a random number that never changes its meaning
  * (sd_id128(3), systemd.journal-fields(7)).
  */
@@ -17,6 +17,8 @@ export const MESSAGE_IDS = {
   hostOff: 'ddd736dda7f94a34a5db45cc685fad1c',
   railTimeout: 'ea54c1c67b3a442cab9516ea736c427c',
   railLost: 'b6e004df2767473a9da4266b322257a3',
+  /** One that the chassis does without. */
+  railMissed: '44e50dc82d15fb29a4f20dc37d08cc22',
   railStray: '24e25e13f4c040a594e510f7ee9a5e4b',
   pgoodTimeout: '1adaee02f9c842788ee150273b07ad24',
   pgoodLost: 'd4bf3ff49c0e4e629c2b71cf6d106065',
@@ -137,6 +139,14 @@ const KIND_OF_END: Readonly<Record<End, EventKind>> = {
 /** The fields of a power sequence that reached what was asked for, beside those of every entry. */
 export function endFields(end: End, source: EventSource): Fields {
   return fields(KIND_OF_END[end], source, null);
+}
+
+/** The fields of a rail that the chassis does without, beside those of every entry. */
+export function missFields(
+  { rail, reason }: { readonly rail: string; readonly reason: string },
+  source: EventSource,
+): Fields {
+  return { ...fields('railMissed', source, null), RAIL: rail, REASON: reason };
 }
 
 /** The fields of an error, beside those of every entry; null for one that is of no kind. */

@@ -1,5 +1,5 @@
 import type { Recorded, Recorder } from '../run/record.ts';
-import { diagnosisText, placeOf } from '../sequence/causes.ts';
+import { diagnosisText, missedText, placeOf } from '../sequence/causes.ts';
 import type { State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
 import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
@@ -52,6 +52,8 @@ function lineOf(entry: Recorded): Line {
       return info(`pgood ${entry.level ? 'asserted' : 'gone'}`);
     case 'hostOff':
       return { severity: NOTICE, text: `the host of rail ${entry.rail} has switched itself off` };
+    case 'missed':
+      return { severity: ERROR, text: missedText(entry.reason) };
     case 'fault':
       return { severity: CRITICAL, text: `fault: ${entry.fault.reason}` };
     case 'driveFailed':

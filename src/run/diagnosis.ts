@@ -17,6 +17,8 @@ export interface RailLevels {
   readonly good: boolean | null;
   /** It had come, and its settle time was over. */
   readonly wasUp: boolean;
+  /** It is a rail that the chassis can do without, and was told of before the fault. */
+  readonly wasMissed: boolean;
   /** `good` was read after pgood was lost, where it was. Never of a rail without a signal. */
   readonly isFresh: boolean;
 }
@@ -113,11 +115,11 @@ function ofLine({ kind, rail, reason }: Fault): Finding | null {
 
 function ofRails(plan: Plan, facts: FaultFacts): Finding | null {
   const { fault, evidence, levels, removed = [] } = facts;
-  const suspects = plan.rails.filter(({ name }) => isSuspect(name, fault, levels));
+  const inDoubt = plan.rails.filter(({ name }) => isSuspect(name, fault, levels));
+  // What the chassis can do without fails alone, unless it draws so much that others go with it.
+  const suspects = inDoubt.filter(({ name, isLogOnly }) => !isLogOnly || name === fault.rail);
   const pagesOf = (name: string) => evidence.filter(({ rails }) => Object.hasOwn(rails, name));
-  const latched = suspects.flatMap(({ name }) =>
-    pagesOf(name).flatMap((page) => latchedBy(page, name) ?? []),
-  );
+  const latched = inDoubt.flatMap(({ name }) => pagesOf(name).flatMap((page) => latchedBy(page, name) ?? []));
   const ofItself = latched.find(({ cause }) => OF_ITSELF.includes(cause));
   if (ofItself !== undefined) return ofItself;
   for (const { name } of suspects) {
@@ -166,7 +168,7 @@ function isSuspect(name: string, { rail, kind }: Fault, levels: LevelsAtFault | 
   const level = levels?.rails[name];
   // Without the levels only the rail of the fault is sure to have been on, and any where it has none.
   if (level === undefined) return rail === null;
-  if (!level.enabled) return false;
+  if (!level.enabled || level.wasMissed) return false;
   return !level.good || (rail === null && kind !== 'hardware');
 }
 
@@ -248,14 +250,26 @@ function lookedAt(plan: Plan, { fault, evidence, levels }: FaultFacts): string {
   const lacks = fault.kind === 'pgoodTimeout' || fault.kind === 'pgoodLost' ? (levels?.pgoodLacks ?? []) : [];
   const missing =
     lacks.length === 0 ? [] : [`${lacks.join(' and ')} ${lacks.length === 1 ? 'was' : 'were'} missing`];
-  return [saidBy(plan, evidence), ...missing].join('; ');
+  return [saidBy(plan, evidence), ...missing, ...doneWithout(plan, levels)].join('; ');
+}
+
+/** Rails that the chassis can do without: what is told of them blames none. */
+function doneWithout({ rails }: Plan, levels: LevelsAtFault | null): string[] {
+  const missed = rails.flatMap(({ name, isLogOnly }) => {
+    const level = levels?.rails[name];
+    const isGone = level?.wasMissed || (level?.enabled && level.good === false);
+    return isLogOnly && isGone ? [name] : [];
+  });
+  if (missed.length === 0) return [];
+  const [are, each] = missed.length === 1 ? ['was', 'it'] : ['were', 'them'];
+  return [`${missed.join(' and ')} ${are} missing, but the chassis does without ${each}`];
 }
 
 function saidBy({ rails }: Plan, evidence: readonly Evidence[]): string {
   if (evidence.some(({ statusWord, voutVolts }) => statusWord !== null || voutVolts !== null))
     return 'no device says what it was';
   if (evidence.length > 0) return 'no device could be read';
-  return rails.some(({ observable }) => observable)
+  return rails.some(({ observable, isLogOnly }) => observable && !isLogOnly)
     ? 'every rail that has a good signal was good'
     : 'no rail has a signal of its own';
 }

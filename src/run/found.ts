@@ -2,6 +2,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { type Reconciled, reconcile } from '../sequence/reconcile.ts';
 import type { Hint, Observation } from '../sequence/state.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
+import { decisive } from './observe.ts';
 import { presentChassis, type WholeChassis } from './presence.ts';
 
 /** A chassis as it is found: by its lines, and by what the last process left. */
@@ -13,7 +14,7 @@ export interface FoundChassis extends Reconciled {
 
 /**
  * Reads a chassis of which nothing is to be guessed. Nothing is driven.
- * @throws HardwareError of the first signal that cannot be read, or of parts that cannot be had
+ * @throws HardwareError of the first signal that cannot be read, that of a rail aside that the chassis can do without, or of parts that cannot be had
  */
 export async function findChassis(
   whole: WholeChassis,
@@ -23,6 +24,7 @@ export async function findChassis(
   const { hint } = store.load();
   const { plan, hardware } = await presentChassis(whole, hint);
   const { observation, unreadable } = await hardware.observe();
-  if (unreadable[0]) throw unreadable[0].error;
+  const [unread] = decisive(plan, unreadable);
+  if (unread !== undefined) throw unread.error;
   return { ...reconcile(plan, observation, hint, clock.nowMs()), hint, observation };
 }

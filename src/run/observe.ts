@@ -1,4 +1,5 @@
 import { HardwareError, type HardwareErrorCode, isHang } from '../../hw/errors.ts';
+import type { Plan } from '../sequence/plan.ts';
 import type { Observation, SignalRef, Unpowered } from '../sequence/state.ts';
 import { located, type Signal, type Switch } from './parts.ts';
 import { type Asked, type PowerGood, type Said, verdict } from './power-good.ts';
@@ -169,6 +170,12 @@ async function askAll(
     asked.push(...ready);
   }
   return { replies, asked };
+}
+
+/** What keeps a chassis from being judged: what cannot be read, but for the signals of rails that it can do without. */
+export function decisive({ rails }: Plan, unreadable: readonly Unreadable[]): readonly Unreadable[] {
+  const isLogOnly = (name: string | null) => rails.some((rail) => rail.name === name && rail.isLogOnly);
+  return unreadable.filter(({ signal, rail }) => signal !== 'good' || !isLogOnly(rail));
 }
 
 /** The rail was read to be good, or could not be read. One without a signal is as good as its enable and what it needs. */

@@ -1,10 +1,17 @@
 import type { Outcome, Request } from '../sequence/events.ts';
-import type { Diagnosis, Fault, RailPhase, SignalRef, State, Unpowered } from '../sequence/state.ts';
+import type { Diagnosis, Fault, Miss, RailPhase, SignalRef, State, Unpowered } from '../sequence/state.ts';
 import type { Evidence } from './evidence.ts';
 
 export type { KeptRun, RunRecord } from '../store/black-box.ts';
 
 /** One thing that happened in a run, without its time. */
+/** A rail that the chassis can do without, and what became of it. */
+export interface Missed {
+  readonly rail: string;
+  readonly miss: Miss;
+  readonly reason: string;
+}
+
 export type Happening =
   /** The lines were read and the state taken up; `hint` is what a process before had left. */
   | {
@@ -35,6 +42,8 @@ export type Happening =
   | { readonly type: 'pgood'; readonly level: boolean }
   /** The host behind the power button of the rail has switched itself off, and what it left goes down. */
   | { readonly type: 'hostOff'; readonly rail: string }
+  /** A rail that the chassis can do without did not come in time, or dropped. */
+  | ({ readonly type: 'missed' } & Missed)
   | { readonly type: 'fault'; readonly fault: Fault }
   | { readonly type: 'driveFailed'; readonly what: string; readonly reason: string; readonly code: string }
   | { readonly type: 'readFailed'; readonly what: string; readonly reason: string; readonly code: string }

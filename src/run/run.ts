@@ -146,8 +146,8 @@ function sleepReading(
   { plan, hardware }: RunOptions,
   stateNow: () => State,
 ): SleepReading {
-  const rails = plan.rails.flatMap(({ name, observable }) => {
-    const isShown = observable && !hardware.asksBus(name) && !(isItsSignal && name === rail);
+  const rails = plan.rails.flatMap(({ name, observable, isLogOnly }) => {
+    const isShown = observable && !isLogOnly && !hardware.asksBus(name) && !(isItsSignal && name === rail);
     return isShown ? [name] : [];
   });
   return { stands: [null, ...rails], isAwaited: () => stateNow() === 'pgood' };
@@ -211,9 +211,14 @@ function takeStep(run: Run, event: SequenceEvent): void {
   // To enter a state is an action as well. And what is known of a button is for whoever drives next: what it switches off is
   // pressed for again unless it is known to be off.
   const isOfButton = hasTag(now.state, 'lowering') && changed.some(({ pulsed }) => pulsed !== null);
-  if (actions.length > 0 || isOfButton) save(run);
+  if (actions.some((action) => !isOnlyTold(run.job, action)) || isOfButton) save(run);
   run.todo.push(...actions);
   raiseAlarm(run);
+}
+
+/** The state file of a chassis that is on is of who drove it last, and a watch tells without the lock. */
+function isOnlyTold({ watches }: Job, { type }: SequenceAction): boolean {
+  return watches === true && type === 'tellMissed';
 }
 
 /** For a watch: power may be going, or goes down, and not everything is off yet. */
@@ -232,12 +237,15 @@ function levelsAtFault(
 ): LevelsAtFault {
   const lostMs = pgood.level ? Number.NEGATIVE_INFINITY : pgood.sinceMs;
   const levels = plan.rails.map(({ name, observable }) => {
-    const { enabled, phase } = railState(before, name);
+    const { enabled, phase, missed } = railState(before, name);
     const { good: seen, goodUnread } = rails[name] ?? railState(before, name);
     const read = goodUnread ? null : seen;
     const good = observable ? read : enabled;
     const isFresh = observable && (readings.rails[name]?.askedMs ?? Number.NEGATIVE_INFINITY) >= lostMs;
-    return [name, { enabled, good, wasUp: phase === 'up', isFresh }] as const;
+    return [
+      name,
+      { enabled, good, wasUp: phase === 'up', wasMissed: missed !== undefined, isFresh },
+    ] as const;
   });
   const pgoodLacks = pgood.level ? [] : hardware.pgoodLacks();
   return { rails: Object.fromEntries(levels), pgood: pgood.level, pgoodLacks };
@@ -334,6 +342,9 @@ function note(run: Run, action: Exclude<SequenceAction, DriveAction>): void {
     record({ type: 'request', request, outcome, reason });
   } else if (action.type === 'tellHostOff') {
     record({ type: 'hostOff', rail: action.rail });
+  } else if (action.type === 'tellMissed') {
+    const { rail, miss, reason } = action;
+    record({ type: 'missed', rail, miss, reason });
   } else if (action.type === 'raiseFault') {
     record({ type: 'fault', fault: action.fault });
   } else {
@@ -547,7 +558,8 @@ function hasDoubt(plan: Plan, sequence: SequenceState): boolean {
 export function isSteady(state: State, sequence: SequenceState): boolean {
   if (state !== 'pgood') return true;
   return (
-    sequence.pgood.level === sequence.pgood.good && Object.values(sequence.rails).every(({ good }) => good)
+    sequence.pgood.level === sequence.pgood.good &&
+    Object.values(sequence.rails).every(({ good, missed }) => good || missed !== undefined)
   );
 }
 

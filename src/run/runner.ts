@@ -6,7 +6,7 @@ import { type Reconciled, reconcile } from '../sequence/reconcile.ts';
 import { hasTag, type SequenceState, type State } from '../sequence/state.ts';
 import { diagnose } from './diagnosis.ts';
 import type { Job } from './jobs.ts';
-import { mayPass, type Observed, READ_AGAIN_MS, READINGS, type Unreadable } from './observe.ts';
+import { decisive, mayPass, type Observed, READ_AGAIN_MS, READINGS, type Unreadable } from './observe.ts';
 import { ONCE_MORE_MS } from './parts.ts';
 import {
   type PresentChassis,
@@ -155,11 +155,12 @@ async function takeStock(
   if (warning !== null) record({ type: 'warning', message: warning });
   const { observation, unreadable } = await observeFor(job, options, recording);
   // Power is not raised on what cannot be seen, but a power-off does what it can, and fails at the end.
-  if (unreadable[0] !== undefined && job.request !== 'POWER_OFF') throw unreadable[0].error;
+  const unread = job.request === 'POWER_OFF' ? unreadable : decisive(plan, unreadable);
+  if (unread[0] !== undefined && job.request !== 'POWER_OFF') throw unread[0].error;
   const taken = takenUp(job, plan, reconcile(plan, observation, hint, clock.nowMs()));
   const hinted = hint?.state ?? null;
   record({ type: 'reconciled', state: taken.state, hint: hinted, ...observation });
-  return { taken, unreadable, hinted };
+  return { taken, unreadable: unread, hinted };
 }
 
 async function observeFor(job: Job, options: RunOptions, recording: Recording): Promise<Observed> {
@@ -179,19 +180,15 @@ async function observeOnceMore(observed: Observed, { hardware, clock }: RunOptio
 /** A stage that fails has the chassis powered off, so of one that is on a device that is only busy is waited for. */
 async function observeAgain(
   first: Observed,
-  { hardware, clock, signal }: RunOptions,
+  { plan, hardware, clock, signal }: RunOptions,
   { record }: Recording,
 ): Promise<Observed> {
   let observed = first;
   let told = '';
   for (let left = READINGS - 1; left > 0; left -= 1) {
-    const [unread] = observed.unreadable;
-    if (
-      unread === undefined ||
-      !mayBeOn(observed) ||
-      !observed.unreadable.every(({ error }) => mayPass(error))
-    )
-      break;
+    const unreadable = decisive(plan, observed.unreadable);
+    const [unread] = unreadable;
+    if (unread === undefined || !mayBeOn(observed) || !unreadable.every(({ error }) => mayPass(error))) break;
     const why = observed.observation.pgood ? 'pgood stands' : 'pgood may stand';
     const message = `${unread.reason}: ${why}, reading again`;
     if (message !== told) record({ type: 'warning', message });

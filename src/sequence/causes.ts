@@ -47,3 +47,8 @@ export function faultText({ reason, rail, diagnosis }: Fault): string {
 export function railAtFault({ rail, diagnosis }: Fault): string | null {
   return diagnosis?.rail ?? rail;
 }
+
+/** What is told of a rail that the chassis can do without. */
+export function missedText(reason: string): string {
+  return `${reason}: the chassis does without it`;
+}

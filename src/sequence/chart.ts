@@ -1,8 +1,9 @@
 import { assign, enqueueActions, type ParameterizedObject, setup } from 'xstate';
 import { isStageOver } from './deadlines.ts';
 import type { Answer, EventOf, Request, SequenceAction, SequenceEvent } from './events.ts';
-import { type FaultName, faultOf, hardwareFault, hasFault } from './faults.ts';
+import { type FaultName, faultOf, hardwareFault, hasFault, missOf } from './faults.ts';
 import { handedOver, isAnyHeldBack } from './held-resets.ts';
+import { railPlan } from './plan.ts';
 import {
   allEnabled,
   assertResets,
@@ -20,6 +21,7 @@ import {
   nextReset,
   note,
   noteHostOff,
+  noteMissed,
   pulseLatch,
   type Reduced,
   railsToDisable,
@@ -66,6 +68,12 @@ function keepFirst({ fault: earlier }: Context, fault: Fault | null): Reduced {
   return { change: { fault }, asks: [{ type: 'raiseFault', fault }] };
 }
 
+/** What cannot be read is the good signal of a rail that the chassis can do without: its time tells what becomes of it. */
+function isOfLogOnly({ plan }: Context, event: SequenceEvent): boolean {
+  if (event.type !== 'READ_FAILED' || event.signal !== 'good' || event.rail === null) return false;
+  return railPlan(plan, event.rail).isLogOnly;
+}
+
 /** For an action that the runner carries out. */
 const leaveToRunner = () => undefined;
 
@@ -84,6 +92,8 @@ const chart = setup({
     pulseLatch: leaveToRunner,
     entered: (_, _params: { state: State }) => leaveToRunner(),
     answer: (_, _params: Answer) => leaveToRunner(),
+    tellMissed: (_, _params: Ask<Extract<SequenceAction, { type: 'tellMissed' }>>['params']) =>
+      leaveToRunner(),
     tellHostOff: (_, _params: { rail: string }) => leaveToRunner(),
     raiseFault: (_, _params: Ask<Extract<SequenceAction, { type: 'raiseFault' }>>['params']) =>
       leaveToRunner(),
@@ -95,6 +105,7 @@ const chart = setup({
     note: assign(({ context, event }) => note(context, event)),
     beginAnew: assign(({ context }) => beginAnew(context)),
     noteHostOff: by(noteHostOff),
+    noteMissed: by(noteMissed),
     assertResets: by(assertResets),
     expectSupplies: assign(({ context }) => expectSupplies(context)),
     checkNextRail: assign(({ context }) => beginCheck(context, nextRail(context))),
@@ -150,6 +161,9 @@ const chart = setup({
     /** The process that changed the enables ended before it pulsed the latch. */
     latchMissed: ({ context }) => context.latchPending,
 
+    /** Of a rail that the chassis can do without. */
+    railMissed: ({ context }) => missOf(context) !== null,
+    ofLogOnly: ({ context, event }) => isOfLogOnly(context, event),
     hostHasLeft: ({ context }) => hasHostLeft(context),
 
     railLost: ({ context }) => hasFault(context, 'railLost'),
@@ -183,8 +197,13 @@ const recordHardwareFault = (state: State) => ({ type: 'recordHardwareFault' as 
 /** Power comes no further once a line failed. */
 const stopRaising = (state: State) => ({
   DRIVE_FAILED: { target: '#chassis.fault', actions: ['note' as const, recordHardwareFault(state)] },
-  READ_FAILED: { target: '#chassis.fault', actions: ['note' as const, recordHardwareFault(state)] },
+  READ_FAILED: [
+    { guard: 'ofLogOnly' as const, actions: 'note' as const },
+    { target: '#chassis.fault', actions: ['note' as const, recordHardwareFault(state)] },
+  ],
 });
+/** A rail that the chassis can do without is told, and no more. */
+const tellMissed = { guard: 'railMissed' as const, actions: 'noteMissed' as const };
 /** On the way down a failing line stops nothing: it is remembered, and the rest goes down. */
 const keepLowering = (state: State) => ({
   DRIVE_FAILED: {
@@ -247,6 +266,7 @@ export const chassisMachine = chart.createMachine({
       always: [
         ...onFault('opPowerStart', 'railLost', 'railTimedOut', 'railStray'),
         { guard: 'anyResetReleased', actions: 'assertResets' },
+        tellMissed,
         // One rail after the other, each after what it rests on was read again.
         { guard: 'otherRailIsNext', actions: 'checkNextRail' },
         { guard: 'nextIsChecked', actions: 'enableRail' },
@@ -265,6 +285,7 @@ export const chassisMachine = chart.createMachine({
       always: [
         ...onFault('opWaitPowerOn', 'railLost', 'railTimedOut', 'pgoodLostEarly'),
         ...onFault('opWaitPowerOn', 'railTooLateForPgood', 'pgoodTimedOut'),
+        tellMissed,
         { guard: 'becameReady', actions: 'markReady' },
         { guard: 'otherResetIsNext', actions: 'checkNextReset' },
         { guard: 'nextIsChecked', actions: 'releaseReset' },
@@ -284,6 +305,7 @@ export const chassisMachine = chart.createMachine({
         // What it leaves behind goes down as on request.
         { guard: 'hostHasLeft', target: 'opPowerStop', actions: 'noteHostOff' },
         ...onFault('pgood', 'railLost', 'railTimedOut', 'railLostWithPgood', 'pgoodLost'),
+        tellMissed,
       ],
     },
     opPowerStop: {

@@ -1,4 +1,4 @@
-import type { Plan, RailPlan } from './plan.ts';
+import { type Plan, type RailPlan, railPlan } from './plan.ts';
 import { type Context, isFresh, type Readings, readingOf, type Source } from './readings.ts';
 import { hasTag, railState, type SequenceState, type State, signalsAt } from './state.ts';
 import { restlessRails } from './survey.ts';
@@ -42,12 +42,14 @@ function stands(
 /** What is waited for of a rail; it is one thing at a time. */
 export function railDeadline(plan: Plan, rail: RailPlan, sequence: SequenceState): Deadline | null {
   const { name, observable, settleMs } = rail;
-  const { phase, good, sinceMs, deadlineMs } = railState(sequence, name);
+  const { phase, good, sinceMs, deadlineMs, missed } = railState(sequence, name);
   if (phase === 'rising' && good) {
     return stands('railSettles', observable ? name : undefined, sinceMs, settleMs);
   }
   if (phase === 'falling' && !good) return restDeadline(rail, sequence);
-  if (phase === 'up' && !good) return stands('railIsLost', name, sinceMs, lostAfterMs(plan, rail));
+  if (phase === 'up' && !good && missed === undefined) {
+    return stands('railIsLost', name, sinceMs, lostAfterMs(plan, rail));
+  }
   if (deadlineMs === null) return null;
   const what = phase === 'falling' ? 'railFalls' : 'railComes';
   return { what, source: name, dueMs: deadlineMs, countsFromMs: deadlineMs };
@@ -94,9 +96,16 @@ export function isOver(
 
 /** The stage's time is over, and one of the signals it waits for still is as it was (`good`) when read after that. */
 export function isStageOver(context: Context, good: boolean): boolean {
-  const { readings, stageDeadlineMs, nowMs } = context;
+  return signalsAt(context, good).some((source) => {
+    const waits = source === null || good || !railPlan(context.plan, source).isLogOnly;
+    return waits && isReadAfterStage(context, source);
+  });
+}
+
+/** The stage's time is over, and the signal was read after that. */
+export function isReadAfterStage({ readings, stageDeadlineMs, nowMs }: Context, source: Source): boolean {
   if (stageDeadlineMs === null || nowMs < stageDeadlineMs) return false;
-  return signalsAt(context, good).some((source) => isFresh(readingOf(readings, source), stageDeadlineMs));
+  return isFresh(readingOf(readings, source), stageDeadlineMs);
 }
 
 /** Before this time no rail is enabled. */

@@ -1,4 +1,4 @@
-import type { Fault, SignalRef, State } from './state.ts';
+import type { Fault, Miss, SignalRef, State } from './state.ts';
 
 /**
  * What the sequence is told, and what it wants done. Time comes with every event as `atMs` on the monotonic clock.
@@ -78,6 +78,8 @@ export type SequenceAction =
   /** A state was entered; several in one step where one passes straight through. */
   | { readonly type: 'entered'; readonly state: State }
   | ({ readonly type: 'answer' } & Answer)
+  /** A rail that the chassis can do without did not come, or dropped. */
+  | { readonly type: 'tellMissed'; readonly rail: string; readonly miss: Miss; readonly reason: string }
   /** The host behind the power button of the rail has switched itself off. */
   | { readonly type: 'tellHostOff'; readonly rail: string }
   | { readonly type: 'raiseFault'; readonly fault: Fault };

@@ -1,8 +1,8 @@
-import { isOver, isStageOver, railDeadline } from './deadlines.ts';
+import { isOver, isReadAfterStage, isStageOver, railDeadline } from './deadlines.ts';
 import type { SequenceEvent } from './events.ts';
 import { needsBehind, type RailPlan, railPlan } from './plan.ts';
 import { type Context, isFresh, readingOf } from './readings.ts';
-import { type Fault, type FaultKind, fallen, railState, type State, signalsAt } from './state.ts';
+import { type Fault, type FaultKind, fallen, type Miss, railState, type State, signalsAt } from './state.ts';
 import { restlessRails } from './survey.ts';
 
 /** What went wrong, before it is known in which state and when. */
@@ -55,10 +55,14 @@ function isInDoubt(rail: RailPlan, context: Context, sinceMs: number): boolean {
   });
 }
 
-/** The first rail that failed while power should be coming or standing: it dropped, or did not come in time. */
-const failedRail = once((context) => {
+/**
+ * The first rail that failed while power should be coming or standing: it dropped, or did not come in time.
+ * @param isLogOnly of those that the chassis can do without, or of the others
+ */
+function firstFailed(context: Context, isLogOnly: boolean): Finding | null {
   const { plan, readings, nowMs } = context;
   for (const rail of restlessRails(plan, context.rails)) {
+    if (rail.isLogOnly !== isLogOnly) continue;
     const deadline = railDeadline(plan, rail, context);
     if (deadline === null || !isOver(deadline, nowMs, readings)) continue;
     const { sinceMs } = railState(context, rail.name);
@@ -66,7 +70,44 @@ const failedRail = once((context) => {
     if (deadline.what === 'railComes' && !isInDoubt(rail, context, nowMs)) return late(rail);
   }
   return null;
-});
+}
+
+const failedRail = once((context) => firstFailed(context, false));
+
+/** A rail that the chassis can do without and that failed; when pgood is due, one that has not come as well. */
+const missedRail = once((context) => firstFailed(context, true) ?? lateForPgood(context));
+
+function lateForPgood(context: Context): Finding | null {
+  const { plan, rails, stageDeadlineMs } = context;
+  if (stageDeadlineMs === null) return null;
+  const rail = restlessRails(plan, rails).find(
+    ({ name, isLogOnly }) => isLogOnly && isAwaited(name, context) && isReadAfterStage(context, name),
+  );
+  return rail === undefined ? null : lateWithPgood(rail.name, plan.pgood.onTimeoutMs);
+}
+
+/** The rail has to come, and is not there. */
+function isAwaited(name: string, context: Context): boolean {
+  const { phase, good } = railState(context, name);
+  const { observable, watched } = railPlan(context.plan, name);
+  return observable && !good && (phase === 'rising' || (watched === 'follower' && phase === 'down'));
+}
+
+function lateWithPgood(name: string, onTimeoutMs: number): Finding {
+  const limit = `when pgood was due, ${onTimeoutMs} ms after the last enable`;
+  return finding('railTimeout', name, `rail ${name} was not good ${limit}`);
+}
+
+/** The rail of the finding, and what there is to tell of it; null where no rail was missed. */
+export function missOf(
+  context: Context,
+): { readonly rail: string; readonly miss: Miss; readonly reason: string } | null {
+  const found = missedRail(context);
+  if (found === null || found.rail === null) return null;
+  const { rail, kind, reason } = found;
+  const why = railState(context, rail).goodUnread ? ': its signal cannot be read' : '';
+  return { rail, miss: kind === 'railLost' ? 'lost' : 'late', reason: `${reason}${why}` };
+}
 
 /** A rail that is stuck before it was ever enabled. */
 const strayRail = once((context) => {
@@ -84,7 +125,7 @@ const lostPower = once((context) => {
   const { plan, nowMs } = context;
   const dropped = restlessRails(plan, context.rails).find((rail) => {
     const deadline = railDeadline(plan, rail, context);
-    return deadline?.what === 'railIsLost' && nowMs >= deadline.dueMs;
+    return !rail.isLogOnly && deadline?.what === 'railIsLost' && nowMs >= deadline.dueMs;
   });
   return dropped ? lost(dropped) : finding('pgoodLost', null, 'pgood was lost while the chassis was on');
 });
@@ -113,15 +154,11 @@ const latePower = once((context) => {
   // The time of a rail may have ended with that of pgood, in a standstill: it is read before anything is said of pgood.
   if (rails.some((rail) => isUnreadSinceDue(rail, context))) return null;
   const { onTimeoutMs } = pgood;
-  const first = rails.find(({ name, observable, watched }) => {
-    const { phase, good } = railState(context, name);
-    const isAwaited = phase === 'rising' || (watched === 'follower' && phase === 'down');
-    return observable && isAwaited && !good && isFresh(readingOf(context.readings, name));
-  });
-  if (first !== undefined) {
-    const limit = `when pgood was due, ${onTimeoutMs} ms after the last enable`;
-    return finding('railTimeout', first.name, `rail ${first.name} was not good ${limit}`);
-  }
+  const first = rails.find(
+    ({ name, isLogOnly }) =>
+      !isLogOnly && isAwaited(name, context) && isFresh(readingOf(context.readings, name)),
+  );
+  if (first !== undefined) return lateWithPgood(first.name, onTimeoutMs);
   const reason = `pgood did not come within ${onTimeoutMs} ms though every rail is enabled`;
   return finding('pgoodTimeout', null, reason);
 });

@@ -42,6 +42,8 @@ export interface RailPlan {
   readonly isSetUp: boolean;
   /** Its part may be absent. What needs it is optional as well. */
   readonly isOptional: boolean;
+  /** That it does not come, or drops, is told, and nothing else comes of it. Nothing needs it. */
+  readonly isLogOnly: boolean;
 }
 
 export interface ResetPlan {
@@ -154,6 +156,7 @@ export function planOf(chassis: ChassisBoard, devices: Board['devices']): Plan {
         pulsed: pulsedBy(rail),
         isSetUp: rail.setup !== undefined,
         isOptional: rail.presence !== undefined,
+        isLogOnly: rail.logOnly !== undefined,
       };
     }),
     pgood: {

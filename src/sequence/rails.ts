@@ -1,5 +1,6 @@
 import { holdUntilMs, isOver, pgoodDeadline, railDeadline, resetDue } from './deadlines.ts';
 import type { EventOf, SequenceAction, SequenceEvent } from './events.ts';
+import { missOf } from './faults.ts';
 import { downBefore, type Plan, type RailPlan, railPlan } from './plan.ts';
 import {
   afterStandstill,
@@ -69,8 +70,11 @@ function noteRailLevel(context: Context, { rail, good, askedMs, atMs }: EventOf<
   const before = railState(context, rail);
   const { observable } = railPlan(context.plan, rail);
   const isNews = before.good !== good;
+  // What came late is there now: that it drops is told as well.
+  const isThere = good && before.missed === 'late';
   return {
     ...withRail(context, rail, {
+      ...(isThere && { missed: undefined }),
       good,
       // What was read of a rail without a signal is its enable.
       goodUnread: before.goodUnread && !observable && before.enabled,
@@ -224,13 +228,19 @@ export function beginAnew(context: Context): Partial<Context> {
     contradictions: [],
     rails: Object.fromEntries(
       plan.rails.map((rail): [string, RailState] => {
-        const state = railState(context, rail.name);
+        const state = withoutMiss(railState(context, rail.name));
         // One whose enable could not be switched off falls when that is tried again.
         if (state.phase !== 'stuck' || state.enabled) return [rail.name, state];
         return [rail.name, { ...state, phase: 'falling', deadlineMs: nowMs + rail.offTimeoutMs }];
       }),
     ),
   };
+}
+
+function withoutMiss(state: RailState): RailState {
+  if (state.missed === undefined) return state;
+  const { missed: _, ...others } = state;
+  return others;
 }
 
 /** Power is to come up: what supplies the chassis has to be good from now on, as it is read from now on. */
@@ -281,7 +291,10 @@ export function beginCheck({ plan, readings, nowMs }: Context, raises: Raise | n
  */
 function restsOn(plan: Plan, { what, name: raised }: Raise): readonly Source[] {
   if (what === 'enable') return supplyOf(railPlan(plan, raised));
-  return [...plan.rails.flatMap(({ name, observable }) => (observable ? [name] : [])), null];
+  return [
+    ...plan.rails.flatMap(({ name, observable, isLogOnly }) => (observable && !isLogOnly ? [name] : [])),
+    null,
+  ];
 }
 
 /** Enables the rail that was checked. The next one is checked anew: this one takes its time. */
@@ -386,6 +399,22 @@ export function driveAllOff(context: Context): Reduced {
       ...(context.latchPending ? [{ type: 'pulseLatch' as const }] : []),
     ],
     change: { readings: { ...context.readings, driven } },
+  };
+}
+
+/** A rail that the chassis can do without was missed: that is told, and no longer waited for. */
+export function noteMissed(context: Context): Reduced {
+  const found = missOf(context);
+  if (found === null) return {};
+  const { rail, miss } = found;
+  const { watched } = railPlan(context.plan, rail);
+  const before = railState(context, rail);
+  // A follower that waits for what it needs is missed with it.
+  const isMeant = before.enabled || watched !== null;
+  const state: RailState = { ...before, enabled: isMeant, phase: 'up', deadlineMs: null, missed: miss };
+  return {
+    asks: [{ type: 'tellMissed', ...found }],
+    change: { rails: withState(context.plan, context.rails, rail, state) },
   };
 }
 

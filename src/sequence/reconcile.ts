@@ -84,7 +84,9 @@ function contradictionsIn(plan: Plan, observation: Observation): string[] {
 
 /** Every signal of a rail was read and is not good: pgood alone, which may be a glitch, is no power that stands. */
 function isDenied(plan: Plan, { rails, unread }: Observation): boolean {
-  const seen = plan.rails.filter(({ observable, watched }) => observable && watched !== 'supply');
+  const seen = plan.rails.filter(
+    ({ observable, watched, isLogOnly }) => observable && watched !== 'supply' && !isLogOnly,
+  );
   const isRead = (name: string) => !unread?.some(({ signal, rail }) => signal === 'good' && rail === name);
   return seen.length > 0 && seen.every(({ name }) => isRead(name) && rails[name]?.good === false);
 }
@@ -164,12 +166,11 @@ function classify(
 ): { state: State; contradictions: string[] } {
   const seen = (isMeant: (rail: RailPlan) => boolean) =>
     plan.rails.filter(isMeant).map(({ name }) => observation.rails[name] ?? { enabled: false, good: false });
-  const rails = seen(() => true);
   const switched = seen(({ watched }) => watched === null);
   const anyEnabled = switched.some(({ enabled }) => enabled);
   const enabled = switched.every((rail) => rail.enabled);
   const anyGood = observation.pgood || seen(({ watched }) => watched !== 'supply').some(({ good }) => good);
-  const good = observation.pgood && rails.every((rail) => rail.good);
+  const good = observation.pgood && seen(({ isLogOnly }) => !isLogOnly).every((rail) => rail.good);
   const hinted = hint?.state;
   const as = (state: State) => ({ state, contradictions: [] });
 
@@ -183,7 +184,11 @@ function classify(
   if (enabled) {
     if (!good) return as(hinted === 'pgood' || hinted === 'opPowerStart' ? hinted : 'opWaitPowerOn');
     // What is good as soon as it is enabled has to settle all the same.
-    const settles = plan.pgood.rails.some((name) => hint?.sequence.rails[name]?.phase === 'rising');
+    const isOnItsWay = (name: string) => hint?.sequence.rails[name]?.phase === 'rising';
+    // And what the chassis can do without still has its time.
+    const settles = plan.rails.some(
+      ({ name, isLogOnly }) => (isLogOnly || plan.pgood.rails.includes(name)) && isOnItsWay(name),
+    );
     if (starting) return as(held || hint?.sequence.latchPending || settles ? hinted : 'pgood');
     return as(held ? 'opWaitPowerOn' : 'pgood');
   }
@@ -193,6 +198,12 @@ function classify(
   if (keeps && (hinted === 'pgood' || !isDenied(plan, observation))) return as('pgood');
   if (anyEnabled && starting) return as('opPowerStart');
   return { state: 'unknown', contradictions: contradictionsIn(plan, observation) };
+}
+
+/** What was told once is not told again by the next process. What came late is there now. */
+function withMiss(state: RailState, hinted: RailState | undefined): RailState {
+  const missed = hinted?.missed;
+  return missed === undefined || (missed === 'late' && state.good) ? state : { ...state, missed };
 }
 
 /** Reads nothing and drives nothing: from an observation to the state the machine takes up. */
@@ -211,7 +222,8 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
     const hintedRail = hinted?.rails[rail.name];
     if (rail.watched !== null) {
       const known = { good: seen.good, goodUnread: unread('good') };
-      rails[rail.name] = watchedRailOf(rail, rail.watched, known, hintedRail, { plan, state, rails, nowMs });
+      const taken = watchedRailOf(rail, rail.watched, known, hintedRail, { plan, state, rails, nowMs });
+      rails[rail.name] = withMiss(taken, hintedRail);
       continue;
     }
     // In pgood a latching board is enabled though its pins do not show it.
@@ -220,7 +232,8 @@ export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, 
     const enableDoubt = unread('enable') ? 'unread' : null;
     const goodUnread = !rail.observable || unread('good');
     const begun = hintedRail && stillHeld ? { ...hintedRail, deadlineMs: null } : hintedRail;
-    rails[rail.name] = railOf({ enabled, enableDoubt, good, goodUnread }, rail, begun, state, nowMs);
+    const taken = railOf({ enabled, enableDoubt, good, goodUnread }, rail, begun, state, nowMs);
+    rails[rail.name] = withMiss(taken, hintedRail);
   }
   // One sample must neither end a running host nor release the resets of one that comes up: in pgood a low level, and in
   // every other state a high one, has to stand for deglitchMs first.

@@ -66,9 +66,15 @@ const railSchema = v.object({
   sinceMs: moment,
   /** Rising: latest time for good. Falling: latest time for no longer good. Else null. */
   deadlineMs: momentOrNull,
+  /**
+   * Of a rail that the chassis can do without: what was told of it since the last power-on began. Absent where nothing was, or where what
+   * came late is there.
+   */
+  missed: v.optional(v.picklist(['late', 'lost'])),
 });
 export type RailState = DeepReadonly<v.InferOutput<typeof railSchema>>;
 export type RailPhase = RailState['phase'];
+export type Miss = NonNullable<RailState['missed']>;
 export type EnableDoubt = NonNullable<RailState['enableDoubt']>;
 
 /** The chassis power good signal. */

@@ -15,6 +15,7 @@ export interface Survey {
   /** Places of rails that `isReadyToCome` tells. */
   readonly ready: readonly number[];
   readonly notUp: number;
+  /** Of rails that the chassis cannot do without. */
   readonly notGood: number;
   /** Of rails with an enable. */
   readonly notEnabled: number;
@@ -77,8 +78,8 @@ function railAt({ rails }: Plan, place: number): RailPlan {
 }
 
 /** A rail that is up and good, and one that is down, wait for nothing; but a follower comes when what it needs is up. */
-function isRestless({ watched }: RailPlan, { phase, good, deadlineMs }: RailState): boolean {
-  const rests = phase === 'down' ? watched !== 'follower' : phase === 'up' && good;
+function isRestless({ watched }: RailPlan, { phase, good, deadlineMs, missed }: RailState): boolean {
+  const rests = phase === 'down' ? watched !== 'follower' : phase === 'up' && (good || missed !== undefined);
   return !rests || deadlineMs !== null;
 }
 
@@ -111,9 +112,13 @@ function surveyed(plan: Plan, rails: Rails): Survey {
     restless: placesOf(isRestless),
     ready: placesOf((rail, state) => isReadyToCome(rail, state, stateOf)),
     notUp: states.filter(({ phase }) => phase !== 'up').length,
-    notGood: states.filter(({ good }) => !good).length,
+    notGood: placesOf((rail, state) => isBad(rail, state)).length,
     notEnabled: states.filter((state) => isDisabled(state)).length,
   };
+}
+
+function isBad({ isLogOnly }: RailPlan, { good }: RailState): boolean {
+  return !good && !isLogOnly;
 }
 
 /** A rail that is only watched has no enable. */
@@ -149,7 +154,7 @@ function resurveyed(known: Survey, name: string, state: RailState): Survey {
     restless,
     ready,
     notUp: known.notUp + one(state.phase !== 'up') - one(before.phase !== 'up'),
-    notGood: known.notGood + one(!state.good) - one(!before.good),
+    notGood: known.notGood + one(isBad(rail, state)) - one(isBad(rail, before)),
     notEnabled: known.notEnabled + one(isDisabled(state)) - one(isDisabled(before)),
   };
 }

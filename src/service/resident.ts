@@ -8,9 +8,10 @@ import type { Alarm } from '../run/alarm.ts';
 import { findChassis } from '../run/found.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
 import { JOBS } from '../run/jobs.ts';
+import { decisive } from '../run/observe.ts';
 import { expectDone, faultError } from '../run/outcome.ts';
 import { presentChassis } from '../run/presence.ts';
-import { lastState, type Recorded, type Recorder } from '../run/record.ts';
+import { lastState, type Missed, type Recorded, type Recorder } from '../run/record.ts';
 import { releaseResets } from '../run/release-resets.ts';
 import { RESET_HOLDER, resetHost } from '../run/reset-host.ts';
 import type { RunOptions } from '../run/run.ts';
@@ -111,6 +112,8 @@ export interface Resident {
 const HOLDER = 'serve';
 /** The same while it releases resets of a chassis that is on. */
 const RELEASE_HOLDER = 'serve: resets';
+/** The same while it keeps what it told of a rail that the chassis does without. */
+const MISS_HOLDER = 'serve: rails';
 /** Who asks for what nobody has asked for. */
 const THE_SERVICE = 'the service itself';
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
@@ -188,6 +191,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       if (!actor.getSnapshot().hasTag('closed')) actor.send({ type: 'STOP', reason });
       await toPromise(actor);
       await resets.settled();
+      await resources.missesKept;
     },
   };
 }
@@ -202,6 +206,8 @@ interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   watchTrouble: string | null;
   /** Of the state file that told last of a chassis that is on; null where none did. */
   onMark: string | null;
+  /** Over when all is kept that a watch told of rails that the chassis does without. */
+  missesKept: Promise<void>;
   openStore(): SnapshotStore;
   lock(signal: AbortSignal, wanted: Wanted): Promise<ChassisLock>;
   warn(message: string): void;
@@ -214,6 +220,7 @@ function resourcesOf(options: ResidentOptions): Resources {
     ...options,
     watchTrouble: null,
     onMark: null,
+    missesKept: Promise.resolve(),
     // Each use has a new one: a store remembers what it could not write, and other processes write this file too.
     openStore: () => createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock }),
     lock: (signal, wanted) =>
@@ -285,6 +292,32 @@ async function releaseHeld(resources: Resources, names: readonly string[]): Prom
     return await releaseResets(names, { plan, hardware, clock, store: openStore(), record, mayRelease });
   } finally {
     lock.release();
+  }
+}
+
+/**
+ * A watch told of a rail that the chassis does without: the next service is not to tell it again. A watch has no lock, and writes the state
+ * file under it alone. Where another process has it, that one drives, and tells by itself. Never rejects.
+ */
+async function keepMiss(resources: Resources, { rail, miss }: Missed): Promise<void> {
+  const { plan, hardware, clock, openStore, warn, warnOf } = resources;
+  try {
+    const lock = await lockAtOnce(resources, MISS_HOLDER);
+    try {
+      const found = openStore().load().hint ?? (await findChassis({ plan, hardware }, openStore(), clock));
+      // Read again: power may have gone meanwhile, and nothing is awaited from here to the end of the write.
+      const store = openStore();
+      const { state, sequence } = store.load().hint ?? found;
+      const before = sequence.rails[rail];
+      if (state !== 'pgood' || before === undefined) return;
+      const rails = { ...sequence.rails, [rail]: { ...before, missed: miss } };
+      const problem = store.save(state, { ...sequence, rails });
+      if (problem !== null) warn(problem);
+    } finally {
+      lock.release();
+    }
+  } catch (error) {
+    if (!(error instanceof PowerError && error.code === 'CHASSIS_LOCKED')) warnOf(error);
   }
 }
 
@@ -415,7 +448,7 @@ async function findState({ plan, hardware, clock, openStore, warnOf }: Resources
     }
     const present = await presentChassis({ plan, hardware }, null);
     const { observation, unreadable } = await present.hardware.observe();
-    if (unreadable.length > 0) return null;
+    if (decisive(present.plan, unreadable).length > 0) return null;
     return { state: reconcile(present.plan, observation, null, clock.nowMs()).state };
   } catch (error) {
     warnOf(error);
@@ -428,10 +461,16 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
   const locks: ChassisLock[] = [];
   const trace = createTrace();
   const beganMs = resources.clock.nowMs();
+  const options = runOptions(resources, signal, send, trace);
   let result: RunResult | null = null;
   try {
     result = await runSequence(JOBS.watch, {
-      ...runOptions(resources, signal, send, trace),
+      ...options,
+      record(entry) {
+        options.record(entry);
+        if (entry.type === 'missed')
+          resources.missesKept = resources.missesKept.then(() => keepMiss(resources, entry));
+      },
       alarm: resources.alarm,
       superseded: () => isDrivenByAnother(resources),
       async onLowered() {

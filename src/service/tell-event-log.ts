@@ -2,7 +2,8 @@ import type { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { deferred } from '../../hw/waiting.ts';
 import type { PowerErrorCode } from '../errors.ts';
-import { railAtFault } from '../sequence/causes.ts';
+import type { Missed } from '../run/record.ts';
+import { missedText, railAtFault } from '../sequence/causes.ts';
 import type { Fault } from '../sequence/state.ts';
 import type { EventLog, EventLogEntry } from '../system/ports.ts';
 import { persist, TELL_FOR_MS } from './persist.ts';
@@ -10,12 +11,13 @@ import type { Wanted } from './resident.ts';
 
 /** A chassis that lost its power while it was on, for whatever reason that is of no rail. */
 const SHUTDOWN = 'xyz.openbmc_project.Power.Error.Shutdown';
+const RAIL_FAILED = 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault';
 /**
  * Names of phosphor-power (phosphor-power-sequencer/src/chassis.cpp), for the faults that it knows. Any other failure of a
  * request has a general name of phosphor-dbus-interfaces (State/Chassis.errors.yaml).
  */
 const NAMES: Partial<Readonly<Record<PowerErrorCode, string>>> = {
-  RAIL_FAULT: 'xyz.openbmc_project.Power.Error.PowerSequencerVoltageFault',
+  RAIL_FAULT: RAIL_FAILED,
   PGOOD_TIMEOUT: 'xyz.openbmc_project.Power.Error.PowerOnTimeout',
   PGOOD_LOST: SHUTDOWN,
   POWER_OFF_TIMEOUT: 'xyz.openbmc_project.Power.Error.PowerOffTimeout',
@@ -65,6 +67,20 @@ export function failureEntry(chassis: number, error: CodedError, failed: Failed)
       // A request that failed before the lines were read knows nothing of the power.
       ...(typeof powerStillApplied === 'boolean' ? { POWER_STILL_APPLIED: String(powerStillApplied) } : {}),
       SEVERITY_DETAIL: 'SYSTEM_TERM',
+      _PID: String(process.pid),
+    },
+  };
+}
+
+/** The entry for a rail that the chassis does without: nothing was switched off for it. */
+export function missEntry(chassis: number, { rail, reason }: Missed): EventLogEntry {
+  return {
+    name: RAIL_FAILED,
+    severity: 'Error',
+    data: {
+      CHASSIS_NUMBER: String(chassis),
+      REASON: missedText(reason),
+      RAIL_NAME: rail,
       _PID: String(process.pid),
     },
   };

@@ -281,6 +281,7 @@ const WEIGHTY: readonly string[] = [
   'reconciled',
   'request',
   'hostOff',
+  'missed',
   'fault',
   'evidence',
   'diagnosis',

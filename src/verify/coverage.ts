@@ -25,6 +25,11 @@ const EXCUSES: readonly Excuse[] = [
     holds: ({ sleep }) => sleep === null,
   },
   {
+    transitions: /railMissed|ofLogOnly/,
+    why: 'the chassis can do without no rail of the board',
+    holds: ({ rails }) => rails.every(({ isLogOnly }) => !isLogOnly),
+  },
+  {
     transitions:
       /anyResetReleased|otherResetIsNext|opWaitPowerOn: always \[nextIsChecked\]|pgood: DRIVE_FAILED/,
     why: 'the board has no resets',

@@ -190,6 +190,7 @@ function missingInModel(plan: Plan): string | null {
 
 function missingOf({ rails, pgood }: Plan): string | null {
   if (rails.some(({ pulsed }) => pulsed !== null)) return 'a power button';
+  if (rails.some(({ isLogOnly }) => isLogOnly)) return 'a rail of which a failure is only told';
   if (pgood.rails.length > 0 && pgood.hasSignals) return 'pgood that is taken from rails and from signals';
   return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;
 }

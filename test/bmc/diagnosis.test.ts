@@ -118,7 +118,10 @@ const setLimits = (
 };
 const levels = (lost: string): LevelsAtFault => ({
   rails: Object.fromEntries(
-    plan.rails.map(({ name }) => [name, { enabled: true, good: name !== lost, wasUp: true, isFresh: true }]),
+    plan.rails.map(({ name }) => [
+      name,
+      { enabled: true, good: name !== lost, wasUp: true, wasMissed: false, isFresh: true },
+    ]),
   ),
   pgood: false,
   pgoodLacks: [],

@@ -257,10 +257,15 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
     });
     const presences = presencesOf(own, rails, names[power ?? -1], { bus, number }, nextLine);
     const ordered = presences.size === 0 ? offOrderOf(own, rails) : null;
+    const doneWithout = doneWithoutOf(own, rails, names[power ?? -1], presences);
     const withParts = rails.map(([name, rail]) => {
       const presence = presences.get(name);
       const offAfter = name === ordered?.[1] ? { offAfter: [ordered[0]] } : {};
-      return [name, { ...rail, ...offAfter, ...(presence !== undefined && { presence }) }] as const;
+      const logOnly = doneWithout.has(name) ? { logOnly: true } : {};
+      return [
+        name,
+        { ...rail, ...offAfter, ...logOnly, ...(presence !== undefined && { presence }) },
+      ] as const;
     });
     if (draw.wiring === 'oneDevice') firstPage += own.rails.length;
     const { low: _, by: __, ...pgoodTimes } = own.pgood;
@@ -440,6 +445,30 @@ function offOrderOf(
   return pairs[onTimeoutMs % pairs.length] ?? null;
 }
 
+/**
+ * Rails that the chassis can do without, by the last digits of a time that is drawn anyway: seen, needed by none, without a button. None where
+ * nothing else would be left that is seen, switched and always there.
+ */
+function doneWithoutOf(
+  own: ChassisDraw,
+  rails: readonly (readonly [string, { readonly needs: readonly string[]; readonly enable?: object }])[],
+  power: string | undefined,
+  presences: ReadonlyMap<string, object>,
+): ReadonlySet<string> {
+  const needed = new Set(rails.flatMap(([, { needs }]) => needs));
+  const chosen = rails.flatMap(([name, { enable }], index) => {
+    const { onTimeoutMs = 0, good } = own.rails[index] ?? {};
+    const isSeen = good !== undefined && good.by !== 'none';
+    const isFree = !needed.has(name) && name !== power && !(enable && 'pulse' in enable);
+    return onTimeoutMs % 5 < 2 && isSeen && isFree ? [name] : [];
+  });
+  const isLeft = rails.some(([name, { enable }], index) => {
+    const isSeen = own.rails[index]?.good.by !== 'none';
+    return enable !== undefined && isSeen && !chosen.includes(name) && !presences.has(name);
+  });
+  return new Set(isLeft ? chosen : []);
+}
+
 function isOfDevice(own: ChassisDraw, rail: RailDraw | undefined): boolean {
   if (rail === undefined) return false;
   const isSwitched = rail.enable.overPmbus && rail.enable.button === null;
@@ -475,6 +504,9 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
   const hasButton = Object.values(board.chassis).some(({ rails }) =>
     Object.values(rails).some(({ enable }) => enable && 'pulse' in enable),
   );
+  const isDoneWithout = Object.values(board.chassis).some(({ rails }) =>
+    Object.values(rails).some(({ logOnly }) => logOnly !== undefined),
+  );
   const hasSensors = /"(?:hwmon|iio)":/.test(JSON.stringify(board));
   const hasHostReset = Object.values(board.chassis).some(({ hostReset }) => hostReset !== undefined);
   const what = [
@@ -486,6 +518,7 @@ export function boardNameOf(draw: BoardDraw, board: Board): string {
     ...(hasSensors ? ['voltages that a kernel driver reads'] : []),
     ...(hasHostReset ? ['a host that is reset'] : []),
     ...(hasOrder ? ['an order of its own on the way down'] : []),
+    ...(isDoneWithout ? ['a rail that it can do without'] : []),
   ].join(' and ');
   const name = draw.chassis.length === 1 ? 'generated' : `two chassis ${draw.wiring}`;
   return what === '' ? name : `${name} with ${what}`;

@@ -314,6 +314,19 @@ export const BREAKS: Readonly<Record<Invariant, Break>> = {
     says: 'every part is believed to be there',
     world: onLines(() => ({ read: (line, asserted) => asserted || line === 'presence' })),
   },
+  doneWithout: {
+    says: 'that a rail was missed is not kept',
+    world: (world) => ({
+      ...world,
+      store: {
+        ...world.store,
+        save(state, { rails, ...sequence }) {
+          const kept = Object.entries(rails).map(([name, { missed: _, ...rail }]) => [name, rail]);
+          return world.store.save(state, { ...sequence, rails: Object.fromEntries(kept) });
+        },
+      },
+    }),
+  },
   ownErrors: {
     says: 'a line that cannot be opened is a mistake of the program',
     world: (world) => ({

@@ -26,6 +26,7 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
     const { good } = rails[rail] ?? {};
     return good !== undefined && !('active' in good);
   };
+  const isLogOnly = (rail: string) => rails[rail]?.logOnly !== undefined;
   const pulseOf = (rail: string) => {
     const { enable } = rails[rail] ?? {};
     return enable && 'pulse' in enable ? enable : null;
@@ -43,11 +44,13 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
     case 'rail':
       if (effect.does === 'slowFall') return ['pgood'];
       if (suppliesOf(rails).has(effect.rail)) {
+        if (isLogOnly(effect.rail)) return ['pgood'];
         // It stands when the fault comes, and sinks while power comes up.
         if (effect.does === 'slowRise') return ['pgood'];
         return isSeenByAsking(effect.rail) ? null : [`railTimeout ${effect.rail}`, `railLost ${effect.rail}`];
       }
       if (!seen(effect.rail)) return null;
+      if (isLogOnly(effect.rail)) return ['pgood'];
       if (effect.does === 'slowRise') return inTime(effect.rail, effect.extraMs);
       return [`railTimeout ${effect.rail}`];
     case 'enable':
@@ -74,7 +77,8 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       return effect.does === 'hang' ? ['I2C_TIMEOUT'] : null;
     }
     case 'good':
-      return effect.does === 'stuckOff' ? [`railTimeout ${effect.rail}`] : null;
+      if (effect.does !== 'stuckOff') return null;
+      return [isLogOnly(effect.rail) ? 'pgood' : `railTimeout ${effect.rail}`];
     case 'pgood': {
       if (effect.does !== 'stuckOff') return null;
       // One that is not hit is enough for `any`.
@@ -94,6 +98,11 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       const used = Object.keys(rails).filter((rail) => lookedAt.includes(rail) || isOf(rails[rail]?.setup));
       if (sources.some(({ source }) => 'pmbus' in source && source.pmbus === effect.device)) return null;
       if (used.length === 0) return evidence.includes(effect.device) ? ['pgood'] : null;
+      // What only shows a rail that the chassis can do without fails nothing; what switches it as well does.
+      if (used.some(isLogOnly)) {
+        const isOnlyShown = used.every((rail) => isLogOnly(rail) && !isOf(rails[rail]?.enable));
+        return isOnlyShown && effect.does === 'nack' && lookedAt.length === used.length ? ['pgood'] : null;
+      }
       // A device without a check answers anything then, and one with it tells.
       if (effect.does === 'noise') return null;
       // One that has no power yet is not asked before its rails come.
@@ -112,8 +121,12 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       return lookedAt && isAskedFirst ? ['PMBUS_IDENTITY'] : null;
     }
     case 'sensor':
+      // Its chip may be that of others, and a driver that hangs holds them up.
+      if (effect.rail !== null && isLogOnly(effect.rail)) return effect.does === 'fails' ? ['pgood'] : null;
       return [{ fails: 'SENSOR_FAILED', hangs: 'SENSOR_TIMEOUT', gone: 'SENSOR_NO_CHIP' }[effect.does]];
     case 'line':
+      if (effect.line.of === 'good' && isLogOnly(effect.line.rail) && effect.does === 'readError')
+        return ['pgood'];
       // The latch is not read before it is pulsed.
       if (effect.line.of === 'latch' && effect.does === 'readError') return null;
       // Of `all` it does not matter before the others are good.

@@ -45,6 +45,8 @@ export const INVARIANTS = {
   toldOnce: 'What cannot be read is told once a minute, however often it is asked.',
   resetHost:
     'A reset of the host drives its own line alone, while pgood stands, and every command lets it go.',
+  doneWithout:
+    'A rail that the chassis can do without takes no power away by failing, and that it failed is told.',
   absentLeft: 'No rail of an absent part is enabled, or named as failed.',
   outputAside: 'What becomes of its output changes nothing about what a command drives.',
 } as const;
@@ -423,12 +425,14 @@ function lookAt(act: Act) {
         : ending.kind === 'done'
           ? null
           : undefined;
+  const isLogOnly = (rail: string): boolean => described.rails[rail]?.logOnly !== undefined;
   const waitsForHost = (key: string): boolean =>
     Object.values(described.resets).some((ref) => ref.heldUntil !== undefined && lineKey(ref) === key);
   return {
     described,
     uncertain,
     ending,
+    isLogOnly,
     isPulsed,
     /**
      * A process that was killed had decided to press. Where nothing has shown since whether it did, nobody can tell; where the host
@@ -571,7 +575,9 @@ function lookAt(act: Act) {
       ),
     wasOn:
       before.pgood &&
-      before.rails.every(({ rail, enabled, good }) => uncertain.has(rail) || (enabled && good)) &&
+      before.rails.every(
+        ({ rail, enabled, good }) => uncertain.has(rail) || (enabled && (good || isLogOnly(rail))),
+      ) &&
       before.lines.every(({ role, line, asserted }) => role !== 'reset' || !asserted || waitsForHost(line)),
     wasOff:
       !before.pgood &&
@@ -812,7 +818,8 @@ function notOn(act: Act, look: Look): string[] {
     const isBlind = described.rails[rail]?.good === undefined && !look.isPgoodOfAll;
     // Without a state nobody knows since when its enable stands either.
     const isHidden = isBlind && (act.faults.length > 0 || !act.stateKept || look.wasHit(rail));
-    if (!good && !look.lostNow(rail) && !masked && !isHidden) texts.push(`${rail} is not good`);
+    if (!good && !look.isLogOnly(rail) && !look.lostNow(rail) && !masked && !isHidden)
+      texts.push(`${rail} is not good`);
     if (!enabled && look.isSwitched(rail) && !look.enableFaulty(rail) && !look.lostNow(rail))
       texts.push(`${rail} is not enabled`);
   }
@@ -1027,16 +1034,18 @@ const lossActedOn: Rule = (act, look) => {
 };
 
 /** Whether a host switched itself off while all its power stood; null where one that had lost its power went off. */
-function hostLeft(act: Act, { happened }: Look): boolean | null {
+function hostLeft(act: Act, { happened, isLogOnly }: Look): boolean | null {
   const { chassis, before } = act;
-  const gone = new Set(before.rails.filter(({ good }) => !good).map(({ rail }) => rail));
+  const gone = new Set(
+    before.rails.filter(({ rail, good }) => !good && !isLogOnly(rail)).map(({ rail }) => rail),
+  );
   let pgood = before.pgood;
   let left: boolean | null = false;
   for (const event of happened) {
     if (!('chassis' in event) || event.chassis !== chassis) continue;
     if (event.type === 'pgood') pgood = event.asserted;
     if (event.type === 'rail' && event.good) gone.delete(event.rail);
-    else if (event.type === 'rail') gone.add(event.rail);
+    else if (event.type === 'rail' && !isLogOnly(event.rail)) gone.add(event.rail);
     if (event.type !== 'line' || !event.line.startsWith('host:') || event.asserted) continue;
     if (left === false) left = pgood && gone.size === 0 ? true : null;
   }
@@ -1244,6 +1253,23 @@ const absentLeft: Rule = ({ absent, chassis }, { happened, ending }) => {
     : enabled;
 };
 
+const doneWithout: Rule = (act, look) => {
+  const { ending, isLogOnly, goodFaulty, lostNow } = look;
+  const texts: string[] = [];
+  const { isFaultOfThisRun = false, sequence = null } = ending.kind === 'ended' ? ending.result : {};
+  const { kind, rail = null } = (isFaultOfThisRun && sequence?.fault) || {};
+  if (rail !== null && isLogOnly(rail) && (kind === 'railTimeout' || kind === 'railLost'))
+    texts.push(`${rail} took the power away`);
+  const isSaidOn = look.isDone && ['wait-on', 'on', 'cycle'].includes(act.verb);
+  if (!isSaidOn || !act.stateKept || act.others.length > 0) return texts;
+  for (const { rail: name, good } of act.after.rails) {
+    if (good || !isLogOnly(name) || look.uncertain.has(name) || goodFaulty(name) || lostNow(name)) continue;
+    if (act.hintAfter?.sequence.rails[name]?.missed === undefined)
+      texts.push(`${name} is not good, and nobody was told`);
+  }
+  return texts;
+};
+
 /** All but `outputAside`, which is told from two plays of one case. */
 const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   needsFirst,
@@ -1271,6 +1297,7 @@ const RULES: Readonly<Record<Exclude<Invariant, 'outputAside'>, Rule>> = {
   toldOnce,
   resetHost,
   absentLeft,
+  doneWithout,
   port: ({ misuses }) => [...misuses],
 };
 

@@ -62,6 +62,11 @@ const RESTING_UNSEEN: Plan = {
   ...RESTING,
   rails: RESTING.rails.map((each) => ({ ...each, observable: each.name !== 'B' })),
 };
+/** The chassis can do without B. */
+const WITHOUT: Plan = {
+  ...CHAIN,
+  rails: CHAIN.rails.map((each) => ({ ...each, isLogOnly: each.name === 'B' })),
+};
 const LATCHED: Plan = { ...CHAIN, latched: true };
 /** Its reset waits for the host. */
 const HELD: Plan = { ...CHAIN, resets: CHAIN.resets.map((each) => ({ ...each, isHeld: true })) };
@@ -188,7 +193,8 @@ function keyOf({ snapshot, pins }: Node): string {
       const rail = rails[name];
       if (!rail) return null;
       const counting = (rail.phase === 'rising' && rail.good) || (rail.phase === 'up' && !rail.good);
-      return [rail.phase, rail.enabled, rail.good, counting ? ago(rail.sinceMs) : 0, ago(rail.deadlineMs)];
+      const times = [counting ? ago(rail.sinceMs) : 0, ago(rail.deadlineMs)];
+      return [rail.phase, rail.enabled, rail.good, rail.missed, ...times];
     }),
     [pgood.level, pgood.good, pgood.level === pgood.good ? 0 : ago(pgood.sinceMs)],
     // Where it came decides how the power is lowered; what else it says decides nothing.
@@ -216,6 +222,10 @@ function eventsFrom(plan: Plan, { snapshot }: Node): SequenceEvent[] {
     const { good } = railState(sequence, source);
     return { type: 'RAIL_LEVEL', rail: source, good: good !== isOther, ...times };
   };
+  const unread = (signal: 'good' | 'pgood', rail: string | null): SequenceEvent => {
+    const times = { askedMs: nowMs, atMs };
+    return { type: 'READ_FAILED', signal, rail, code: 'GPIO_FAILED', reason: 'EIO', ...times };
+  };
   return [
     { type: 'POWER_ON', atMs },
     { type: 'POWER_OFF', atMs },
@@ -225,15 +235,8 @@ function eventsFrom(plan: Plan, { snapshot }: Node): SequenceEvent[] {
     ...[...plan.rails.map(({ name }) => name), null].map((source) => level(source, true)),
     // What the machine wants to have read may still be as it was; in which order it is read makes no difference.
     ...due.slice(0, 1).map((source) => level(source, false)),
-    {
-      type: 'READ_FAILED',
-      signal: 'pgood',
-      rail: null,
-      code: 'GPIO_FAILED',
-      reason: 'EIO',
-      askedMs: nowMs,
-      atMs,
-    },
+    unread('pgood', null),
+    ...plan.rails.flatMap(({ name, isLogOnly }) => (isLogOnly ? [unread('good', name)] : [])),
     ...(plan.latched ? [{ type: 'LATCHED' as const, atMs }] : []),
     // Nobody looks at it while the chassis is not on.
     ...(plan.sleep !== null && state === 'pgood'
@@ -389,6 +392,9 @@ function follow(
         if (!action.asserted && !ready) say('reset released before the chassis was ready');
         if (!action.asserted && plan === HELD) say('the sequence released what waits for the host');
         reset = action.asserted;
+      } else if (action.type === 'tellMissed') {
+        const { missed } = railState(viewOf(snapshot).sequence, action.rail);
+        if (first.type !== 'POWER_ON' && missed === action.miss) say(`${action.rail} is told of twice`);
       } else if (action.type === 'tellHostOff' && host !== 'left') {
         say('a host is told to have switched itself off that did not');
       }
@@ -409,6 +415,13 @@ function follow(
       say(`${state} waits without a deadline`);
     }
     if (state === 'failed' && sequence.fault === null) say('failed without a fault');
+    const { fault } = sequence;
+    const isOfRise = fault?.kind === 'railTimeout' || fault?.kind === 'railLost';
+    if (isOfRise && plan.rails.some(({ name, isLogOnly }) => isLogOnly && name === fault.rail))
+      say(`${fault.rail} took the power down, and the chassis can do without it`);
+    // Everything else is there, and nothing is waited for any more.
+    const isMissed = Object.values(sequence.rails).some(({ missed }) => missed !== undefined);
+    if (state === 'pgood' && isMissed && plan !== WITHOUT) say('a rail is missed that counts');
   }
   const isOn = viewOf(current).state === 'pgood';
   return {
@@ -430,6 +443,7 @@ describe('in every state that hardware can bring about', () => {
     ['a fork of which the first goes off first', ORDERED],
     ['a rail that rests before the next one goes', RESTING],
     ['a rail that rests, and that nothing shows', RESTING_UNSEEN],
+    ['a rail that the chassis can do without', WITHOUT],
     ['a latching board', LATCHED],
     ['a reset that waits for the host', HELD],
     ['a rail of a device that another rail powers', BEHIND],
@@ -458,6 +472,7 @@ describe('left alone, every state comes to rest', () => {
     ['a fork', FORK],
     ['a fork of which the first goes off first', ORDERED],
     ['a rail that rests before the next one goes', RESTING],
+    ['a rail that the chassis can do without', WITHOUT],
     ['a rail of a device that another rail powers', BEHIND],
     ['a supply, and a rail that is only watched', WATCHED],
     ['a rail that is only watched between two that are switched', BETWEEN],

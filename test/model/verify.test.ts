@@ -101,6 +101,13 @@ it('a board with a power button is not called clean: the model does not have it'
   expect(report.notTried).toContain('a power button');
 });
 
+it('a board with a rail that it can do without is not called clean: the model does not have it', () => {
+  const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, isLogOnly: true }));
+  const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });
+  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
+  expect(report.notTried).toContain('a rail of which a failure is only told');
+});
+
 it('a board with rails of parts that may be absent is tried with them and without', () => {
   const report = verifyPlan(MACHINE, OPTIONAL.plan, { faults: 1, maxStates: MAX_STATES });
   expect(report).toMatchObject({ verdict: 'clean', broken: null, neverTaken: [], absent: [[], ['B']] });

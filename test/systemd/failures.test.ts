@@ -205,6 +205,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   /** The last rail is of a card that may be absent. */
   const mayLackPvcore = ({ rails }: ChassisBoard) =>
     change(rails.PVCORE, { presence: { chip: '1e780000.gpio', line: 'E0', active: 'low' } });
+  const doesWithoutPvcore = ({ rails }: ChassisBoard) => change(rails.PVCORE, { logOnly: true });
   /** The chassis was switched on by its units, and the service watches it. */
   const servesOn = async () => {
     await isOn();
@@ -253,6 +254,21 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
     // Power on
     'a rail that never comes good': failingStart('rail P1V8 never good'),
     'a PMBus rail that never comes good': failingStart('rail PVDDQ never good'),
+    'a rail that the chassis can do without': {
+      board: doesWithoutPvcore,
+      ...failingStart('good PVCORE stuck off'),
+    },
+    'a rail that drops while on, and that the chassis can do without': {
+      board: doesWithoutPvcore,
+      given: servesOn,
+      run: async () => {
+        await fail('good PVCORE stuck off');
+        const dropped = 'rail PVCORE dropped while it was enabled';
+        await saysSoon(`chassis 0 does without rail PVCORE: ${dropped}`);
+        await command('status');
+      },
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
     'a regulator that switches itself off': failingStart('rail PVDDQ trips overcurrent'),
     'a regulator that does not take its voltage': {
       board: ({ rails }) => {

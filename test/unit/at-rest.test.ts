@@ -10,9 +10,11 @@ import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import type { Board } from '../../src/board/schema.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import type { World } from '../../src/cli/world.ts';
 import { lockPath, restPath, snapshotPath } from '../../src/store/paths.ts';
+import { checkBoard } from '../check-board.ts';
 import { draws } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { createVerbWorld } from './verb-world.ts';
@@ -27,13 +29,11 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true, force: true }));
 
 /** A chassis whose lines can be pictured, for one command after the other. */
-function createChassis(name: string) {
-  const board = shippedBoard(name);
+function createChassis(of: string | Board) {
+  const board = typeof of === 'string' ? shippedBoard(of) : of;
   const boardPath = join(dir, 'board.json');
-  writeFileSync(
-    boardPath,
-    readFileSync(join(import.meta.dirname, '..', '..', 'hw', 'boards', `${name}.json`)),
-  );
+  const shipped = join(import.meta.dirname, '..', '..', 'hw', 'boards', `${of}.json`);
+  writeFileSync(boardPath, typeof of === 'string' ? readFileSync(shipped) : JSON.stringify(of));
   const clock = createVirtualClock();
   const plant = createPlant({ board, clock, initially: 'off' });
   const picture = async (keys: readonly string[]) =>
@@ -97,6 +97,35 @@ describe('a stage of a power-on whose chassis is on as it was left', () => {
       expect(words(seen)).toEqual(words(whole));
     },
   );
+
+  it('is at rest without a rail that the chassis can do without, which is told once', async () => {
+    const line = (at: number) => ({ chip: 'gpio', line: at });
+    const { board = expect.fail('refused') } = checkBoard({
+      name: 'aux',
+      chassis: {
+        0: {
+          rails: {
+            A: { enable: line(0), good: line(1) },
+            AUX: { enable: line(2), good: line(3), needs: ['A'], logOnly: true },
+          },
+          pgood: line(4),
+        },
+      },
+    });
+    const { run, plant } = createChassis(board);
+    plant.addFault(parseFault('good AUX stuck off', board));
+    const told = ({ stdout }: { readonly stdout: string }) => stdout.includes('the chassis does without it');
+    expect(told(await run('on'))).toBe(true);
+    const whole = await run('start');
+    expect([whole.code, whole.isWhole, told(whole)]).toEqual([0, true, false]);
+    const seen = await run('start');
+    expect([seen.code, seen.isWhole]).toEqual([0, false]);
+    plant.clearFaults();
+    expect(await run('start')).toMatchObject({ code: 0, isWhole: true });
+    plant.addFault(parseFault('good AUX stuck off', board));
+    const again = await run('start');
+    expect([again.code, told(again)]).toEqual([0, true]);
+  });
 
   it('runs as a whole as soon as anything is not as it was', async () => {
     const { run, settle, plant, picture, boardPath, board } = createChassis('openpower');

@@ -55,6 +55,8 @@ const RAIL: RailReport = {
   phase: 'up',
   watched: null,
   isObservable: true,
+  logOnly: false,
+  missed: null,
   enabledBy: 'line C0 of gpio',
   shownBy: 'vr page 0',
   voutVolts: 1.25,
@@ -90,6 +92,15 @@ describe('a chassis in words', () => {
       '  rail CORE  enabled   good       line C0 of gpio, vr page 0: 1.250 V, 250 mV from minVolts 1.000 V',
       '  reset CPU  released',
     ]);
+  });
+
+  it.each([
+    [null, 'log only'],
+    ['late', 'log only: did not come in time'],
+    ['lost', 'log only: has dropped'],
+  ] as const)('tells of a rail that the chassis can do without: missed %s', (missed, words) => {
+    const rows = rowsOf({ rails: { CORE: { ...RAIL, logOnly: true, missed } } });
+    expect(rows[1]).toMatch(new RegExp(`minVolts 1\\.000 V  ${words}$`));
   });
 
   it('tells what a reset waits for that is held though the chassis is on', () => {

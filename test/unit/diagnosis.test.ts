@@ -29,6 +29,7 @@ const rail = (name: string, ...needs: string[]): Plan['rails'][number] => ({
   pulsed: null,
   isSetUp: false,
   isOptional: false,
+  isLogOnly: false,
 });
 /** A, then B behind it, then C behind B. */
 const PLAN: Plan = {
@@ -49,10 +50,10 @@ const faultOf = (kind: Fault['kind'], of: string | null = null): Fault => ({
   reason: `${kind} ${of}`,
   errorCode: null,
 });
-const UP = { enabled: true, good: true, wasUp: true, isFresh: true };
+const UP = { enabled: true, good: true, wasUp: true, wasMissed: false, isFresh: true };
 const LOST = { ...UP, good: false };
 const STALE = { ...UP, isFresh: false };
-const OFF = { enabled: false, good: false, wasUp: false, isFresh: true };
+const OFF = { enabled: false, good: false, wasUp: false, wasMissed: false, isFresh: true };
 const RISING = { ...LOST, wasUp: false };
 const levels = (...of: LevelsAtFault['rails'][string][]): LevelsAtFault => ({
   rails: Object.fromEntries(PLAN.rails.map(({ name }, index) => [name, of[index] ?? UP])),
@@ -86,6 +87,7 @@ const SILENT: Partial<Evidence> = {
   error: 'nothing acknowledges',
 };
 const UNDER = { STATUS_WORD: 0x8840, STATUS_VOUT: 1 << 4 };
+const OVERCURRENT = { STATUS_WORD: 0x4010, STATUS_IOUT: 1 << 7 };
 const QUIET = { STATUS_WORD: 0x0840 };
 
 describe('what a device latched', () => {
@@ -141,6 +143,26 @@ describe('what a device latched', () => {
       expect(lacking('pgood 1', 'pgood 3')).toBe(`${found(null)}; pgood 1 and pgood 3 were missing`);
     },
   );
+
+  it('blames no rail that the chassis can do without for a fault of another, unless it draws the others down', () => {
+    const [a, b, c] = PLAN.rails;
+    const plan: Plan = { ...PLAN, rails: [a, b, c && { ...c, isLogOnly: true }].filter((each) => !!each) };
+    const found = (evidence: Evidence[], kept: LevelsAtFault) =>
+      diagnose(plan, { fault: faultOf('pgoodLost'), evidence, levels: kept });
+    expect(found([], levels(UP, UP, LOST))).toEqual({
+      rail: null,
+      cause: 'unknown',
+      because: 'every rail that has a good signal was good; C was missing, but the chassis does without it',
+      unread: [],
+    });
+    expect(found([page('C', UNDER)], levels(UP, UP, LOST))).toMatchObject({ rail: null, cause: 'unknown' });
+    expect(found([page('C', OVERCURRENT)], levels(UP, LOST, LOST))).toMatchObject({
+      rail: 'C',
+      cause: 'overcurrent',
+    });
+    const before = { ...LOST, wasMissed: true };
+    expect(found([page('C', OVERCURRENT)], levels(UP, LOST, before))).toMatchObject({ rail: 'B' });
+  });
 
   it('blames a power supply that was reported first, where power went or did not come, and tells what was seen behind it', () => {
     const supplyError = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';

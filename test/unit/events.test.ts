@@ -12,6 +12,7 @@ import {
   type Fields,
   failureFields,
   MESSAGE_IDS,
+  missFields,
 } from '../../src/report/events.ts';
 import { faultError } from '../../src/run/outcome.ts';
 import { planOf } from '../../src/sequence/plan.ts';
@@ -156,7 +157,9 @@ describe('the fields of an event', () => {
       }),
       { numRuns: 3_000, seed: 1 },
     );
-    const others = (['poweredOn', 'poweredOff', 'hostOff'] as const).map((kind) => MESSAGE_IDS[kind]);
+    const others = (['poweredOn', 'poweredOff', 'hostOff', 'railMissed'] as const).map(
+      (kind) => MESSAGE_IDS[kind],
+    );
     expect([...kinds].map((kind) => MESSAGE_IDS[kind]).sort()).toEqual(
       Object.values(MESSAGE_IDS)
         .filter((id) => !others.some((other) => other === id))
@@ -218,6 +221,17 @@ describe('the fields of an event', () => {
     expect(endFields('off', { chassis: 0, verb: null, elapsedMs: 12 }).MESSAGE_ID).toBe(
       MESSAGE_IDS.poweredOff,
     );
+  });
+
+  it('of a rail that the chassis does without are those that its catalogue entry shows', () => {
+    const missed = { rail: 'AUX', reason: 'rail AUX dropped' };
+    expect(missFields(missed, { chassis: 0, verb: 'wait-on', elapsedMs: null })).toEqual({
+      MESSAGE_ID: MESSAGE_IDS.railMissed,
+      CHASSIS: '0',
+      STAGE: 'op-wait-power-on',
+      RAIL: 'AUX',
+      REASON: 'rail AUX dropped',
+    });
   });
 
   it('of a line and of a device under a hardware fault are of different kinds', () => {

@@ -380,7 +380,7 @@ describe('a board file is refused', () => {
       return { name: 'supplied', chassis: { 0: { rails, latch: line(5), ...(pgood && { pgood }) } } };
     };
     const unseen = (at: string) =>
-      `chassis.0.${at}: pgood is to be taken from the rails, and none of them that goes off with the power, and is always there, has a signal: behind the latch an enable does not tell whether there is power`;
+      `chassis.0.${at}: pgood is to be taken from the rails, and none of them that counts, goes off with the power, and is always there, has a signal: behind the latch an enable does not tell whether there is power`;
     expect(problemsOf(supplied(undefined, {}))).toEqual([unseen('pgood')]);
     expect(problemsOf(supplied({ any: [line(7), { rails: true }] }, {}))).toEqual([unseen('pgood.any.1')]);
     expect(problemsOf(supplied(undefined, { F: { good: line(8), needs: ['A'] } }))).toEqual([]);

@@ -61,3 +61,15 @@ describe('the service tells of a host that switched itself off', () => {
     ]);
   });
 });
+
+describe('the service tells of a rail that the chassis does without', () => {
+  it('with an event where it writes to the journal', async () => {
+    const { world, sent, answer } = slowJournal();
+    const events = createResidentEvents(0, world);
+    const reason = 'rail AUX dropped while it was enabled';
+    events.record({ type: 'missed', rail: 'AUX', miss: 'lost', reason, atMs: 0 });
+    await expect.poll(() => sent).toEqual([`chassis 0 does without rail AUX: ${reason}`]);
+    answer(true);
+    await events.settled();
+  });
+});

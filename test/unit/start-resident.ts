@@ -1,7 +1,7 @@
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
-import { createPlant } from '../../mocks/plant/plant.ts';
+import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { createAlarm } from '../../src/run/alarm.ts';
 import { openChassis } from '../../src/run/hardware.ts';
@@ -12,13 +12,18 @@ import { flock } from './flock.ts';
 
 export interface ResidentSetUp
   extends Partial<
-    Pick<ResidentOptions, 'identity' | 'onChange' | 'onLoss' | 'onHostOff' | 'onRunOver' | 'inspect'>
+    Pick<
+      ResidentOptions,
+      'identity' | 'record' | 'onChange' | 'onLoss' | 'onHostOff' | 'onRunOver' | 'inspect'
+    >
   > {
   readonly runDir: string;
   readonly clock?: VirtualClock;
   readonly initially?: 'off' | 'on';
   readonly board?: ReturnType<typeof shippedBoard>;
   readonly faults?: readonly string[];
+  /** In the place of a new one. */
+  readonly plant?: Plant;
 }
 
 /** The resident of chassis 0 on a plant, in virtual time. By default of the reference board, which is off. */
@@ -28,16 +33,13 @@ export async function startResident(setUp: ResidentSetUp) {
     initially = 'off',
     board = shippedBoard('reference'),
     faults = [],
+    plant: given,
     ...options
   } = setUp;
   const chassis = board.chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
-  const plant = createPlant({
-    board,
-    clock,
-    initially,
-    faults: faults.map((text) => parseFault(text, board)),
-  });
+  const plant =
+    given ?? createPlant({ board, clock, initially, faults: faults.map((text) => parseFault(text, board)) });
   const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
   const resident = await clock.runUntil(
     (async () =>

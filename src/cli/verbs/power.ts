@@ -6,13 +6,13 @@ import { openChassis } from '../../run/hardware.ts';
 import type { Job } from '../../run/jobs.ts';
 import { JOBS } from '../../run/jobs.ts';
 import { expectDone } from '../../run/outcome.ts';
-import { lastState, type Recorded, type Recorder } from '../../run/record.ts';
+import { lastState, type Missed, type Recorded, type Recorder } from '../../run/record.ts';
 import type { RunOptions } from '../../run/run.ts';
 import { type RunResult, runSequence } from '../../run/runner.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { powerSeen, type State } from '../../sequence/state.ts';
 import type { Wanted } from '../../service/resident.ts';
-import { failureEntry } from '../../service/tell-event-log.ts';
+import { failureEntry, missEntry } from '../../service/tell-event-log.ts';
 import { type ChassisLock, lockChassis } from '../../store/lock.ts';
 import { forgetOnMarker } from '../../store/on-marker.ts';
 import { createSnapshotFile } from '../../store/snapshot.ts';
@@ -23,7 +23,7 @@ import { type EventData, eventData } from '../event-data.ts';
 import { EXIT } from '../exit.ts';
 import { keepRest } from '../keep-rest.ts';
 import { keepRun } from '../keep-run.ts';
-import { tellEnd } from '../tell-event.ts';
+import { tellEnd, tellMiss } from '../tell-event.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
@@ -64,15 +64,15 @@ const WANTED: Readonly<Record<string, Wanted>> = {
 /** Verbs that show the live view on a terminal. */
 const WATCHED = ['on', 'off', 'cycle'];
 
-/** What a run said of the rail that it failed with, for the event log. */
-const EVENT_DATA = new WeakMap<PowerError, EventData>();
+/** What a run that failed told, for the event log and the journal. */
+const TOLD = new WeakMap<PowerError, { readonly data: EventData; readonly missed: readonly Missed[] }>();
 
 /** All verbs that may drive a line: they lock the chassis, open its lines, run their jobs and report the result. */
 export const power: Verb = {
   async run(invocation, world) {
     const { verb, chassis } = invocation;
     const beganMs = world.clock.nowMs();
-    const { state, isNews } = await drive(invocation, world);
+    const { state, isNews, missed } = await drive(invocation, world);
     if (state === 'pgood' || state === 'off') {
       // On a terminal, or with --json, the time is told with the states already.
       if (isNews && world.stdout.journal && WANTED[verb] !== undefined) {
@@ -84,6 +84,7 @@ export const power: Verb = {
         return routed === null ? [] : [routed];
       });
     }
+    await tellMissed(missed, invocation, world);
     return EXIT.ok;
   },
 
@@ -94,6 +95,7 @@ export const power: Verb = {
     await tellSystemd(invocation, world, (units) =>
       routeFailure(units, invocation.chassis, { powerStillApplied }),
     );
+    await tellMissed(TOLD.get(error)?.missed ?? [], invocation, world);
   },
 };
 
@@ -103,6 +105,8 @@ interface End {
   readonly state: State | null;
   /** It is not what the last process knew. */
   readonly isNews: boolean;
+  /** Rails that the chassis does without, as they were told. */
+  readonly missed: readonly Missed[];
 }
 
 /** Runs the jobs of the verb. */
@@ -120,10 +124,13 @@ async function drive(invocation: Invocation, world: World): Promise<End> {
     try {
       ended = await runOn(loaded, plan, recording, invocation, world);
       if (STAGES_ON.includes(verb)) await keepRest(invocation, loaded, recording, world);
-      return { state: ended, isNews: recording.some((entry) => reaches(entry, ended)) };
+      const isNews = recording.some((entry) => reaches(entry, ended));
+      return { state: ended, isNews, missed: missedIn(recording) };
     } catch (error) {
       failure = error;
-      if (error instanceof PowerError) EVENT_DATA.set(error, eventData(chassis, recording));
+      if (error instanceof PowerError) {
+        TOLD.set(error, { data: eventData(chassis, recording), missed: missedIn(recording) });
+      }
       throw error;
     } finally {
       const board = { name: loaded.board.name, hash: loaded.hash };
@@ -267,9 +274,42 @@ async function tellFailure(error: unknown, { verb, chassis, json }: Invocation, 
   if (!hasRun && (world.systemd === 'present' || WAITS.includes(verb))) return;
   try {
     const eventLog = await world.eventLog();
-    const data = (error instanceof PowerError && EVENT_DATA.get(error)) || {};
+    const { data = {} } = (error instanceof PowerError && TOLD.get(error)) || {};
     const isTaken = await eventLog.create(failureEntry(chassis, error, { wanted, data }));
     if (isTaken && !json) world.stdout.write('the event log was told\n');
+  } catch (problem) {
+    if (!(problem instanceof CodedError)) throw problem;
+    warn(`the event log was not told: ${problem.message}`, world);
+  }
+}
+
+function missedIn(recording: readonly Recorded[]): readonly Missed[] {
+  return recording.filter((entry) => entry.type === 'missed');
+}
+
+/**
+ * Tells the journal and the event log of rails that the chassis does without, all at a time: what hangs holds up the end of the verb once, and
+ * switches nothing.
+ */
+async function tellMissed(
+  missed: readonly Missed[],
+  { verb, chassis }: Invocation,
+  world: World,
+): Promise<void> {
+  if (missed.length === 0) return;
+  const { journal } = world.stdout;
+  const events = journal
+    ? missed.map((each) => tellMiss(each, { chassis, verb, elapsedMs: null }, world))
+    : [];
+  await Promise.all([...events, logMissed(missed, chassis, world)]);
+}
+
+/** In one try, as of a failure. */
+async function logMissed(missed: readonly Missed[], chassis: number, world: World): Promise<void> {
+  if (world.systemd === 'absent') return;
+  try {
+    const eventLog = await world.eventLog();
+    await Promise.all(missed.map((each) => eventLog.create(missEntry(chassis, each))));
   } catch (problem) {
     if (!(problem instanceof CodedError)) throw problem;
     warn(`the event log was not told: ${problem.message}`, world);

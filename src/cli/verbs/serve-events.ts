@@ -1,10 +1,10 @@
 import type { CodedError } from '../../../hw/errors.ts';
 import { lineReporter } from '../../report/lines.ts';
 import type { Recorder } from '../../run/record.ts';
-import { tellEnd, tellEvent } from '../tell-event.ts';
+import { tellEnd, tellEvent, tellMiss } from '../tell-event.ts';
 import type { World } from '../world.ts';
 
-/** Tells what happens to a chassis of the service: lines as it goes on, and an event for each end of a request. */
+/** Tells what happens to a chassis of the service: lines as it goes on, and an event for each end of a request, and each rail that it does without. */
 export interface ResidentEvents {
   readonly record: Recorder;
   /** @param severity as syslog counts it (RFC 5424, table 2) */
@@ -36,6 +36,9 @@ export function createResidentEvents(chassis: number, world: World): ResidentEve
     record(entry) {
       line(entry);
       if (entry.type === 'request' && entry.outcome !== 'unchanged') beganMs = entry.atMs;
+      if (entry.type === 'missed' && stdout.journal) {
+        keep(tellMiss(entry, { chassis, verb: null, elapsedMs: null }, world));
+      }
       if (entry.type === 'hostOff') {
         beganMs = entry.atMs;
         isHostOff = true;

@@ -4,6 +4,7 @@ import { PowerError } from '../../errors.ts';
 import { type Alarm, createAlarm } from '../../run/alarm.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { faultError } from '../../run/outcome.ts';
+import type { Missed } from '../../run/record.ts';
 import { runRecord, settleRun } from '../../run/run-record.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import {
@@ -21,6 +22,7 @@ import {
   type Resident,
   type ResidentOptions,
 } from '../../service/resident.ts';
+import { missEntry, tellEventLog } from '../../service/tell-event-log.ts';
 import { createFailureTeller } from '../../service/tell-failure.ts';
 import { tellOfHostOff, tellOfLoss } from '../../service/tell-loss.ts';
 import { createAnswersMark } from '../../store/answers-mark.ts';
@@ -191,6 +193,7 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
   const data = createEventData(chassisOf(loaded, chassis));
   const keep = await residentBox(chassis, plan, start);
   parts.events.push(events);
+  const { onMissed, ...news } = residentNews(chassis, start, parts, blame, events, data);
   const resident = await createResident({
     chassis,
     plan,
@@ -199,14 +202,17 @@ async function serveChassis(chassis: number, start: Start, parts: Parts): Promis
     flock: world.flock,
     runDir: invocation.runDir,
     identity: { bootId: world.bootId(), boardHash: loaded.hash },
-    record: events.record,
+    record(entry) {
+      events.record(entry);
+      if (entry.type === 'missed') onMissed(entry);
+    },
     alarm: parts.alarm,
     supplyError: () => blame.name,
     onRunOver(run) {
       data.remember(run.error, run.entries);
       keep(run);
     },
-    ...residentNews(chassis, start, parts, blame, events, data),
+    ...news,
     inspect: world.inspect,
   });
   parts.residents.set(chassis, resident);
@@ -260,7 +266,9 @@ function residentNews(
   blame: { readonly name: string },
   events: ResidentEvents,
   data: EventDataOfErrors,
-): Pick<ResidentOptions, 'onChange' | 'onLoss' | 'onHostOff' | 'onRequestFailed'> {
+): Pick<ResidentOptions, 'onChange' | 'onLoss' | 'onHostOff' | 'onRequestFailed'> & {
+  onMissed(missed: Missed): void;
+} {
   const options = {
     chassis,
     eventLog: world.eventLog,
@@ -288,6 +296,11 @@ function residentNews(
       return tellOfLoss(loss, options);
     },
     onHostOff: () => tellOfHostOff(options),
+    // Nothing waits for it: the chassis is on.
+    onMissed(missed) {
+      const { settled } = tellEventLog(missEntry(chassis, missed), options);
+      world.background(settled.catch((error) => log(world, 3, errorText(error))));
+    },
     onRequestFailed: teller.requestFailed,
   };
 }

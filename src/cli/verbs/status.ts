@@ -11,6 +11,7 @@ import { lastFailureText, withoutTrace } from '../../report/run-text.ts';
 import type { Evidence } from '../../run/evidence.ts';
 import { evidenceOf } from '../../run/evidence-of.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
+import { decisive } from '../../run/observe.ts';
 import { presentToPowerOn } from '../../run/presence.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { reconcile } from '../../sequence/reconcile.ts';
@@ -97,7 +98,7 @@ async function readReport(
     const read = observation.rails[name];
     if (read === undefined) return [name, absentRail(rail)];
     const isObservable = rail.good !== undefined || (rail.enable !== undefined && 'pulse' in rail.enable);
-    const { phase, watched = null } = railState(sequence, name);
+    const { phase, watched = null, missed = null } = railState(sequence, name);
     const enabled = watched === null ? orNull('enable', name, read?.enabled) : null;
     return [
       name,
@@ -109,6 +110,8 @@ async function readReport(
         phase: watched === 'supply' && phase === 'down' && read?.good ? 'up' : phase,
         watched,
         isObservable,
+        logOnly: rail.logOnly !== undefined,
+        missed,
         enabledBy: rail.enable ? nameOf(rail.enable) : null,
         shownBy: shownBy(rail),
         ...voltageOf(name, rail, devices),
@@ -118,7 +121,7 @@ async function readReport(
   const pgoodNames = new Map(
     sourcesOf(chassis.pgood).map(({ source, role }) => [role, 'rails' in source ? 'rails' : nameOf(source)]),
   );
-  const [first] = unreadable;
+  const [first] = decisive(plan, unreadable);
   const isRead = first === undefined;
   const resetsUnread = unreadable.map(({ signal, error }) => signal === 'reset' && error.details.role);
   const resets = Object.entries(observation.resetsAsserted).map(([name, asserted]) => [
@@ -159,7 +162,7 @@ function heldUntil({ resets }: ChassisBoard, { resetsAsserted }: Observation): R
 }
 
 /** Nothing was asked of it. */
-function absentRail({ good, enable }: RailBoard): RailReport {
+function absentRail({ good, enable, logOnly }: RailBoard): RailReport {
   return {
     absent: true,
     enabled: null,
@@ -167,6 +170,8 @@ function absentRail({ good, enable }: RailBoard): RailReport {
     phase: 'down',
     watched: null,
     isObservable: good !== undefined,
+    logOnly: logOnly !== undefined,
+    missed: null,
     enabledBy: enable ? nameOf(enable) : null,
     shownBy: good ? nameOf(good) : null,
     voutVolts: null,
