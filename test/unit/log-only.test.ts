@@ -126,6 +126,37 @@ describe('a rail that the chassis can do without', () => {
     expect(missed?.atMs).toBeLessThan(beganMs + 1_000);
   });
 
+  it('is not read before a reset, nor waited for by who is done: its device may hang', async () => {
+    const { board } = checkBoard({
+      name: 'aux',
+      devices: { vr: { bus: 1, address: '0x40' } },
+      chassis: {
+        0: {
+          rails: {
+            A: { enable: at(0), good: at(1), onTimeoutMs: 100 },
+            AUX: {
+              enable: at(2),
+              good: { pmbus: 'vr', status: true },
+              needs: ['A'],
+              onTimeoutMs: 100,
+              logOnly: true,
+            },
+          },
+          pgood: { ...at(9), deglitchMs: 5 },
+          resets: { CPU: { ...at(11), releaseDelayMs: 300 } },
+        },
+      },
+    });
+    if (!board) throw new TypeError('refused');
+    const bench = createBench(board);
+    bench.plant.addFault(bench.fault('i2c vr hang at 5ms'));
+    expect((await bench.run(JOBS.on)).state).toBe('pgood');
+    const [missed] = told(bench);
+    const released = bench.recording.find((entry) => entry.type === 'reset' && !entry.asserted);
+    // A transfer that hangs takes a second; the reset comes with its own delay after all that is waited for.
+    expect((released?.atMs ?? 0) - (missed?.atMs ?? 0)).toBeCloseTo(300, 0);
+  });
+
   it('does not come in the place of pgood', async () => {
     const bench = createBench(boardOf(), { faults: ['pgood never', 'good AUX stuck off'] });
     const { state, sequence } = await bench.run(JOBS.on);
