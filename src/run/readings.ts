@@ -47,10 +47,11 @@ export interface ReadingsOptions {
 }
 
 /**
- * How soon it is told again that a signal cannot be read, for the same reason. It is asked every 10 ms while the chassis is
+ * How soon it is told again that something cannot be read, for the same reason. It is asked every 10 ms while the chassis is
  * switched, and a journal that takes so many lines drops those of others.
  */
 const TOLD_AGAIN_MS = 60_000;
+const MOST_REASONS = 100;
 
 export function createReadings({ ended, ...given }: ReadingsOptions): Readings {
   const options = { ...given, tellFailed: createTeller(given) };
@@ -109,13 +110,15 @@ function createTeller({
   clock,
   recording,
 }: Pick<ReadingsOptions, 'clock' | 'recording'>): ReadOptions['tellFailed'] {
-  const told = new Map<Source, { readonly reason: string; readonly atMs: number }>();
+  // By its reason, which says what it hit: where pgood is taken from a rail that cannot be read, neither can be.
+  const toldAtMs = new Map<string, number>();
   return (source, failure) => {
-    const { reason } = failure;
-    const last = told.get(source);
-    const atMs = clock.nowMs();
-    if (last?.reason === reason && atMs - last.atMs < TOLD_AGAIN_MS) return;
-    told.set(source, { reason, atMs });
+    const nowMs = clock.nowMs();
+    const lastMs = toldAtMs.get(failure.reason) ?? Number.NEGATIVE_INFINITY;
+    if (nowMs - lastMs < TOLD_AGAIN_MS) return;
+    // What says another thing each time is not kept for ever.
+    if (toldAtMs.size >= MOST_REASONS) toldAtMs.clear();
+    toldAtMs.set(failure.reason, nowMs);
     recording.record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
   };
 }
