@@ -46,15 +46,7 @@ export interface ReadingsOptions {
   readonly ended: (events: readonly SequenceEvent[]) => void;
 }
 
-/**
- * How soon it is told again that something cannot be read, for the same reason. It is asked every 10 ms while the chassis is
- * switched, and a journal that takes so many lines drops those of others.
- */
-const TOLD_AGAIN_MS = 60_000;
-const MOST_REASONS = 100;
-
-export function createReadings({ ended, ...given }: ReadingsOptions): Readings {
-  const options = { ...given, tellFailed: createTeller(given) };
+export function createReadings({ ended, ...options }: ReadingsOptions): Readings {
   const marked = new Set<Source>();
   const underWay = new Map<Source, Promise<void>>();
   let isSleepMarked = false;
@@ -97,31 +89,7 @@ export function createReadings({ ended, ...given }: ReadingsOptions): Readings {
   };
 }
 
-interface ReadFailure {
-  readonly reason: string;
-  readonly code: string;
-}
-
-interface ReadOptions extends Omit<ReadingsOptions, 'ended' | 'recording'> {
-  readonly tellFailed: (source: Source, failure: ReadFailure) => void;
-}
-
-function createTeller({
-  clock,
-  recording,
-}: Pick<ReadingsOptions, 'clock' | 'recording'>): ReadOptions['tellFailed'] {
-  // By its reason, which says what it hit: where pgood is taken from a rail that cannot be read, neither can be.
-  const toldAtMs = new Map<string, number>();
-  return (source, failure) => {
-    const nowMs = clock.nowMs();
-    const lastMs = toldAtMs.get(failure.reason) ?? Number.NEGATIVE_INFINITY;
-    if (nowMs - lastMs < TOLD_AGAIN_MS) return;
-    // What says another thing each time is not kept for ever.
-    if (toldAtMs.size >= MOST_REASONS) toldAtMs.clear();
-    toldAtMs.set(failure.reason, nowMs);
-    recording.record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
-  };
-}
+type ReadOptions = Omit<ReadingsOptions, 'ended'>;
 
 /**
  * The level of a good signal as an event. Where that is bad news, whether the host has gone to sleep is told first, for it may have
@@ -180,7 +148,7 @@ const MAY_BE_BUSY = ['I2C_NO_DEVICE', 'SENSOR_FAILED'];
 /** The level of a good signal as an event. Never rejects. */
 async function readLevel(
   source: Source,
-  { hardware, clock, tellFailed, isPatient }: ReadOptions,
+  { hardware, clock, recording, isPatient }: ReadOptions,
 ): Promise<LevelEvent> {
   const askedMs = clock.nowMs();
   try {
@@ -195,7 +163,7 @@ async function readLevel(
       : { type: 'RAIL_LEVEL', rail: source, good, ...times };
   } catch (error) {
     const failure = { reason: errorText(error), code: codeOf(error) };
-    tellFailed(source, failure);
+    recording.record({ type: 'readFailed', what: source ?? 'pgood', ...failure });
     const signal = source === null ? 'pgood' : 'good';
     return { type: 'READ_FAILED', signal, rail: source, ...failure, askedMs, atMs: clock.nowMs() };
   }

@@ -1190,7 +1190,7 @@ const ownErrors: Rule = ({ verb, process, faults, stateKept }, { ending, heldUp 
   return isExplained ? [] : [`${error.code} though nothing is broken: ${errorText(error)}`];
 };
 
-/** By the begin of the run, and by what it does; then once a minute. */
+/** A warning may come by the begin of the run, and by what it does. */
 const toldOnce: Rule = ({ process: { complaints, beganMs }, toMs }) => {
   const most = 2 + Math.floor((toMs - (beganMs ?? toMs)) / 60_000);
   const counts = new Map<string, number>();
