@@ -584,8 +584,10 @@ function recordLevels(
   const switched = new Map<string, () => void>();
   for (const { name, watched } of changed) {
     const old = railState(before, name);
-    const { phase, good, enabled } = railState(after, name);
-    if (old.phase === phase && old.good === good) continue;
+    const { phase, good, enabled, missed } = railState(after, name);
+    // That it never came is told by itself: a line for it would say that it went.
+    const isLate = missed === 'late' && old.missed === undefined;
+    if ((old.phase === phase && old.good === good) || isLate) continue;
     const recordRail = () => record({ type: 'rail', rail: name, phase, good });
     if (old.enabled === enabled || watched !== null) recordRail();
     else switched.set(name, recordRail);

@@ -304,6 +304,21 @@ const EXCUSED: readonly Excused[] = [
     says: 'chassis 0, start: hostReset gpio/8 moved though it was so already',
   },
   {
+    invariant: 'noMove',
+    what: 'a host that comes on while it is told to be off: its press, and the state file that knew of it, are gone',
+    chassis: {
+      rails: { HOST: button(0) },
+      pgood,
+      latch: { ...line(7), pulseMs: 10 },
+      hostReset: { ...line(8), pulseMs: 50 },
+    },
+    // The power-off that follows one that failed pulses the latch when the host comes.
+    played: { requests: ['startOn'], store: 'lost', dice: [0, 40, ...Array(10).fill(0)] },
+    worse: { requests: ['stopOff'] },
+    broken: PULSED,
+    says: 'chassis 0, stop: hostReset gpio/8 moved though it was so already',
+  },
+  {
     invariant: 'snapshotTrue',
     what: 'a chassis that loses its power while its host is held in reset, and that nobody watches',
     chassis: { rails: { R: seen(0) }, pgood, hostReset: { ...line(8), pulseMs: 50 } },

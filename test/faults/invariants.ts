@@ -911,6 +911,8 @@ const noMove: Rule = (act, look) => {
   if (!wasSo) return [];
   return after.lines.flatMap(({ line: key, role, changes, direction }) => {
     if (role === 'good' || role === 'pgood' || role === 'state') return [];
+    // A host moves by its button, which is a line of its own here, and some time after it.
+    if (key.startsWith('host:')) return [];
     // A process that was killed on its way to the enables owes the pulse for what it may have driven (decision 15), and
     // without a state nobody knows what the latch holds.
     const isOwed = !act.stateKept || act.hintBefore === null || act.hintBefore.sequence.latchPending;

@@ -55,6 +55,9 @@ describe('a rail that the chassis can do without', () => {
       expect(state).toBe('pgood');
       expect(sequence.fault).toBeNull();
       expect(told(bench)).toMatchObject([{ rail: 'AUX', miss: 'late' }]);
+      // It cannot go that never came.
+      const came = bench.recording.filter((entry) => entry.type === 'rail' && entry.rail === 'AUX');
+      expect(came).toMatchObject([{ phase: 'rising' }]);
       expect(bench.plant.hazards).toEqual([]);
     },
   );
