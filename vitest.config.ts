@@ -3,10 +3,12 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { defineConfig } from 'vitest/config';
 
-/** Files of the unit tier with properties that draw few cases there (test/draws.ts), and all in the faults tier. */
-const drawing = readdirSync('test/unit')
-  .map((name) => join('test/unit', name))
-  .filter((path) => path.endsWith('.test.ts') && readFileSync(path, 'utf8').includes('draws('));
+/** Files of the unit tier that try few of their cases there (test/draws.ts), and all in the faults tier. */
+const drawing = ['test/unit', 'test/contract']
+  .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+  .filter(
+    (path) => path.endsWith('.test.ts') && /\b(draws|fewer|sampled)\(/.test(readFileSync(path, 'utf8')),
+  );
 
 export default defineConfig({
   test: {
@@ -16,7 +18,7 @@ export default defineConfig({
           name: 'unit',
           include: ['test/unit/**/*.test.ts', 'test/contract/**/*.test.ts'],
           setupFiles: ['test/unit/setup.ts'],
-          env: { FAST_CHECK_RUNS: process.env.FAST_CHECK_RUNS ?? '10' },
+          env: { FAST_CHECK_RUNS: process.env.FAST_CHECK_RUNS ?? '5', FEW_CASES: 'yes' },
           // No file leaves anything behind, so that none has to load the program anew.
           isolate: false,
           // Not threads: a umask and a signal are those of a process.

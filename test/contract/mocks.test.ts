@@ -14,6 +14,7 @@ import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock
 import { connectPorts } from '../../mocks/wire/client.ts';
 import { servePorts } from '../../mocks/wire/server.ts';
 import { boardSchema } from '../../src/board/schema.ts';
+import { fewer } from '../draws.ts';
 import { describeClock } from './clock-contract.ts';
 import { describeFlock } from './flock-contract.ts';
 import { describeGpioBackend, type GpioSetup } from './gpio-contract.ts';
@@ -133,6 +134,7 @@ for (const [name, open] of [
     const historyStart = plant.history.length;
     const levelsAtStart = new Map(plant.lines().map(({ line, level }) => [line, level]));
     return {
+      stories: fewer(100, 25),
       backend: open(plant, clock).gpio,
       another: async () => open(plant, clock).gpio,
       world: {

@@ -8,6 +8,7 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import { VERBS } from '../../src/cli/verbs.ts';
 import type { World } from '../../src/cli/world.ts';
+import { fewer } from '../draws.ts';
 import { chain, rail } from '../model/small-boards.ts';
 import './load-verbs.ts';
 import { flock } from './flock.ts';
@@ -126,7 +127,7 @@ describe('asking is not acting', () => {
           expect(stdout).toMatch(/^usage: chassis-power /m);
         },
       ),
-      { numRuns: 500 },
+      { numRuns: fewer(500, 100) },
     );
   });
 
@@ -142,7 +143,7 @@ describe('asking is not acting', () => {
           expect({ args, code, touched }).toEqual({ args, code: 64, touched: [] });
         },
       ),
-      { numRuns: 500 },
+      { numRuns: fewer(500, 100) },
     );
   });
 

@@ -13,6 +13,7 @@ import { JOBS } from '../../src/run/jobs.ts';
 import { runSequence } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
+import { fewer } from '../draws.ts';
 import { createGpioKernel } from './gpio-onoff-kernel.ts';
 
 const CHIP = '1e780000.gpio';
@@ -92,7 +93,7 @@ describe('two roles on one physical line', () => {
           }
         },
       ),
-      { numRuns: 20 },
+      { numRuns: fewer(20, 5) },
     );
   });
 

@@ -21,6 +21,7 @@ import { createChips, resolveLine } from '../../hw/gpio/resolve.ts';
 import { sysfsFiles } from '../../hw/gpio/sysfs.ts';
 import type { GpioBackend, Level, LineRef } from '../../hw/ports.ts';
 import { describeGpioBackend } from '../contract/gpio-contract.ts';
+import { fewer } from '../draws.ts';
 import { createGpioKernel, type GpioKernel, type KernelChip } from './gpio-onoff-kernel.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
 
@@ -652,7 +653,7 @@ describe('a line without interrupts', () => {
           }
         },
       ),
-      { numRuns: 15 },
+      { numRuns: fewer(15, 4) },
     );
   });
 
@@ -780,6 +781,7 @@ describe('chips that come and go while the process runs', () => {
           expect(await gpio.locate(refs)).toEqual(await fresh.locate(refs));
         }
       }),
+      { numRuns: fewer(100, 25) },
     );
   });
 
@@ -1057,6 +1059,7 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
   kernel.line(517).withoutEdgeFile = true;
   return {
     backend: gpio,
+    stories: fewer(100, 25),
     another: async () =>
       createOnoffGpio({ clock, Gpio: kernel.Gpio, files: kernel.files, exports: kernel.exports }),
     world: {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { createOutputQueue } from '../../src/system/output-queue.ts';
+import { fewer } from '../draws.ts';
 
 /** Somebody who takes text, a number of bytes at a time, or refuses it. */
 function reader() {
@@ -155,7 +156,7 @@ describe('an output queue', () => {
         expect(whole.at(-1)).toBe(written - 1);
         expect(whole.length + lost).toBe(written);
       }),
-      { numRuns: 1000 },
+      { numRuns: fewer(1000, 100) },
     );
   });
 });

@@ -11,6 +11,7 @@ import {
   voutFormatOf,
 } from '../../hw/pmbus/formats.ts';
 import { boardJsonSchema } from '../../src/board/json-schema.ts';
+import { fewer } from '../draws.ts';
 
 /** Sections are those of the PMBus specification 1.3.1, part II; every number was worked out by hand from them. */
 const VECTORS: readonly (readonly [format: NumericFormat, raw: number, value: number])[] = [
@@ -109,7 +110,7 @@ describe('a numeric format', () => {
         expect(again).toBeLessThanOrEqual(0xffff);
         expect(format.decode(again ?? -1)).toBe(value);
       }),
-      { numRuns: 2_000 },
+      { numRuns: fewer(2_000, 400) },
     );
   });
 
@@ -130,7 +131,7 @@ describe('a numeric format', () => {
           expect(error).toBeLessThanOrEqual(Math.abs(high - low) / 2 + Math.abs(value) * 1e-9);
         },
       ),
-      { numRuns: 2_000 },
+      { numRuns: fewer(2_000, 400) },
     );
   });
 

@@ -162,7 +162,7 @@ describe('a device that acknowledges nothing', () => {
       for (const untilMs = clock.nowMs() + ms; clock.nowMs() < untilMs; ) {
         readings.begin([null], NEVER);
         await clock.runUntil(readings.end());
-        await clock.advance(10);
+        await clock.advance(100);
       }
     };
     await readFor(50_000);

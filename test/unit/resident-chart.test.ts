@@ -16,6 +16,7 @@ import {
   type ResidentEvent,
   residentChart,
 } from '../../src/service/resident-chart.ts';
+import { fewer } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 
 /** The chart of the resident over works that end when the test says so, in any order. */
@@ -213,7 +214,7 @@ describe('the chart of the resident', () => {
           for (const request of chart.requests) expect(await outcomeOf(request)).not.toBe('open');
         },
       ),
-      { numRuns: 200 },
+      { numRuns: fewer(200, 20) },
     );
   });
 

@@ -26,6 +26,7 @@ import {
 } from '../../src/service/resident.ts';
 import { isLocked, lockChassis } from '../../src/store/lock.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
+import { fewer, sampled } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { pgoodLine } from './boards.ts';
 import { flock, lockAtOnce } from './flock.ts';
@@ -449,7 +450,7 @@ describe('a pgood line that another program takes and holds', () => {
     care.takePgood();
     await care.pass(3_000);
     care.store.save('pgood', hint.sequence);
-    await care.pass(60_000);
+    await care.pass(fewer(60_000, 10_000));
     const ended = care.warnings().filter((text) => text.startsWith('the watch ended'));
     expect(ended).toHaveLength(1);
 
@@ -524,7 +525,8 @@ describe('what a service that died left half done', () => {
     'is finished whenever it died in its job "%s"',
     async (job, initially, fault, untilMs) => {
       const ends = new Set<string>();
-      for (let afterMs = 0; afterMs <= untilMs; afterMs += 19) {
+      const times = Array.from({ length: Math.floor(untilMs / 19) + 1 }, (_, index) => index * 19);
+      for (const afterMs of sampled(times, 9)) {
         const care = await createCare(initially, { job, holder: 'serve', afterMs, ...(fault && { fault }) });
         care.resident.begin();
         await care.pass(3_000);

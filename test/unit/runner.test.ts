@@ -9,10 +9,16 @@ import { JOBS } from '../../src/run/jobs.ts';
 import type { Recorded } from '../../src/run/record.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
+import { sampled } from '../draws.ts';
 import { createBench } from './bench.ts';
 import { pgoodLine } from './boards.ts';
 
 const BOARDS = ['reference', 'openpower', 'ast2600-evb'] as const;
+
+/** When a process is killed with a drive, and what is asked of the next one. */
+const KILLS = (['before', 'after'] as const).flatMap((when) =>
+  (['on', 'off'] as const).map((next) => ({ when, next })),
+);
 
 /** Enables in the order they were switched. */
 function switched(bench: ReturnType<typeof createBench>, asserted: boolean): string[] {
@@ -154,21 +160,19 @@ describe.each(BOARDS)('board %s', (board) => {
 
   it('goes on from wherever a killed power-on stopped', async () => {
     for (let calls = 1; ; calls += 1) {
-      for (const when of ['before', 'after'] as const) {
-        for (const next of ['on', 'off'] as const) {
-          const bench = createBench(board);
-          const end = await bench.runKilled(JOBS.on, calls, when);
-          if (end === 'ended') {
-            expect(calls).toBeGreaterThan(bench.plan.rails.length);
-            return;
-          }
-          const said = `killed ${when} drive ${calls}, then ${next}`;
-          expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
-          expect(bench.plant.hazards, said).toEqual([]);
-          for (const { role, changes, line } of bench.plant.lines()) {
-            if (role === 'enable')
-              expect(changes, `${line}, ${said}`).toBeLessThanOrEqual(next === 'on' ? 1 : 2);
-          }
+      for (const { when, next } of sampled(KILLS, 1, calls)) {
+        const bench = createBench(board);
+        const end = await bench.runKilled(JOBS.on, calls, when);
+        if (end === 'ended') {
+          expect(calls).toBeGreaterThan(bench.plan.rails.length);
+          return;
+        }
+        const said = `killed ${when} drive ${calls}, then ${next}`;
+        expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
+        expect(bench.plant.hazards, said).toEqual([]);
+        for (const { role, changes, line } of bench.plant.lines()) {
+          if (role === 'enable')
+            expect(changes, `${line}, ${said}`).toBeLessThanOrEqual(next === 'on' ? 1 : 2);
         }
       }
     }
@@ -176,18 +180,16 @@ describe.each(BOARDS)('board %s', (board) => {
 
   it('goes on from wherever a killed power-off stopped', async () => {
     for (let calls = 1; ; calls += 1) {
-      for (const when of ['before', 'after'] as const) {
-        for (const next of ['on', 'off'] as const) {
-          const bench = createBench(board, { initially: 'on' });
-          const end = await bench.runKilled(JOBS.off, calls, when);
-          if (end === 'ended') {
-            expect(calls).toBeGreaterThan(bench.plan.rails.length);
-            return;
-          }
-          const said = `killed ${when} drive ${calls}, then ${next}`;
-          expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
-          expect(bench.plant.hazards, said).toEqual([]);
+      for (const { when, next } of sampled(KILLS, 1, calls)) {
+        const bench = createBench(board, { initially: 'on' });
+        const end = await bench.runKilled(JOBS.off, calls, when);
+        if (end === 'ended') {
+          expect(calls).toBeGreaterThan(bench.plan.rails.length);
+          return;
         }
+        const said = `killed ${when} drive ${calls}, then ${next}`;
+        expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
+        expect(bench.plant.hazards, said).toEqual([]);
       }
     }
   });
