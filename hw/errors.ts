@@ -50,7 +50,9 @@ export type HardwareErrorCode =
   | 'SENSOR_NO_INPUT'
   | 'SENSOR_TIMEOUT'
   /** The chip's driver gives no voltage. */
-  | 'SENSOR_FAILED';
+  | 'SENSOR_FAILED'
+  /** A property on D-Bus that tells of the chassis cannot be read: `details.reason` has the code of why. */
+  | 'PROPERTY_UNREAD';
 
 /** What a line, a bus or a device under the program refused or failed to do. */
 export class HardwareError extends CodedError<HardwareErrorCode> {}

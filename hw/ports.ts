@@ -193,6 +193,24 @@ export interface SensorBackend {
   readVolts(sensor: SensorRef): Promise<number>;
 }
 
+/** A property of an object of another service on the system bus. */
+export interface PropertyRef {
+  /** The well-known name that the service owns. */
+  readonly service: string;
+  readonly path: string;
+  readonly interface: string;
+  readonly property: string;
+}
+
+export interface PropertyBackend {
+  /**
+   * The value of a boolean property, as its service answers now: it counts only from the process that owns the name. Rejects
+   * with a CodedError: `DBUS_TIMEOUT` (no answer within the backend's deadlines), `DBUS_UNAVAILABLE` (no bus, or nobody owns the
+   * name), `SYSTEMD_FAILED` (the service has no such property, or refuses) or `DBUS_MALFORMED` (a value that is no boolean).
+   */
+  readBoolean(property: PropertyRef): Promise<boolean>;
+}
+
 /** Nobody could tell whether a lock was got. */
 export interface NoLockAnswer {
   /** A clause about flock(1). */

@@ -4,6 +4,7 @@ import { errnoCode, errorText, HardwareError } from '../hw/errors.ts';
 import type { Level, LineRef } from '../hw/ports.ts';
 import { createMockGpio } from './backends/gpio.ts';
 import { createMockI2c } from './backends/i2c.ts';
+import { createMockProperties } from './backends/properties.ts';
 import { createMockSensors } from './backends/sensors.ts';
 import type { Hazard, PlantEvent } from './plant/events.ts';
 import { parseFault } from './plant/faults.ts';
@@ -47,6 +48,7 @@ export async function startPlantServer(options: {
   const gpio = createMockGpio(plant);
   const i2c = createMockI2c(plant);
   const sensors = createMockSensors(plant);
+  const properties = createMockProperties(plant);
   const sockets = new Set<Socket>();
 
   const extra = {
@@ -61,7 +63,9 @@ export async function startPlantServer(options: {
   };
   const server = createServer((socket) => {
     sockets.add(socket);
-    void servePorts(socket, { gpio, i2c, sensors, extra }).closed.then(() => sockets.delete(socket));
+    void servePorts(socket, { gpio, i2c, sensors, properties, extra }).closed.then(() =>
+      sockets.delete(socket),
+    );
   });
 
   try {

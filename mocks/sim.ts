@@ -23,6 +23,7 @@ import { planOf } from '../src/sequence/plan.ts';
 import { SystemError } from '../src/system/errors.ts';
 import { createMockGpio } from './backends/gpio.ts';
 import { createMockI2c } from './backends/i2c.ts';
+import { createMockProperties } from './backends/properties.ts';
 import { createMockSensors } from './backends/sensors.ts';
 import { createMemoryDisk } from './disk.ts';
 import { createInspector } from './inspect.ts';
@@ -213,6 +214,7 @@ function worldOn(plant: () => Promise<Plant>, clock: Clock, runDir: string, real
     picture: async () => null,
     i2c: async () => createMockI2c(await plant()),
     sensors: async () => createMockSensors(await plant()),
+    properties: async () => createMockProperties(await plant()),
     systemd: 'absent',
     defaultRunDir: runDir,
     stateDir: runDir,
@@ -285,6 +287,8 @@ async function runRemote(options: SimOptions, socketPath: string, real: World): 
           picture: async () => null,
           i2c: async () => remote.i2c,
           sensors: async () => remote.sensors,
+          // Who takes the systemd of the machine takes its bus, too.
+          ...(options.systemd === 'on' ? {} : { properties: async () => remote.properties }),
           // Never by itself: a simulated failure must not quiesce the host of a machine that has one.
           systemd: options.systemd === 'on' ? real.systemd : 'absent',
           defaultRunDir: `${socketPath}.run`,

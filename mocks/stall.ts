@@ -1,4 +1,11 @@
-import type { Clock, GpioBackend, I2cBackend, I2cDevice, SensorBackend } from '../hw/ports.ts';
+import type {
+  Clock,
+  GpioBackend,
+  I2cBackend,
+  I2cDevice,
+  PropertyBackend,
+  SensorBackend,
+} from '../hw/ports.ts';
 
 /**
  * The event loop of one simulated process, which may stand still (SIGSTOP, a blocked loop) while the world around it
@@ -21,6 +28,7 @@ export interface StallingLoop {
   gpio(backend: GpioBackend): GpioBackend;
   i2c(backend: I2cBackend): I2cBackend;
   sensors(backend: SensorBackend): SensorBackend;
+  properties(backend: PropertyBackend): PropertyBackend;
 }
 
 interface Waiting {
@@ -80,6 +88,7 @@ export function createStallingLoop(world: Clock): StallingLoop {
       locate: (sensor) => call(() => backend.locate(sensor)),
       readVolts: (sensor) => call(() => backend.readVolts(sensor)),
     }),
+    properties: (backend) => ({ readBoolean: (property) => call(() => backend.readBoolean(property)) }),
   };
 }
 

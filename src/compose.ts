@@ -139,6 +139,7 @@ export function composeWorld(
     }),
     // It counts a thread that hangs in a reading, so there is one for all chassis.
     sensors: madeOnce(async () => (await import('../hw/sensors/sensors.ts')).createSensors({ clock })),
+    properties: madeOnce(async () => (await import('./system/properties.ts')).createProperties({ clock })),
     picture: async (keys) => (await import('../hw/gpio/picture.ts')).pictureOf(keys),
     build: () => buildOf(fileURLToPath(import.meta.url)),
     units: async () => (await import('./system/units.ts')).createUnitManager({ clock }),

@@ -387,7 +387,7 @@ function partOf(
   const known = chassis.parts.get(key);
   if (known !== undefined) return known;
   const part: Part = { rails: [], net: undefined, absences: [], shownFaults: [] };
-  if (!('bus' in presence)) {
+  if (isLine(presence)) {
     const shown = net(presence, { ...of, role: 'presence' }, `presence of rail ${of.rail}`, true);
     shown.sources.push(() => isThere(part));
     shown.level = levelOf(shown);

@@ -107,7 +107,7 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
   setup VDD altered                 it takes half of what it is told
   part P12V_RISER absent            the part that the rail is on is not there; with a time it is pulled then
   presence P12V_RISER stuck on      what tells of the part lies that it is there; stuck off: that it is not
-  presence PSU2 hang                transfers with the address that tells of it run into the driver's deadline
+  presence PSU2 hang                who asks the address, or the item of the inventory, that tells of it gets no answer in time
   good P1V8 stuck on                the good signal of the rail lies
   good P1V8 stuck off               the same the other way
   pgood never                       the chassis pgood never comes
@@ -469,8 +469,10 @@ function checkPresence(
   if (presence === undefined) throw new FaultSyntaxError(`fault "${text}": rail ${rail} has no presence`);
   if (on === 'part') return;
   const isBus = 'bus' in presence;
-  if (does === 'hang' && !isBus)
-    throw new FaultSyntaxError(`fault "${text}": the presence of rail ${rail} is a line, and no address`);
+  if (does === 'hang' && isLine(presence))
+    throw new FaultSyntaxError(
+      `fault "${text}": the presence of rail ${rail} is a line, which does not hang`,
+    );
   const device = Object.entries(devices).find(
     ([, { bus, address }]) => isBus && bus === presence.bus && Number(address) === Number(presence.address),
   );
@@ -537,7 +539,7 @@ export function partLine(
 ): LineBoard | undefined {
   if (rail === undefined) return undefined;
   const { enable, good, presence } = rail;
-  if (of === 'presence') return presence === undefined || 'bus' in presence ? undefined : presence;
+  if (of === 'presence') return presence !== undefined && isLine(presence) ? presence : undefined;
   if (of === 'good') return good !== undefined && isLine(good) ? good : undefined;
   if (enable === undefined) return undefined;
   if ('pulse' in enable) return of === 'state' ? enable.state : enable.pulse;

@@ -12,6 +12,7 @@ import { lineKey } from './line-key.ts';
 import { pgoodSeen } from './pgood.ts';
 import { createPins, type LineNames, type PlantPin } from './pins.ts';
 import { createDevicePower, type DevicePower } from './power.ts';
+import { createProperties, type PlantProperty } from './properties.ts';
 import { createRails, type Rails } from './rails.ts';
 import { createSensors, type PlantSensor } from './sensors.ts';
 import { createSignals, type Signals } from './signals.ts';
@@ -115,6 +116,7 @@ export interface Plant {
   readonly chips: ReadonlySet<string>;
   readonly buses: ReadonlyMap<number | string, PlantBus>;
   readonly sensors: ReadonlyMap<string, PlantSensor>;
+  readonly properties: ReadonlyMap<string, PlantProperty>;
   recordMisuse(text: string): void;
 }
 
@@ -161,6 +163,7 @@ export function createPlant(options: PlantOptions): Plant {
     chips: new Set([...circuit.chips, ...Object.values(lineNames).map(({ chip }) => chip)]),
     buses,
     sensors: createSensors(board, circuit, clock),
+    properties: createProperties(circuit),
     pins,
     addFault,
     clearFaults: faults.clear,

@@ -11,6 +11,7 @@ import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import type { Struck } from '../../src/verify/happened.ts';
 import { createMockGpio } from '../backends/gpio.ts';
 import { createMockI2c } from '../backends/i2c.ts';
+import { createMockProperties } from '../backends/properties.ts';
 import { createMockSensors } from '../backends/sensors.ts';
 import type { Plant } from '../plant/plant.ts';
 import { createStallingLoop, type StallingLoop } from '../stall.ts';
@@ -123,6 +124,7 @@ export class ReplayProcess {
       gpio: async () => this.loop.gpio(createMockGpio(plant)),
       i2c: async () => this.loop.i2c(createMockI2c(plant)),
       sensors: async () => this.loop.sensors(createMockSensors(plant)),
+      properties: async () => this.loop.properties(createMockProperties(plant)),
       clock: this.clock,
     };
     const whatCanBeHad = this.jobs.includes(JOBS.off);

@@ -9,6 +9,7 @@ import type {
   I2cDevice,
   Level,
   LinePlace,
+  PropertyBackend,
   SensorBackend,
 } from '../../hw/ports.ts';
 import { decodeError, type Reply, type Request, readValues, type WireError } from './messages.ts';
@@ -26,6 +27,7 @@ export interface PortClient {
   readonly gpio: GpioBackend;
   readonly i2c: I2cBackend;
   readonly sensors: SensorBackend;
+  readonly properties: PropertyBackend;
   /** An extra call of the server. Rejects as it does there, or `GPIO_FAILED` when the peer is gone. */
   call<T>(name: string, ...args: unknown[]): Promise<T>;
   /** Resolves when the connection has ended, from whichever side. */
@@ -45,6 +47,9 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
     sensors: {
       locate: (sensor) => peer.ask('SENSOR_FAILED', 'locateSensor', sensor),
       readVolts: (sensor) => peer.ask('SENSOR_FAILED', 'readSensor', sensor),
+    },
+    properties: {
+      readBoolean: (property) => peer.ask('PROPERTY_UNREAD', 'readProperty', property),
     },
     call: (name, ...args) => peer.ask('GPIO_FAILED', 'extra', name, ...args),
     closed: peer.closed,

@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
-import { errorText, HardwareError, type HardwareErrorCode } from '../../hw/errors.ts';
+import { CodedError, errorText, HardwareError, type HardwareErrorCode } from '../../hw/errors.ts';
+import { SystemError, type SystemErrorCode } from '../../src/system/errors.ts';
 import { MockMisuse } from '../backends/misuse.ts';
 import { FaultSyntaxError } from '../plant/faults.ts';
 
@@ -59,12 +60,13 @@ export function encodeError(error: unknown): WireError {
   if (!(error instanceof Error)) return { name: 'Error', message: String(error) };
   const { name, message } = error;
   const code = 'code' in error && typeof error.code === 'string' ? { code: error.code } : {};
-  const details = error instanceof HardwareError ? { details: error.details } : {};
+  const details = error instanceof CodedError ? { details: error.details } : {};
   return { name, message, ...code, ...details };
 }
 
 export function decodeError({ name, message, code, details }: WireError): Error {
   if (name === 'HardwareError') return new HardwareError(code as HardwareErrorCode, message, { ...details });
+  if (name === 'SystemError') return new SystemError(code as SystemErrorCode, message, { ...details });
   if (name === 'FaultSyntaxError') return new FaultSyntaxError(message);
   if (name === 'MockMisuse') return new MockMisuse(message);
   return Object.assign(new Error(message), { name }, code === undefined ? {} : { code });

@@ -9,6 +9,8 @@ import type {
   Level,
   LineRef,
   OutputLine,
+  PropertyBackend,
+  PropertyRef,
   SensorBackend,
   SensorRef,
   TransactionOptions,
@@ -24,6 +26,7 @@ export interface ServedPorts {
   readonly gpio: GpioBackend;
   readonly i2c: I2cBackend;
   readonly sensors: SensorBackend;
+  readonly properties: PropertyBackend;
   readonly extra?: ExtraCalls;
 }
 
@@ -48,6 +51,7 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
     ...buses.calls,
     locateSensor: (sensor: SensorRef) => ports.sensors.locate(sensor),
     readSensor: (sensor: SensorRef) => ports.sensors.readVolts(sensor),
+    readProperty: (property: PropertyRef) => ports.properties.readBoolean(property),
     extra: (name: string, ...args: never[]) => {
       const extra = ports.extra ?? {};
       if (!Object.hasOwn(extra, name)) throw new MockMisuse(`the other end has no call "${name}"`);

@@ -111,7 +111,8 @@ function lineUses(chassis: ChassisPart, path: readonly string[]): LineUse[] {
   const presences = new Set<string>();
   for (const [rail, { enable, good, presence }] of railsOf(chassis)) {
     // Rails of one part name the same line.
-    const shown = presence === undefined || 'bus' in presence ? undefined : JSON.stringify(presence);
+    const isLine = presence !== undefined && ('chip' in presence || 'name' in presence);
+    const shown = isLine ? JSON.stringify(presence) : undefined;
     if (shown !== undefined && !presences.has(shown)) {
       presences.add(shown);
       use(`presence of ${rail}`, presence as LinePart, 'rails', rail, 'presence');

@@ -362,7 +362,7 @@ class Walk {
           ...keySpan,
           message: beside ? `"${key}" beside "${chosen?.by}"` : `unknown key ${shorten(JSON.stringify(key))}`,
           suggestion: beside
-            ? 'remove one of the two: a line is named in one way'
+            ? 'remove one of the two: one says it all'
             : this.#suggestionFor(key, meant, absent, given),
           ...(meant !== undefined && {
             example: exampleOf(meant, expectationOf(withoutOptional(entries[meant]))?.example ?? null),

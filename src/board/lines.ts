@@ -64,7 +64,7 @@ function linesOfChassis(number: number, chassis: ChassisBoard): BoardLine[] {
     if (good && isLine(good)) add(`good signal of rail ${rail}`, good, 'rails', rail, 'good');
   }
   for (const { role, ref, rails } of presencesOf(chassis)) {
-    if (!('bus' in ref)) add(role, ref, 'rails', rails[0] ?? '', 'presence');
+    if (isLine(ref)) add(role, ref, 'rails', rails[0] ?? '', 'presence');
   }
   for (const { source, role, keys } of sourcesOf(chassis.pgood)) {
     if (!('rails' in source) && isLine(source)) add(role, source, ...keys);

@@ -74,7 +74,7 @@ const railEntries = v.strictObject({
     v.description(
       'What tells that the part is there which the rail is of, such as a riser or a second power supply. It is looked at when a power-on ' +
         'begins: a rail whose part is absent is neither enabled, nor waited for, nor blamed, and neither is one that needs it, ' +
-        'which has a "presence" itself. Rails of one part name the same line or address',
+        'which has a "presence" itself. Rails of one part name the same line, address or item',
     ),
   ),
   needs: v.pipe(

@@ -106,6 +106,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorC
   SENSOR_NO_INPUT: EXIT.hardware,
   SENSOR_TIMEOUT: EXIT.hardware,
   SENSOR_FAILED: EXIT.hardware,
+  PROPERTY_UNREAD: EXIT.hardware,
   DBUS_UNAVAILABLE: EXIT.serviceMissing,
   DBUS_TIMEOUT: EXIT.serviceMissing,
   DBUS_NAME_TAKEN: EXIT.serviceMissing,

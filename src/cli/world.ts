@@ -1,5 +1,12 @@
 import type { Disk } from '../../hw/disk.ts';
-import type { Clock, Flock, GpioBackend, I2cBackend, SensorBackend } from '../../hw/ports.ts';
+import type {
+  Clock,
+  Flock,
+  GpioBackend,
+  I2cBackend,
+  PropertyBackend,
+  SensorBackend,
+} from '../../hw/ports.ts';
 import type { Inspector } from '../service/actors.ts';
 import type {
   EventLog,
@@ -20,6 +27,7 @@ export interface World {
   readonly looks: () => Promise<GpioBackend>;
   readonly i2c: () => Promise<I2cBackend>;
   readonly sensors: () => Promise<SensorBackend>;
+  readonly properties: () => Promise<PropertyBackend>;
   /**
    * What is to be seen now of lines by their `LinePlace.key`, as a text that is another one when anything of them is another.
    * Null where nobody can tell, as of simulated lines.

@@ -118,6 +118,7 @@ const KIND_OF_CODE: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemE
     SENSOR_NO_INPUT: 'device',
     SENSOR_TIMEOUT: 'device',
     SENSOR_FAILED: 'device',
+    PROPERTY_UNREAD: 'bus',
     DBUS_UNAVAILABLE: 'bus',
     DBUS_TIMEOUT: 'bus',
     DBUS_NAME_TAKEN: 'bus',

@@ -626,19 +626,25 @@ async function driveLeftOut(enable: Switch, mayHear: (power: string) => Promise<
   }
 }
 
+/** One after the other; those that other processes tell all at once, so that one that hangs is waited for once. */
 async function readPresences(
   presences: Parts['presences'],
   ofChassis: (error: HardwareError) => HardwareError,
 ): Promise<ReadonlyMap<string, boolean | HardwareError>> {
   const seen = new Map<Presence, boolean | HardwareError>();
-  for (const presence of new Set(presences.values())) {
+  const look = async (presence: Presence): Promise<void> => {
     try {
       seen.set(presence, await presence.read());
     } catch (error) {
       if (!(error instanceof HardwareError)) throw error;
       seen.set(presence, ofChassis(error));
     }
-  }
+  };
+  const all = [...new Set(presences.values())];
+  const inTurn = async (): Promise<void> => {
+    for (const presence of all) if (!presence.isTold) await look(presence);
+  };
+  await Promise.all([inTurn(), ...all.filter(({ isTold }) => isTold).map(look)]);
   return new Map([...presences].map(([rail, presence]) => [rail, seen.get(presence) ?? false]));
 }
 

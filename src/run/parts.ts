@@ -1,4 +1,4 @@
-import { HardwareError } from '../../hw/errors.ts';
+import { CodedError, HardwareError } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import { VOUT_SETTINGS } from '../../hw/pmbus/settings.ts';
 import type {
@@ -9,6 +9,8 @@ import type {
   InputLine,
   Level,
   OutputLine,
+  PropertyBackend,
+  PropertyRef,
   SensorBackend,
 } from '../../hw/ports.ts';
 import { chipKey } from '../../hw/sensor-labels.ts';
@@ -25,6 +27,8 @@ export interface HardwarePorts {
   readonly i2c: () => Promise<I2cBackend>;
   /** Asked for only when something of the chassis is seen by a voltage that a kernel driver reads; left out where nothing is. */
   readonly sensors?: () => Promise<SensorBackend>;
+  /** Asked for only when a presence is read of a property; left out where none is. */
+  readonly properties?: () => Promise<PropertyBackend>;
   readonly clock: Clock;
 }
 
@@ -73,7 +77,10 @@ export interface Setup {
 export const ONCE_MORE_MS = 100;
 
 /** What tells whether a part is there. */
-export type Presence = Pick<Switch, 'role' | 'read'>;
+export interface Presence extends Pick<Switch, 'role' | 'read'> {
+  /** Another process tells, and nothing else waits for that. */
+  readonly isTold?: true;
+}
 
 /** The one place where active level is applied: asserted is high for `active: high`, low for `active: low`. */
 function levelFor(line: LineBoard, asserted: boolean): Level {
@@ -158,6 +165,7 @@ export function createPartOpener(
       return signalOf(role, line, input);
     },
     async openPresence(role, presence) {
+      if ('inventory' in presence) return toldPresence(role, presence, ports);
       if (!('bus' in presence)) return this.openSignal(role, presence);
       const bus = await inRole(role, () => openBus(presence.bus));
       return answering(role, bus, presence, board, ports.clock);
@@ -338,6 +346,26 @@ async function answers(bus: I2cBus, address: number, pec: boolean): Promise<bool
     if (error instanceof HardwareError && error.code === 'I2C_NO_DEVICE') return false;
     throw error;
   }
+}
+
+/** A part that is there where a property of another service says so. Nothing is asked before it is read. */
+function toldPresence(
+  role: string,
+  { inventory: path, service, interface: name, property }: Extract<PresenceBoard, { inventory: string }>,
+  { properties }: HardwarePorts,
+): Presence {
+  if (properties === undefined) throw new RangeError('the chassis needs a PropertyBackend');
+  const ref: PropertyRef = { service, path, interface: name, property };
+  const read = async () => {
+    try {
+      return await (await properties()).readBoolean(ref);
+    } catch (error) {
+      if (!(error instanceof CodedError)) throw error;
+      const text = `${property} of ${path} cannot be read: ${error.message}`;
+      throw new HardwareError('PROPERTY_UNREAD', text, { ...ref, reason: error.code }, { cause: error });
+    }
+  };
+  return { role, isTold: true, read: () => inRole(role, read) };
 }
 
 /** What a look at a page, or at an input of a chip, tells of its rail. */

@@ -1,4 +1,5 @@
 import { errorText } from '../../hw/errors.ts';
+import { isInterfaceName, isMemberName, isObjectPath, isWellKnownName } from '../dbus-names.ts';
 import {
   BUS,
   connectDbus,
@@ -7,14 +8,7 @@ import {
   type DbusOptions,
   type DbusSignal,
 } from './dbus/connection.ts';
-import {
-  isInterfaceName,
-  isMemberName,
-  isObjectPath,
-  isSingleSignature,
-  isWellKnownName,
-  misuse,
-} from './dbus/values.ts';
+import { isSingleSignature, misuse } from './dbus/values.ts';
 import { SystemError } from './errors.ts';
 import { createTree, type Tree } from './object-tree.ts';
 import type { ObjectBus, Publication, ServedInterface, ServedObject } from './ports.ts';

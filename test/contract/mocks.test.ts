@@ -1,9 +1,17 @@
 import * as v from 'valibot';
 import { expect, it } from 'vitest';
-import type { GpioBackend, I2cBackend, Level, LineRef, SensorBackend } from '../../hw/ports.ts';
+import type {
+  GpioBackend,
+  I2cBackend,
+  Level,
+  LineRef,
+  PropertyBackend,
+  SensorBackend,
+} from '../../hw/ports.ts';
 import { createMockFlock } from '../../mocks/backends/flock.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMockProperties } from '../../mocks/backends/properties.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { createDuplexPair } from '../../mocks/duplex-pair.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -19,6 +27,7 @@ import { describeClock } from './clock-contract.ts';
 import { describeFlock } from './flock-contract.ts';
 import { describeGpioBackend, type GpioSetup } from './gpio-contract.ts';
 import { describeI2cBackend, type I2cSetup } from './i2c-contract.ts';
+import { describePropertyBackend, type PropertySetup } from './property-contract.ts';
 import { describeSensorBackend, type SensorSetup } from './sensor-contract.ts';
 
 const CHIP = 'chip.gpio';
@@ -73,6 +82,10 @@ const board = v.parse(boardSchema, {
           enable: { chip: CHIP, line: 'C4' },
           good: { hwmon: { chip: 'iio_hwmon', input: 'in3' }, multiply: 11, minVolts: 0.1 },
         },
+        CARD: {
+          enable: { chip: CHIP, line: 'C7' },
+          presence: { inventory: '/xyz/openbmc_project/inventory/system/chassis/card0' },
+        },
         BESIDE: {
           nominalVolts: 0.8,
           enable: { chip: CHIP, line: 'C5' },
@@ -94,6 +107,7 @@ interface Backends {
   readonly gpio: GpioBackend;
   readonly i2c: I2cBackend;
   readonly sensors: SensorBackend;
+  readonly properties: PropertyBackend;
 }
 
 function direct(plant: Plant): Backends {
@@ -101,6 +115,7 @@ function direct(plant: Plant): Backends {
     gpio: createMockGpio(plant),
     i2c: createMockI2c(plant),
     sensors: createMockSensors(plant),
+    properties: createMockProperties(plant),
   };
 }
 
@@ -239,6 +254,24 @@ for (const [name, open] of [
     };
   };
   describeSensorBackend(name, setupSensors);
+  const setupProperties = async (): Promise<PropertySetup> => {
+    const clock = createVirtualClock();
+    const plant = createPlant({ board, clock });
+    const addFault = async (text: string) => plant.addFault(parseFault(text, board));
+    const [{ ref: property } = { ref: null }] = plant.properties.values();
+    if (property === null) throw new Error('the board of this test has no inventory');
+    return {
+      backend: open(plant, clock).properties,
+      world: {
+        property,
+        settle: (ms = 0) => clock.advance(ms),
+        change: async (value) => (value ? plant.clearFaults() : addFault('part CARD absent')),
+        hang: () => addFault('presence CARD hang'),
+        restore: async () => plant.clearFaults(),
+      },
+    };
+  };
+  describePropertyBackend(name, setupProperties);
   describeI2cBackend(name, setupI2c, { busOtherwise: 'a board file names a bus one way' });
 }
 

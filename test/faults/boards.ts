@@ -395,7 +395,7 @@ function isSetUp({ rails }: ChassisDraw, rail: RailDraw | undefined): boolean {
 
 /**
  * What tells of parts that may be absent, by rail, by the last digits of a time that is drawn anyway: a rail and all that needs
- * it are of one part, or the last of these of another part on the first. None where the board would be refused.
+ * it are of one part, or the last of these of another part on the first, which an address or the inventory tells of. None where the board would be refused.
  */
 function presencesOf(
   own: ChassisDraw,
@@ -417,10 +417,16 @@ function presencesOf(
   const isLeft = rails.some(([name, { enable }]) => enable !== undefined && !ofPart.has(name));
   if (isShownByPage || hasButton || !isLeft) return presences;
   const addressed = (first: number) => ({ bus, address: `0x${(first + number).toString(16)}` });
-  const shown = offTimeoutMs % 2 === 0 ? addressed(0x50) : nextLine({ low });
+  const item = (name: string) => ({
+    inventory: `/xyz/openbmc_project/inventory/system/chassis${number}/${name}`,
+  });
+  const asked = offTimeoutMs % 8 === 0 ? item('riser') : addressed(0x50);
+  const shown = offTimeoutMs % 2 === 0 ? asked : nextLine({ low });
   for (const name of ofPart) presences.set(name, shown);
   const last = [...ofPart].at(-1);
-  if (ofPart.size > 1 && last !== undefined && own.minOffMs > 0) presences.set(last, addressed(0x58));
+  if (ofPart.size > 1 && last !== undefined && own.minOffMs > 0) {
+    presences.set(last, own.minOffMs === 300 ? item('card') : addressed(0x58));
+  }
   return presences;
 }
 

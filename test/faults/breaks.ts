@@ -1,4 +1,12 @@
-import type { Clock, GpioBackend, I2cBackend, I2cDevice, LineRef, SensorBackend } from '../../hw/ports.ts';
+import type {
+  Clock,
+  GpioBackend,
+  I2cBackend,
+  I2cDevice,
+  LineRef,
+  PropertyBackend,
+  SensorBackend,
+} from '../../hw/ports.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import { linesOfPgood } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
@@ -16,6 +24,7 @@ const PAGE = 0x00;
 export interface ProcessWorld {
   readonly gpio: GpioBackend;
   readonly sensors: SensorBackend;
+  readonly properties: PropertyBackend;
   readonly i2c: I2cBackend;
   readonly clock: Clock;
   readonly store: SnapshotStore;

@@ -74,7 +74,9 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       // The part is there: who says so does not lie.
       if (effect.does === 'stuckOn') return ['pgood'];
       // What shows pgood may count on the part that is left out.
-      return effect.does === 'hang' ? ['I2C_TIMEOUT'] : null;
+      if (effect.does !== 'hang') return null;
+      const { presence } = rails[effect.rail] ?? {};
+      return [presence && 'inventory' in presence ? 'PROPERTY_UNREAD' : 'I2C_TIMEOUT'];
     }
     case 'good':
       if (effect.does !== 'stuckOff') return null;

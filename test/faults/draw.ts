@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { chassisOf, partLine } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
+import { isLine } from '../../src/board/lines.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { type BoardDraw, boardDraws, boardNameOf, boardOf, type ShippedBoards } from './boards.ts';
@@ -372,7 +373,7 @@ function partFormOf(
   const [rail, { presence }] = found;
   const [what, does] = PART_FORMS[form % PART_FORMS.length] ?? PART_FORMS[0];
   if (does !== 'read error') return [`${what} ${rail}`, does];
-  return presence && 'bus' in presence ? [`presence ${rail}`, 'hang'] : [`line rail ${rail} presence`, does];
+  return presence && isLine(presence) ? [`line rail ${rail} presence`, does] : [`presence ${rail}`, 'hang'];
 }
 
 /** What goes wrong with a voltage that a kernel driver reads, in the place of half of what does with a bus. */

@@ -4,6 +4,7 @@ import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts
 import { type Fault, partLine } from '../../mocks/plant/faults.ts';
 import { lineKey } from '../../mocks/plant/line-key.ts';
 import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
+import { isLine as isPartLine } from '../../src/board/lines.ts';
 import { nextOff } from '../../src/board/off-order.ts';
 import { railsOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, PulseBoard } from '../../src/board/schema.ts';
@@ -138,12 +139,12 @@ function chassisOfBoard(board: Board, chassis: number): ChassisBoard {
   return found;
 }
 
-/** Signals of a chassis that are read over a bus, or by asking a driver. */
+/** Signals of a chassis that are read over a bus, or by asking a driver or a service. */
 function pmbusSignals({ rails, pgood }: ChassisBoard): number {
   const ofRails = Object.values(rails).filter(({ enable, good, setup }) =>
     [enable, good, setup].some(isAsked),
   );
-  const presences = Object.values(rails).filter(({ presence }) => presence && 'bus' in presence);
+  const presences = Object.values(rails).filter(({ presence }) => presence && !isPartLine(presence));
   return ofRails.length + presences.length + sourcesOf(pgood).filter(({ source }) => isAsked(source)).length;
 }
 
@@ -268,7 +269,7 @@ function uncertainRails(
     if (presence === undefined) return false;
     if ('bus' in presence && busHeld) return true;
     return sinceRepair.some(({ chassis: own, effect }) => {
-      if (effect.on === 'gpio') return !('bus' in presence);
+      if (effect.on === 'gpio') return isPartLine(presence);
       // A part of another chassis that does not answer holds up the bus.
       if (effect.on === 'presence' && own !== chassis) return 'bus' in presence;
       if (effect.on === 'line')

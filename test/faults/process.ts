@@ -1,6 +1,14 @@
-import type { Clock, GpioBackend, I2cBackend, I2cDevice, SensorBackend } from '../../hw/ports.ts';
+import type {
+  Clock,
+  GpioBackend,
+  I2cBackend,
+  I2cDevice,
+  PropertyBackend,
+  SensorBackend,
+} from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMockProperties } from '../../mocks/backends/properties.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { systemError } from '../../mocks/backends/system-error.ts';
 import type { Plant } from '../../mocks/plant/plant.ts';
@@ -371,6 +379,13 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     locate: (sensor) => read(() => rawSensors.locate(sensor)),
     readVolts: (sensor) => read(() => rawSensors.readVolts(sensor)),
   };
+  const plantProperties = createMockProperties(plant);
+  const rawProperties = loop.properties({
+    readBoolean: (property) => alive(() => plantProperties.readBoolean(property)),
+  });
+  const properties: PropertyBackend = {
+    readBoolean: (property) => read(() => rawProperties.readBoolean(property)),
+  };
   const device = (raw: I2cDevice): I2cDevice => ({
     readByte: (command) => read(() => raw.readByte(command)),
     readWord: (command) => read(() => raw.readWord(command)),
@@ -413,6 +428,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
     gpio,
     i2c,
     sensors,
+    properties,
     clock: ownClock,
     store,
     record: (entry) => {
@@ -448,6 +464,7 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
         gpio: async () => world.gpio,
         i2c: async () => world.i2c,
         sensors: async () => world.sensors,
+        properties: async () => world.properties,
         clock: world.clock,
       };
       const hardware = await openChassis(board, chassis, ports, {

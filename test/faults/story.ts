@@ -2,6 +2,7 @@ import { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c, HOLD_LIMIT_MS } from '../../mocks/backends/i2c.ts';
+import { createMockProperties } from '../../mocks/backends/properties.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import type { PlantEvent } from '../../mocks/plant/events.ts';
 import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
@@ -349,6 +350,7 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
         gpio: async () => createMockGpio(plant),
         i2c: async () => createMockI2c(plant),
         sensors: async () => createMockSensors(plant),
+        properties: async () => createMockProperties(plant),
         clock,
       };
       const unlock = await lock(false)(clock, new AbortController().signal);

@@ -205,6 +205,12 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   /** The last rail is of a card that may be absent. */
   const mayLackPvcore = ({ rails }: ChassisBoard) =>
     change(rails.PVCORE, { presence: { chip: '1e780000.gpio', line: 'E0', active: 'low' } });
+  const isOfInventory = ({ rails }: ChassisBoard) => {
+    const name = 'xyz.openbmc_project.Inventory';
+    const inventory = '/xyz/openbmc_project/inventory/system/chassis/riser0';
+    const item = { service: `${name}.Manager`, interface: `${name}.Item`, property: 'Present' };
+    change(rails.PVCORE, { presence: { inventory, ...item } });
+  };
   const doesWithoutPvcore = ({ rails }: ChassisBoard) => change(rails.PVCORE, { logOnly: true });
   /** The chassis was switched on by its units, and the service watches it. */
   const servesOn = async () => {
@@ -283,6 +289,7 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       board: mayLackPvcore,
       ...failingStart('line rail PVCORE presence read error'),
     },
+    'a part that the inventory does not tell of': { board: isOfInventory, ...failingStart() },
     'pgood that never comes': {
       ...failingStart('pgood never'),
       board: ({ pgood }) => change(pgood, { onTimeoutMs: 500 }),

@@ -1,10 +1,11 @@
 /** Rails of parts that may be absent: a riser by a line, a second power supply by an address that answers. */
 import { describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
-import type { GpioBackend, I2cBackend } from '../../hw/ports.ts';
+import type { GpioBackend, I2cBackend, PropertyBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
-import { openChassis } from '../../src/run/hardware.ts';
+import type { Board } from '../../src/board/schema.ts';
+import { type ChassisHardware, openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone } from '../../src/run/outcome.ts';
 import { checkBoard } from '../check-board.ts';
@@ -151,6 +152,135 @@ describe('a presence that cannot be read', () => {
       expect(bench.enabled()).toEqual([]);
     },
   );
+});
+
+describe('a part that the inventory on D-Bus tells of', () => {
+  const INVENTORY = '/xyz/openbmc_project/inventory/system/chassis';
+  /** The second power supply and both rails of the riser are items of the inventory. */
+  const items = (): Board => {
+    const { board, problems } = edited(({ rails }) => {
+      for (const rail of ['PSU2', ...RISER])
+        Object.assign(rails[rail] ?? {}, { presence: { inventory: `${INVENTORY}/${partOf(rail)}` } });
+    });
+    if (!board) throw new TypeError(JSON.stringify(problems));
+    return board;
+  };
+  const partOf = (rail: string) => (rail === 'PSU2' ? 'psu2' : 'riser0');
+  it.each([
+    [[], [], ['P12V', 'P3V3', ...RISER]],
+    [['part P12V_RISER absent'], RISER, ['P12V', 'P3V3']],
+    [
+      ['part PSU2 absent', 'part P3V3_RISER absent'],
+      ['PSU2', ...RISER],
+      ['P12V', 'P3V3'],
+    ],
+  ])('%j: it is left out where it is absent', async (faults, absent, enabled) => {
+    const bench = createBench(items(), { faults });
+    const { state, sequence } = await bench.run(JOBS.on);
+    expect(state).toBe('pgood');
+    expect(sequence.absent ?? []).toEqual(absent);
+    expect(bench.enabled()).toEqual(enabled);
+    expect((await bench.run(JOBS.off)).state).toBe('off');
+    expect(bench.plant.misuses).toEqual([]);
+  });
+
+  it('no power-on begins where the inventory does not answer, and no power-off waits for it for long', async () => {
+    const bench = createBench(items(), { faults: ['presence P12V_RISER hang', 'presence PSU2 hang'] });
+    await expect(bench.run(JOBS.on)).rejects.toMatchObject({
+      code: 'PROPERTY_UNREAD',
+      message:
+        'chassis 0: presence of rail PSU2: Present of /xyz/openbmc_project/inventory/system/chassis/psu2 cannot be read: ' +
+        'Get of xyz.openbmc_project.Inventory.Manager did not answer within 2000 ms',
+      details: { reason: 'DBUS_TIMEOUT', service: 'xyz.openbmc_project.Inventory.Manager', chassis: 0 },
+    });
+    expect(bench.plant.history.filter(({ type }) => type === 'drive')).toEqual([]);
+    bench.plant.clearFaults();
+    await bench.run(JOBS.on);
+    for (const rail of ['P12V_RISER', 'PSU2']) bench.plant.addFault(bench.fault(`presence ${rail} hang`));
+    const sinceMs = bench.clock.nowMs();
+    const drivenSince = bench.plant.history.length;
+    expect((await bench.run(JOBS.off)).state).toBe('off');
+    const [first] = bench.plant.history.slice(drivenSince).filter(({ type }) => type === 'drive');
+    // Both hang at the same time.
+    expect((first?.atMs ?? 0) - sinceMs).toBeLessThan(2_500);
+    expect(bench.enabled()).toEqual([]);
+  });
+
+  it('is asked at the begin of a power-on alone, and by no stage that goes on', async () => {
+    const bench = createBench(items());
+    let looks = 0;
+    const hardware = (opened: ChassisHardware): ChassisHardware => ({
+      ...opened,
+      presence() {
+        looks += 1;
+        return opened.presence();
+      },
+    });
+    expect((await bench.run(JOBS.start, { hardware })).state).toBe('opWaitPowerOn');
+    expect(looks).toBe(1);
+    expect((await bench.run(JOBS.waitOn, { hardware })).state).toBe('pgood');
+    expect((await bench.run(JOBS.on, { hardware })).answer?.outcome).toBe('unchanged');
+    expect(looks).toBe(1);
+  });
+
+  it('is asked once for a part of several rails, and for all parts at once', async () => {
+    const { board, clock, plant } = createBench(items());
+    const asked: string[] = [];
+    const answers: ((isThere: boolean) => void)[] = [];
+    const properties: PropertyBackend = {
+      readBoolean: ({ path }) => {
+        asked.push(path);
+        return new Promise((resolve) => answers.push(resolve));
+      },
+    };
+    const hardware = await openChassis(board, 0, {
+      gpio: async () => createMockGpio(plant),
+      i2c: () => expect.fail('no address tells of a part here'),
+      properties: async () => properties,
+      clock,
+    });
+    expect(asked).toEqual([]);
+    const seen = hardware.presence();
+    await clock.advance(1);
+    expect(asked).toEqual([`${INVENTORY}/psu2`, `${INVENTORY}/riser0`]);
+    for (const [index, answer] of answers.entries()) answer(index === 0);
+    expect(Object.fromEntries(await seen)).toEqual({ PSU2: true, P12V_RISER: false, P3V3_RISER: false });
+  });
+
+  it('no bus is asked for on a board without the word, nor by a chassis that is only opened', async () => {
+    const properties = () => expect.fail('the bus was asked for');
+    for (const of of ['reference', 'two-chassis', 'relay-bench', items()]) {
+      const { board, clock, plant } = createBench(of);
+      const hardware = await openChassis(board, 0, {
+        gpio: async () => createMockGpio(plant),
+        i2c: async () => createMockI2c(plant),
+        properties,
+        clock,
+      });
+      if (typeof of === 'string') expect(await hardware.presence()).toEqual(new Map());
+      await hardware.observe();
+    }
+  });
+
+  it.each([
+    [
+      { inventory: 'xyz/riser0' },
+      'presence.inventory',
+      'write the path of an object on D-Bus, such as "/xyz/openbmc_project/inventory/…"',
+    ],
+    [{ inventory: '/' }, 'presence.inventory', 'write the path of an object'],
+    [{ inventory: '/a', service: 'Manager' }, 'presence.service', 'write the name of a service on D-Bus'],
+    [{ inventory: '/a', interface: 'Item' }, 'presence.interface', 'write the name of an interface on D-Bus'],
+    [{ inventory: '/a', property: 'is-there' }, 'presence.property', 'write the name of a property on D-Bus'],
+    [{ inventory: '/a', chip: 'gpio', line: 1 }, 'presence.inventory', 'remove one of the two'],
+    [{ inventory: '/a', bus: 2, address: '0x51' }, 'presence.inventory', 'remove one of the two'],
+    [{ inventry: '/a' }, 'presence.inventry', 'did you mean "inventory"?'],
+  ])('check tells of %j', (presence, path, suggestion) => {
+    const { problems } = edited(({ rails }) => Object.assign(rails.PSU2 ?? {}, { presence }));
+    expect(problems.map((each) => [each.path, each.suggestion])).toEqual([
+      [`chassis.0.rails.PSU2.${path}`, expect.stringContaining(suggestion)],
+    ]);
+  });
 });
 
 describe('a power-off', () => {

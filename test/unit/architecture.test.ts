@@ -48,15 +48,17 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ['hw/boards/', []],
   ['hw/', ['hw/', 'node:', 'onoff', 'i2c-bus']],
   ['src/errors.ts', ['hw/errors.ts']],
+  ['src/dbus-names.ts', []],
   ['src/near.ts', []],
   ['src/sha256.ts', []],
   ['src/xml.ts', []],
-  ['src/system/', ['src/system/', 'src/xml.ts', ...PORTS, 'node:', 'dbus-next']],
+  ['src/system/', ['src/system/', 'src/dbus-names.ts', 'src/xml.ts', ...PORTS, 'node:', 'dbus-next']],
   [
     'src/board/',
     [
       'src/board/',
       'src/errors.ts',
+      'src/dbus-names.ts',
       'src/near.ts',
       'src/sha256.ts',
       ...PORTS,
@@ -146,6 +148,7 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
     [
       'mocks/',
       'src/board/',
+      'src/dbus-names.ts',
       'src/near.ts',
       ...SYSTEM,
       ...PORTS,
@@ -427,10 +430,10 @@ describe('errors', () => {
     expect(found.map(({ file }) => file)).toEqual([]);
   });
 
-  it('of hardware are about lines, buses, devices and sensors, and those of the system about D-Bus and systemd', () => {
+  it('of hardware are about lines, buses, devices, sensors and properties, and those of the system about D-Bus and systemd', () => {
     expect(HARDWARE_CODES.length).toBeGreaterThan(10);
     expect(SYSTEM_CODES.length).toBeGreaterThan(5);
-    expect(HARDWARE_CODES.filter((code) => !/^(GPIO|I2C|PMBUS|SENSOR)_/.test(code))).toEqual([]);
+    expect(HARDWARE_CODES.filter((code) => !/^(GPIO|I2C|PMBUS|SENSOR|PROPERTY)_/.test(code))).toEqual([]);
     expect(SYSTEM_CODES.filter((code) => !/^(DBUS|SYSTEMD)_/.test(code))).toEqual([]);
   });
 

@@ -41,6 +41,7 @@ async function ask(args: readonly string[], columns: number | null = null) {
     looks: refuse('looks'),
     i2c: refuse('i2c'),
     sensors: refuse('sensors'),
+    properties: refuse('properties'),
     units: refuse('units'),
     objectBus: refuse('objectBus'),
     eventLog: refuse('eventLog'),

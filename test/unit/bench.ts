@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMockProperties } from '../../mocks/backends/properties.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant, type Plant } from '../../mocks/plant/plant.ts';
@@ -119,6 +120,7 @@ export function createBench(
         gpio: async () => loop.gpio(createMockGpio(plant)),
         i2c: async () => loop.i2c(createMockI2c(plant)),
         sensors: async () => loop.sensors(createMockSensors(plant)),
+        properties: async () => loop.properties(createMockProperties(plant)),
         clock: loop.clock,
       },
       { whatCanBeHad: job.request === 'POWER_OFF' },

@@ -8,6 +8,7 @@ import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createMockProperties } from '../../mocks/backends/properties.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { createMemoryDisk, type MemoryDisk } from '../../mocks/disk.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -126,6 +127,7 @@ async function run(args: readonly string[], options: Options = {}) {
     looks: async () => createMockGpio(plant),
     i2c: async () => createMockI2c(plant),
     sensors: async () => createMockSensors(plant),
+    properties: async () => createMockProperties(plant),
     units: options.units ?? unavailable,
     objectBus: options.objectBus ?? unavailable,
     eventLog: options.eventLog ?? unavailable,

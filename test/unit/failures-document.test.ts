@@ -61,6 +61,7 @@ const TOLD: Readonly<Record<HardwareErrorCode | SystemErrorCode | PowerErrorCode
   SENSOR_NO_INPUT: { none: 'told by check, and ends like a chip that this machine does not have' },
   SENSOR_TIMEOUT: { none: 'a chip on a bus that hangs: it ends like a voltage that cannot be read' },
   SENSOR_FAILED: { row: 'a voltage that its kernel driver cannot read' },
+  PROPERTY_UNREAD: { row: 'a part that the inventory does not tell of' },
   DBUS_UNAVAILABLE: { row: 'a BMC start without D-Bus' },
   DBUS_TIMEOUT: SAME_WORDS('DBUS_UNAVAILABLE'),
   DBUS_NAME_TAKEN: { none: 'the service does not begin, and its message names the process and what to do' },

@@ -24,6 +24,7 @@ export function createVerbWorld(
     units: noBus,
     objectBus: noBus,
     sensors: () => Promise.reject(new RangeError('nothing here is seen by a voltage')),
+    properties: () => Promise.reject(new RangeError('nothing here is told by a property')),
     eventLog: noBus,
     notifier: noBus,
     journal: noBus,

@@ -8,6 +8,7 @@ import type { I2cDevice } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { MockMisuse } from '../../mocks/backends/misuse.ts';
+import { createMockProperties } from '../../mocks/backends/properties.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import { createDuplexPair } from '../../mocks/duplex-pair.ts';
 import { FaultSyntaxError, parseFault } from '../../mocks/plant/faults.ts';
@@ -31,6 +32,7 @@ function bench() {
     gpio: createMockGpio(plant),
     i2c: createMockI2c(plant),
     sensors: createMockSensors(plant),
+    properties: createMockProperties(plant),
   };
   const join = (extra: ExtraCalls = {}) => {
     const [ours, theirs] = createDuplexPair();

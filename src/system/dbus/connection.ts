@@ -3,12 +3,13 @@ import type { Message, MessageBus, Variant } from 'dbus-next';
 import { errnoCode, errorText } from '../../../hw/errors.ts';
 import type { Clock } from '../../../hw/ports.ts';
 import { type Backoff, createBackoff } from '../../../hw/waiting.ts';
+import { isInterfaceName, isMemberName, isObjectPath } from '../../dbus-names.ts';
 import { SystemError, standardError } from '../errors.ts';
 import { createFrameReader } from './frames.ts';
 import { type CallHeader, type CallTaker, createInbox, type Inbox } from './inbox.ts';
 import { createSignals, type DbusSignalRule } from './signals.ts';
 import { createSuspects } from './suspects.ts';
-import { isInterfaceName, isMemberName, isObjectPath, misuse, toSendable } from './values.ts';
+import { misuse, toSendable } from './values.ts';
 
 /** The only importer of dbus-next. It loads with the first connection, not before. */
 const load = async () => (await import('dbus-next')).default;

@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
+import { isObjectPath } from '../../dbus-names.ts';
 import { SystemError } from '../errors.ts';
-import { isObjectPath, parseSignature, type ValueType } from './values.ts';
+import { parseSignature, type ValueType } from './values.ts';
 
 /** The error for a message or a body of another process that is malformed. */
 export const malformed = (text: string) => new SystemError('DBUS_MALFORMED', text);

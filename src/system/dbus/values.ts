@@ -1,8 +1,9 @@
 /**
- * Names and values of the D-Bus specification. dbus-next (0.10.2) does not check object paths, signatures and member names,
+ * Values of the D-Bus specification. dbus-next (0.10.2) does not check object paths, signatures and member names,
  * and the bus disconnects a sender of wrong ones.
  */
 
+import { isObjectPath } from '../../dbus-names.ts';
 import { SystemError } from '../errors.ts';
 import type { DbusVariant } from '../ports.ts';
 
@@ -10,21 +11,11 @@ import type { DbusVariant } from '../ports.ts';
 export const misuse = (text: string, options?: ErrorOptions) =>
   new SystemError('DBUS_MISUSE', text, {}, options);
 
-const MAX_NAME_CHARACTERS = 255;
 const MAX_SIGNATURE_BYTES = 255;
 /** Depth of arrays, and of structs. */
 const MAX_NESTING = 32;
 /** Depth of all containers in a message. The specification allows 64, variants included; a dictionary counts twice. */
 const MAX_DEPTH = 32;
-
-export const isObjectPath = (text: string) => /^\/$|^(\/[A-Za-z0-9_]+)+$/.test(text);
-export const isMemberName = (text: string) =>
-  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*$/.test(text);
-/** Errors have names of this form too. */
-export const isInterfaceName = (text: string) =>
-  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+$/.test(text);
-export const isWellKnownName = (text: string) =>
-  text.length <= MAX_NAME_CHARACTERS && /^[A-Za-z_-][A-Za-z0-9_-]*(\.[A-Za-z_-][A-Za-z0-9_-]*)+$/.test(text);
 
 const integerFrom = (lowest: number, highest: number) => (value: unknown) =>
   Number.isInteger(value) && Number(value) >= lowest && Number(value) <= highest;

@@ -12,6 +12,7 @@ import { createI2c } from '../../../hw/i2c/i2c-bus.ts';
 import { createSensors } from '../../../hw/sensors/sensors.ts';
 import { type ExtraCalls, servePorts } from '../../../mocks/wire/server.ts';
 import type { UnitManager } from '../../../src/system/ports.ts';
+import { createProperties } from '../../../src/system/properties.ts';
 import { createUnitManager } from '../../../src/system/units.ts';
 
 /** Shorter than the default, so that a bus that hangs is told within a test; a reload takes up to 10 s here. */
@@ -50,6 +51,7 @@ const { closed } = servePorts(Duplex.from({ readable: process.stdin, writable: p
   gpio: createOnoffGpio({ clock, exports: createExportRecord('/run/contract-exports') }),
   i2c: createI2c({ clock, holds: createBusHolds({ clock, directory: '/run/chassis-power' }) }),
   sensors: createSensors({ clock }),
+  properties: createProperties({ clock }),
   extra,
 });
 await closed;
