@@ -12,7 +12,7 @@ import { JOBS } from '../../src/run/jobs.ts';
 import type { RunResult } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
-import { draws } from '../draws.ts';
+import { draws, sampled } from '../draws.ts';
 import { type Bench, createBench } from './bench.ts';
 import { machinesOf } from './machine-in.ts';
 
@@ -491,27 +491,31 @@ describe('a press that forces off a host which seems to go at once', () => {
 
 describe('a button that is pressed while the power behind it goes', () => {
   // A host that has lost it feels no press, and its state does not come. Each rail takes 18 ms to come, and the button is pressed then.
-  it.each([
+  const cases: readonly (readonly [string, boolean, string])[] = [
     ['P12V', true, 'at 36ms'],
     ['STANDBY', true, '18ms after good'],
     ['FOLLOWER', true, '0ms after good'],
     ['P12V', false, '36ms after good'],
     ['STANDBY', false, '18ms after good'],
     ['P3V3', false, '0ms after good'],
-  ])('is not blamed for %s, with rails that are only watched: %s', async (rail, isWatched, begins) => {
-    await fc.assert(
-      fc.asyncProperty(fc.integer({ min: 1, max: 12 }), async (laterMs) => {
-        const when = begins.replace(/\d+/, (ms) => String(Number(ms) + laterMs));
-        const bench = createBench(boardBehind(isWatched), { faults: [`rail ${rail} shorts ${when}`] });
-        const { state, sequence } = await bench.run(JOBS.on);
-        const { fault } = sequence;
-        expect([state, fault?.kind, fault?.rail]).toEqual(['failed', 'railLost', rail]);
-        expect(pressesOf(bench)).not.toEqual([]);
-        expect(isPressed(bench)).toBe(false);
-      }),
-      RUNS,
-    );
-  });
+  ];
+  it.each(sampled(cases, 3))(
+    'is not blamed for %s, with rails that are only watched: %s',
+    async (rail, isWatched, begins) => {
+      await fc.assert(
+        fc.asyncProperty(fc.integer({ min: 1, max: 12 }), async (laterMs) => {
+          const when = begins.replace(/\d+/, (ms) => String(Number(ms) + laterMs));
+          const bench = createBench(boardBehind(isWatched), { faults: [`rail ${rail} shorts ${when}`] });
+          const { state, sequence } = await bench.run(JOBS.on);
+          const { fault } = sequence;
+          expect([state, fault?.kind, fault?.rail]).toEqual(['failed', 'railLost', rail]);
+          expect(pressesOf(bench)).not.toEqual([]);
+          expect(isPressed(bench)).toBe(false);
+        }),
+        RUNS,
+      );
+    },
+  );
 });
 
 describe('what is wrong with a host is named', () => {

@@ -32,6 +32,7 @@ import {
 } from '../../src/store/lasting.ts';
 import { DbusReplyError } from '../../src/system/errors.ts';
 import type { ServedProperty } from '../../src/system/ports.ts';
+import { sampled } from '../draws.ts';
 import { startResident } from './start-resident.ts';
 import { createVirtualUnits } from './virtual-units.ts';
 
@@ -339,7 +340,7 @@ describe('a request', () => {
     of === 'power'
       ? state.requestPower(transition as PowerTransition)
       : state.requestHost(transition as HostTransition);
-  it.each(table)('$of $transition of a chassis that is $initially', async (row) => {
+  it.each(sampled(table, 6))('$of $transition of a chassis that is $initially', async (row) => {
     const bmc = await createBmc({ initially: row.initially });
     ask(bmc.state, row.of, row.transition);
     await bmc.pass(20_000);
@@ -687,7 +688,7 @@ describe('power restore', () => {
     ['Restore', 'on', 'on'],
     ['Restore', 'off', 'off'],
   ];
-  it.each(table)('%s with %s asked for last: %s', async (policy, lastAsked, expected) => {
+  it.each(sampled(table, 5))('%s with %s asked for last: %s', async (policy, lastAsked, expected) => {
     const bmc = await createBmc({ lasting: { restore: { policy, delayUs: 0n }, lastAsked } });
     bmc.state.begin();
     await bmc.pass(20_000);
