@@ -14,17 +14,19 @@ export interface FoundChassis extends Reconciled {
 
 /**
  * Reads a chassis of which nothing is to be guessed. Nothing is driven.
+ * @param watches as for `reconcile`
  * @throws HardwareError of the first signal that cannot be read, that of a rail aside that the chassis can do without, or of parts that cannot be had
  */
 export async function findChassis(
   whole: WholeChassis,
   store: Pick<SnapshotStore, 'load'>,
   clock: Pick<Clock, 'nowMs'>,
+  watches: { readonly watches?: boolean } = {},
 ): Promise<FoundChassis> {
   const { hint } = store.load();
   const { plan, hardware } = await presentChassis(whole, hint);
   const { observation, unreadable } = await hardware.observe();
   const [unread] = decisive(plan, unreadable);
   if (unread !== undefined) throw unread.error;
-  return { ...reconcile(plan, observation, hint, clock.nowMs()), hint, observation };
+  return { ...reconcile(plan, observation, hint, clock.nowMs(), watches), hint, observation };
 }

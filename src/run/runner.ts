@@ -157,7 +157,7 @@ async function takeStock(
   // Power is not raised on what cannot be seen, but a power-off does what it can, and fails at the end.
   const unread = job.request === 'POWER_OFF' ? unreadable : decisive(plan, unreadable);
   if (unread[0] !== undefined && job.request !== 'POWER_OFF') throw unread[0].error;
-  const taken = takenUp(job, plan, reconcile(plan, observation, hint, clock.nowMs()));
+  const taken = takenUp(job, plan, reconcile(plan, observation, hint, clock.nowMs(), job));
   const hinted = hint?.state ?? null;
   record({ type: 'reconciled', state: taken.state, hint: hinted, ...observation });
   return { taken, unreadable: unread, hinted };

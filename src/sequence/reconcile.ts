@@ -206,10 +206,30 @@ function withMiss(state: RailState, hinted: RailState | undefined): RailState {
   return missed === undefined || (missed === 'late' && state.good) ? state : { ...state, missed };
 }
 
-/** Reads nothing and drives nothing: from an observation to the state the machine takes up. */
-export function reconcile(plan: Plan, observed: Observation, hint: Hint | null, nowMs: number): Reconciled {
+/**
+ * The chassis was on, and shows no pgood. Its enables say nothing against it: those of a host, and of a device that has its power from a
+ * rail, go off with the power.
+ */
+function isLostUnseen({ pgood, unread }: Observation, hint: Hint | null): boolean {
+  return hint?.state === 'pgood' && !pgood && !unread?.some(({ signal }) => signal === 'pgood');
+}
+
+/**
+ * Reads nothing and drives nothing: from an observation to the state the machine takes up.
+ * @param watches for who watches a chassis that is on: power that went while nobody looked is taken up as on, and is lost then
+ */
+export function reconcile(
+  plan: Plan,
+  observed: Observation,
+  hint: Hint | null,
+  nowMs: number,
+  { watches = false } = {},
+): Reconciled {
   const observation = supplemented(plan, observed, hint);
-  const { state, contradictions } = classify(plan, observation, hint);
+  const isLost = watches && isLostUnseen(observation, hint);
+  const { state, contradictions } = isLost
+    ? { state: 'pgood' as const, contradictions: [] }
+    : classify(plan, observation, hint);
   const hinted = hint?.sequence;
   const settled = state === 'pgood';
   // Behind a latch that was not told that the enables are off nothing has begun to fall.

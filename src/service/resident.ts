@@ -136,7 +136,12 @@ export async function createResident(options: ResidentOptions): Promise<Resident
   const id = `resident${chassis}`;
   const resources = resourcesOf(options);
   const resets = hostResetsOf(resources);
-  const { state, sequence, observation } = await findChassis(resources, resources.openStore(), clock);
+  const { state, sequence, observation } = await findChassis(
+    resources,
+    resources.openStore(),
+    clock,
+    JOBS.watch,
+  );
   const actor: ResidentActor = startActor(
     providedWith(resources, () => actor),
     { id, clock, inspect },

@@ -991,6 +991,9 @@ const lossActedOn: Rule = (act, look) => {
   // So is a button that is held, and a bus that another process holds.
   const isWaitedFor = isSilent || hasButton(described) || act.busShared;
   const reactionMs = REACTION_MS + slowMs + askedMs + (isWaitedFor ? GRACE_MS : 0);
+  // Who ends by itself, over a chassis that its state file says is on, has acted by then, or never will.
+  const hasGivenUp = look.rest !== null && look.rest !== 'pgood';
+  const hasEnded = hasGivenUp && act.hintBefore?.state === 'pgood' && act.others.length === 0;
   for (const [index, event] of pgood.entries()) {
     if (event.type !== 'pgood' || event.asserted) continue;
     const backMs = pgood[index + 1]?.atMs ?? Number.POSITIVE_INFINITY;
@@ -1000,7 +1003,8 @@ const lossActedOn: Rule = (act, look) => {
         fromMs <= latest + described.pgood.deglitchMs + reactionMs && toMs > latest ? toMs : latest,
       event.atMs,
     );
-    const dueMs = sinceMs + described.pgood.deglitchMs + reactionMs;
+    const reactedMs = sinceMs + described.pgood.deglitchMs + reactionMs;
+    const dueMs = hasEnded ? Math.min(reactedMs, act.toMs) : reactedMs;
     if (backMs <= dueMs || act.toMs < dueMs) continue;
     // Somebody else drives: then it is his.
     if (act.others.some(({ fromMs, toMs }) => fromMs <= dueMs && toMs >= event.atMs)) continue;

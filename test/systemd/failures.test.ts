@@ -456,6 +456,22 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       },
       mend: () => machine.run(['systemctl', 'stop', SERVICE]),
     },
+    'power that goes while the resident service does not run': {
+      board: ({ rails }) =>
+        change(rails.PVCORE, { enable: button('C5', { takenMs: 1500, forceOffMs: 600, sleepState: true }) }),
+      given: async () => {
+        await isOn();
+        await fail('rail P12V shorts');
+        await chassis.until('the host has lost its power', async () =>
+          enables().some(({ rail, asserted }) => rail === 'PVCORE' && !asserted),
+        );
+      },
+      run: async () => {
+        await start(SERVICE);
+        await saysSoon(`${QUIESCE} started`);
+      },
+      mend: () => machine.run(['systemctl', 'stop', SERVICE]),
+    },
     'pgood lost while on and nobody there as the event log': {
       given: async () => {
         await isOn();

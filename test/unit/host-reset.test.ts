@@ -224,8 +224,8 @@ describe('chassis-power reset', () => {
   });
 });
 
-async function createService(initially: 'on' | 'off', board = shippedBoard('x86-button')) {
-  const service = await createHostService(folder, endings, initially, board);
+async function createService(initially: 'on' | 'off', board = shippedBoard('x86-button'), runDir = folder) {
+  const service = await createHostService(runDir, endings, initially, board);
   return { ...service, hostProperty: (name: string) => service.property(HOST, name) };
 }
 
@@ -325,7 +325,13 @@ describe('a warm reboot that a client asks for', () => {
         fc.array(request, { minLength: 1, maxLength: 5 }),
         fc.boolean(),
         async (requests, isOn) => {
-          const { clock, plant, state, resident } = await createService(isOn ? 'on' : 'off');
+          // What another chassis left tells nothing of this one.
+          const runDir = mkdtempSync(join(folder, 'any-'));
+          const { clock, plant, state, resident } = await createService(
+            isOn ? 'on' : 'off',
+            undefined,
+            runDir,
+          );
           let wanted = isOn ? 'on' : 'off';
           for (const { afterMs, what } of requests) {
             await clock.advance(afterMs);
