@@ -1042,9 +1042,10 @@ const lossActedOn: Rule = (act, look) => {
 
 /** Whether a host switched itself off while all its power stood; null where one that had lost its power went off. */
 function hostLeft(act: Act, { happened, isLogOnly }: Look): boolean | null {
-  const { chassis, before } = act;
+  const { chassis, before, absent } = act;
+  const isMissed = (rail: string) => !isLogOnly(rail) && !absent.has(rail);
   const gone = new Set(
-    before.rails.filter(({ rail, good }) => !good && !isLogOnly(rail)).map(({ rail }) => rail),
+    before.rails.filter(({ rail, good }) => !good && isMissed(rail)).map(({ rail }) => rail),
   );
   let pgood = before.pgood;
   let left: boolean | null = false;
@@ -1052,7 +1053,7 @@ function hostLeft(act: Act, { happened, isLogOnly }: Look): boolean | null {
     if (!('chassis' in event) || event.chassis !== chassis) continue;
     if (event.type === 'pgood') pgood = event.asserted;
     if (event.type === 'rail' && event.good) gone.delete(event.rail);
-    else if (event.type === 'rail' && !isLogOnly(event.rail)) gone.add(event.rail);
+    else if (event.type === 'rail' && isMissed(event.rail)) gone.add(event.rail);
     if (event.type !== 'line' || !event.line.startsWith('host:') || event.asserted) continue;
     if (left === false) left = pgood && gone.size === 0 ? true : null;
   }
