@@ -158,23 +158,21 @@ async function runOn(
   world: World,
 ): Promise<State | null> {
   const { verb, chassis: number, runDir } = invocation;
+  // Read first: where descriptors are short, a power-off may have the last ones for its lines.
+  const { clock } = world;
+  const identity = { bootId: world.bootId(), boardHash: loaded.hash, plan, clock };
+  const report = await reporterFor(invocation, plan, world);
   const hardware = await openChassis(loaded.board, number, world, {
     whatCanBeHad: POWERS_OFF.includes(verb),
   });
   try {
-    const report = await reporterFor(invocation, plan, world);
     return await runJobs(
       invocation,
       {
         plan,
         hardware,
-        clock: world.clock,
-        store: createSnapshotFile(runDir, number, {
-          bootId: world.bootId(),
-          boardHash: loaded.hash,
-          plan,
-          clock: world.clock,
-        }),
+        clock,
+        store: createSnapshotFile(runDir, number, identity),
         record: (entry: Recorded) => {
           recording.push(entry);
           report(entry);
