@@ -61,6 +61,12 @@ export class Judge {
   private knownFrom = 0;
   /** Enables as the latch took them. */
   private held: ReadonlySet<string> = new Set();
+  /** The host has switched itself off, and was not switched on since. */
+  private hasLeft = false;
+  /** Of the history: the host is on; a press that it felt while it was off, and that may still switch it on. */
+  private isHostOn = false;
+  private isPressFelt = false;
+  private lastPressMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: JudgeOptions) {
     this.options = options;
@@ -85,6 +91,12 @@ export class Judge {
     this.broken.add(what);
   }
 
+  /** The host behind the power button switches itself off. */
+  hostLeaves(): void {
+    this.hasLeft = true;
+    this.isBroken = true;
+  }
+
   stateNow(): State {
     return this.state;
   }
@@ -106,6 +118,7 @@ export class Judge {
     this.followLevels(events);
     const before = this.state;
     const moved = this.linesThatMoved();
+    this.judgePresses(events);
     for (const entry of records) this.judgeRecord(entry, records, moved);
     this.judgeFalling(first);
     if (before !== this.state) this.judgeEntered();
@@ -113,6 +126,13 @@ export class Judge {
 
   /** The story is over, and so is every process, or it should be. */
   atEnd(isAlive: boolean): void {
+    for (const { rail } of this.lines('button').filter(({ asserted }) => asserted))
+      this.say('letGo', `the button of ${rail} stays pressed`);
+    // A host comes on by itself where a press was left to it.
+    if (this.state === 'off' || this.state === 'failed') {
+      for (const rail of this.leftOn().filter((rail) => this.hasButton(rail)))
+        this.say('offAfterFault', `the host of ${rail} is on after ${this.state}`);
+    }
     if (isAlive) this.saysWaiting(`${this.state} does not end`);
   }
 
@@ -146,10 +166,37 @@ export class Judge {
     else this.lowSinceMs.set(source, atMs);
   }
 
+  private hasButton(rail: string): boolean {
+    return this.options.plan.rails.some(({ name, pulsed }) => name === rail && pulsed !== null);
+  }
+
+  /** What the power button was pressed for, and what the host was then. */
+  private judgePresses(events: readonly PlantEvent[]): void {
+    const hint = this.options.hint();
+    const fault = hint?.sequence.fault ?? null;
+    // What is recorded of a press is told when that is over.
+    const isRaising = hint !== null && hasTag(hint.state, 'rising');
+    for (const event of events) {
+      if (event.type === 'line' && event.line.startsWith('host:')) {
+        this.isHostOn = event.asserted;
+        this.isPressFelt = false;
+        if (event.asserted) this.hasLeft = false;
+      }
+      if (event.type !== 'drive' || event.role !== 'button') continue;
+      if (event.asserted && isRaising && (this.isHostOn || this.isPressFelt))
+        this.say('pressedOnce', `the button of ${event.rail} is pressed again`);
+      if (event.asserted && !this.isHostOn) this.isPressFelt = true;
+      if (event.asserted) this.lastPressMs = event.atMs;
+      const isHeedless = this.broken.has(`enable ${event.rail}`);
+      if (!event.asserted && this.isHostOn && fault?.state === 'pgood' && !isHeedless)
+        this.say('lossAtOnce', `the button of ${event.rail} is let go after the loss, and its host is on`);
+    }
+  }
+
   /** Enables and resets that the BMC drives otherwise than after the last step. */
   private linesThatMoved(): readonly string[] {
     const asserted = new Set(
-      [...this.lines('enable'), ...this.lines('reset')]
+      [...this.lines('enable'), ...this.lines('reset'), ...this.lines('button')]
         .filter((each) => each.asserted)
         .map(({ line }) => line),
     );
@@ -174,6 +221,9 @@ export class Judge {
         return;
       case 'fault':
         this.judgeFault(entry);
+        return;
+      case 'hostOff':
+        if (!this.hasLeft) this.say('hostOff', `${entry.rail} is told to have switched itself off`);
         return;
     }
   }
@@ -209,10 +259,12 @@ export class Judge {
       (request === 'POWER_OFF' && (hasTag(from, 'lowering') || from === 'off'));
     if (isThere && outcome === 'changed') this.say('askingMovesNothing', `${request} in ${from} changes it`);
     const isAtRest = hasTag(from, 'atRest') || from === 'pgood';
+    // What comes of a press is recorded when that is over.
+    const isPressed = this.lastPressMs >= (this.observed?.atMs ?? 0);
     if (
       isAtRest &&
       outcome !== 'changed' &&
-      moved.length > 0 &&
+      (moved.length > 0 || isPressed) &&
       !records.some(({ type }) => type === 'fault')
     )
       this.say('askingMovesNothing', `${request} in ${from} moves a line`);
@@ -232,6 +284,8 @@ export class Judge {
     if (this.faultTold) this.say('toldOnce', `"${fault.reason}" is told after another fault`);
     this.faultTold = true;
     if (!this.isBroken) this.say('noFalseAlarm', `"${fault.reason}" is told of a chassis that is whole`);
+    if (this.hasLeft && fault.state === 'pgood' && this.broken.size === 1)
+      this.say('hostOff', `"${fault.reason}" is told of a host that switched itself off`);
     const sinceMs = this.lowSinceMs.get(fault.rail);
     const isGood = fault.rail === null ? this.pgood() : this.goodRails().has(fault.rail);
     const isLoss = fault.kind === 'railLost' || (fault.kind === 'pgoodLost' && fault.state === 'pgood');
@@ -248,7 +302,9 @@ export class Judge {
     if (isLoss && !isGood && !isOfDrive && sinceMs !== undefined && atMs - sinceMs < deglitchMs)
       this.say('lossStands', `"${fault.reason}" is acted on after ${(atMs - sinceMs).toFixed(1)} ms`);
     if (fault.state === 'pgood' && fault.kind !== 'hardware') {
-      for (const rail of this.leftOn()) this.say('lossAtOnce', `${rail} is on after the loss`);
+      // A button is held as long as that takes.
+      for (const rail of this.leftOn().filter((each) => !this.hasButton(each)))
+        this.say('lossAtOnce', `${rail} is on after the loss`);
     }
   }
 

@@ -27,6 +27,8 @@ export interface Meddling {
   readonly lateAnswers: Map<Source, () => void>;
   /** Their changes wake nobody. */
   readonly missed: Set<Source>;
+  /** Neither does the host that goes to sleep. */
+  isSleepMissed: boolean;
   /** Resolves when a process may act on what it found when it began. */
   mayAct: Promise<void>;
   /** What becomes of the next drive of this line. */
@@ -35,6 +37,8 @@ export interface Meddling {
   endDrive: ((fails: boolean) => void) | null;
   /** The line of a drive sticks from now on. */
   readonly stick: (struck: Struck) => void;
+  /** The host that is pressed for comes on later than it should. */
+  readonly delay: (rail: string) => void;
 }
 
 export interface ProcessOptions {
@@ -48,6 +52,8 @@ export interface ProcessOptions {
   readonly meddling: Meddling;
 }
 
+/** More turns of the loop than it takes to read what shows a host, and to press its button. */
+const PRESS_TURNS = 1_000;
 const NEVER = new Promise<never>(() => undefined);
 
 /** A process that works on the plant, one job after the other, and then watches over a chassis that is on. */
@@ -58,6 +64,8 @@ export class ReplayProcess {
   private readonly ending = new AbortController();
   private readonly timers = new Set<() => void>();
   private readonly underWay = new Set<Promise<unknown>>();
+  /** A power button is being pressed, which waits for the story. */
+  private presses = 0;
   private isDead = false;
   private isOver = false;
   private watches: boolean;
@@ -91,6 +99,10 @@ export class ReplayProcess {
   /** A call into the hardware is under way. */
   isBusy(): boolean {
     return !this.isDead && this.underWay.size > 0;
+  }
+
+  isPressing(): boolean {
+    return !this.isDead && this.presses > 0;
   }
 
   /** Of a process that ended without a result. */
@@ -203,8 +215,14 @@ export class ReplayProcess {
         await meddling.mayAct;
         return withoutSome(observed, meddling.unreadAtFirst);
       },
-      driveEnable: (rail, asserted) =>
-        this.drive({ what: 'enable', rail }, asserted, () => hardware.driveEnable(rail, asserted)),
+      driveEnable: (rail, asserted, press, abandoned) => {
+        const work = () => hardware.driveEnable(rail, asserted, press, abandoned);
+        return this.drive(
+          { what: 'enable', rail },
+          asserted,
+          this.hasButton(rail) ? () => this.pressing(work) : work,
+        );
+      },
       driveReset: (reset, asserted) =>
         this.drive({ what: 'reset', reset }, asserted, () => hardware.driveReset(reset, asserted)),
       pulseLatch: () => this.drive({ what: 'latch' }, true, () => hardware.pulseLatch()),
@@ -216,6 +234,10 @@ export class ReplayProcess {
         await new Promise<void>((resolve) => meddling.lateAnswers.set(source, resolve));
         return this.isDead ? NEVER : good;
       },
+      watchSleep: (wake) =>
+        hardware.watchSleep(() => {
+          if (!this.isDead && !meddling.isSleepMissed) wake();
+        }),
       watch: (wake, pace) => {
         this.woken = wake;
         return hardware.watch((source) => {
@@ -225,13 +247,38 @@ export class ReplayProcess {
     };
   }
 
+  private hasButton(rail: string): boolean {
+    return this.options.plan.rails.some(({ name, pulsed }) => name === rail && pulsed !== null);
+  }
+
+  /** No time passes for a press but what the story has pass. */
+  private async pressing(work: () => Promise<void>): Promise<void> {
+    this.presses += 1;
+    try {
+      await work();
+    } finally {
+      this.presses -= 1;
+    }
+  }
+
+  /** Resolves when the button is pressed. */
+  private async beginToPress(work: () => Promise<void>): Promise<void> {
+    const isPressed = () =>
+      this.options.plant.lines().some(({ role, asserted }) => role === 'button' && asserted);
+    void work();
+    for (let turn = 0; turn < PRESS_TURNS && !isPressed(); turn += 1) await Promise.resolve();
+  }
+
   /** One drive, unless the story has something else become of it. */
   private async drive(of: Struck['drive'], asserted: boolean, work: () => Promise<void>): Promise<void> {
     const { meddling } = this.options;
     const { strike } = meddling;
-    if (strike === null || !isSame(strike, of, asserted)) return this.alive(work);
+    const isPress = of.what === 'enable' && this.hasButton(of.rail);
+    if (strike === null || !isSame(strike, of, asserted)) return isPress ? work() : this.alive(work);
     meddling.strike = null;
     if (strike.kind === 'killed') {
+      // Nobody knows whether it had pressed: the host may have felt it.
+      if (isPress && asserted) await this.beginToPress(work);
       // What was driven before has taken effect.
       await Promise.allSettled([...this.underWay]);
       await this.kill();
@@ -245,9 +292,14 @@ export class ReplayProcess {
       if (fails) throw new HardwareError('I2C_FAILED', 'the story has this drive fail', {});
       return this.alive(work);
     }
+    if (strike.kind === 'fails' && of.what === 'enable' && isPress && asserted) {
+      // It has reached the button all the same, and the host is late.
+      meddling.delay(of.rail);
+      return this.alive(work);
+    }
     if (strike.kind === 'fails') throw new HardwareError('GPIO_FAILED', 'the story has this drive fail', {});
     meddling.stick(strike);
-    return this.alive(work);
+    return isPress ? work() : this.alive(work);
   }
 }
 

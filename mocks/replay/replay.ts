@@ -31,6 +31,16 @@ export interface Replayed {
 /** How long a call into the hardware may take before the story goes on without it. */
 const SETTLE_MS = 500;
 /** Before a moment at which something that is read must fail, and nothing else does. */
+/** What is broken where a host is late. */
+const LATE_PRESS = 'press';
+/** Why a step is not played. */
+const PINS_STAY =
+  'the pins of the simulated chassis keep their levels, and it has no latch that would hold them';
+const SLEEP_IS_READ = 'the simulated chassis shows its sleep state to whoever looks';
+/** A host has felt a press of that long. */
+const FELT_MS = 17;
+/** Longer than a press, and all that is waited for after it. */
+const PRESS_MS = 120_000;
 const JUST_BEFORE_MS = 0.001;
 
 const JOB_OF: Readonly<Record<Request, Job>> = {
@@ -89,10 +99,12 @@ class Replay {
     late: new Set(),
     lateAnswers: new Map(),
     missed: new Set(),
+    isSleepMissed: false,
     mayAct: Promise.resolve(),
     strike: null,
     endDrive: null,
     stick: (struck) => this.stick(struck),
+    delay: (rail) => this.delay(rail),
   };
 
   constructor(saved: SavedCounterexample, board: Board) {
@@ -145,7 +157,7 @@ class Replay {
     return [...seen, null];
   }
 
-  private async playStep({ happened }: SavedStep, rest: readonly SavedStep[], number: number) {
+  private async playStep({ happened, state }: SavedStep, rest: readonly SavedStep[], number: number) {
     const refuse = (why: string) =>
       this.notPlayed.push(`${number}. ${this.saved.steps[number - 1]?.text}: ${why}`);
     const coming = happened.what === 'read' ? [] : readingsIn(rest);
@@ -154,7 +166,8 @@ class Replay {
       this.meddling.strike = struckIn([happened, ...coming]);
     }
     const { strike } = this.meddling;
-    if (strike?.kind === 'fails' || strike?.kind === 'sticks') this.breaks(lineOf(strike));
+    if (strike?.kind === 'fails' || strike?.kind === 'sticks')
+      this.breaks(strike.kind === 'fails' && this.isPressOn(strike) ? LATE_PRESS : lineOf(strike));
     switch (happened.what) {
       case 'request':
         this.arm(coming);
@@ -178,11 +191,16 @@ class Replay {
         await this.passTime(happened.ms, coming);
         if (happened.how === 'goesOn') this.act();
         break;
+      case 'holds':
+      case 'host':
+        await this.playHost(happened, refuse);
+        break;
+      case 'sleep':
+        if (happened.seen === 'unread') refuse(SLEEP_IS_READ);
+        break;
       case 'driveEnds':
-        if (happened.fails) this.breaks(`enable ${happened.rail}`);
-        await this.passTime(happened.ms, coming);
-        this.meddling.endDrive?.(happened.fails);
-        this.meddling.endDrive = null;
+        if (happened.press !== undefined) await this.endPress(happened, refuse);
+        else await this.endSetUp(happened, coming);
         break;
       case 'stands': {
         const waking = rest.find((each) => each.happened.what === 'wakes');
@@ -196,32 +214,140 @@ class Replay {
         this.isAsleep = false;
         break;
       case 'killed':
-        await this.end();
-        if (happened.forgets) this.hint = null;
+        await this.kill(happened);
         break;
       case 'newBmc':
         await this.end();
         this.hint = null;
-        refuse(
-          'the pins of the simulated chassis keep their levels, and it has no latch that would hold them',
-        );
+        refuse(PINS_STAY);
         break;
       case 'restarts':
       case 'handedOver':
         await this.end();
         await this.passTime(takesMs(happened), []);
-        this.takeUp(rest);
+        this.takeUp(rest, state);
         break;
     }
     await this.settle();
-    const isKilled = strike?.kind === 'killed' && this.meddling.strike === null;
-    if (isKilled && this.process?.isAlive() === false) this.process = null;
+    if (strike?.kind === 'killed' && this.meddling.strike === null) await this.noticeKill();
     if (this.meddling.strike !== null && rest[0]?.happened.what !== 'read') {
       refuse('the drive that it strikes did not come');
       this.meddling.strike = null;
     }
     this.meddling.unreadAtFirst.clear();
     this.noticeEnd();
+  }
+
+  private async endSetUp(
+    { rail, fails, ms }: Extract<Happened, { what: 'driveEnds' }>,
+    coming: readonly Extract<Happened, { what: 'read' }>[],
+  ): Promise<void> {
+    if (fails) this.breaks(`enable ${rail}`);
+    await this.passTime(ms, coming);
+    this.meddling.endDrive?.(fails);
+    this.meddling.endDrive = null;
+  }
+
+  private async kill({ pressing, forgets }: Extract<Happened, { what: 'killed' }>): Promise<void> {
+    if (pressing === false) await this.until(() => !this.isAsserted('button'));
+    // What comes of the press nobody knows.
+    if (pressing !== undefined) this.breaks(LATE_PRESS);
+    if (pressing) await this.clock.advance(FELT_MS);
+    await this.end();
+    if (forgets) this.hint = null;
+  }
+
+  /** The process was killed before a drive. */
+  private async noticeKill(): Promise<void> {
+    if (this.process?.isAlive() === false) this.process = null;
+    if (!this.isAsserted('button')) return;
+    this.breaks(LATE_PRESS);
+    await this.clock.advance(FELT_MS);
+  }
+
+  /** What a power button, and the host behind it, have come to. */
+  private isAsserted(role: 'button' | 'host'): boolean {
+    const { chassis } = this.saved;
+    return this.plant
+      .lines()
+      .some(
+        (line) =>
+          line.chassis === chassis &&
+          line.asserted &&
+          (role === 'host' ? line.line.startsWith('host:') : line.role === role),
+      );
+  }
+
+  /** Lets time pass that the story does not count. Returns whether it came to that. */
+  private async until(isThere: () => boolean): Promise<boolean> {
+    for (let ms = 0; ms < PRESS_MS && !isThere(); ms += 1) await this.clock.advance(1);
+    return isThere();
+  }
+
+  private isPressOn({ drive, asserted }: Struck): boolean {
+    if (drive.what !== 'enable' || !asserted) return false;
+    return this.plan.rails.some(({ name, pulsed }) => name === drive.rail && pulsed !== null);
+  }
+
+  /** The host feels a press, and shows it only in the end: to whoever looks it is late. */
+  private delay(rail: string): void {
+    this.breaks(LATE_PRESS);
+    this.fault(`state ${rail} stuck off`);
+  }
+
+  private fault(text: string): void {
+    this.plant.addFault(parseFault(text, this.board));
+  }
+
+  /** The host turns in a press of its own accord, and by itself where the story has it do so. */
+  private async playHost(
+    happened: Extract<Happened, { what: 'host' | 'holds' }>,
+    refuse: (why: string) => void,
+  ): Promise<void> {
+    const { rail } = happened;
+    if (happened.what === 'holds') {
+      this.fault(`shutdown ${rail} ignored`);
+      const isHeld =
+        (await this.until(() => !this.isAsserted('button'))) &&
+        (await this.until(() => this.isAsserted('button')));
+      if (!isHeld) refuse('the button is not held');
+      return;
+    }
+    const { on, why, taking, missed } = happened;
+    if (missed) this.meddling.isSleepMissed = true;
+    if (why === 'itself') this.breaks(`host ${rail}`);
+    if (why === 'itself' && on) this.plant.clearFaults();
+    if (why === 'itself' && !on) {
+      this.judge.hostLeaves();
+      this.fault(`host ${rail} shuts down`);
+    }
+    for (const each of taking)
+      if (this.signals().includes(each)) this.plant.steer(this.saved.chassis, each, false);
+    if (!(await this.until(() => this.isAsserted('host') === on)))
+      refuse(`the host of the simulated chassis does not ${on ? 'come on' : 'go off'}`);
+  }
+
+  /** A press that comes to nothing is one of a host that heeds none, or is late: what was felt is done in the end. */
+  private async endPress(
+    { rail, fails, ms, press }: Extract<Happened, { what: 'driveEnds' }>,
+    refuse: (why: string) => void,
+  ): Promise<void> {
+    const { process } = this;
+    if (process?.isPressing() !== true) {
+      refuse('no button is pressed');
+      return;
+    }
+    const isOn = this.isAsserted('host');
+    if (fails && !this.broken.has(`enable ${rail}`)) {
+      if (!isOn) this.delay(rail);
+      else if (press === 'short') this.fault(`shutdown ${rail} ignored`);
+      else {
+        this.breaks(`enable ${rail}`);
+        this.fault(`enable ${rail} stuck on`);
+      }
+    }
+    if (ms > 0) await this.clock.advance(ms);
+    if (!(await this.until(() => !process.isPressing()))) refuse('the press does not end');
   }
 
   private breaks(what: string | null): void {
@@ -319,11 +445,11 @@ class Replay {
   }
 
   /** The next process looks at the chassis, and acts when the story has it do so, or is asked for something. */
-  private takeUp(rest: readonly SavedStep[]): void {
+  private takeUp(rest: readonly SavedStep[], found: State): void {
     const next = rest.find(({ happened: { what } }) => what !== 'level' && what !== 'notInTime')?.happened;
     const isActing = next?.what === 'request' || (next?.what === 'time' && next.how === 'goesOn');
     if (!isActing) {
-      this.watchAgain();
+      this.watchAgain(found);
       return;
     }
     this.meddling.mayAct = new Promise((resolve) => {
@@ -351,9 +477,9 @@ class Replay {
   }
 
   /** The resident service watches over a chassis that is on, whoever raised it. */
-  private watchAgain(): void {
+  private watchAgain(found: State): void {
     const isOn = this.hint === null ? this.plant.pgood(this.saved.chassis) : this.hint.state === 'pgood';
-    if (isOn) this.begin(JOBS.watch, null);
+    if (isOn || found === 'pgood') this.begin(JOBS.watch, null);
   }
 
   private async end(): Promise<void> {
@@ -400,7 +526,8 @@ class Replay {
   /** Another state than in the story is no defect by itself, but what follows is another story. */
   private compare({ state, text }: SavedStep, number: number): void {
     const here = this.judge.stateNow();
-    if (this.parted !== null || here === state) return;
+    // What is recorded of a press is told when that is over.
+    if (this.parted !== null || here === state || this.process?.isPressing()) return;
     this.parted = `after step ${number} (${text}) the chassis is ${here}, and ${state} in the story`;
   }
 
@@ -410,8 +537,11 @@ class Replay {
     this.forgetReadings();
     this.meddling.missed.clear();
     for (const release of this.meddling.lateAnswers.values()) release();
+    this.meddling.isSleepMissed = false;
     for (const signal of this.signals())
       if (!this.broken.has(signal)) this.plant.steer(chassis, signal, null);
+    // What a press that was late has asked for comes now.
+    if (this.broken.has(LATE_PRESS)) this.plant.clearFaults();
     this.act();
     if (this.process === null) this.goOn();
     await this.clock.advance(limitMs(this.plan));

@@ -2,6 +2,7 @@ import { HardwareError, wasReadBack } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import type { PulseBoard } from '../board/schema.ts';
+import { type PressKind, pressesFor } from '../sequence/presses.ts';
 import type { Signal, Switch } from './parts.ts';
 
 /** How often what a press does is looked at: the button is let go that soon after it, which the host does not mind. */
@@ -49,9 +50,12 @@ export function createPulse(parts: PulseParts): Pulse {
     read: () => shown.read(),
     async write(asserted, { isGraceful, mayBeOn } = { isGraceful: false, mayBeOn: false }, abandoned) {
       try {
-        if (asserted) await switchOn(parts, abandoned);
-        else if (!(mayBeOn && !isUnfelt) && (await isOff(parts))) await letGo();
-        else await switchOff(parts, isGraceful, abandoned);
+        const isOn = asserted ? await shown.read() : (mayBeOn && !isUnfelt) || !(await isOff(parts));
+        const hasTime = isGraceful && parts.pulse.gracefulMs !== undefined;
+        const presses = pressesFor(asserted, isOn, hasTime);
+        if (asserted && presses.length > 0) await switchOn(parts, abandoned);
+        if (!asserted && presses.length === 0) await letGo();
+        if (!asserted && presses.length > 0) await switchOff(parts, presses, abandoned);
       } catch (error) {
         if (!(error instanceof HardwareError)) throw error;
         isUnfelt = asserted && error.details.isUnfelt === true;
@@ -65,8 +69,7 @@ export function createPulse(parts: PulseParts): Pulse {
 }
 
 async function switchOn(parts: PulseParts, abandoned?: AbortSignal): Promise<void> {
-  const { button, shown, pulse } = parts;
-  if (await shown.read()) return;
+  const { button, pulse } = parts;
   await hold(button, () => pause(parts.clock, pulse.onMs, abandoned));
   // The good signal, or pgood, has a time of its own.
   if (pulse.state === undefined) return;
@@ -79,15 +82,20 @@ async function switchOn(parts: PulseParts, abandoned?: AbortSignal): Promise<voi
  * with the hold. So only one that was seen to be on is let go sooner. And a host that went off by itself just before a press
  * takes it for one that switches on: that it is off counts once it would have been seen to come.
  */
-async function switchOff(parts: PulseParts, isGraceful: boolean, abandoned?: AbortSignal): Promise<void> {
+async function switchOff(
+  parts: PulseParts,
+  presses: readonly PressKind[],
+  abandoned?: AbortSignal,
+): Promise<void> {
   const { button, pulse, clock, shownWithinMs } = parts;
-  const { gracefulMs, onMs, forceOffMs } = pulse;
-  if (isGraceful && gracefulMs !== undefined) {
+  const { gracefulMs = 0, onMs, forceOffMs } = pulse;
+  if (presses.includes('short')) {
     const notBeforeMs = clock.nowMs() + shownWithinMs;
     await hold(button, () => pause(clock, onMs, abandoned));
     if (await isShown(parts, false, { limitMs: gracefulMs, notBeforeMs }, abandoned)) return;
   }
-  if (!abandoned?.aborted) await hold(button, () => untilOff(parts, abandoned), true);
+  if (presses.includes('hold') && !abandoned?.aborted)
+    await hold(button, () => untilOff(parts, abandoned), true);
   if (abandoned?.aborted) throw ignored(parts, 'was let go before its time', 'may still show the rail on');
   if (!(await isOff(parts))) throw ignored(parts, `was held for ${forceOffMs} ms`, 'still shows the rail on');
 }

@@ -56,6 +56,12 @@ const EXCUSES: readonly Excuse[] = [
     holds: ({ rails }) => rails.every(({ neededBy }) => neededBy.length === 0),
   },
   {
+    transitions: /^off: DRIVE/,
+    why: 'the only enable is a power button, which is not pressed for a host that is off',
+    holds: ({ rails, resets }) =>
+      resets.length === 0 && rails.every(({ pulsed, watched }) => pulsed !== null || watched !== null),
+  },
+  {
     transitions: /^opPowerStop: (POWER|READ|DRIVE)/,
     why: 'no enable waits for another one, so that all are switched off in one step',
     holds: ({ rails }) => rails.every((rail) => downBefore(rail).length === 0),

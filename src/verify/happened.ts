@@ -1,4 +1,5 @@
-import type { Drive, Request } from '../sequence/events.ts';
+import type { Drive, Request, SleepSeen } from '../sequence/events.ts';
+import type { PressKind } from '../sequence/presses.ts';
 import type { Source } from '../sequence/readings.ts';
 
 /** What becomes of one drive of those that an event brings about. */
@@ -51,11 +52,34 @@ export type Happened =
       readonly how: 'passes' | 'long' | 'goesOn';
       readonly struck?: Struck;
     }
-  /** Of a drive that lasts. */
-  | { readonly what: 'driveEnds'; readonly rail: string; readonly ms: number; readonly fails: boolean }
+  /** Of a drive that lasts. `press`: of a power button. */
+  | {
+      readonly what: 'driveEnds';
+      readonly rail: string;
+      readonly ms: number;
+      readonly fails: boolean;
+      readonly press?: PressKind;
+    }
+  /** A press came to nothing, and a longer one begins. */
+  | { readonly what: 'holds'; readonly rail: string; readonly ms: number }
+  /**
+   * The host behind a power button is on now, or off: in a press, by itself, or because its power went. `taking`: what drops with it.
+   * `missed`: its interrupt is lost.
+   */
+  | {
+      readonly what: 'host';
+      readonly rail: string;
+      readonly on: boolean;
+      readonly why: 'press' | 'itself' | 'power';
+      readonly taking: readonly string[];
+      readonly missed: boolean;
+    }
+  /** The sleep state of a host that is on is looked at. */
+  | { readonly what: 'sleep'; readonly rail: string; readonly seen: SleepSeen }
   | { readonly what: 'stands' }
   | { readonly what: 'wakes'; readonly ms: number; readonly isLong: boolean; readonly struck?: Struck }
-  | { readonly what: 'killed'; readonly forgets: boolean }
+  /** `pressing`: and leaves a power button pressed. */
+  | { readonly what: 'killed'; readonly forgets: boolean; readonly pressing?: boolean }
   | { readonly what: 'newBmc' }
   | { readonly what: 'restarts'; readonly ms: number }
   /** The next process takes over from one that ends. */
@@ -104,15 +128,32 @@ function tellAlone(happened: Happened): string {
         goesOn: 'the process goes on with what it found',
       }[happened.how];
     case 'driveEnds': {
-      const { rail, fails } = happened;
+      const { rail, fails, press } = happened;
+      if (press !== undefined) {
+        const end = fails ? 'which it does not heed' : 'and all is as it was to be';
+        return `the button of ${rail} is let go, ${end}`;
+      }
       return fails ? `the set-up of ${rail} fails` : `the set-up of ${rail} is over`;
+    }
+    case 'holds':
+      return `the press of the button of ${happened.rail} came to nothing, and it is held`;
+    case 'host':
+      return tellHost(happened);
+    case 'sleep': {
+      const { rail, seen } = happened;
+      return {
+        awake: `the host of ${rail} is seen awake`,
+        leaving: `the host of ${rail} is seen asleep, and all its power stands`,
+        asleep: `the host of ${rail} is seen asleep`,
+        unread: `the sleep state of ${rail} cannot be read`,
+      }[seen];
     }
     case 'stands':
       return 'the process stands still';
     case 'wakes':
       return happened.isLong ? 'it goes on after a long time' : 'it goes on late';
     case 'killed':
-      return `the process is killed${happened.forgets ? ' and its state is lost' : ''}`;
+      return `the process is killed${happened.pressing ? ' with the button pressed' : ''}${happened.forgets ? ' and its state is lost' : ''}`;
     case 'newBmc':
       return 'the BMC starts anew, and its pins are inputs';
     case 'restarts':
@@ -120,6 +161,19 @@ function tellAlone(happened: Happened): string {
     case 'handedOver':
       return 'the next process takes up';
   }
+}
+
+function tellHost({ rail, on, why, taking, missed }: Extract<Happened, { what: 'host' }>): string {
+  const does = {
+    press: on ? 'comes on' : 'goes off',
+    itself: on ? 'comes on late' : 'switches itself off',
+    power: 'goes to sleep, for its power is gone',
+  }[why];
+  const how = [
+    taking.length === 0 ? '' : ', and its power goes at once',
+    missed ? ', and its interrupt is lost' : '',
+  ];
+  return `the host of ${rail} ${does}${how.join('')}`;
 }
 
 function tellStruck({ kind, drive, asserted }: Struck): string {

@@ -1,5 +1,13 @@
 import type { SequenceAction } from '../sequence/events.ts';
-import { type Fault, hasTag, powerSeen, type SequenceState, type State } from '../sequence/state.ts';
+import type { PressKind } from '../sequence/presses.ts';
+import {
+  type Fault,
+  hasTag,
+  powerSeen,
+  type SequenceState,
+  type State,
+  type StateTag,
+} from '../sequence/state.ts';
 import { BIT, MARK, type Plant, type PlantRules } from './plant.ts';
 import type { Situation } from './situations.ts';
 
@@ -31,6 +39,11 @@ export const INVARIANTS = {
     'A drive that came to nothing because what it rests on was lost meanwhile is told as that loss.',
   lossStands: 'A loss is acted on only once it has stood for the de-glitch time of the board.',
   noStartOverContradiction: 'No start is accepted while the lines contradict each other.',
+  pressedOnce:
+    'No power button is pressed to switch on a host that is on, or that an earlier press may still switch on.',
+  letGo:
+    'However a press of a power button ends, its line is let go: by who pressed it, or by the next process.',
+  hostOff: 'A host that switches itself off is told as that, and one that lost its power never is.',
 } as const;
 export type InvariantName = keyof typeof INVARIANTS;
 
@@ -46,9 +59,57 @@ function isSeenLow(rules: PlantRules, plant: Plant, index: number): boolean {
   return !rules.has(plant, index, BIT.good) && !rules.has(plant, index, BIT.excused);
 }
 
+/** It does not go off, or is about to, or nobody knows that it is on. */
+const CANNOT_BE_OFF = BIT.refused | BIT.pressed | BIT.forgotten;
+
 /** It is on though whoever wants it off could have it off. */
 function isLeftOn(rules: PlantRules, plant: Plant, index: number): boolean {
-  return rules.has(plant, index, BIT.driven) && !rules.has(plant, index, BIT.refused);
+  return rules.has(plant, index, BIT.driven) && !rules.has(plant, index, CANNOT_BE_OFF);
+}
+
+/** A power button is about to be pressed. `isLoss`: a running chassis lost its power. */
+export function judgePress(
+  rules: PlantRules,
+  plant: Plant,
+  asserted: boolean,
+  kind: PressKind,
+  isLoss: boolean,
+  say: Say,
+): void {
+  const { host } = rules;
+  const name = rules.nameOf(host);
+  if (isLoss && !asserted && kind === 'short')
+    say('lossAtOnce', `${name} is asked to shut down after the loss, and not switched off`);
+  if (asserted && rules.has(plant, host, BIT.driven))
+    say('pressedOnce', `the button of ${name}, which is on, is pressed to switch it on`);
+  else if (asserted && mayStillCome(rules, plant))
+    say('pressedOnce', `the button of ${name} is pressed again, which an earlier press may still switch on`);
+}
+
+/** A host is off, and a press that is known of may still switch it on. */
+function mayStillCome(rules: PlantRules, plant: Plant): boolean {
+  const { host } = rules;
+  if (host < 0 || rules.has(plant, host, BIT.driven)) return false;
+  return rules.has(plant, host, BIT.asked) && !rules.has(plant, host, BIT.forgotten);
+}
+
+/** Nobody presses any more. */
+export function judgeLetGo(rules: PlantRules, plant: Plant, say: Say): void {
+  if (rules.host >= 0 && rules.has(plant, rules.host, BIT.pressed))
+    say('letGo', `the button of ${rules.nameOf(rules.host)} stays pressed`);
+}
+
+/** It is told that the host switched itself off. */
+export function judgeHostOff(rules: PlantRules, plant: Plant, say: Say): void {
+  const isOff = !rules.has(plant, rules.host, BIT.driven) && rules.has(plant, rules.host, BIT.alone);
+  if (!isOff) say('hostOff', `${rules.nameOf(rules.host)} is told to have switched itself off`);
+}
+
+/** The host was seen to go by itself while its power stood, and nothing else is broken. */
+function hasLeft(rules: PlantRules, plant: Plant): boolean {
+  if (rules.host < 0 || (plant.marks & MARK.leaving) === 0) return false;
+  const isBroken = plant.signals.some((signal) => (signal & (BIT.wild | BIT.stuck | BIT.refused)) !== 0);
+  return !isBroken && !rules.has(plant, rules.host, BIT.driven);
 }
 
 /** The BMC started anew, and did not drive its enables since. */
@@ -62,14 +123,17 @@ export function judgeAbsent(rules: PlantRules, index: number, asserted: boolean,
   if (asserted) say('absentIsOff', `${rules.nameOf(index)} is enabled, which is absent`);
 }
 
-/** An enable is about to be switched in that state. `isLoss`: a running chassis lost its power. */
+/**
+ * An enable is about to be switched in that state. `isAtOnce`: a running chassis lost its power, or its host has switched itself off, so that
+ * nothing falls first.
+ */
 export function judgeEnable(
   rules: PlantRules,
   plant: Plant,
   state: State,
   index: number,
   asserted: boolean,
-  isLoss: boolean,
+  isAtOnce: boolean,
   say: Say,
 ): void {
   const name = rules.nameOf(index);
@@ -95,7 +159,7 @@ export function judgeEnable(
   for (const other of rules.offBeforeOf[index] ?? []) {
     const first = rules.nameOf(other);
     if (isLeftOn(rules, plant, other)) say('reverseOrder', `${name} goes off while ${first} is enabled`);
-    else if (isLoss) continue;
+    else if (isAtOnce) continue;
     else if (isStanding(rules, plant, other))
       say('reverseOrder', `${name} goes off before ${first} has fallen`);
     else if ((plant.restMs[other] ?? -1) >= 0 && isWaitedFor(rules, plant, other))
@@ -110,16 +174,13 @@ function isStanding(rules: PlantRules, plant: Plant, index: number): boolean {
 
 /** Nothing of it is broken, or changed behind an answer. */
 function isWaitedFor(rules: PlantRules, plant: Plant, index: number): boolean {
-  return (
-    !rules.has(plant, index, BIT.wild) &&
-    !rules.has(plant, index, BIT.refused) &&
-    !rules.has(plant, index, BIT.excused)
-  );
+  return !rules.has(plant, index, BIT.wild | BIT.refused | BIT.excused | BIT.forgotten);
 }
 
 export function judgeRelease(rules: PlantRules, plant: Plant, reset: number, say: Say): void {
   for (const index of [...rails(rules), rules.pgood]) {
-    const isOff = index !== rules.pgood && !rules.isOn(plant, index);
+    // What shows a host to be on is its good signal, too.
+    const isOff = index !== rules.pgood && index !== rules.host && !rules.isOn(plant, index);
     if (isOff || (rules.isObservable(index) && isSeenLow(rules, plant, index)))
       say(
         'resetsFollowPgood',
@@ -146,6 +207,8 @@ export function judgeEntered(
     if (isLeftOn(rules, plant, rail))
       say('offAfterFault', `the enable of ${rules.nameOf(rail)} is on in ${entered}`);
   }
+  if (mayStillCome(rules, plant))
+    say('offAfterFault', `a press may still switch ${rules.nameOf(rules.host)} on in ${entered}`);
   for (let index = rules.firstAbsent; index < plant.signals.length; index += 1) {
     if (isLeftOn(rules, plant, index))
       say('absentIsOff', `the enable of ${rules.nameOf(index)}, which is absent, is on in ${entered}`);
@@ -170,7 +233,7 @@ function standingNow(
     const isKnown = index === pgood ? knownPgood.level : known[rules.nameOf(index)]?.good;
     if (rules.has(plant, index, BIT.wild) && isKnown === false && !rules.has(plant, index, BIT.driven))
       return [];
-    if (rules.isSupply(index)) return [];
+    if (rules.isSupply(index) || rules.has(plant, index, BIT.forgotten)) return [];
     const isOn = index !== pgood && rules.has(plant, index, BIT.driven);
     const isGood = rules.isObservable(index) && rules.has(plant, index, BIT.good);
     return isOn || isGood ? [rules.nameOf(index)] : [];
@@ -203,6 +266,8 @@ export function judgeFault(
 ): void {
   if ((plant.marks & MARK.told) !== 0) say('toldOnce', `"${fault.reason}" is told after another fault`);
   if (!isBroken) say('noFalseAlarm', `"${fault.reason}" is told of a chassis that is whole`);
+  if (fault.state === 'pgood' && hasLeft(rules, plant))
+    say('hostOff', `"${fault.reason}" is told of a host that was seen to switch itself off`);
   const index = fault.rail === null ? rules.pgood : rules.indexOf(fault.rail);
   const isGood = rules.has(plant, index, BIT.good) && !rules.has(plant, index, BIT.excused);
   const old = (why: string) => say('nothingOld', `"${fault.reason}" is told while ${why}`);
@@ -235,7 +300,7 @@ export function judgeFault(
 }
 
 function hasExcuse(rules: PlantRules, plant: Plant): boolean {
-  return [...rails(rules), rules.pgood].some((index) => rules.has(plant, index, BIT.excused));
+  return [...rails(rules), rules.pgood].some((index) => rules.has(plant, index, BIT.excused | BIT.forgotten));
 }
 
 /** Where an event and all that it caused have led. */
@@ -297,10 +362,13 @@ export function judgeRequest(
     (request === 'CLEAR' && from !== 'failed');
   if (isThere && answer?.outcome === 'changed') say('askingMovesNothing', `${request} in ${from} changes it`);
   if (answer?.outcome === 'changed' || hasInputs(before.plant)) return;
+  // A host that has come on by itself meanwhile goes off, and what one that went by itself has left does.
+  const isAlone = rules.host >= 0 && rules.has(before.plant, rules.host, BIT.alone);
+  if (request === 'POWER_OFF' && isAlone) return;
   const moved = before.plant.signals.some(
     (signal, index) =>
       index < rules.firstAbsent &&
-      ((signal ^ (after.plant.signals[index] ?? 0)) & BIT.driven) !== 0 &&
+      ((signal ^ (after.plant.signals[index] ?? 0)) & (BIT.driven | BIT.pressed)) !== 0 &&
       (signal & BIT.refused) === 0,
   );
   // What a process before left half done goes on with whatever comes first.
@@ -327,6 +395,9 @@ export function judgeTakenUp(
       return !rules.isSupply(index) && (rail?.enabled || rail?.good);
     });
   if (isPowered && found === 'off') say('adopts', 'a chassis with power is taken for off');
-  if (!isPowered && found !== 'off' && found !== 'failed')
+  // Whether a press was felt of which the process before had not heard is not known before its time is over.
+  const goesOn = (tag: StateTag) => hinted !== null && hasTag(hinted, tag) && hasTag(found, tag);
+  const mayBeFelt = rules.host >= 0 && (goesOn('rising') || goesOn('lowering'));
+  if (!isPowered && found !== 'off' && found !== 'failed' && !mayBeFelt)
     say('adopts', `a chassis without power is ${found}`);
 }

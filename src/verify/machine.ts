@@ -1,5 +1,6 @@
 import { nextDeadlineMs, pgoodDeadline, railDeadline, readingsDue } from '../sequence/deadlines.ts';
 import { observeTransitions, step, takeUp, transitionNames } from '../sequence/machine.ts';
+import { pressesFor } from '../sequence/presses.ts';
 import { isFresh } from '../sequence/readings.ts';
 import { reconcile } from '../sequence/reconcile.ts';
 
@@ -13,6 +14,7 @@ export const MACHINE = {
   railDeadline,
   pgoodDeadline,
   isFresh,
+  pressesFor,
   transitionNames,
   observeTransitions,
 };

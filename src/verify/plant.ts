@@ -8,7 +8,10 @@ import type { Observation } from '../sequence/state.ts';
 
 /** Of a signal: a rail, pgood or a reset. */
 export const BIT = {
-  /** Of a rail: its enable, as the BMC drove it; never of one that is only watched. Of a reset: it is released. */
+  /**
+   * Of a rail: its enable, as the BMC drove it; never of one that is only watched; behind a power button: its host is on. Of a
+   * reset: it is released.
+   */
   driven: 1,
   /** Electrically; of what a device switches or shows that has no power, not. */
   good: 2,
@@ -26,6 +29,18 @@ export const BIT = {
   excused: 128,
   /** Of a rail: the BMC does not drive it, and only the latch keeps it. */
   input: 256,
+  /** Of a power button: its line is asserted. */
+  pressed: 512,
+  /** Of a host: a press that is over has asked it for its other state, which may come yet, at any time, or never. */
+  asked: 1024,
+  /** Of that press, and of what has come of it, no process knows; until one finds the host on, or presses for that. */
+  forgotten: 2048,
+  /** Of a host: it changed last by itself, or late, and not in a press that was waited for. */
+  alone: 4096,
+  /** Of a host: its change raised no interrupt. */
+  unheard: 8192,
+  /** Of a host: it came on before its power had gone from the last time. */
+  early: 16384,
 } as const;
 
 export const MODE = { running: 0, asleep: 1, dead: 2 } as const;
@@ -42,6 +57,8 @@ export const MARK = {
   latchRefused: 16,
   /** The process before left no state. */
   hintless: 32,
+  /** This process saw the host go to sleep by itself while all its power stood. */
+  leaving: 64,
 } as const;
 
 export interface LateAnswer {
@@ -104,6 +121,8 @@ export interface PlantRules {
   readonly pgood: number;
   /** Index of the first absent rail that has an enable; such come last. */
   readonly firstAbsent: number;
+  /** Index of the rail with a power button, which switches its host; -1 where none has. */
+  readonly host: number;
   /** By rail: absent ones that need it, itself or through others. */
   readonly absentBehind: readonly (readonly number[])[];
   readonly needsOf: readonly (readonly number[])[];
@@ -135,6 +154,19 @@ export interface PlantRules {
   drop(draft: Draft, indices: readonly number[]): void;
   drive(draft: Draft, index: number, on: boolean): void;
   pulse(draft: Draft): void;
+  /** The power button is pressed, or let go. */
+  press(draft: Draft, isPressed: boolean): void;
+  /**
+   * The host is on now where it was off, or off.
+   * @param isAlone by itself
+   * @param owes what it switches has its time from now on, and not from the end of a press
+   */
+  turnHost(draft: Draft, isAlone: boolean, owes: boolean): void;
+  /** A press is over: what it has switched has its time from now on. */
+  endPress(draft: Draft): void;
+  /** The host would have to turn before a long time is over: its button is pressed by nobody who is there. */
+  isOverridden(plant: Plant): boolean;
+  isSupplied(plant: Plant, index: number): boolean;
   /** The BMC starts anew: it drives no enable, and only what the latch holds stands. */
   letGo(draft: Draft): void;
   /** Its level may change by a fault alone. */
@@ -168,6 +200,7 @@ export class PlantModel implements PlantRules {
   readonly railCount: number;
   readonly pgood: number;
   readonly firstAbsent: number;
+  readonly host: number;
   readonly absentBehind: number[][];
   private readonly names: string[];
   /** Absent rails that have an enable. */
@@ -194,6 +227,7 @@ export class PlantModel implements PlantRules {
     this.railCount = this.rails.length;
     this.pgood = this.railCount;
     this.firstAbsent = this.railCount + 1 + this.resets.length;
+    this.host = this.rails.findIndex(({ pulsed }) => pulsed !== null);
     this.names = this.rails.map(({ name }) => name);
     this.absent = this.plan.absent.flatMap(({ name, watched }) => (watched === null ? [name] : []));
     this.absentBehind = this.names.map((name) =>
@@ -274,7 +308,7 @@ export class PlantModel implements PlantRules {
 
   private readonly isGood = (plant: Plant, index: number) => this.has(plant, index, BIT.good);
 
-  private readonly isSupplied = (plant: Plant, index: number) =>
+  readonly isSupplied = (plant: Plant, index: number): boolean =>
     (this.needsOf[index] ?? []).every((need) => this.isGood(plant, need));
 
   private readonly isWild = (plant: Plant, index: number) => this.has(plant, index, BIT.wild);
@@ -492,6 +526,45 @@ export class PlantModel implements PlantRules {
     }
     this.settle(draft);
   }
+
+  press(draft: Draft, isPressed: boolean): void {
+    this.set(draft, this.host, BIT.pressed, isPressed);
+    if (isPressed) this.set(draft, this.host, BIT.alone | BIT.early, false);
+    if (isPressed && this.isBeforeItsPower(draft)) this.set(draft, this.host, BIT.early, true);
+    if (isPressed && !this.has(draft, this.host, BIT.driven))
+      this.set(draft, this.host, BIT.forgotten, false);
+  }
+
+  /** The host is off, and what it switches stands from before, which may go yet. */
+  private readonly isBeforeItsPower = (plant: Plant): boolean =>
+    !this.has(plant, this.host, BIT.driven) &&
+    (this.isGood(plant, this.host) || this.isGood(plant, this.pgood));
+
+  turnHost(draft: Draft, isAlone: boolean, owes: boolean): void {
+    const { host } = this;
+    const isOn = !this.has(draft, host, BIT.driven);
+    const isEarly = this.isBeforeItsPower(draft);
+    this.set(draft, host, BIT.driven, isOn);
+    for (const bit of [BIT.asked, BIT.unheard]) this.set(draft, host, bit, false);
+    this.set(draft, host, BIT.alone, isAlone);
+    if (isEarly) this.set(draft, host, BIT.early, true);
+    if (owes) this.owe(draft, host, isOn);
+    this.settle(draft);
+  }
+
+  endPress(draft: Draft): void {
+    const { host } = this;
+    this.press(draft, false);
+    this.set(draft, host, BIT.asked, false);
+    this.owe(draft, host, this.has(draft, host, BIT.driven));
+    this.settle(draft);
+  }
+
+  readonly isOverridden = (plant: Plant): boolean =>
+    this.host >= 0 &&
+    this.has(plant, this.host, BIT.pressed) &&
+    this.has(plant, this.host, BIT.driven) &&
+    !this.has(plant, this.host, BIT.stuck);
 
   readonly mayBreak = (plant: Plant, index: number): boolean =>
     !this.isWild(plant, index) &&

@@ -1,7 +1,7 @@
-import type { Request } from '../sequence/events.ts';
+import type { Request, SleepSeen } from '../sequence/events.ts';
 import type { Plan } from '../sequence/plan.ts';
 import type { Source } from '../sequence/readings.ts';
-import { hasTag, type Observation, type State } from '../sequence/state.ts';
+import { hasTag, type Observation, type SequenceState, type State } from '../sequence/state.ts';
 import type { Happened, Struck } from './happened.ts';
 import { judgeTakenUp, type Violation } from './invariants.ts';
 import type { Machine } from './machine.ts';
@@ -17,7 +17,15 @@ import {
   type PlantRules,
 } from './plant.ts';
 import type { Awaited, Situation, Situations, Told } from './situations.ts';
-import { type Driving, type Played, type Product, Turn, type Twist } from './turn.ts';
+import {
+  type Driving,
+  mayHavePressed,
+  type Played,
+  type Pressing,
+  type Product,
+  Turn,
+  type Twist,
+} from './turn.ts';
 
 export function keyOfProduct({ situation, plant, driving }: Product): string {
   const isRising = !hasTag(situation.state, 'lowering') && !hasTag(situation.state, 'atRest');
@@ -53,6 +61,11 @@ export interface ProductRules {
   movesOf(product: Product): Move[];
 }
 
+/** A press of a host that is on, or off, may still turn it. */
+function mayTurn({ asserted, kind, mayCome }: Pressing, isOn: boolean): boolean {
+  return isOn ? kind === 'hold' || !asserted : mayCome;
+}
+
 export class ProductModel implements ProductRules {
   private readonly machine: Machine;
   readonly plan: Plan;
@@ -61,6 +74,7 @@ export class ProductModel implements ProductRules {
   private readonly pgood: number;
   private readonly observable: number[];
   readonly plant: PlantRules;
+  readonly pressesFor: Machine['pressesFor'];
 
   constructor(machine: Machine, plan: Plan, situations: Situations) {
     this.machine = machine;
@@ -72,6 +86,7 @@ export class ProductModel implements ProductRules {
       this.rules.isObservable(index),
     );
     this.plant = this.rules;
+    this.pressesFor = machine.pressesFor;
   }
 
   private readonly sourceOf = (index: number): Source =>
@@ -97,14 +112,58 @@ export class ProductModel implements ProductRules {
   /** One event with all that follows from it, as the runner carries it out. */
   private readonly run = (
     before: Product,
-    first: Told,
+    told: Told,
     afterMs: number,
     twist: Twist | null,
     prepare: (draft: Draft) => void = () => undefined,
   ): Played => {
     const turn = new Turn(this, before, twist);
     prepare(turn.draft);
-    return turn.begin(first, afterMs);
+    const isBadNews = 'good' in told ? !told.good : told.type === 'READ_FAILED';
+    // Before a loss is told it is read whether the host has gone to sleep.
+    const first = isBadNews ? this.sleepAtLoss(before.situation, turn.draft) : [];
+    return turn.begin([...first, told], afterMs);
+  };
+
+  private readonly sleepAtLoss = ({ state }: Situation, plant: Plant): Told[] =>
+    this.plan.sleep === null || state !== 'pgood'
+      ? []
+      : [{ type: 'HOST_SLEEP', seen: this.sleepSeen(plant) }];
+
+  private readonly sleepSeen = (plant: Plant): SleepSeen => {
+    if (this.rules.has(plant, this.rules.host, BIT.driven)) return 'awake';
+    return this.observable.every((index) => this.rules.has(plant, index, BIT.good)) ? 'leaving' : 'asleep';
+  };
+
+  /** The host is awake or asleep now, and was not seen so. Whoever watches looks at it first. */
+  private readonly sleepNews = ({ situation, plant }: Product): SleepSeen | null => {
+    const { state, readings } = situation;
+    if (this.plan.sleep === null || state !== 'pgood' || this.rules.has(plant, this.rules.host, BIT.unheard))
+      return null;
+    const seen = this.sleepSeen(plant);
+    return (seen === 'awake') === readings.sleep.isAwake ? null : seen;
+  };
+
+  private readonly sleepMoves = (moves: Move[], product: Product, seen: SleepSeen): void => {
+    const { left } = product.plant;
+    const rail = this.rules.nameOf(this.rules.host);
+    const look = (what: SleepSeen, change: (draft: Draft) => void) => {
+      const played = this.run(product, { type: 'HOST_SLEEP', seen: what }, 0, null, change);
+      const happened = { what: 'sleep', rail, seen: what } as const;
+      const isProgress = what === seen;
+      moves.push({ happened, isProgress, product: played.product, violations: played.violations });
+    };
+    look(seen, (draft) => {
+      const isAlone = this.rules.has(draft, this.rules.host, BIT.alone);
+      if (seen === 'leaving' && isAlone) draft.marks |= MARK.leaving;
+      else draft.marks &= ~MARK.leaving;
+    });
+    // One that cannot be read is looked at once more when power goes.
+    if (left > 0 && seen !== 'awake')
+      look('unread', (draft) => {
+        draft.left -= 1;
+        draft.signals[this.rules.host] = (draft.signals[this.rules.host] ?? 0) | BIT.unheard;
+      });
   };
 
   /** An event, and the same with each fault that its drives may meet. */
@@ -165,6 +224,7 @@ export class ProductModel implements ProductRules {
     if (afterMs > 0) this.rules.pass(draft, afterMs);
     draft.mode = MODE.running;
     draft.awaited = null;
+    if (this.rules.host >= 0) this.letGo(draft, isForgotten ? null : situation.sequence);
     for (let index = 0; index <= this.pgood; index += 1)
       draft.signals[index] = (draft.signals[index] ?? 0) & ~(BIT.missed | BIT.excused);
     const hint = isForgotten ? null : { state: situation.state, sequence: situation.sequence };
@@ -174,7 +234,7 @@ export class ProductModel implements ProductRules {
     const observation = this.rules.observe(draft);
     const found = this.machine.reconcile(this.plan, observation, hint, nowMs);
     const isContradictory = this.isContradictory(observation);
-    draft.marks &= ~(MARK.told | MARK.contradiction | MARK.hintless);
+    draft.marks &= ~(MARK.told | MARK.contradiction | MARK.hintless | MARK.leaving);
     if (found.sequence.fault !== null) draft.marks |= MARK.told;
     if (isContradictory && found.state === 'unknown') draft.marks |= MARK.contradiction;
     if (hasTag(found.state, 'rising') || hasTag(found.state, 'lowering')) draft.marks |= MARK.taken;
@@ -188,6 +248,90 @@ export class ProductModel implements ProductRules {
       driving: null,
     };
     return { product, violations };
+  };
+
+  /**
+   * A process that begins lets go of a button that was left pressed. The next one knows of a press from the state that it was left in, and
+   * the one after that takes it for one that its state has shown.
+   */
+  private readonly letGo = (draft: Draft, left: SequenceState | null): void => {
+    const { host } = this.rules;
+    this.rules.press(draft, false);
+    const isOn = this.rules.has(draft, host, BIT.driven);
+    const signal = (draft.signals[host] ?? 0) & ~(isOn ? BIT.unheard | BIT.forgotten : BIT.unheard);
+    const isKnown = left?.rails[this.rules.nameOf(host)]?.deadlineMs === null;
+    const isLost = !isKnown && (signal & BIT.asked) !== 0;
+    draft.signals[host] = isLost ? signal | BIT.forgotten : signal;
+  };
+
+  /**
+   * The host turns by itself: because of a press that is over, because the button of a dead process is still held, because it wants to,
+   * or because its power is gone.
+   */
+  private readonly hostMoves = (moves: Move[], product: Product): void => {
+    const { rules } = this;
+    const { host } = rules;
+    const { plant, situation, driving } = product;
+    if (host < 0 || rules.has(plant, host, BIT.stuck)) return;
+    const has = (bit: number) => rules.has(plant, host, bit);
+    const on = has(BIT.driven);
+    const isInPress = driving?.press != null;
+    const turn = (
+      why: Extract<Happened, { what: 'host' }>['why'],
+      faults: number,
+      taking: readonly number[] = [],
+    ) => {
+      const next = this.changed(product, (draft) => {
+        draft.left -= faults;
+        rules.turnHost(draft, !isInPress && why !== 'power', !isInPress);
+        rules.drop(draft, taking);
+      });
+      const happened = {
+        what: 'host',
+        rail: rules.nameOf(host),
+        on: !on,
+        why,
+        taking: taking.map(rules.nameOf),
+        missed: false,
+      } as const;
+      moves.push({ happened, isProgress: why === 'press', product: next, violations: [] });
+      if (why === 'press' || this.plan.sleep === null || next.plant.left === 0) return;
+      const unheard = this.fault(next, (draft) => {
+        draft.signals[host] = (draft.signals[host] ?? 0) | BIT.unheard;
+      });
+      moves.push({
+        happened: { ...happened, missed: true },
+        isProgress: false,
+        product: unheard,
+        violations: [],
+      });
+    };
+    if (driving?.press != null) {
+      if (mayTurn(driving.press, on) && (on || rules.isSupplied(plant, host))) {
+        const turned = moves.length;
+        turn('press', 0);
+        const move = moves[turned];
+        if (move !== undefined && !on)
+          moves[turned] = {
+            ...move,
+            product: {
+              ...move.product,
+              driving: { ...driving, press: { ...driving.press, mayCome: false } },
+            },
+          };
+      }
+      return;
+    }
+    if (has(BIT.asked) && (on || rules.isSupplied(plant, host))) turn('itself', 0);
+    if (rules.isOverridden(plant)) turn('press', 0);
+    if (!on || situation.state !== 'pgood') return;
+    const isPowered = rules.has(plant, host, BIT.good) && rules.has(plant, this.pgood, BIT.good);
+    const cost = this.plan.sleep === null ? 1 : 0;
+    if (isPowered && plant.left >= cost) {
+      turn('itself', cost);
+      if (!rules.has(plant, host, BIT.wild)) turn('itself', cost, [host, ...rules.hangingOn(plant, host)]);
+    }
+    if (!isPowered && this.plan.sleep !== null) turn('power', 0);
   };
 
   /** Levels that change, whether a process runs or not. A signal that breaks does so with its first change. */
@@ -216,6 +360,7 @@ export class ProductModel implements ProductRules {
       moves.push({ happened, isProgress, product: next, violations: [] });
       if (!isSeen || next.plant.left === 0 || !this.rules.isObservable(index)) return;
       const unseen = this.fault(next, (draft) => {
+        draft.marks &= ~MARK.leaving;
         draft.signals[index] = (draft.signals[index] ?? 0) | BIT.missed;
       });
       moves.push({
@@ -248,6 +393,11 @@ export class ProductModel implements ProductRules {
   private readonly readingMoves = (moves: Move[], product: Product): boolean => {
     const { situation, plant } = product;
     const { left, awaited } = plant;
+    const sleeps = this.sleepNews(product);
+    if (sleeps !== null) {
+      this.sleepMoves(moves, product, sleeps);
+      return true;
+    }
     const answer = (index: number, how: 'seen' | 'read') =>
       this.withTwists(
         moves,
@@ -372,11 +522,13 @@ export class ProductModel implements ProductRules {
       moves.push({ happened, isProgress: false, product: this.fault(product, change), violations: [] });
     free({ what: 'stands' }, (draft) => {
       draft.mode = MODE.asleep;
+      draft.marks &= ~MARK.leaving;
     });
     this.killings(moves, product);
   };
 
   private readonly killings = (moves: Move[], product: Product): void => {
+    const press = product.driving?.press ?? null;
     const kill = (
       happened: Happened,
       isForgotten: boolean,
@@ -385,14 +537,31 @@ export class ProductModel implements ProductRules {
       const killed = this.fault(product, (draft) => {
         draft.mode = MODE.dead;
         draft.awaited = null;
+        draft.marks &= ~MARK.leaving;
         if (isForgotten) draft.marks |= MARK.hintless;
         change(draft);
       });
       const gone = { ...killed, driving: null };
       moves.push({ happened, isProgress: false, product: gone, violations: [] });
     };
-    kill({ what: 'killed', forgets: false }, false);
-    kill({ what: 'killed', forgets: true }, true);
+    const { host } = this.rules;
+    const hasTurned = press !== null && !mayTurn(press, this.rules.has(product.plant, host, BIT.driven));
+    for (const forgets of [false, true]) {
+      if (press === null) {
+        kill({ what: 'killed', forgets }, forgets, (draft) => {
+          if (mayHavePressed(this.rules, product.driving?.left ?? []))
+            draft.signals[host] = (draft.signals[host] ?? 0) | BIT.asked;
+        });
+        continue;
+      }
+      // What a short press asks for is waited for with the button let go.
+      for (const pressing of press.kind === 'short' ? [true, false] : [true])
+        kill({ what: 'killed', forgets, pressing }, forgets, (draft) => {
+          this.rules.endPress(draft);
+          this.rules.press(draft, pressing);
+          if (!hasTurned) draft.signals[host] = (draft.signals[host] ?? 0) | BIT.asked;
+        });
+    }
     if (this.plan.latched) kill({ what: 'newBmc' }, true, (draft) => this.rules.letGo(draft));
   };
 
@@ -401,26 +570,75 @@ export class ProductModel implements ProductRules {
     const moves: Move[] = [];
     const { situation, plant } = product;
     this.plantMoves(moves, product, false);
+    this.hostMoves(moves, product);
     for (const ms of new Set([0, situation.waitMs ?? this.rules.longMs])) {
       this.breakLate(moves, product, ms);
       if (!this.rules.mayPass(plant, ms)) continue;
-      for (const fails of plant.left > 0 ? [false, true] : [false]) {
-        const turn = new Turn(this, product, null);
-        if (ms > 0) this.rules.pass(turn.draft, ms);
-        if (fails) turn.draft.left -= 1;
-        const { product: next, violations } = turn.endDrive(driving, ms, fails);
-        const happened = { what: 'driveEnds', rail: driving.rail, ms, fails } as const;
-        moves.push({ happened, isProgress: !fails, product: next, violations });
-      }
+      if (driving.press === null)
+        for (const fails of plant.left > 0 ? [false, true] : [false])
+          this.endDriving(moves, product, driving, { ms, fails, isBroken: fails, faults: fails ? 1 : 0 });
+      else this.endPressing(moves, product, { ...driving, press: driving.press }, ms);
     }
     if (plant.left > 0) this.killings(moves, product);
     return moves;
+  };
+
+  private readonly endDriving = (
+    moves: Move[],
+    product: Product,
+    driving: Driving,
+    { ms, fails, isBroken, faults }: Record<'fails' | 'isBroken', boolean> & Record<'ms' | 'faults', number>,
+  ): void => {
+    const { rail, press } = driving;
+    const turn = new Turn(this, product, null);
+    if (ms > 0) this.rules.pass(turn.draft, ms);
+    turn.draft.left -= faults;
+    const { product: next, violations } = turn.endDrive(driving, ms, isBroken);
+    const happened = { what: 'driveEnds', rail, ms, fails, ...(press && { press: press.kind }) } as const;
+    moves.push({ happened, isProgress: faults === 0, product: next, violations });
+  };
+
+  /** A press is over, or the longer one that comes after it begins. */
+  private readonly endPressing = (
+    moves: Move[],
+    product: Product,
+    driving: Driving & { readonly press: Pressing },
+    ms: number,
+  ): void => {
+    const { plant } = product;
+    const { host } = this.rules;
+    const { asserted, kind, next } = driving.press;
+    const on = this.rules.has(plant, host, BIT.driven);
+    const [longer, ...others] = next;
+    const isDone = on === asserted;
+    if (isDone) {
+      this.endDriving(moves, product, driving, { ms, fails: false, isBroken: false, faults: 0 });
+      return;
+    }
+    if (longer !== undefined) {
+      const held = this.changed(product, (draft) => {
+        if (ms > 0) this.rules.pass(draft, ms);
+      });
+      const press = { ...driving.press, kind: longer, next: others, mayCome: false };
+      const happened = { what: 'holds', rail: driving.rail, ms } as const;
+      const then = { ...held, driving: { ...driving, press } };
+      moves.push({ happened, isProgress: true, product: then, violations: [] });
+      return;
+    }
+    // A host that shuts down by itself need not, and one without power does not come on. No other press comes to nothing.
+    const isHeedless = this.rules.has(plant, host, BIT.stuck);
+    const mayIgnore = kind === 'short' && (!asserted || !this.rules.isSupplied(plant, host));
+    const faults = isHeedless || mayIgnore ? 0 : 1;
+    if (plant.left < faults) return;
+    const isBroken = isHeedless || !mayIgnore;
+    this.endDriving(moves, product, driving, { ms, fails: true, isBroken, faults });
   };
 
   private readonly sleepingMoves = (product: Product): Move[] => {
     const moves: Move[] = [];
     const { situation, plant } = product;
     this.plantMoves(moves, product, false);
+    this.hostMoves(moves, product);
     const wake = (told: Told, ms: number, isLong: boolean) => {
       this.breakLate(moves, product, ms);
       if (!this.rules.mayPass(plant, ms)) return;
@@ -439,10 +657,12 @@ export class ProductModel implements ProductRules {
   private readonly deadMoves = (product: Product): Move[] => {
     const moves: Move[] = [];
     this.plantMoves(moves, product, false);
+    this.hostMoves(moves, product);
     const isForgotten = (product.plant.marks & MARK.hintless) !== 0;
     for (const ms of [0, this.rules.longMs]) {
       this.breakLate(moves, product, ms);
       if (!this.rules.mayPass(product.plant, ms)) continue;
+      if (ms > 0 && this.rules.isOverridden(product.plant)) continue;
       const taken = this.takeUp(product, ms, isForgotten);
       moves.push({ happened: { what: 'restarts', ms }, isProgress: false, ...taken });
     }
@@ -462,9 +682,7 @@ export class ProductModel implements ProductRules {
         code: 'GPIO_FAILED',
         reason: `${name} cannot be read`,
       };
-      const { product, violations } = this.run(asked.product, failed, 0, null, (draft) => {
-        draft.left -= 1;
-      });
+      const { product, violations } = this.alsoTold(asked.product, failed);
       moves.push({
         happened: { what: 'request', request: 'POWER_OFF', unread: this.sourceOf(index) },
         isProgress: false,
@@ -472,6 +690,17 @@ export class ProductModel implements ProductRules {
         violations: [...found.violations, ...asked.violations, ...violations],
       });
     }
+  };
+
+  /** Told right after what was told: where a press has begun for that, behind it. */
+  private readonly alsoTold = (product: Product, failed: Told): Pick<Move, 'product' | 'violations'> => {
+    const { driving } = product;
+    const break_ = (draft: Draft) => {
+      draft.left -= 1;
+    };
+    if (driving === null) return this.run(product, failed, 0, null, break_);
+    const told = { ...driving, pending: [...driving.pending, failed] };
+    return { product: { ...this.changed(product, break_), driving: told }, violations: [] };
   };
 
   readonly movesOf = (product: Product): Move[] => {
@@ -497,6 +726,7 @@ export class ProductModel implements ProductRules {
     }
     this.timeMoves(moves, product);
     this.plantMoves(moves, product, true);
+    this.hostMoves(moves, product);
     this.processMoves(moves, product);
     return moves;
   };

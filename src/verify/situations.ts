@@ -1,8 +1,8 @@
 import type { SequenceAction, SequenceEvent } from '../sequence/events.ts';
 import type { ChassisSnapshot } from '../sequence/machine.ts';
-import type { Plan, RailPlan } from '../sequence/plan.ts';
+import { type Plan, type RailPlan, railPlan } from '../sequence/plan.ts';
 import { BEGUN_ANEW, type Context, type Readings, type Source } from '../sequence/readings.ts';
-import { railState, type SequenceState, type State } from '../sequence/state.ts';
+import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import type { Machine } from './machine.ts';
 
 /** An answer that is under way: asked for so long ago, of this signal. */
@@ -154,6 +154,7 @@ function keyOf(machine: Machine, plan: Plan, snapshot: ChassisSnapshot, awaited:
     context.offSinceMs === null ? 0 : until(context.offSinceMs + plan.minOffMs, nowMs),
     bits(context.latchPending, fault !== null, fault?.state === 'pgood', context.contradictions.length > 0),
     checkKey(plan, readings),
+    sleepKey(snapshot),
   );
   if (awaited !== null) parts.push(awaitedKey(machine, context, awaited));
   return parts.join(' ');
@@ -217,6 +218,21 @@ function checkKey(plan: Plan, { check }: Readings): string {
   if (check === null) return '';
   const left = [...plan.rails.map(({ name }) => name), null].map((source) => check.left.includes(source));
   return `${check.raises.what}:${check.raises.name}:${bits(...left)}`;
+}
+
+/** Of the sleep of a host is asked, as long as power comes or stands, whether what goes does so in the time that it has. */
+function sleepKey({ value, context }: ChassisSnapshot): string {
+  const { plan, nowMs, rails, pgood, readings } = context;
+  const { isAwake, leftMs, hasLeft } = readings.sleep;
+  if (plan.sleep === null) return '';
+  if (hasTag(value as State, 'lowering') || hasTag(value as State, 'atRest')) return bits(hasLeft);
+  if (leftMs === null) return bits(hasLeft, isAwake);
+  const untilMs = leftMs + railPlan(plan, plan.sleep.rail).offTimeoutMs;
+  const isInTime = ({ sinceMs }: { readonly sinceMs: number }) => sinceMs <= untilMs;
+  const gone = plan.rails
+    .map(({ name }) => railState({ rails }, name))
+    .map((rail) => !rail.good && isInTime(rail));
+  return `${bits(hasLeft, isAwake, ...gone, isInTime(pgood))}${until(untilMs, nowMs)}`;
 }
 
 /** Whether the answer, when it comes, was asked for before what it could be judged for. */

@@ -1,5 +1,7 @@
-import type { Drive, Request, SequenceAction } from '../sequence/events.ts';
+import type { Drive, Press, Request, SequenceAction } from '../sequence/events.ts';
 import { type Plan, railPlan } from '../sequence/plan.ts';
+import type { PressKind } from '../sequence/presses.ts';
+import { goesAtOnce } from '../sequence/rails.ts';
 import { hasTag, type State } from '../sequence/state.ts';
 import type { Struck } from './happened.ts';
 import {
@@ -9,6 +11,9 @@ import {
   judgeEnd,
   judgeEntered,
   judgeFault,
+  judgeHostOff,
+  judgeLetGo,
+  judgePress,
   judgeRelease,
   judgeRequest,
   type Violation,
@@ -31,14 +36,26 @@ export interface Twist {
   readonly at: number;
 }
 
-/** An enable that is being switched on, and what waits for it. */
+/** A drive that takes its time, and what waits for it. */
 export interface Driving {
   readonly rail: string;
+  /** Null: a device is set up, and then the enable is switched on. */
+  readonly press: Pressing | null;
   /** What the machine wants after it. */
   readonly left: readonly SequenceAction[];
   /** What is told after that. */
   readonly pending: readonly Told[];
   readonly entered: State;
+}
+
+/** A power button that is pressed. */
+export interface Pressing {
+  readonly asserted: boolean;
+  readonly kind: PressKind;
+  /** The presses that come after it where it does not do what it is for. */
+  readonly next: readonly PressKind[];
+  /** The host was off when it began, and has not come on since. */
+  readonly mayCome: boolean;
 }
 
 export interface Played {
@@ -55,6 +72,7 @@ export interface Table {
   readonly plan: Plan;
   readonly plant: PlantRules;
   readonly situations: Situations;
+  readonly pressesFor: (asserted: boolean, mayBeOn: boolean, isGraceful: boolean) => readonly PressKind[];
   awaitedOf(plant: Plant): Awaited | null;
   levelOf(index: number, good: boolean): Told;
 }
@@ -64,6 +82,8 @@ interface DriveAt {
   readonly asserted: boolean;
   /** Of the signal; -1 for the latch. */
   readonly index: number;
+  /** What a power button is pressed for it, in this order; null where there is none. */
+  readonly presses: readonly PressKind[] | null;
 }
 
 /** One event with all that follows from it, as the runner carries it out. */
@@ -100,18 +120,23 @@ export class Turn {
   private readonly say = (invariant: Violation['invariant'], what: string) =>
     this.violations.push({ invariant, what });
 
-  /** `first` is told so much later. */
-  begin(first: Told, afterMs: number): Played {
+  /** What is told so much later, in one instant. */
+  begin(told: readonly Told[], afterMs: number): Played {
     const { draft, before, twist } = this;
     draft.marks &= ~MARK.taken;
     if (twist !== null && twist.kind !== 'lasts') draft.left -= 1;
-    this.hasFailed = first.type === 'READ_FAILED';
-    this.pending = [first];
-    if (!this.goOn(afterMs)) return this.played();
+    this.pending = [...told];
+    const request = told.map(({ type }) => type).find(isRequest);
+    this.hasFailed = this.pending.some(({ type }) => type === 'READ_FAILED');
+    const isOver = this.goOn(afterMs);
+    // A press that has begun is judged as what it will come to.
+    if (!isOver && this.driving?.press == null) return this.played();
+    for (const action of this.driving?.left ?? []) if (action.type === 'answer') this.answers.push(action);
     const product = { situation: this.situation, plant: draft };
     judgeEnd(this.rules, before.situation, draft, this.situation, this.say);
-    if (isRequest(first.type)) {
-      judgeRequest(this.rules, before, product, first.type, this.answers, this.say);
+    if (isOver) judgeLetGo(this.rules, draft, this.say);
+    if (request !== undefined) {
+      judgeRequest(this.rules, before, product, request, this.answers, this.say);
       // What is taken up waits for the first look at the clock.
       const isUnchanged = this.answers[0]?.outcome !== 'changed';
       if (isUnchanged && (before.plant.marks & MARK.taken) !== 0) draft.marks |= MARK.taken;
@@ -123,30 +148,62 @@ export class Turn {
    * What was being switched is, so much later, or is not. What the rail needs is read once more before its enable, and a device without
    * power takes nothing.
    */
-  endDrive({ rail, left, pending, entered }: Driving, afterMs: number, isRefused: boolean): Played {
+  endDrive(driving: Driving, afterMs: number, isRefused: boolean): Played {
     const { draft, rules } = this;
+    const { rail, press, left, pending, entered } = driving;
     const index = rules.indexOf(rail);
     const needs = rules.needsOf[index] ?? [];
-    this.lacking = needs.filter((need) => !rules.has(draft, need, BIT.good));
+    const asserted = press?.asserted ?? true;
+    this.lacking = asserted ? needs.filter((need) => !rules.has(draft, need, BIT.good)) : [];
     this.state = entered;
-    if (isRefused || this.lacking.length > 0) {
-      if (isRefused) this.refuse(index);
-      const failure = { code: 'I2C_FAILED', reason: 'the set-up came to nothing', readBack: false };
-      const drive = { what: 'enable', rail } as const;
-      this.pending = [
-        ...pending,
-        ...this.newsBehind(needs),
-        { type: 'DRIVE_FAILED', drive, asserted: true, ...failure },
-      ];
+    this.driving = null;
+    this.hasFailed = pending.some(({ type }) => type === 'READ_FAILED');
+    const isDone = press === null ? !isRefused && this.lacking.length === 0 : this.endPress(index, press);
+    this.pending = [...pending];
+    if (isDone) {
+      if (press === null) {
+        judgeEnable(rules, draft, entered, index, true, false, this.say);
+        rules.drive(draft, index, true);
+      }
+      this.pending.push({ type: 'DRIVEN', rail, asserted });
     } else {
-      judgeEnable(rules, draft, entered, index, true, false, this.say);
-      rules.drive(draft, index, true);
-      this.pending = [...pending, { type: 'DRIVEN', rail, asserted: true }];
-      // Nothing else is told before all that was wanted with it is done.
-      if (!this.carryOutAll(left, null)) return this.played();
+      if (isRefused) this.refuse(index);
+      const failure =
+        press === null
+          ? { code: 'I2C_FAILED', reason: 'the set-up came to nothing', readBack: false }
+          : { code: 'GPIO_PULSE_IGNORED', reason: 'the press came to nothing', readBack: true };
+      const drive = { what: 'enable', rail } as const;
+      this.pending.push(...this.newsBehind(needs), { type: 'DRIVE_FAILED', drive, asserted, ...failure });
     }
-    if (this.goOn(afterMs)) judgeEnd(rules, this.before.situation, draft, this.situation, this.say);
+    // Nothing else is told before all that was wanted with it is done. Power that is coming up comes no further once it failed.
+    const isLeft = isDone || !hasTag(this.situation.state, 'rising');
+    if (isLeft && !this.carryOutAll(left, null)) return this.played();
+    if (this.goOn(afterMs)) {
+      judgeEnd(rules, this.before.situation, draft, this.situation, this.say);
+      judgeLetGo(rules, draft, this.say);
+    }
     return this.played();
+  }
+
+  /** Lets the button go. Returns whether the host is as it was to be. */
+  private endPress(index: number, { asserted, kind }: Pressing): boolean {
+    const { draft, rules } = this;
+    const isDone = rules.has(draft, index, BIT.driven) === asserted;
+    rules.endPress(draft);
+    // It may have felt it all the same, and be late.
+    const mayCome = !isDone && kind === 'short' && !rules.has(draft, index, BIT.stuck);
+    if (mayCome && rules.isSupplied(draft, index)) this.ask(index);
+    return isDone;
+  }
+
+  /** A hold that could not be driven leaves what an earlier press may yet do. */
+  private giveUpPress(index: number): void {
+    const isAsked = this.rules.has(this.draft, index, BIT.asked);
+    if (isAsked) this.draft.signals[index] = (this.draft.signals[index] ?? 0) | BIT.forgotten;
+  }
+
+  private ask(index: number): void {
+    this.draft.signals[index] = (this.draft.signals[index] ?? 0) | BIT.asked;
   }
 
   private played(): Played {
@@ -185,30 +242,69 @@ export class Turn {
 
   /** False: it was cut short. */
   private carryOutAll(actions: readonly SequenceAction[], told: Told | null): boolean {
-    for (const [at, action] of actions.entries()) {
+    const { rules, draft } = this;
+    const left: SequenceAction[] = [];
+    for (const action of actions) {
       const drive = this.driveOf(action);
+      // What waits for the drive that takes its time: all, but for what goes off after a loss.
+      if (
+        this.driving !== null &&
+        (drive === null || this.driving.press === null || !goesAtOnce(this.now()))
+      ) {
+        left.push(action);
+        continue;
+      }
       if (drive === null) {
         this.note(action, told);
         continue;
       }
-      if (this.isLasting(drive)) this.lasting.push(this.drives);
-      const strikes = this.twist?.at === this.drives ? this.twist.kind : null;
-      this.drives += 1;
-      if (strikes !== null) this.struck = { kind: strikes, drive: drive.what, asserted: drive.asserted };
+      const strikes = this.strikeAt(drive);
       if (strikes === 'killed') {
         this.draft.mode = MODE.dead;
         this.draft.awaited = null;
+        const isHeld = rules.host >= 0 && rules.has(draft, rules.host, BIT.pressed);
+        if (isHeld || mayHavePressed(rules, actions)) this.ask(rules.host);
+        this.driving = null;
         return false;
       }
-      if (strikes === 'lasts' && drive.what.what === 'enable') {
+      const isPressed = drive.presses !== null && drive.presses.length > 0 && strikes !== 'fails';
+      if ((strikes === 'lasts' || isPressed) && drive.what.what === 'enable') {
+        const press = isPressed ? this.beginPress(drive, strikes) : null;
         const { pending, state: entered } = this;
-        this.driving = { rail: drive.what.rail, left: actions.slice(at + 1), pending, entered };
-        return false;
+        this.driving = { rail: drive.what.rail, press, left, pending, entered };
+        continue;
       }
       // Power that is coming up comes no further once a line failed.
       if (!this.carryOut(drive, strikes) && hasTag(this.situation.state, 'rising')) break;
     }
-    return true;
+    return this.driving === null;
+  }
+
+  private now() {
+    const { sequence, readings } = this.situation;
+    return { fault: sequence.fault, readings };
+  }
+
+  /** What becomes of the next drive. One that presses nothing is only looked at. */
+  private strikeAt(drive: DriveAt): Twist['kind'] | null {
+    if (drive.presses?.length === 0) return null;
+    if (this.isLasting(drive)) this.lasting.push(this.drives);
+    const strikes = this.twist?.at === this.drives ? this.twist.kind : null;
+    this.drives += 1;
+    if (strikes !== null) this.struck = { kind: strikes, drive: drive.what, asserted: drive.asserted };
+    return strikes;
+  }
+
+  /** `sticks`: the host behind it heeds no press any more. */
+  private beginPress({ asserted, index, presses }: DriveAt, strikes: Twist['kind'] | null): Pressing {
+    const { draft, rules, say, state } = this;
+    const [kind = 'hold', ...next] = presses ?? [];
+    const isLoss = this.situation.sequence.fault?.state === 'pgood';
+    judgeEnable(rules, draft, state, index, asserted, goesAtOnce(this.now()), say);
+    judgePress(rules, draft, asserted, kind, isLoss, say);
+    if (strikes === 'sticks') this.stick(index);
+    rules.press(draft, true);
+    return { asserted, kind, next, mayCome: !rules.has(draft, index, BIT.driven) };
   }
 
   private isLasting({ what, asserted }: DriveAt): boolean {
@@ -219,19 +315,31 @@ export class Turn {
     const { rules } = this;
     switch (action.type) {
       case 'driveEnable': {
-        const { rail, asserted } = action;
-        return { what: { what: 'enable', rail }, asserted, index: rules.indexOf(rail) };
+        const { rail, asserted, press } = action;
+        const index = rules.indexOf(rail);
+        const presses = index === rules.host ? this.pressesOf(asserted, press) : null;
+        return { what: { what: 'enable', rail }, asserted, index, presses };
       }
       case 'driveReset': {
         const { reset, asserted } = action;
         const at = this.table.plan.resets.findIndex(({ name }) => name === reset);
-        return { what: { what: 'reset', reset }, asserted, index: rules.pgood + 1 + at };
+        return { what: { what: 'reset', reset }, asserted, index: rules.pgood + 1 + at, presses: null };
       }
       case 'pulseLatch':
-        return { what: { what: 'latch' }, asserted: true, index: -1 };
+        return { what: { what: 'latch' }, asserted: true, index: -1, presses: null };
       default:
         return null;
     }
+  }
+
+  /** Its state shows what the host is. */
+  private pressesOf(
+    asserted: boolean,
+    { isGraceful, mayBeOn }: Press = { isGraceful: false, mayBeOn: false },
+  ): readonly PressKind[] {
+    const { rules, draft } = this;
+    const isOn = rules.has(draft, rules.host, BIT.driven) || (!asserted && mayBeOn);
+    return this.table.pressesFor(asserted, isOn, isGraceful);
   }
 
   /** What the machine tells, and wants nothing driven for. */
@@ -243,6 +351,8 @@ export class Turn {
       if (isOfDrive) judgeBlame(rules, draft, action.fault, this.lacking, say);
       judgeFault(rules, draft, this.situation, action.fault, { isBroken, isOfDrive }, say);
       draft.marks |= MARK.told;
+    } else if (action.type === 'tellHostOff') {
+      judgeHostOff(rules, draft, say);
     } else if (action.type === 'answer') {
       this.answers.push(action);
       const isAnew =
@@ -259,7 +369,9 @@ export class Turn {
   /** Something of the hardware is broken, so that a fault may be told. */
   private isBroken(): boolean {
     const { signals, marks } = this.draft;
-    const isBroken = (signal: number) => (signal & (BIT.wild | BIT.stuck | BIT.refused)) !== 0;
+    // So is a host that changes when nobody waits for it.
+    const broken = BIT.wild | BIT.stuck | BIT.refused | BIT.asked | BIT.alone | BIT.early;
+    const isBroken = (signal: number) => (signal & broken) !== 0;
     // What is absent and cannot be driven fails nothing.
     return (
       (marks & MARK.latchRefused) !== 0 ||
@@ -276,8 +388,8 @@ export class Turn {
       this.driveAbsent(drive, strikes);
       return true;
     }
-    const isLoss = this.situation.sequence.fault?.state === 'pgood';
-    if (what.what === 'enable') judgeEnable(rules, draft, state, index, asserted, isLoss, say);
+    const isAtOnce = goesAtOnce(this.now());
+    if (what.what === 'enable') judgeEnable(rules, draft, state, index, asserted, isAtOnce, say);
     if (what.what === 'reset' && !asserted) judgeRelease(rules, draft, index, say);
     if (strikes === 'sticks' && index >= 0) this.stick(index);
     // Of a reset the other way round: driven is released.
@@ -288,6 +400,9 @@ export class Turn {
     if (!isDeaf && (strikes === 'fails' || isHeld)) {
       if (index < 0) draft.marks |= MARK.latchRefused;
       else this.refuse(index);
+      // It may have reached the button all the same.
+      if (asserted && drive.presses !== null) this.ask(index);
+      if (!asserted && drive.presses !== null) this.giveUpPress(index);
       const failure = { code: 'GPIO_NOT_FOLLOWED', reason: 'the line does not follow' };
       this.pending.push({ type: 'DRIVE_FAILED', drive: what, asserted, readBack: isHeld, ...failure });
       this.hasFailed = true;
@@ -338,6 +453,17 @@ export class Turn {
       rules.drive(draft, index, true);
     });
   }
+}
+
+/** The actions of a process that was killed have a power button pressed to switch on: nobody knows whether it came to that. */
+export function mayHavePressed(rules: PlantRules, actions: readonly SequenceAction[]): boolean {
+  return actions.some(
+    (action) =>
+      action.type === 'driveEnable' &&
+      action.asserted &&
+      rules.host >= 0 &&
+      rules.indexOf(action.rail) === rules.host,
+  );
 }
 
 function isRequest(type: Told['type']): type is Request {

@@ -125,6 +125,11 @@ function verifyPresent(machine: Machine, plan: Plan, options: VerifyOptions): Re
   const searched = isExact ? plan : rankedPlan(plan);
   const { railsAtOnce = railsAtOnceFor(searched, faults) } = options;
   const isWhole = railsAtOnce >= plan.rails.length;
+  if (!isWhole && plan.rails.some(({ pulsed }) => pulsed !== null))
+    return {
+      ...nothingTried(faults),
+      notTried: notInModel('a power button, and more rails than are tried at a time'),
+    };
   const parts: readonly Part[] = isWhole
     ? [{ plan: searched, chosen: [], choices: 1 }]
     : partsOf(searched, railsAtOnce);
@@ -185,11 +190,23 @@ function brokenOf(
 /** What the chassis of the model does not have: tried all the same it would break what is whole, or call clean what it did not try. */
 function missingInModel(plan: Plan): string | null {
   const missing = missingOf(plan);
-  return missing && `the board has ${missing}, which the model of the chassis does not have yet`;
+  return missing && notInModel(missing);
 }
 
-function missingOf({ rails, pgood }: Plan): string | null {
-  if (rails.some(({ pulsed }) => pulsed !== null)) return 'a power button';
+function notInModel(missing: string): string {
+  return `the board has ${missing}, which the model of the chassis does not have yet`;
+}
+
+function missingOf({ rails, resets, pgood, latched, sleep }: Plan): string | null {
+  const buttons = rails.filter(({ pulsed }) => pulsed !== null);
+  if (buttons.length > 1) return 'more than one power button';
+  if (buttons.some(({ pulsed }) => pulsed !== 'state'))
+    return 'a power button whose host has no state of its own';
+  if (sleep?.isItsSignal) return 'a host that nothing but its sleep state shows';
+  if (sleep !== null && rails.length + resets.length > 1)
+    return 'a host that switches itself off beside other rails or resets';
+  if (buttons.length > 0 && latched) return 'a power button beside a latch';
+  if (buttons.some(({ isOptional }) => isOptional)) return 'a power button of a part that may be absent';
   if (rails.some(({ isLogOnly }) => isLogOnly)) return 'a rail of which a failure is only told';
   if (pgood.rails.length > 0 && pgood.hasSignals) return 'pgood that is taken from rails and from signals';
   return pgood.poweredBy.length > 0 ? 'pgood of a device that has its power from a rail' : null;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { planWithout } from '../../src/sequence/plan.ts';
-import { boardOf, line, type SmallBoard, setUp, vr } from './small-boards.ts';
+import { boardOf, line, powerButton, type SmallBoard, setUp, vr } from './small-boards.ts';
 
 /** One for each rank that a search tells apart, and none at all. */
 const brief = fc.constantFrom(0, 1);
@@ -33,8 +33,15 @@ const railDraw = (index: number, count: number): fc.Arbitrary<RailDraw> =>
     offSettleMs: fc.constantFrom(0, 0, 1, 20),
   });
 
-/** Boards of a few rails, with all that a chassis of the model may have. */
-export function drawnBoard(rails: { readonly min: number; readonly max: number }): fc.Arbitrary<SmallBoard> {
+/**
+ * Boards of a few rails, with all that a chassis of the model may have.
+ * @param rails `buttons`: the last one may have a power button
+ */
+export function drawnBoard(rails: {
+  readonly min: number;
+  readonly max: number;
+  readonly buttons?: boolean;
+}): fc.Arbitrary<SmallBoard> {
   return fc
     .record({
       rails: fc
@@ -47,8 +54,12 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
       isLatched: fc.boolean(),
       last: fc.constantFrom('there', 'there', 'optional', 'absent'),
       minOffMs: fc.constantFrom(0, 20),
+      button: fc.constantFrom('none', 'state', 'sleep'),
     })
-    .map(({ rails: drawn, last, isLatched, releaseDelaysMs, minOffMs, ...ofPgood }) => {
+    .map(({ rails: drawn, last, isLatched: mayLatch, releaseDelaysMs, minOffMs, button, ...ofPgood }) => {
+      const hasButton = rails.buttons === true && button !== 'none' && last === 'there';
+      const isLatched = mayLatch && !hasButton;
+      const isButton = (index: number) => hasButton && index === drawn.length - 1;
       const isOptional = last !== 'there' && drawn.length > 1;
       const board = boardOf(
         'drawn',
@@ -57,12 +68,12 @@ export function drawnBoard(rails: { readonly min: number; readonly max: number }
             drawn.map(({ needs, isSeen, isSetUp, offAfter, ...times }, index) => [
               `R${index}`,
               {
-                enable: line(index),
-                ...(isSeen && { good: line(10 + index) }),
+                enable: isButton(index) ? powerButton(button === 'sleep') : line(index),
+                ...((isSeen || isButton(index)) && { good: line(10 + index) }),
                 needs: needs.map((need) => `R${need}`),
                 ...(offAfter.length > 0 && { offAfter: offAfter.map((other) => `R${other}`) }),
                 ...times,
-                ...(isSetUp && setUp(index)),
+                ...(isSetUp && !isButton(index) && setUp(index)),
                 // Nothing needs the last one.
                 ...(isOptional && index === drawn.length - 1 && { presence: line(31) }),
               },

@@ -114,6 +114,34 @@ export const RESTING_UNSEEN = boardOf('resting-unseen', {
   pgood,
 });
 
+/** A power button whose host has a state; it is on 40 ms after the press, on the simulated chassis. */
+export const powerButton = (sleepState: boolean, gracefulMs?: number) => ({
+  pulse: line(40),
+  state: line(41),
+  onMs: 4,
+  takenMs: 60,
+  forceOffMs: 200,
+  ...(gracefulMs !== undefined && { gracefulMs }),
+  ...(sleepState && { sleepState }),
+});
+const host = (needs: string[], enable: object) => ({ ...rail(1, needs), enable });
+
+/** A host that is asked to shut down before it is forced off. */
+export const BUTTON = boardOf('button', { rails: { HOST: host([], powerButton(false, 40)) }, pgood });
+
+/** One that tells when it switches itself off, and has to rest. */
+export const ASLEEP = boardOf('asleep', {
+  rails: { HOST: host([], powerButton(true, 40)) },
+  pgood,
+  minOffMs: 20,
+});
+
+/** A host behind a rail and a reset, which is forced off at once. */
+export const BUTTON_CHAIN = boardOf('button-chain', {
+  ...chain,
+  rails: { A: rail(0, []), HOST: host(['A'], powerButton(false)) },
+});
+
 const watched = (good: number, needs: string[]) => ({
   good: line(10 + good),
   needs,

@@ -186,21 +186,22 @@ describe('a board that is tried in parts', () => {
     expect(atOnce(6, 2)).toBeLessThan(3);
   });
 
-  it.each(DEFECTS.map((defect, index) => ({ ...defect, index })))(
-    'shows a deliberate defect of the machine by the same invariant: $breaks: $what',
-    async (defect) => {
-      const { MACHINE: machine } = await withDefect<{ readonly MACHINE: Machine }>(
-        defect,
-        'src/verify/machine.ts',
-        `part-${defect.index}`,
-      );
-      const plan = threefold(boardFor(defect));
-      const report = verifyPlan(machine, plan, {
-        faults: defect.faults ?? 1,
-        maxStates: 300_000,
-        railsAtOnce: 2,
-      });
-      expect(report.broken?.invariant, JSON.stringify(report.broken?.story)).toBe(defect.breaks);
-    },
-  );
+  // A board with a power button is not tried in parts.
+  const hasButton = ({ plan }: SmallBoard) => plan.rails.some(({ pulsed }) => pulsed !== null);
+  it.each(
+    DEFECTS.map((defect, index) => ({ ...defect, index })).filter((defect) => !hasButton(boardFor(defect))),
+  )('shows a deliberate defect of the machine by the same invariant: $breaks: $what', async (defect) => {
+    const { MACHINE: machine } = await withDefect<{ readonly MACHINE: Machine }>(
+      defect,
+      'src/verify/machine.ts',
+      `part-${defect.index}`,
+    );
+    const plan = threefold(boardFor(defect));
+    const report = verifyPlan(machine, plan, {
+      faults: defect.faults ?? 1,
+      maxStates: 300_000,
+      railsAtOnce: 2,
+    });
+    expect(report.broken?.invariant, JSON.stringify(report.broken?.story)).toBe(defect.breaks);
+  });
 });

@@ -9,16 +9,31 @@ import { explore } from '../../src/verify/explore.ts';
 import { MACHINE } from '../../src/verify/machine.ts';
 import { createSituations, eventOf, type Told } from '../../src/verify/situations.ts';
 import { drawnBoard } from './drawn-boards.ts';
-import { ABSENT, CHAIN, LATCHED, RESTING, RESTING_UNSEEN, SET_UP } from './small-boards.ts';
+import {
+  ABSENT,
+  ASLEEP,
+  BUTTON,
+  BUTTON_CHAIN,
+  CHAIN,
+  LATCHED,
+  RESTING,
+  RESTING_UNSEEN,
+  SET_UP,
+} from './small-boards.ts';
 
 const MAX_STATES = 1_000_000;
 
 /** What the machine may be told next, whatever it waits for. */
-function eventsOf({ rails }: Plan): Told[] {
+function eventsOf({ rails, sleep }: Plan): Told[] {
   return [
     ...(['POWER_ON', 'POWER_OFF', 'CLEAR', 'TICK'] as const).map((type) => ({ type })),
     { type: 'STALLED', ms: 60 },
     { type: 'LATCHED' },
+    ...(sleep === null
+      ? []
+      : (['awake', 'leaving', 'asleep', 'unread'] as const).map(
+          (seen): Told => ({ type: 'HOST_SLEEP', seen }),
+        )),
     ...[true, false].flatMap((good): Told[] => [
       { type: 'PGOOD_LEVEL', good },
       ...rails.map(({ name }): Told => ({ type: 'RAIL_LEVEL', rail: name, good })),
@@ -102,13 +117,15 @@ it.each([
   ['an order of its own on the way down, with rests', RESTING_UNSEEN.plan],
   ['a chain without its last rail, whose part is absent', ABSENT.plan],
   ['a chain whose last rail is set up', SET_UP.plan],
+  ['a power button behind a rail', BUTTON_CHAIN.plan],
+  ['a power button whose host tells that it sleeps', ASLEEP.plan],
 ])('situations that count as one go on alike, whatever is told and whenever: %s', (_, board) => {
   expect(compareMerged(board, { faults: 1, maxStates: 4_000, most: 40_000 })).toBeGreaterThan(20_000);
 });
 
 it('situations that count as one go on alike on drawn boards', () => {
   fc.assert(
-    fc.property(drawnBoard({ min: 1, max: 3 }), fc.constantFrom(1, 2), ({ plan }, faults) => {
+    fc.property(drawnBoard({ min: 1, max: 3, buttons: true }), fc.constantFrom(1, 2), ({ plan }, faults) => {
       compareMerged(plan, { faults, maxStates: 1_500, most: 3_000 });
     }),
     { numRuns: 25 },
@@ -127,6 +144,9 @@ it.each([
   ['a chain without its last rail, whose part is absent, no fault', ABSENT.plan, 0],
   ['a chain whose last rail is set up, no fault', SET_UP.plan, 0],
   ['an order of its own on the way down, with rests, no fault', RESTING_UNSEEN.plan, 0],
+  ['a power button, no fault', BUTTON.plan, 0],
+  ['a power button behind a rail, no fault', BUTTON_CHAIN.plan, 0],
+  ['a power button whose host tells that it sleeps, no fault', ASLEEP.plan, 0],
 ])(
   'a search that leaves nothing out of a situation but old age comes to the same end: %s',
   (_, board, faults) => {

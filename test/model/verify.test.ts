@@ -6,6 +6,9 @@ import { type Plan, planOf, type RailPlan } from '../../src/sequence/plan.ts';
 import { MACHINE } from '../../src/verify/machine.ts';
 import { verifyPlan } from '../../src/verify/verify.ts';
 import {
+  ASLEEP,
+  BUTTON,
+  BUTTON_CHAIN,
   CHAIN,
   FORK,
   LATCHED,
@@ -37,6 +40,7 @@ describe('verified with every placement of one fault', () => {
     'relay-bench',
     'risers',
     'point-of-load',
+    'x86-button',
   ])('the shipped board %s is clean', async (name) => {
     const loaded = await loadBoard(join(root, 'hw', 'boards', `${name}.json`));
     const plan = planOf(chassisOf(loaded, 0), loaded.board.devices);
@@ -70,6 +74,9 @@ describe('verified with every placement of one fault', () => {
       'a chain whose last rail is set up, switched and shown by a device that the first one powers',
       POWERED.plan,
     ],
+    ['a power button', BUTTON.plan],
+    ['a power button behind a rail, with a reset', BUTTON_CHAIN.plan],
+    ['a power button whose host tells that it sleeps', ASLEEP.plan],
     [
       'a chain whose reset waits for the host',
       { ...CHAIN.plan, resets: CHAIN.plan.resets.map((reset) => ({ ...reset, isHeld: true })) },
@@ -94,9 +101,35 @@ it('behind a latch, without a reset, it finds that a power off whose process die
   );
 });
 
-it('a board with a power button is not called clean: the model does not have it', () => {
-  const rails = CHAIN.plan.rails.map((rail) => ({ ...rail, pulsed: 'state' as const }));
-  const report = verifyPlan(MACHINE, { ...CHAIN.plan, rails }, { faults: 0, maxStates: 100 });
+const withButton = (of: Partial<RailPlan>): Plan => ({
+  ...BUTTON.plan,
+  rails: BUTTON.plan.rails.map((rail) => ({ ...rail, ...of })),
+});
+
+it.each<[string, Plan]>([
+  [
+    'more than one power button',
+    { ...CHAIN.plan, rails: CHAIN.plan.rails.map((rail) => ({ ...rail, pulsed: 'state' as const })) },
+  ],
+  ['a power button whose host has no state of its own', withButton({ pulsed: 'good' })],
+  ['a power button beside a latch', { ...BUTTON.plan, latched: true }],
+  ['a power button of a part that may be absent', withButton({ isOptional: true })],
+  [
+    'a host that switches itself off beside other rails or resets',
+    { ...BUTTON_CHAIN.plan, sleep: { rail: 'HOST', isItsSignal: false } },
+  ],
+  [
+    'a host that nothing but its sleep state shows',
+    { ...ASLEEP.plan, sleep: { rail: 'HOST', isItsSignal: true } },
+  ],
+])('a board with %s is not called clean: the model does not have it', (what, plan) => {
+  const report = verifyPlan(MACHINE, plan, { faults: 0, maxStates: 100 });
+  expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
+  expect(report.notTried).toContain(what);
+});
+
+it('a board with a power button is not tried in parts', () => {
+  const report = verifyPlan(MACHINE, BUTTON_CHAIN.plan, { faults: 0, maxStates: 100, railsAtOnce: 1 });
   expect(report).toMatchObject({ verdict: 'notFinished', states: 0 });
   expect(report.notTried).toContain('a power button');
 });
