@@ -81,9 +81,10 @@ export function wasReadBack(error: unknown): boolean {
   return error instanceof HardwareError && error.details.readBack === true;
 }
 
-/** Whether nothing answered in time: what else is asked of the same bus or chip would hang as well. */
+/** Whether nothing answered in time: what else is asked of the same bus, chip or service would hang as well. */
 export function isHang(error: unknown): error is HardwareError {
-  return error instanceof HardwareError && (error.code === 'I2C_TIMEOUT' || error.code === 'SENSOR_TIMEOUT');
+  if (!(error instanceof HardwareError)) return false;
+  return ['I2C_TIMEOUT', 'SENSOR_TIMEOUT'].includes(error.code) || error.details.reason === 'DBUS_TIMEOUT';
 }
 
 /** The `code` of a Node system error (`'ENOENT'`, `'EBUSY'` …), or undefined for anything else. */

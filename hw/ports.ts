@@ -204,11 +204,18 @@ export interface PropertyRef {
 
 export interface PropertyBackend {
   /**
-   * The value of a boolean property, as its service answers now: it counts only from the process that owns the name. Rejects
-   * with a CodedError: `DBUS_TIMEOUT` (no answer within the backend's deadlines), `DBUS_UNAVAILABLE` (no bus, or nobody owns the
-   * name), `SYSTEMD_FAILED` (the service has no such property, or refuses) or `DBUS_MALFORMED` (a value that is no boolean).
+   * The value of a boolean property, as its service answers now, or whether that of a whole number is not 0: it counts only from
+   * the process that owns the name. Rejects with a CodedError: `DBUS_TIMEOUT` (no answer within `limitMs`, or no
+   * connection),
+   * `DBUS_UNAVAILABLE` (no bus, or nobody owns the name), `SYSTEMD_FAILED` (the service has no such property, or refuses) or
+   * `DBUS_MALFORMED` (a value of another type).
    */
-  readBoolean(property: PropertyRef): Promise<boolean>;
+  readBoolean(property: PropertyRef, limitMs: number): Promise<boolean>;
+  /**
+   * Calls `wake` when the owner of the name tells that the property changed, and when it may have: the next reading says. Nobody is
+   * told of a bus or a service that goes away; who has to know reads. `wake` must not throw. Returns the function that ends it.
+   */
+  watch(property: PropertyRef, wake: () => void): () => void;
 }
 
 /** Nobody could tell whether a lock was got. */

@@ -88,7 +88,7 @@ export function createStallingLoop(world: Clock): StallingLoop {
       locate: (sensor) => call(() => backend.locate(sensor)),
       readVolts: (sensor) => call(() => backend.readVolts(sensor)),
     }),
-    properties: (backend) => ({ readBoolean: (property) => call(() => backend.readBoolean(property)) }),
+    properties: (backend) => stallingProperties(backend, loop, call),
   };
 }
 
@@ -154,7 +154,29 @@ function createLoop(world: Clock): Loop {
 
 type Call = <T>(work: () => Promise<T>) => Promise<T>;
 
-function stallingGpio(backend: GpioBackend, { runs, events }: Loop, call: Call): GpioBackend {
+/** A watch whose news wait while the loop stands still. They coalesce. */
+function stallingWatch(
+  { runs, events }: Loop,
+  wake: () => void,
+  watch: (told: () => void) => () => void,
+): () => void {
+  let waiting: Waiting | null = null;
+  const stop = watch(() => {
+    if (runs()) {
+      wake();
+      return;
+    }
+    if (waiting?.run) return;
+    waiting = { run: wake };
+    events.push(waiting);
+  });
+  return () => {
+    if (waiting) waiting.run = null;
+    stop();
+  };
+}
+
+function stallingGpio(backend: GpioBackend, loop: Loop, call: Call): GpioBackend {
   return {
     locate: (lines) => call(() => backend.locate(lines)),
     release: (lines) => call(() => backend.release(lines)),
@@ -172,26 +194,17 @@ function stallingGpio(backend: GpioBackend, { runs, events }: Loop, call: Call):
         const raw = await backend.openInput(ref);
         return {
           read: () => call(() => raw.read()),
-          onEdge(wake, options) {
-            let waiting: Waiting | null = null;
-            const stop = raw.onEdge(() => {
-              if (runs()) {
-                wake();
-                return;
-              }
-              // Edges coalesce.
-              if (waiting?.run) return;
-              waiting = { run: wake };
-              events.push(waiting);
-            }, options);
-            return () => {
-              if (waiting) waiting.run = null;
-              stop();
-            };
-          },
+          onEdge: (wake, options) => stallingWatch(loop, wake, (told) => raw.onEdge(told, options)),
           close: () => call(() => raw.close()),
         };
       }),
+  };
+}
+
+function stallingProperties(backend: PropertyBackend, loop: Loop, call: Call): PropertyBackend {
+  return {
+    readBoolean: (property, limitMs) => call(() => backend.readBoolean(property, limitMs)),
+    watch: (property, wake) => stallingWatch(loop, wake, (told) => backend.watch(property, told)),
   };
 }
 

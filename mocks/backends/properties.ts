@@ -5,18 +5,19 @@ import type { Plant } from '../plant/plant.ts';
 import { propertyKey } from '../plant/properties.ts';
 import { reportMisuse } from './misuse.ts';
 
-/** After so long a reading is given up that does not end. */
-export const PROPERTY_DEADLINE_MS = 2_000;
+/** After so long at most a change is told. */
+const SIGNAL_MS = 5;
 
 /**
- * The inventory of a plant. Stricter than a bus: a name that no board file can have rejects and is kept in `plant.misuses`.
+ * The properties of a plant. Stricter than a bus: a name that no board file can have rejects and is kept in `plant.misuses`.
  * Every call gives up the turn at least once. What a bus does too rejects in the words of the reader.
  */
 export function createMockProperties(plant: Plant): PropertyBackend {
   return {
-    async readBoolean(ref) {
+    async readBoolean(ref, limitMs) {
       await Promise.resolve();
-      if (!isRef(ref)) throw reportMisuse(plant, `${JSON.stringify(ref)} is no property`);
+      if (!isRef(ref) || !(limitMs > 0))
+        throw reportMisuse(plant, `${JSON.stringify(ref)} is no property to be read within ${limitMs} ms`);
       const found = plant.properties.get(propertyKey(ref));
       if (found === undefined) {
         const names = [...plant.properties.values()].map((each) => each.ref.service);
@@ -27,10 +28,29 @@ export function createMockProperties(plant: Plant): PropertyBackend {
       const answer = found.answer();
       if (answer !== 'hangs') return answer;
       await new Promise<void>((resolve) => {
-        plant.clock.after(PROPERTY_DEADLINE_MS, resolve);
+        plant.clock.after(limitMs, resolve);
       });
-      const text = `Get of ${ref.service} did not answer within ${PROPERTY_DEADLINE_MS} ms`;
-      throw new SystemError('DBUS_TIMEOUT', text, { timeoutMs: PROPERTY_DEADLINE_MS });
+      const text = `Get of ${ref.service} did not answer within ${limitMs} ms`;
+      throw new SystemError('DBUS_TIMEOUT', text, { timeoutMs: limitMs });
+    },
+
+    watch(ref, wake) {
+      if (!isRef(ref)) throw reportMisuse(plant, `${JSON.stringify(ref)} is no property`);
+      const answer = () => plant.properties.get(propertyKey(ref))?.answer();
+      let last = answer();
+      let cancel = plant.clock.after(0, wake);
+      const look = (): void => {
+        cancel = plant.clock.after(SIGNAL_MS, look);
+        if (answer() === last) return;
+        last = answer();
+        if (last !== 'hangs') wake();
+      };
+      const cancelFirst = cancel;
+      look();
+      return () => {
+        cancelFirst();
+        cancel();
+      };
     },
   };
 }

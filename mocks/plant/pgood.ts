@@ -61,7 +61,7 @@ export function buildPgood(
         says,
       };
     }
-    if (isSensor(source)) {
+    if (isSensor(source) || 'dbus' in source) {
       const faults: ArmedFault[] = [];
       const says = () => withFaults(faults, chassis.pgood);
       return { net: undefined, page: undefined, faults, isSignal: true, says };

@@ -163,7 +163,7 @@ export function createPlant(options: PlantOptions): Plant {
     chips: new Set([...circuit.chips, ...Object.values(lineNames).map(({ chip }) => chip)]),
     buses,
     sensors: createSensors(board, circuit, clock),
-    properties: createProperties(circuit),
+    properties: createProperties(board, circuit),
     pins,
     addFault,
     clearFaults: faults.clear,

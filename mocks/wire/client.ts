@@ -48,9 +48,7 @@ export function connectPorts(stream: Duplex, options: ConnectOptions = {}): Port
       locate: (sensor) => peer.ask('SENSOR_FAILED', 'locateSensor', sensor),
       readVolts: (sensor) => peer.ask('SENSOR_FAILED', 'readSensor', sensor),
     },
-    properties: {
-      readBoolean: (property) => peer.ask('PROPERTY_UNREAD', 'readProperty', property),
-    },
+    properties: createProperties(peer),
     call: (name, ...args) => peer.ask('GPIO_FAILED', 'extra', name, ...args),
     closed: peer.closed,
     async close() {
@@ -193,6 +191,20 @@ function createGpio({ ask, giveBack, wakes, nextId }: Peer): GpioBackend {
           for (const end of [...ends]) end();
           return giveBack('GPIO_FAILED', 'closeLine', handle);
         },
+      };
+    },
+  };
+}
+
+function createProperties({ ask, wakes, nextId }: Peer): PropertyBackend {
+  return {
+    readBoolean: (property, limitMs) => ask('PROPERTY_UNREAD', 'readProperty', property, limitMs),
+    watch(property, wake) {
+      const id = nextId();
+      wakes.set(id, wake);
+      ask<void>('PROPERTY_UNREAD', 'watchProperty', id, property).catch(ignore);
+      return () => {
+        if (wakes.delete(id)) ask<void>('PROPERTY_UNREAD', 'unwatchProperty', id).catch(ignore);
       };
     },
   };

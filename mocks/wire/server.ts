@@ -46,12 +46,13 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
   const isGone = () => gone;
   const lines = serveLines(ports.gpio, isGone, (id) => send({ wake: id }));
   const buses = serveBuses(ports.i2c, isGone);
+  const properties = serveProperties(ports.properties, (id) => send({ wake: id }));
   const calls: Calls = {
     ...lines.calls,
     ...buses.calls,
     locateSensor: (sensor: SensorRef) => ports.sensors.locate(sensor),
     readSensor: (sensor: SensorRef) => ports.sensors.readVolts(sensor),
-    readProperty: (property: PropertyRef) => ports.properties.readBoolean(property),
+    ...properties.calls,
     extra: (name: string, ...args: never[]) => {
       const extra = ports.extra ?? {};
       if (!Object.hasOwn(extra, name)) throw new MockMisuse(`the other end has no call "${name}"`);
@@ -70,7 +71,7 @@ export function servePorts(stream: Duplex, ports: ServedPorts): PortServer {
 
   const closed = readValues(stream, (value) => void answer(value as Request)).then(async () => {
     gone = true;
-    await Promise.allSettled([...lines.giveBack(), ...buses.giveBack()]);
+    await Promise.allSettled([...lines.giveBack(), ...buses.giveBack(), ...properties.giveBack()]);
   });
   return { closed };
 }
@@ -111,6 +112,29 @@ function serveLines(gpio: GpioBackend, isGone: () => boolean, wake: (id: number)
     giveBack() {
       for (const { stop } of watches.values()) stop();
       return lines.closeAll();
+    },
+  };
+}
+
+function serveProperties(properties: PropertyBackend, wake: (id: number) => void): Service {
+  const watches = new Map<number, () => void>();
+  return {
+    calls: {
+      readProperty: (property: PropertyRef, limitMs: number) => properties.readBoolean(property, limitMs),
+      watchProperty: (id: number, property: PropertyRef) => {
+        watches.set(
+          id,
+          properties.watch(property, () => wake(id)),
+        );
+      },
+      unwatchProperty: (id: number) => {
+        watches.get(id)?.();
+        watches.delete(id);
+      },
+    },
+    giveBack() {
+      for (const end of watches.values()) end();
+      return [];
     },
   };
 }

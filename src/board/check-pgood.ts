@@ -43,6 +43,26 @@ export const checkPgoodWindow: Check = (board) =>
     }),
   );
 
+/** Services that show what this program reads: read there again it would stay what it is. */
+const OWN_SERVICES =
+  /^(org\.openbmc\.control\.Power|xyz\.openbmc_project\.(State\.(Chassis|Host)|Chassis\.Buttons))\d*$/;
+
+/** pgood is told by somebody else. */
+export const checkPgoodOfOthers: Check = (board) =>
+  eachChassis(board, (chassis, path) =>
+    pgoodParts(chassis).flatMap(({ source, keys }): Finding[] => {
+      if (!('dbus' in source) || source.service === undefined || !OWN_SERVICES.test(source.service))
+        return [];
+      return [
+        {
+          at: [...path, ...keys, 'service'],
+          message: `${source.service} is a name of this program, which shows there what it reads of pgood`,
+          suggestion: 'name the service that knows it from the board',
+        },
+      ];
+    }),
+  );
+
 /**
  * On a board with a latch the enables read off after a restart of the BMC, while the power stands. pgood then has to tell,
  * and so must not hang on an enable.

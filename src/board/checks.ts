@@ -4,7 +4,13 @@ import { suggestName } from '../near.ts';
 import { checkLogOnly } from './check-log-only.ts';
 import { checkOffAfter, checkOffOrder, checkOffSettle } from './check-off-order.ts';
 import { checkPanel } from './check-panel.ts';
-import { checkPgoodHasSource, checkPgoodOfLatch, checkPgoodWindow, pgoodParts } from './check-pgood.ts';
+import {
+  checkPgoodHasSource,
+  checkPgoodOfLatch,
+  checkPgoodOfOthers,
+  checkPgoodWindow,
+  pgoodParts,
+} from './check-pgood.ts';
 import { checkPresences } from './check-presence.ts';
 import { checkResets } from './check-resets.ts';
 import {
@@ -510,6 +516,7 @@ const CHECKS: readonly Check[] = [
   checkPgoodHasSource,
   checkPgoodWindow,
   checkPgoodOfLatch,
+  checkPgoodOfOthers,
   checkPulses,
   checkPresences,
   checkLogOnly,

@@ -1,5 +1,6 @@
 import * as v from 'valibot';
 import { BY_LINE_PAGE_OR_SENSOR, pageByLimits, pageByStatus, pageByVolts, SHOWN_BY } from './good.ts';
+import { BY_PROPERTY, byProperty } from './property.ts';
 import { byHwmon, byIio } from './sensor.ts';
 import { chipLine, choose, expects, milliseconds, namedLine, timeoutMs } from './values.ts';
 
@@ -35,9 +36,14 @@ const rails = {
 
 const LINE = '{ "chip": "1e780000.gpio", "line": "B7" }';
 const PAGE = '{ "pmbus": "vr_ddr", "page": 0, "minVolts": 1.14, "maxVolts": 1.26 }';
-const BY_SOURCE = `${BY_LINE_PAGE_OR_SENSOR}, or the rails, by "rails"`;
+const BY_SOURCE = `${BY_LINE_PAGE_OR_SENSOR}, or ${BY_PROPERTY}, or the rails, by "rails"`;
 
-const source = expects('object', BY_SOURCE, LINE, choose(...SHOWN_BY, ['rails', v.strictObject(rails)]));
+const source = expects(
+  'object',
+  BY_SOURCE,
+  LINE,
+  choose(...SHOWN_BY, ['dbus', v.strictObject(byProperty)], ['rails', v.strictObject(rails)]),
+);
 const sources = expects('list', 'a list of signals, at least one', `[${LINE}, ${PAGE}]`, v.array(source));
 const all = { all: v.pipe(sources, v.description('Good while all of these are')) };
 const any = { any: v.pipe(sources, v.description('Good while any of these is')) };
@@ -55,6 +61,7 @@ export const pgood = expects(
     ['pmbus', v.strictObject({ ...pageByVolts, ...times })],
     ['hwmon', v.strictObject({ ...byHwmon, ...times })],
     ['iio', v.strictObject({ ...byIio, ...times })],
+    ['dbus', v.strictObject({ ...byProperty, ...times })],
     ['rails', v.strictObject({ ...rails, ...times })],
     ['all', v.strictObject({ ...all, ...times })],
     ['any', v.strictObject({ ...any, ...times })],

@@ -62,6 +62,6 @@ function isOfLinesAlone(chassis: ChassisBoard): boolean {
   return (
     isKnown(chassis, OF_CHASSIS) &&
     Object.values(chassis.rails).every((rail) => isKnown(rail, OF_RAIL)) &&
-    !/"(?:pmbus|hwmon|iio|pulse|device)":/.test(JSON.stringify(chassis))
+    !/"(?:pmbus|hwmon|iio|dbus|pulse|device)":/.test(JSON.stringify(chassis))
   );
 }

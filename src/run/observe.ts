@@ -31,7 +31,7 @@ export interface Unreadable extends SignalRef {
   readonly error: HardwareError;
 }
 
-/** What a device that stores its settings and a bus that another master has answer for a while. */
+/** What a device that stores its settings, a bus that another master has, and a service that starts anew answer for a while. */
 const MAY_PASS: readonly HardwareErrorCode[] = [
   'I2C_NO_DEVICE',
   'I2C_TIMEOUT',
@@ -40,6 +40,7 @@ const MAY_PASS: readonly HardwareErrorCode[] = [
   'I2C_FAILED',
   'SENSOR_TIMEOUT',
   'SENSOR_FAILED',
+  'PROPERTY_UNREAD',
 ];
 /** Whether it is worth reading again. */
 export function mayPass(error: unknown): error is HardwareError {

@@ -15,6 +15,7 @@ import type {
 } from '../../hw/ports.ts';
 import { chipKey } from '../../hw/sensor-labels.ts';
 import { pause } from '../../hw/waiting.ts';
+import type { PropertyPart } from '../board/property.ts';
 import type { Board, GoodBoard, LineBoard, PresenceBoard, RailBoard } from '../board/schema.ts';
 import type { SensorPart } from '../board/sensor.ts';
 import { isSensor, sensorRef } from '../board/sensor-ref.ts';
@@ -27,7 +28,7 @@ export interface HardwarePorts {
   readonly i2c: () => Promise<I2cBackend>;
   /** Asked for only when something of the chassis is seen by a voltage that a kernel driver reads; left out where nothing is. */
   readonly sensors?: () => Promise<SensorBackend>;
-  /** Asked for only when a presence is read of a property; left out where none is. */
+  /** Asked for only when something of the chassis is told by a property; left out where nothing is. */
   readonly properties?: () => Promise<PropertyBackend>;
   readonly clock: Clock;
 }
@@ -122,7 +123,7 @@ export interface PartOpener {
   openSignal(role: string, line: LineBoard): Promise<Signal>;
   openOperation(role: string, enable: PmbusEnable): Promise<Switch>;
   /** By whatever it is seen. */
-  openShown(role: string, shown: GoodBoard): Promise<Signal>;
+  openShown(role: string, shown: GoodBoard | PropertyPart): Promise<Signal>;
   openPage(device: string, page: number): Promise<PmbusPage>;
   /** The voltage of what is seen by it, the divider taken into account. Rejects as `SensorBackend.readVolts`. */
   readSensor(sensor: SensorPart): Promise<number>;
@@ -147,10 +148,8 @@ export function createPartOpener(
     if (trouble !== undefined) throw trouble;
     return ports.gpio();
   };
-  const sensors = (): Promise<SensorBackend> => {
-    if (ports.sensors === undefined) throw new RangeError('the chassis needs a SensorBackend');
-    return ports.sensors();
-  };
+  const sensors = expected(ports.sensors, 'SensorBackend');
+  const properties = expected(ports.properties, 'PropertyBackend');
   const readSensor: PartOpener['readSensor'] = async (sensor) =>
     (await (await sensors()).readVolts(sensorRef(sensor))) * sensor.multiply;
   const deviceOf = (name: string): Pick<Part, 'bus' | 'poweredBy'> => {
@@ -165,7 +164,7 @@ export function createPartOpener(
       return signalOf(role, line, input);
     },
     async openPresence(role, presence) {
-      if ('inventory' in presence) return toldPresence(role, presence, ports);
+      if ('inventory' in presence) return toldPresence(role, presence, properties);
       if (!('bus' in presence)) return this.openSignal(role, presence);
       const bus = await inRole(role, () => openBus(presence.bus));
       return answering(role, bus, presence, board, ports.clock);
@@ -191,6 +190,7 @@ export function createPartOpener(
       };
     },
     async openShown(role, shown) {
+      if ('dbus' in shown) return toldSignal(role, shown, await properties(), ports.clock);
       if (isSensor(shown)) {
         await inRole(role, async () => (await sensors()).locate(sensorRef(shown)));
         return sensorSignal(role, shown, readSensor, ports.clock);
@@ -207,6 +207,14 @@ export function createPartOpener(
     async close() {
       for (const closer of closers.splice(0).reverse()) await closer();
     },
+  };
+}
+
+/** A port that only some chassis need, of one that does. */
+function expected<Port>(port: (() => Promise<Port>) | undefined, what: string): () => Promise<Port> {
+  return () => {
+    if (port === undefined) throw new RangeError(`the chassis needs a ${what}`);
+    return port();
   };
 }
 
@@ -352,20 +360,59 @@ async function answers(bus: I2cBus, address: number, pec: boolean): Promise<bool
 function toldPresence(
   role: string,
   { inventory: path, service, interface: name, property }: Extract<PresenceBoard, { inventory: string }>,
-  { properties }: HardwarePorts,
+  openProperties: () => Promise<PropertyBackend>,
 ): Presence {
-  if (properties === undefined) throw new RangeError('the chassis needs a PropertyBackend');
   const ref: PropertyRef = { service, path, interface: name, property };
-  const read = async () => {
-    try {
-      return await (await properties()).readBoolean(ref);
-    } catch (error) {
-      if (!(error instanceof CodedError)) throw error;
-      const text = `${property} of ${path} cannot be read: ${error.message}`;
-      throw new HardwareError('PROPERTY_UNREAD', text, { ...ref, reason: error.code }, { cause: error });
-    }
-  };
+  const read = async () => readProperty(await openProperties(), ref, PRESENCE_LIMIT_MS);
   return { role, isTold: true, read: () => inRole(role, read) };
+}
+
+/**
+ * Longest time for what is read once. Somewhat arbitrary: a service that is busy with the start of a BMC answers in that, and a
+ * power-off waits no longer for one that hangs.
+ */
+const PRESENCE_LIMIT_MS = 2_000;
+/** Longest time for pgood, as long as a transfer may take: what else tells of a loss may have to wait for it. */
+const PGOOD_LIMIT_MS = 1_000;
+
+/** Rejects with a HardwareError. */
+async function readProperty(
+  properties: PropertyBackend,
+  ref: PropertyRef,
+  limitMs: number,
+): Promise<boolean> {
+  try {
+    return await properties.readBoolean(ref, limitMs);
+  } catch (error) {
+    if (!(error instanceof CodedError)) throw error;
+    const text = `${ref.property} of ${ref.path} cannot be read: ${error.message}`;
+    throw new HardwareError('PROPERTY_UNREAD', text, { ...ref, reason: error.code }, { cause: error });
+  }
+}
+
+/** A service that goes away sends nothing: whether it still answers is asked so often. */
+const STILL_THERE_MS = 100;
+
+/** A signal that another service tells. What it says when it changes is not believed: it is asked then. */
+function toldSignal(
+  role: string,
+  { dbus: path, service, interface: name, property }: PropertyPart,
+  properties: PropertyBackend,
+  clock: Clock,
+): Signal {
+  const ref: PropertyRef = { service, path, interface: name, property };
+  return {
+    bus: `D-Bus ${service}`,
+    poweredBy: null,
+    role,
+    read: () => inRole(role, () => readProperty(properties, ref, PGOOD_LIMIT_MS)),
+    watch(wake) {
+      const ends = [properties.watch(ref, wake), repeat(clock, STILL_THERE_MS, wake)];
+      return () => {
+        for (const end of ends) end();
+      };
+    },
+  };
 }
 
 /** What a look at a page, or at an input of a chip, tells of its rail. */

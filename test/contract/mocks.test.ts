@@ -266,6 +266,7 @@ for (const [name, open] of [
         property,
         settle: (ms = 0) => clock.advance(ms),
         change: async (value) => (value ? plant.clearFaults() : addFault('part CARD absent')),
+        tell: async (value) => (value ? plant.clearFaults() : addFault('part CARD absent')),
         hang: () => addFault('presence CARD hang'),
         restore: async () => plant.clearFaults(),
       },

@@ -1,12 +1,14 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { PropertyBackend, PropertyRef } from '../../hw/ports.ts';
-import { expectError, finish, type SettlingWorld } from './support.ts';
+import { eventually, expectError, finish, type SettlingWorld } from './support.ts';
 
 export interface PropertyWorld extends SettlingWorld {
   /** A property that is true. */
   readonly property: PropertyRef;
   /** It has the value from now on. */
   change(value: boolean): Promise<void>;
+  /** The property has another value from now on, and its service tells so. */
+  tell(value: boolean): Promise<void>;
   /** Its service answers nothing from now on. */
   hang(): Promise<void>;
   /** All is as it was. */
@@ -18,6 +20,8 @@ export interface PropertySetup {
   readonly world: PropertyWorld;
   teardown?(): Promise<void>;
 }
+
+const LIMIT_MS = 1_500;
 
 /** The contract of `PropertyBackend` in hw/ports.ts. `setup` runs before every test. */
 export function describePropertyBackend(name: string, setup: () => Promise<PropertySetup>): void {
@@ -32,7 +36,7 @@ export function describePropertyBackend(name: string, setup: () => Promise<Prope
     afterEach(async () => given.teardown?.());
 
     const read = (other: Partial<PropertyRef> = {}) =>
-      given.backend.readBoolean({ ...world.property, ...other });
+      given.backend.readBoolean({ ...world.property, ...other }, LIMIT_MS);
 
     it('reads what the property is now', async () => {
       expect(await finish(world, read())).toBe(true);
@@ -44,6 +48,25 @@ export function describePropertyBackend(name: string, setup: () => Promise<Prope
 
     it('answers everybody who asks at once', async () => {
       expect(await finish(world, Promise.all([read(), read(), read()]))).toEqual([true, true, true]);
+    });
+
+    it('wakes who watches once the watch stands and when the property changed, and nobody afterwards', async () => {
+      let wakes = 0;
+      const end = given.backend.watch(world.property, () => {
+        wakes += 1;
+      });
+      await eventually(world, 'the watch stands', () => wakes > 0);
+      const stood = wakes;
+      await world.tell(false);
+      await eventually(world, 'it is told', () => wakes > stood);
+      expect(await finish(world, read())).toBe(false);
+      end();
+      end();
+      await world.settle(50);
+      const told = wakes;
+      await world.tell(true);
+      await world.settle(100);
+      expect(wakes).toBe(told);
     });
 
     it('rejects DBUS_UNAVAILABLE where nobody owns the name', async () => {
@@ -61,7 +84,7 @@ export function describePropertyBackend(name: string, setup: () => Promise<Prope
       const asked = await finish(world, Promise.allSettled([read(), read()]), 4_000);
       const error = expect.objectContaining({
         code: 'DBUS_TIMEOUT',
-        message: `Get of ${world.property.service} did not answer within 2000 ms`,
+        message: `Get of ${world.property.service} did not answer within ${LIMIT_MS} ms`,
       });
       expect(asked).toEqual([
         { status: 'rejected', reason: error },

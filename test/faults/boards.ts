@@ -325,9 +325,18 @@ function pgoodOf(
   // By the last digit of a time that is drawn anyway: what it is seen by changes nothing that is drawn after it.
   const ways = [{ minVolts: 0.9, maxVolts: 1.1 }, { limits: 'device' }, { status: true }];
   const isSensor = pgood.onTimeoutMs % 4 === 1;
+  const told = {
+    dbus: `/com/example/sequencer/chassis${at.page}`,
+    service: 'com.example.Sequencer',
+    interface: 'com.example.Power',
+    property: 'Good',
+  };
+  const asked = { ...at, ...ways[pgood.onTimeoutMs % ways.length] };
   const page = isSensor
     ? { hwmon: { chip: 'pgood', input: `in${at.page}` }, minVolts: 0.9, maxVolts: 1.1 }
-    : { ...at, ...ways[pgood.onTimeoutMs % ways.length] };
+    : pgood.onTimeoutMs % 4 === 3
+      ? told
+      : asked;
   // One that is only watched may be a supply, which stays when the chassis is off.
   const isTold = rails.some(({ enable, good }) => good.by !== 'none' && !enable.watched);
   const isSeen = latch === null || (isTold && !isBehind);

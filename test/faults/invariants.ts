@@ -152,9 +152,9 @@ function isOverPmbus(part: object | undefined): boolean {
   return part !== undefined && 'pmbus' in part;
 }
 
-/** It is seen over PMBus, or by a voltage that a kernel driver reads. */
+/** It is seen over PMBus, by a voltage that a kernel driver reads, or by a property. */
 function isAsked(part: object | undefined): boolean {
-  return isOverPmbus(part) || chipOf(part) !== null;
+  return isOverPmbus(part) || chipOf(part) !== null || (part !== undefined && 'dbus' in part);
 }
 
 /** The chip of what is seen by a voltage; null for what is not. */

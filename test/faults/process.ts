@@ -381,10 +381,22 @@ export async function runProcess(options: ProcessOptions): Promise<Process> {
   };
   const plantProperties = createMockProperties(plant);
   const rawProperties = loop.properties({
-    readBoolean: (property) => alive(() => plantProperties.readBoolean(property)),
+    readBoolean: (property, limitMs) => alive(() => plantProperties.readBoolean(property, limitMs)),
+    watch: (property, wake) => plantProperties.watch(property, wake),
   });
   const properties: PropertyBackend = {
-    readBoolean: (property) => read(() => rawProperties.readBoolean(property)),
+    readBoolean: (property, limitMs) => read(() => rawProperties.readBoolean(property, limitMs)),
+    watch(property, wake) {
+      const told = () => {
+        if (!dead) wake();
+      };
+      wakes.add(told);
+      const end = rawProperties.watch(property, told);
+      return () => {
+        wakes.delete(told);
+        end();
+      };
+    },
   };
   const device = (raw: I2cDevice): I2cDevice => ({
     readByte: (command) => read(() => raw.readByte(command)),

@@ -205,6 +205,24 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
   /** The last rail is of a card that may be absent. */
   const mayLackPvcore = ({ rails }: ChassisBoard) =>
     change(rails.PVCORE, { presence: { chip: '1e780000.gpio', line: 'E0', active: 'low' } });
+  /** Of pgood tells a line, or a daemon that is not there. */
+  const hasToldPgood = (chassis: ChassisBoard) => {
+    const name = 'com.example.Sequencer';
+    const told = {
+      dbus: '/com/example/sequencer/chassis0',
+      service: name,
+      interface: name,
+      property: 'Good',
+    };
+    change(chassis, {
+      pgood: {
+        any: [{ chip: '1e780000.gpio', line: 'B7', active: 'high' }, told],
+        deglitchMs: 5,
+        onTimeoutMs: 3000,
+        offTimeoutMs: 3000,
+      },
+    });
+  };
   const isOfInventory = ({ rails }: ChassisBoard) => {
     const name = 'xyz.openbmc_project.Inventory';
     const inventory = '/xyz/openbmc_project/inventory/system/chassis/riser0';
@@ -289,7 +307,16 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       board: mayLackPvcore,
       ...failingStart('line rail PVCORE presence read error'),
     },
-    'a part that the inventory does not tell of': { board: isOfInventory, ...failingStart() },
+    'a part that the inventory does not tell of': {
+      board: isOfInventory,
+      ...failingStart(),
+      mend: () => machine.writeFile(BOARD_PATH, REFERENCE_BOARD),
+    },
+    'pgood that another service does not tell': {
+      board: hasToldPgood,
+      ...failingStart(),
+      mend: () => machine.writeFile(BOARD_PATH, REFERENCE_BOARD),
+    },
     'pgood that never comes': {
       ...failingStart('pgood never'),
       board: ({ pgood }) => change(pgood, { onTimeoutMs: 500 }),

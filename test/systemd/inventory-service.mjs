@@ -1,7 +1,8 @@
-// A stand-in for OpenBMC's inventory, on the system bus: one item, whose Present is true or false, or is no boolean.
-// Prints a line when the name is its own, and one for each time that it is asked.
+// A stand-in for OpenBMC's inventory, on the system bus: one item, whose Present is true or false, a number or a text.
+// Prints a line when the name is its own, and one for each time that it is asked. After SIGUSR1 it is true, after
+// SIGUSR2 false, and it tells so.
 //
-//   node inventory-service.mjs [present|absent|text|refuses|hangs] [NAME]
+//   node inventory-service.mjs [present|absent|two|nought|text|refuses|hangs] [NAME]
 import dbusNext from 'dbus-next';
 
 const { Message, Variant } = dbusNext;
@@ -9,6 +10,10 @@ const [mode = 'present', name = 'xyz.openbmc_project.Inventory.Manager'] = proce
 const PATH = '/xyz/openbmc_project/inventory/system/chassis/riser0';
 const ITEM = 'xyz.openbmc_project.Inventory.Item';
 const bus = dbusNext.systemBus();
+let isPresent = mode === 'present';
+
+const answer = (message, type, value) =>
+  bus.send(Message.newMethodReturn(message, 'v', [new Variant(type, value)]));
 
 bus.addMethodHandler((message) => {
   if (message.interface !== 'org.freedesktop.DBus.Properties' || message.member !== 'Get') return false;
@@ -20,10 +25,17 @@ bus.addMethodHandler((message) => {
   else if (asked !== ITEM || property !== 'Present')
     fail('UnknownProperty', `there is no ${asked}.${property}`);
   else if (mode === 'refuses') fail('AccessDenied', 'nobody is told');
-  else if (mode === 'text') bus.send(Message.newMethodReturn(message, 'v', [new Variant('s', 'true')]));
-  else if (mode !== 'hangs')
-    bus.send(Message.newMethodReturn(message, 'v', [new Variant('b', mode === 'present')]));
+  else if (mode === 'text') answer(message, 's', 'true');
+  else if (mode === 'two' || mode === 'nought') answer(message, 'i', mode === 'two' ? 2 : 0);
+  else if (mode !== 'hangs') answer(message, 'b', isPresent);
   return true;
 });
+const tell = (value) => {
+  isPresent = value;
+  const body = [ITEM, { Present: new Variant('b', value) }, []];
+  bus.send(Message.newSignal(PATH, 'org.freedesktop.DBus.Properties', 'PropertiesChanged', 'sa{sv}as', body));
+};
+process.on('SIGUSR1', () => tell(true));
+process.on('SIGUSR2', () => tell(false));
 await bus.requestName(name, 0);
 process.stdout.write('ready\n');

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type Chassis, putChassis } from './chassis.ts';
-import { allowInventory, startInventory, stopInventory, timesAsked } from './inventory.ts';
+import { allowInventory, startInventory, stopInventory, tellInventory, timesAsked } from './inventory.ts';
 import { bootMachine, skipped, titleSuffix } from './machine.ts';
 import type { SystemdSandbox } from './rig.ts';
 
@@ -91,5 +91,59 @@ describe.skipIf(skipped)(`a part that the inventory tells of${titleSuffix}`, () 
     await startInventory(machine, chassis, 'present');
     await machine.systemctl('reset-failed');
     expect(await machine.systemctl('start', START)).toMatchObject({ code: 0, stderr: '' });
+  });
+});
+
+describe.skipIf(skipped)(`pgood that another service tells${titleSuffix}`, () => {
+  const SERVICE = 'chassis-power.service';
+  let machine: SystemdSandbox;
+  let chassis: Chassis;
+
+  beforeAll(async () => {
+    machine = await bootMachine();
+    await allowInventory(machine);
+    const board = JSON.parse(
+      readFileSync(join(import.meta.dirname, '..', '..', 'hw', 'boards', 'risers.json'), 'utf8'),
+    );
+    board.chassis['0'].pgood = {
+      dbus: '/xyz/openbmc_project/inventory/system/chassis/riser0',
+      service: 'xyz.openbmc_project.Inventory.Manager',
+      interface: 'xyz.openbmc_project.Inventory.Item',
+      property: 'Present',
+      onTimeoutMs: 60_000,
+    };
+    chassis = await putChassis(machine, JSON.stringify(board));
+    await chassis.units('install');
+  });
+  afterAll(async () => {
+    await machine?.stop();
+  });
+
+  const isOn = async () =>
+    (await chassis.lines()).some(
+      ({ role, asserted, rail }) => role === 'enable' && asserted && rail === 'P12V',
+    );
+  const says = async (text: string) =>
+    (await machine.journal()).some(({ MESSAGE }) => String(MESSAGE).includes(text));
+
+  test('its service may die and come back while the chassis is on; that pgood is gone is a loss', async () => {
+    await chassis.startPlant();
+    await startInventory(machine, chassis, 'absent');
+    expect(await machine.systemctl('start', SERVICE)).toMatchObject({ code: 0 });
+    const starting = machine.systemctl('start', START);
+    await chassis.until('every rail is enabled', isOn);
+    await tellInventory(machine, true);
+    expect(await starting).toMatchObject({ code: 0, stderr: '' });
+    await stopInventory(machine);
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    expect(await isOn()).toBe(true);
+    expect((await chassis.command('status')).stdout).toContain('runs on this bus');
+    await startInventory(machine, chassis, 'present');
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect(await isOn()).toBe(true);
+    expect(await says('pgood was lost')).toBe(false);
+    await tellInventory(machine, false);
+    await chassis.until('the loss is acted on', async () => !(await isOn()));
+    await chassis.until('it is told', () => says('pgood was lost while the chassis was on'));
   });
 });

@@ -35,6 +35,11 @@ export async function stopInventory(machine: SystemdSandbox): Promise<void> {
   await machine.run(`systemctl stop inventory.service 2>/dev/null; rm -f ${PRINTED}`);
 }
 
+/** It is so from now on, and listeners are told. */
+export async function tellInventory(machine: SystemdSandbox, isPresent: boolean): Promise<void> {
+  await machine.run(`systemctl kill -s ${isPresent ? 'USR1' : 'USR2'} inventory.service`);
+}
+
 /** How often it was asked since it was started. */
 export async function timesAsked(machine: SystemdSandbox): Promise<number> {
   return (await machine.readFile(PRINTED)).split('\n').filter((line) => line === 'asked').length;

@@ -232,6 +232,7 @@ describe('a part that the inventory on D-Bus tells of', () => {
         asked.push(path);
         return new Promise((resolve) => answers.push(resolve));
       },
+      watch: () => expect.fail('a presence is not watched'),
     };
     const hardware = await openChassis(board, 0, {
       gpio: async () => createMockGpio(plant),

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PropertyBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { createMockProperties } from '../../mocks/backends/properties.ts';
@@ -81,6 +82,8 @@ export interface RunVariant {
   readonly supplyError?: () => string;
   /** The chassis as this process has it, in the place of the one that it opened. */
   readonly hardware?: (opened: ChassisHardware) => ChassisHardware;
+  /** The properties on D-Bus as this process sees them. */
+  readonly properties?: (real: PropertyBackend) => PropertyBackend;
   /** Called before the process begins, to say when it will stand still. */
   readonly stalls?: (loop: StallingLoop) => void;
 }
@@ -112,7 +115,11 @@ export function createBench(
       return null;
     },
   };
-  const open = (job: Job, loop = createStallingLoop(clock)): Promise<ChassisHardware> =>
+  const open = (
+    job: Job,
+    loop = createStallingLoop(clock),
+    seen: RunVariant['properties'] = (real) => real,
+  ): Promise<ChassisHardware> =>
     openChassis(
       board,
       0,
@@ -120,7 +127,7 @@ export function createBench(
         gpio: async () => loop.gpio(createMockGpio(plant)),
         i2c: async () => loop.i2c(createMockI2c(plant)),
         sensors: async () => loop.sensors(createMockSensors(plant)),
-        properties: async () => loop.properties(createMockProperties(plant)),
+        properties: async () => loop.properties(seen(createMockProperties(plant))),
         clock: loop.clock,
       },
       { whatCanBeHad: job.request === 'POWER_OFF' },
@@ -136,12 +143,15 @@ export function createBench(
     plant,
     store,
     recording,
-    run: (job, { stalls, hardware: replaced = (opened: ChassisHardware) => opened, ...variant } = {}) =>
+    run: (
+      job,
+      { stalls, hardware: replaced = (opened: ChassisHardware) => opened, properties, ...variant } = {},
+    ) =>
       clock.runUntil(
         (async () => {
           const loop = createStallingLoop(clock);
           stalls?.(loop);
-          const hardware = replaced(await open(job, loop));
+          const hardware = replaced(await open(job, loop, properties));
           try {
             return await runSequence(job, { plan, hardware, clock: loop.clock, store, record, ...variant });
           } finally {

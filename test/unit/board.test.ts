@@ -125,7 +125,7 @@ describe('shape', () => {
         board.chassis[0].pgood = { deglitchMs: 1 };
       },
       'chassis.0.pgood',
-      'name a line, by "chip" and "line" or by "name", or a PMBus page, by "pmbus" and "page", or a voltage that a kernel driver reads, by "hwmon" or "iio", or the rails, by "rails", or several of these, by "all" or "any"',
+      'name a line, by "chip" and "line" or by "name", or a PMBus page, by "pmbus" and "page", or a voltage that a kernel driver reads, by "hwmon" or "iio", or a property on D-Bus, by "dbus", "service", "interface" and "property", or the rails, by "rails", or several of these, by "all" or "any"',
     ],
     [
       'a list where an object belongs',

@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { HardwareError } from '../../hw/errors.ts';
+import type { PropertyBackend } from '../../hw/ports.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import type { Problem } from '../../src/board/problem.ts';
@@ -10,11 +11,18 @@ import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone } from '../../src/run/outcome.ts';
 import { type Asked, readTogether, type Said, type Together, verdict } from '../../src/run/power-good.ts';
+import { SystemError } from '../../src/system/errors.ts';
 import { checkBoard } from '../check-board.ts';
-import { createBench } from './bench.ts';
+import { type Bench, createBench } from './bench.ts';
 
 const line = (offset: number) => ({ chip: 'gpio', line: offset });
 const PAGE = { pmbus: 'vr', page: 9, minVolts: 0.9, maxVolts: 1.1 };
+const TOLD = {
+  dbus: '/com/example/sequencer/chassis0',
+  service: 'com.example.Sequencer',
+  interface: 'com.example.Power',
+  property: 'Good',
+};
 const times = { nominalVolts: 1, settleMs: 8, onTimeoutMs: 200, offTimeoutMs: 200 };
 
 /** B and U need A; nothing shows U. The device of the PMBus page always has power, or has it from A. */
@@ -50,6 +58,9 @@ const KINDS: readonly (readonly [string, object | undefined])[] = [
   ['nothing, which are the rails', undefined],
   ['all of two lines', { all: [line(7), line(8)] }],
   ['any of two lines', { any: [line(7), line(8)] }],
+  ['a property on D-Bus', TOLD],
+  ['all of a line and a property on D-Bus', { all: [line(7), TOLD] }],
+  ['any of a property on D-Bus and the rails', { any: [TOLD, { rails: true }] }],
   ['all of a line and a PMBus page', { all: [line(7), PAGE] }],
   ['any of a line, a PMBus page and the rails', { any: [line(7), PAGE, { rails: true }] }],
 ];
@@ -167,6 +178,118 @@ describe('several signals of pgood', () => {
     const result = await bench.run(JOBS.waitOn);
     expect(result.state).toBe('pgood');
     expectDone(0, 'wait-on', JOBS.waitOn, result);
+  });
+});
+
+describe('a property on D-Bus that is pgood', () => {
+  /** What its service does from a moment on. */
+  const troubles = {
+    'has lost its name': async () => {
+      throw new SystemError('DBUS_UNAVAILABLE', 'nobody has the name');
+    },
+    refuses: async () => {
+      throw new SystemError('SYSTEMD_FAILED', 'refused');
+    },
+    'says something else': async () => {
+      throw new SystemError('DBUS_MALFORMED', 'no boolean');
+    },
+    hangs: (bench: Bench, limitMs: number) =>
+      new Promise<boolean>((_, reject) => {
+        bench.clock.after(limitMs, () => reject(new SystemError('DBUS_TIMEOUT', 'no answer')));
+      }),
+  };
+  const sinceBegin = ({ clock, plant }: Bench) => clock.nowMs() - plant.startMs;
+  const breaking =
+    (
+      bench: Bench,
+      answer: (bench: Bench, limitMs: number) => Promise<boolean>,
+      fromMs: number,
+      toMs: number,
+    ) =>
+    (real: PropertyBackend): PropertyBackend => ({
+      readBoolean: (property, limitMs) =>
+        sinceBegin(bench) >= fromMs && sinceBegin(bench) < toMs
+          ? answer(bench, limitMs)
+          : real.readBoolean(property, limitMs),
+      // One that is broken tells nothing either.
+      watch: () => () => undefined,
+    });
+
+  it.each(Object.entries(troubles))(
+    '%s: no loss of a chassis that is on, and what goes afterwards is one',
+    async (_, answer) => {
+      const bench = createBench(boardOf(TOLD), { initially: 'on' });
+      const leave = new AbortController();
+      bench.clock.after(9_000, () => leave.abort('request'));
+      const properties = breaking(bench, answer, 500, 6_000);
+      expect((await bench.run(JOBS.watch, { signal: leave.signal, properties })).state).toBe('pgood');
+      expect(bench.enabled().sort()).toEqual(['A', 'B', 'U']);
+      const sinceMs = sinceBegin(bench);
+      bench.clock.after(8_000, () => bench.plant.addFault(bench.fault('pgood never')));
+      const lost = await bench.run(JOBS.watch, {
+        properties: breaking(bench, answer, sinceMs + 500, sinceMs + 6_000),
+      });
+      expect([lost.state, lost.sequence.fault?.kind]).toEqual(['failed', 'pgoodLost']);
+      expect(sinceBegin(bench) - sinceMs).toBeGreaterThan(8_000);
+      expect(bench.enabled()).toEqual([]);
+    },
+  );
+
+  it.each(Object.entries(troubles))('%s: no loss is hidden that a line tells of', async (_, answer) => {
+    const bench = createBench(boardOf({ all: [line(7), TOLD] }), { initially: 'on' });
+    bench.clock.after(3_000, () => bench.plant.addFault(bench.fault('pgood 1 never')));
+    const lost = await bench.run(JOBS.watch, { properties: breaking(bench, answer, 500, 1e9) });
+    expect([lost.state, lost.sequence.fault?.kind]).toEqual(['failed', 'pgoodLost']);
+    // One that hangs is waited for, as a bus that does.
+    const firstOff = bench.plant.history.find((event) => event.type === 'drive' && !event.asserted);
+    expect((firstOff?.atMs ?? 1e9) - bench.plant.startMs).toBeLessThan(3_000 + 1_000 + 100);
+  });
+
+  it.each(Object.entries(troubles))('%s: no chassis is said to be on', async (_, answer) => {
+    const bench = createBench(boardOf(TOLD));
+    const properties = breaking(bench, answer, 0, 1e9);
+    await expect(bench.run(JOBS.on, { properties })).rejects.toMatchObject({ code: 'PROPERTY_UNREAD' });
+    expect(bench.enabled()).toEqual([]);
+    const late = createBench(boardOf(TOLD), { faults: ['pgood never'] });
+    const result = await late.run(JOBS.on, { properties: breaking(late, answer, 30, 1e9) });
+    expect(result.state).toBe('failed');
+    expect(late.enabled()).toEqual([]);
+  });
+
+  it.each(Object.entries(troubles))('%s: a power-off drives all the same', async (_, answer) => {
+    const bench = createBench(boardOf(TOLD), { initially: 'on' });
+    await bench.run(JOBS.off, { properties: breaking(bench, answer, 0, 1e9) });
+    expect(bench.enabled()).toEqual([]);
+  });
+
+  it('is told at once when it changes, and is not believed without being asked', async () => {
+    const bench = createBench(boardOf(TOLD), { initially: 'on' });
+    let told: () => void = () => undefined;
+    let isGood = true;
+    let reads = 0;
+    const properties = (): PropertyBackend => ({
+      async readBoolean() {
+        reads += 1;
+        return isGood;
+      },
+      watch(_, wake) {
+        told = wake;
+        return () => undefined;
+      },
+    });
+    bench.clock.after(1_000, () => {
+      reads = 0;
+      for (let time = 0; time < 20; time += 1) told();
+    });
+    bench.clock.after(1_001, () => expect(reads).toBeGreaterThan(0));
+    bench.clock.after(2_050, () => {
+      isGood = false;
+      told();
+    });
+    const { state, sequence } = await bench.run(JOBS.watch, { properties });
+    expect([state, sequence.fault?.kind]).toEqual(['failed', 'pgoodLost']);
+    const firstOff = bench.plant.history.find((event) => event.type === 'drive' && !event.asserted);
+    expect((firstOff?.atMs ?? 0) - bench.plant.startMs).toBeLessThan(2_050 + 5 + 10);
   });
 });
 
@@ -332,6 +455,29 @@ describe('a board file is refused', () => {
   it('with two roles of one line, also inside pgood', () => {
     expect(problemsOf(described({ all: [line(7), line(1)] }))).toEqual([
       'chassis.0.pgood.all.1: pgood 2 uses line 1 of gpio, which is already good of A',
+    ]);
+  });
+
+  it('with pgood that is told by this program itself', () => {
+    for (const service of [
+      'org.openbmc.control.Power',
+      'org.openbmc.control.Power0',
+      'xyz.openbmc_project.State.Chassis0',
+      'xyz.openbmc_project.State.Host',
+    ]) {
+      const message = `${service} is a name of this program, which shows there what it reads of pgood`;
+      expect(problemsOf(described({ ...TOLD, service }))).toEqual([`chassis.0.pgood.service: ${message}`]);
+      expect(problemsOf(described({ any: [line(7), { ...TOLD, service }] }))).toEqual([
+        `chassis.0.pgood.any.1.service: ${message}`,
+      ]);
+    }
+  });
+
+  it('with a property that lacks a word, or has one that D-Bus has not', () => {
+    const { property: _, ...lacking } = TOLD;
+    expect(problemsOf(described(lacking))).toEqual(['chassis.0.pgood.property: "property" is missing']);
+    expect(problemsOf(described({ ...TOLD, dbus: 'sequencer' }))).toEqual([
+      'chassis.0.pgood.dbus: "sequencer" is none on D-Bus',
     ]);
   });
 

@@ -21,7 +21,7 @@ const PRESENT = {
   property: 'Present',
 };
 
-type Mode = 'present' | 'absent' | 'text' | 'refuses' | 'hangs';
+type Mode = 'present' | 'absent' | 'two' | 'nought' | 'text' | 'refuses' | 'hangs';
 
 class Inventory {
   readonly bus: PrivateBus = createPrivateBus();
@@ -35,17 +35,30 @@ class Inventory {
   /** The name has another owner from now on. */
   async own(mode: Mode): Promise<void> {
     await this.leave();
-    const child = spawn(process.execPath, [SERVICE, mode], {
+    const { child, ready } = this.beside(mode);
+    this.#service = child;
+    await ready;
+  }
+
+  /** Another process that has the same object. */
+  beside(mode: Mode, name = PRESENT.service) {
+    const child = spawn(process.execPath, [SERVICE, mode, name], {
       stdio: ['ignore', 'pipe', 'inherit'],
       env: { ...process.env, DBUS_SYSTEM_BUS_ADDRESS: this.bus.address },
     });
-    this.#service = child;
-    await new Promise<void>((resolve) => {
+    const ready = new Promise<void>((resolve) => {
       createInterface(child.stdout).on('line', (line) => {
         if (line === 'ready') resolve();
         else this.asked += 1;
       });
     });
+    const tell = (value: boolean) => child.kill(value ? 'SIGUSR1' : 'SIGUSR2');
+    return { child, ready, tell, end: () => child.kill('SIGKILL') };
+  }
+
+  /** It is so from now on, and listeners are told. */
+  tell(value: boolean): void {
+    this.#service?.kill(value ? 'SIGUSR1' : 'SIGUSR2');
   }
 
   async leave(): Promise<void> {
@@ -74,6 +87,7 @@ describe.skipIf(withoutBus !== undefined)(`on a real bus${withoutBus ? ` (${with
         property: PRESENT,
         settle: (ms = 0) => new Promise((resolve) => setTimeout(resolve, ms)),
         change: (value) => inventory.own(value ? 'present' : 'absent'),
+        tell: async (value) => inventory.tell(value),
         hang: () => inventory.own('hangs'),
         restore: () => inventory.own('present'),
       },
@@ -88,7 +102,7 @@ describe.skipIf(withoutBus !== undefined)(`on a real bus${withoutBus ? ` (${with
       await inventory.bus.start();
     });
     afterEach(() => inventory.end());
-    const read = (property = PRESENT) => inventory.properties.readBoolean(property);
+    const read = (property = PRESENT) => inventory.properties.readBoolean(property, 2_000);
 
     it('cannot be read before its service is there, and is read then', async () => {
       await expect(read()).rejects.toMatchObject({ code: 'DBUS_UNAVAILABLE' });
@@ -96,6 +110,50 @@ describe.skipIf(withoutBus !== undefined)(`on a real bus${withoutBus ? ` (${with
       expect(await read()).toBe(false);
       await inventory.leave();
       await expect(read()).rejects.toMatchObject({ code: 'DBUS_UNAVAILABLE' });
+    });
+
+    it.each([
+      ['two', true],
+      ['nought', false],
+    ] as const)('is a number as well: %s', async (mode, value) => {
+      await inventory.own(mode);
+      expect(await read()).toBe(value);
+    });
+
+    it('is watched over the end of its service and of the bus, and a stranger wakes nobody', async () => {
+      let wakes = 0;
+      const end = inventory.properties.watch(PRESENT, () => {
+        wakes += 1;
+      });
+      const woken = async (does: () => unknown) => {
+        const before = wakes;
+        await does();
+        await vi.waitUntil(() => wakes > before, { timeout: 10_000 });
+      };
+      await inventory.own('present');
+      await vi.waitUntil(() => wakes > 0);
+      await woken(() => inventory.tell(false));
+      expect(await read()).toBe(false);
+      // Who does not own the name is not believed.
+      const stranger = inventory.beside('present', 'com.example.Stranger');
+      await stranger.ready;
+      const before = wakes;
+      stranger.tell(false);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(wakes).toBe(before);
+      stranger.end();
+      await inventory.own('present');
+      await woken(() => inventory.tell(false));
+      await inventory.leave();
+      await inventory.bus.kill();
+      await inventory.bus.start();
+      await woken(() => inventory.own('present'));
+      await woken(() => inventory.tell(false));
+      end();
+      const last = wakes;
+      inventory.tell(true);
+      await new Promise((resolve) => setTimeout(resolve, 300));
+      expect(wakes).toBe(last);
     });
 
     it('is neither true nor false where it is no boolean', async () => {

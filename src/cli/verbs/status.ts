@@ -4,6 +4,7 @@ import { sensorLabel } from '../../../hw/sensor-labels.ts';
 import { isLine } from '../../board/lines.ts';
 import { chassisOf, loadBoard } from '../../board/load.ts';
 import { sourcesOf } from '../../board/pgood-sources.ts';
+import type { PropertyPart } from '../../board/property.ts';
 import type { ChassisBoard, EnableBoard, GoodBoard, RailBoard } from '../../board/schema.ts';
 import { isSensor, sensorRef } from '../../board/sensor-ref.ts';
 import { type ChassisReport, chassisText, measured, type RailReport } from '../../report/chassis-text.ts';
@@ -179,7 +180,8 @@ function absentRail({ good, enable, logOnly }: RailBoard): RailReport {
   };
 }
 
-function nameOf(part: EnableBoard | GoodBoard): string {
+function nameOf(part: EnableBoard | GoodBoard | PropertyPart): string {
+  if ('dbus' in part) return `${part.property} of ${part.dbus}`;
   if ('pulse' in part) return `power button ${lineLabel(part.pulse)}`;
   if (isSensor(part)) return sensorLabel(sensorRef(part));
   return 'pmbus' in part ? `${part.pmbus} page ${part.page}` : lineLabel(part);
