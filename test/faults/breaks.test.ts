@@ -8,7 +8,7 @@ import { play } from './story.ts';
 
 const BOARDS = Object.fromEntries(DRAWN_BOARDS.map((name) => [name, shippedBoard(name)]));
 /** Cases in which a defect has to be seen. */
-const CASES = 400;
+const CASES = 1_000;
 
 describe('an invariant that is broken on purpose is seen to be broken', () => {
   it.each(Object.entries(INVARIANTS) as [Invariant, string][])(

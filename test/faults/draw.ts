@@ -134,6 +134,11 @@ const FORMS = [
   ['gpio', 'read error'],
 ] as const;
 
+/** Of them, those with which a rail that is on loses its power. */
+const LOSSES = FORMS.flatMap(([what, does], form) =>
+  what === 'rail' && ['never good', 'droops', 'shorts'].includes(does) ? [form] : [],
+);
+
 /** Which part of its kind a fault hits, counted on from the first one where there are fewer. */
 const PARTS = 16;
 /** From that part on it is a host that switches itself off, where the board has one. */
@@ -282,10 +287,37 @@ const watchedLoss = {
   watched: fc.constant(true),
 };
 
+/** One that loses a rail for good while nobody looks: who watches begins with a standstill, as a service that starts anew does. */
+const unwatchedLoss = {
+  ...watchedLoss,
+  faults: fc.tuple(
+    faultDraw.map((fault) => ({
+      ...fault,
+      form: LOSSES[fault.form % LOSSES.length] ?? 0,
+      onset: { kind: 'at' as const, value: 0 },
+      forMs: null,
+      process: 1,
+    })),
+  ),
+  disturbances: fc.tuple(
+    fc.record({
+      process: fc.constant(1),
+      disturbance: fc.record({
+        kind: kind('stallAtCall'),
+        call: fc.constant(1),
+        when: fc.constant('before' as const),
+        ms: stallMs,
+      }),
+    }),
+  ),
+  store: fc.constant('kept' as const),
+};
+
 export const caseDraws: fc.Arbitrary<CaseDraw> = fc.oneof(
   { weight: 14, arbitrary: fc.record(anything) },
   { weight: 1, arbitrary: fc.record(onePlainFault) },
   { weight: 1, arbitrary: fc.record(watchedLoss) },
+  { weight: 1, arbitrary: fc.record(unwatchedLoss) },
 );
 
 /** Parts of a chassis that a form can hit, as the grammar names them. */
