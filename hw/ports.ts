@@ -206,8 +206,7 @@ export interface PropertyBackend {
   /**
    * The value of a boolean property, as its service answers now, or whether that of a whole number is not 0: it counts only from
    * the process that owns the name. Rejects with a CodedError: `DBUS_TIMEOUT` (no answer within `limitMs`, or no
-   * connection),
-   * `DBUS_UNAVAILABLE` (no bus, or nobody owns the name), `SYSTEMD_FAILED` (the service has no such property, or refuses) or
+   * connection), `DBUS_UNAVAILABLE` (no bus, or nobody owns the name), `SYSTEMD_FAILED` (the service has no such property, or refuses) or
    * `DBUS_MALFORMED` (a value of another type).
    */
   readBoolean(property: PropertyRef, limitMs: number): Promise<boolean>;

@@ -77,9 +77,14 @@ async function follow(
     });
     if (!ended.aborted) changed();
     await new Promise<void>((resolve, reject) => {
-      if (ended.aborted) resolve();
-      ended.addEventListener('abort', () => resolve());
-      dbus.onLost(reject);
+      // The connection may serve others as long as the service runs.
+      const forget = dbus.onLost(reject);
+      const over = () => {
+        forget();
+        resolve();
+      };
+      if (ended.aborted) over();
+      else ended.addEventListener('abort', over, { once: true });
     });
     await end();
   } finally {
