@@ -38,14 +38,14 @@ export function createMockProperties(plant: Plant): PropertyBackend {
       if (!isRef(ref)) throw reportMisuse(plant, `${JSON.stringify(ref)} is no property`);
       const answer = () => plant.properties.get(propertyKey(ref))?.answer();
       let last = answer();
-      let cancel = plant.clock.after(0, wake);
+      const cancelFirst = plant.clock.after(0, wake);
+      let cancel = cancelFirst;
       const look = (): void => {
         cancel = plant.clock.after(SIGNAL_MS, look);
         if (answer() === last) return;
         last = answer();
         if (last !== 'hangs') wake();
       };
-      const cancelFirst = cancel;
       look();
       return () => {
         cancelFirst();

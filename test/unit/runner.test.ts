@@ -10,7 +10,7 @@ import type { Recorded } from '../../src/run/record.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { sampled } from '../draws.ts';
-import { createBench } from './bench.ts';
+import { type Bench, createBench } from './bench.ts';
 import { pgoodLine } from './boards.ts';
 
 const BOARDS = ['reference', 'openpower', 'ast2600-evb'] as const;
@@ -158,11 +158,16 @@ describe.each(BOARDS)('board %s', (board) => {
     expect(bench.changes()).toEqual(before);
   });
 
-  it('goes on from wherever a killed power-on stopped', async () => {
+  /** Tries a process that is killed at each of its drives, with those that come after it, up to one that comes to its end. */
+  const killedAtEach = async (
+    job: typeof JOBS.on | typeof JOBS.off,
+    initially: 'off' | 'on',
+    look: (bench: Bench, next: (typeof KILLS)[number]['next'], said: string) => void,
+  ): Promise<void> => {
     for (let calls = 1; ; calls += 1) {
       for (const { when, next } of sampled(KILLS, 1, calls)) {
-        const bench = createBench(board);
-        const end = await bench.runKilled(JOBS.on, calls, when);
+        const bench = createBench(board, { initially });
+        const end = await bench.runKilled(job, calls, when);
         if (end === 'ended') {
           expect(calls).toBeGreaterThan(bench.plan.rails.length);
           return;
@@ -170,29 +175,19 @@ describe.each(BOARDS)('board %s', (board) => {
         const said = `killed ${when} drive ${calls}, then ${next}`;
         expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
         expect(bench.plant.hazards, said).toEqual([]);
-        for (const { role, changes, line } of bench.plant.lines()) {
-          if (role === 'enable')
-            expect(changes, `${line}, ${said}`).toBeLessThanOrEqual(next === 'on' ? 1 : 2);
-        }
+        look(bench, next, said);
       }
     }
-  });
+  };
 
-  it('goes on from wherever a killed power-off stopped', async () => {
-    for (let calls = 1; ; calls += 1) {
-      for (const { when, next } of sampled(KILLS, 1, calls)) {
-        const bench = createBench(board, { initially: 'on' });
-        const end = await bench.runKilled(JOBS.off, calls, when);
-        if (end === 'ended') {
-          expect(calls).toBeGreaterThan(bench.plan.rails.length);
-          return;
-        }
-        const said = `killed ${when} drive ${calls}, then ${next}`;
-        expect((await bench.run(JOBS[next])).state, said).toBe(next === 'on' ? 'pgood' : 'off');
-        expect(bench.plant.hazards, said).toEqual([]);
+  it('goes on from wherever a killed power-on stopped', () =>
+    killedAtEach(JOBS.on, 'off', ({ plant }, next, said) => {
+      for (const { role, changes, line } of plant.lines()) {
+        if (role === 'enable') expect(changes, `${line}, ${said}`).toBeLessThanOrEqual(next === 'on' ? 1 : 2);
       }
-    }
-  });
+    }));
+
+  it('goes on from wherever a killed power-off stopped', () => killedAtEach(JOBS.off, 'on', () => undefined));
 
   it('goes on though the state of the killed process was lost with it', async () => {
     for (let calls = 1; ; calls += 1) {
