@@ -76,16 +76,13 @@ function dropBanner(path) {
 
 /** What a file asks for of those that others ask for too. */
 const SHARED = /require\("\.\/(chunk-[^"]+)"\)/g;
-/** The line after which esbuild's own functions end and those of the file begin. */
-const HELPERS_END = 'var stdin_exports = {};\n';
-const HELPERS = ['__export', '__toCommonJS', '__toESM'];
 /** What several verbs share is in files of a few kilobytes, of which each verb loads a dozen: those are one. */
 const SMALL_BYTES = 16 * 1024;
 
 /**
  * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. Small files that others share go into one of two, so
- * that few have to be opened: what every command runs is in that of the program's begin, with the functions that esbuild puts into
- * each file; the rest is in the other, which many a command never loads. Each is run when it is first asked for, as if it were a file still.
+ * that few have to be opened: what every command runs is in that of the program's begin; the rest is in the other, which many a
+ * command never loads. Each is run when it is first asked for, as if it were a file still.
  * @param {Record<string, { inputs: object }>} outputs of esbuild
  * @param {string} dir of the bundle
  * @returns the name of the file that the program begins with
@@ -93,24 +90,20 @@ const SMALL_BYTES = 16 * 1024;
 async function toCommonJs(outputs, dir) {
   /** @type {Map<string, string>} */
   const files = new Map();
-  let helpers = '';
   for (const [output, { inputs }] of Object.entries(outputs)) {
     if (!output.endsWith('.cjs')) continue;
     const path = join(root, output);
-    const { code } = await transform(readFileSync(path, 'utf8'), {
+    const { code } = await transform(withOwnRequires(readFileSync(path, 'utf8')), {
       format: 'cjs',
       platform: 'neutral',
       target: 'node20',
-      supported: { 'dynamic-import': false },
       define: { 'import.meta.url': '__fileUrl' },
       // What is not ours is as long as all the rest.
       minifyWhitespace: Object.keys(inputs).every((input) =>
         /^(?:native-addons:|without-xml:|.*\bnode_modules\/)/.test(input),
       ),
     });
-    const end = code.indexOf(HELPERS_END);
-    if (end > helpers.length) helpers = code.slice(0, end);
-    files.set(basename(path), withLateModules(code.slice(Math.max(end, 0))));
+    files.set(basename(path), withLateModules(code));
     rmSync(path);
   }
   const isSmall = (/** @type {string} */ name) =>
@@ -128,28 +121,45 @@ async function toCommonJs(outputs, dir) {
     `${JSON.stringify(name)}(module, require) {\n${load(files.get(name) ?? '')}}`;
   const parts = (/** @type {Iterable<string>} */ names) => `{\n${[...names].map(part).join(',\n')}\n}`;
   const later = [...files.keys()].filter((name) => isSmall(name) && !first.has(name));
-  const shared = putFile(
-    dir,
-    'shared',
-    `module.exports = (__shared, { ${HELPERS.join(', ')} }) => (${parts(later)});\n`,
-  );
+  const shared = putFile(dir, 'shared', `module.exports = (__shared) => (${parts(later)});\n`);
   const main = putFile(
     dir,
     'main',
     [
-      `${helpers}${sharedHead(shared)}var files = ${parts(first)};`,
-      `module.exports = Object.assign(__shared, { ${HELPERS.join(', ')} });`,
+      `${sharedHead(shared)}var files = ${parts(first)};`,
+      'module.exports = __shared;',
       `__shared(${JSON.stringify(entry)});\n`,
     ].join('\n'),
   );
   for (const [name, code] of files) {
     if (isSmall(name) || first.has(name)) continue;
     const own = load(code);
-    const used = HELPERS.filter((helper) => code.startsWith(HELPERS_END) && own.includes(`${helper}(`));
-    const head = `var __shared = require("./${main}"), { ${used.join(', ')} } = __shared;\n`;
+    const head = own.includes('__shared(') ? `var __shared = require("./${main}");\n` : '';
     writeFileSync(join(dir, name), `${STRICT}${fileUrlFor(own)}${head}${own}`);
   }
   return main;
+}
+
+/**
+ * Makes what esbuild wrote to join the files of the bundle CommonJS. esbuild itself would ask for each name, at each use, through two
+ * getters; here a name is a variable that is set once. That is enough where no module changes what it exports and none has an effect
+ * but its exports, which test/unit/architecture.test.ts holds; and a file asks only for such that all its users have, so there are no cycles.
+ * @param {string} code
+ */
+function withOwnRequires(code) {
+  const own = code
+    .replaceAll(/^import \{([^}]*)\} from "(\.\/[^"]+)";$/gm, (_, names, file) => {
+      return `var {${names.replaceAll(' as ', ': ')}} = require("${file}");`;
+    })
+    .replaceAll(/^import "\.\/[^"]+";\n/gm, '')
+    .replaceAll(/\bimport\("(\.\/[^"]+)"\)/g, 'Promise.resolve().then(() => require("$1"))')
+    .replace(/^export \{([^}]*)\};$/m, (_, names) => {
+      return `module.exports = {${names.replaceAll(/(\w+) as (\w+)/g, '$2: $1')}};`;
+    })
+    .replace(/^export default (.*);$/m, 'module.exports = { default: $1 };');
+  const left = /^(?:export\b|import\b.*"\.\/).*/m.exec(own);
+  if (left !== null) throw new Error(`esbuild joins files in a way that is not known here: ${left[0]}`);
+  return own;
 }
 
 /**
@@ -219,7 +229,7 @@ function __shared(name) {
   if (module === undefined) {
     module = loaded[name] = { exports: {} };
     if (files[name] !== undefined) files[name](module, require);
-    else (rest ??= require("./${later}")(__shared, __shared))[name](module, require);
+    else (rest ??= require("./${later}")(__shared))[name](module, require);
   }
   return module.exports;
 }

@@ -370,6 +370,23 @@ function longFunctions({ file, text }: Source): string[] {
   return found;
 }
 
+/** Of these the bundle, which takes each name once, would be another program than the files. */
+function movingExports(sources: readonly Source[]): string[] {
+  return sources.flatMap(({ file, text }) =>
+    [...text.matchAll(/^(?:export (?:let|var)\b|import ').*/gm)].map(([found]) => `${file}: ${found}`),
+  );
+}
+
+describe('a module is what it exports when it was run', () => {
+  it('and is imported for that alone', () => {
+    expect(movingExports(sourcesIn('src', 'hw', 'mocks'))).toEqual([]);
+  });
+
+  it.each(["import './b.ts';", 'export let a = 1;'])('%s would be found', (text) => {
+    expect(movingExports([{ file: 'src/a.ts', text }])).toEqual([`src/a.ts: ${text}`]);
+  });
+});
+
 describe('a function', () => {
   it('has at most 80 lines', () => {
     expect(sourcesIn('src', 'hw', 'mocks').flatMap(longFunctions)).toEqual([]);
