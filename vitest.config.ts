@@ -25,8 +25,11 @@ export default defineConfig({
           isolate: false,
           // Not threads: a umask and a signal are those of a process.
           pool: 'forks',
-          // By default one processor is left free. Nothing here waits for time, but some for a bus or for flock(1).
-          maxWorkers: Math.ceil(1.5 * availableParallelism()),
+          // Vite reads and parses each package otherwise, to find out whether Node can.
+          server: { deps: { external: [/\/node_modules\//] } },
+          // By default one processor is left free. One more than there are costs more than it saves: each worker reads the
+          // program for itself, and what it runs is compiled again.
+          maxWorkers: availableParallelism(),
           // For a machine that has much else to do: a test that runs out of time goes on beside those after it.
           testTimeout: 60_000,
           hookTimeout: 60_000,

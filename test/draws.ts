@@ -5,7 +5,7 @@
 export const draws = (all: number): number => Math.min(all, Number(process.env.FAST_CHECK_RUNS ?? all));
 
 /** How much a test tries: `few` in the unit tier, `all` for a mutant and in the faults tier, which runs each file that asks this. */
-export const fewer = (all: number, few: number): number => (process.env.FEW_CASES === undefined ? all : few);
+export const fewer = <T>(all: T, few: T): T => (process.env.FEW_CASES === undefined ? all : few);
 
 /**
  * The cases of a test that tries each of them: all but in the unit tier, and there `few` of them at equal distances, of

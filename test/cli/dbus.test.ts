@@ -14,9 +14,9 @@ import {
   type PrivateBus,
   startFakeSystemd,
   withoutBus,
-} from './dbus-systemd.ts';
-import { createIoWorld } from './io-world.ts';
-import { createManualClock, type ManualClock } from './manual-clock.ts';
+} from '../unit/dbus-systemd.ts';
+import { createIoWorld } from '../unit/io-world.ts';
+import { createManualClock, type ManualClock } from '../unit/manual-clock.ts';
 
 const UNITS = new Map([
   ['power-on.target', 'done'],

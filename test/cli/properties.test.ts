@@ -8,7 +8,7 @@ import { createSystemClock } from '../../hw/clock.ts';
 import type { PropertyBackend } from '../../hw/ports.ts';
 import { createProperties } from '../../src/system/properties.ts';
 import { describePropertyBackend } from '../contract/property-contract.ts';
-import { createPrivateBus, type PrivateBus, withoutBus } from './dbus-systemd.ts';
+import { createPrivateBus, type PrivateBus, withoutBus } from '../unit/dbus-systemd.ts';
 
 // A reading that hangs takes its two seconds.
 vi.setConfig({ testTimeout: 20_000 });

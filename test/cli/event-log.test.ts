@@ -4,8 +4,8 @@ import { createInterface } from 'node:readline';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createSystemClock } from '../../hw/clock.ts';
 import { createEventLog } from '../../src/system/event-log.ts';
-import { createPrivateBus, type PrivateBus, withoutBus } from './dbus-systemd.ts';
-import { createManualClock } from './manual-clock.ts';
+import { createPrivateBus, type PrivateBus, withoutBus } from '../unit/dbus-systemd.ts';
+import { createManualClock } from '../unit/manual-clock.ts';
 
 const SERVICE = join(import.meta.dirname, '..', 'systemd', 'logging-service.mjs');
 const ENTRY = {
