@@ -55,6 +55,34 @@ const withoutXml = {
   },
 };
 
+/**
+ * The table of a schema is made here and not in each process, so a bundle loads the schema, and valibot, only for what has problems.
+ * @type {import('esbuild').Plugin}
+ */
+const madeShapes = {
+  name: 'made-shapes',
+  setup(builder) {
+    builder.onLoad({ filter: /[\\/]src[\\/].*-shape\.ts$/ }, async ({ path }) => {
+      const { outputFiles } = await build({
+        entryPoints: [path],
+        bundle: true,
+        write: false,
+        format: 'esm',
+        platform: 'node',
+        logLevel: 'warning',
+      });
+      const [{ text = '' } = {}] = outputFiles;
+      /** @type {Record<string, unknown>} */
+      const shapes = await import(`data:text/javascript;base64,${Buffer.from(text).toString('base64')}`);
+      // As a text, which V8 reads sooner than an object in code.
+      const made = Object.entries(shapes).map(
+        ([name, shape]) => `export const ${name} = JSON.parse(${JSON.stringify(JSON.stringify(shape))});`,
+      );
+      return { contents: made.join('\n') };
+    });
+  },
+};
+
 /** What CommonJS modules in a bundle of ES modules take for granted. esbuild puts it into every file. */
 const COMMON_JS = [
   "import { createRequire as __createRequire } from 'node:module';",
@@ -270,7 +298,7 @@ export async function bundle(entry, outdir, name, { isCommonJs = false } = {}) {
     logLevel: 'warning',
     // dbus-next asks for these only on paths that are not used: X11 look-up and passing file descriptors.
     external: ['x11', 'usocket'],
-    plugins: [nativeAddons, withoutXml],
+    plugins: [nativeAddons, withoutXml, madeShapes],
     ...(!isCommonJs && { banner: { js: COMMON_JS } }),
   });
   if (isCommonJs) {

@@ -1,6 +1,8 @@
-import * as v from 'valibot';
+import { fitted } from '../shape.ts';
+import { BOARD_SHAPE } from './board-shape.ts';
 import { crossCheck } from './checks.ts';
-import { type Board, boardSchema } from './schema.ts';
+import { BOARD_RULES } from './rules.ts';
+import type { Board } from './schema.ts';
 
 /**
  * The board that a text describes; undefined for a text with any problem. Every oneshot takes this short way: `diagnose`
@@ -17,9 +19,8 @@ export function parseBoard(text: string, expand?: (input: unknown) => unknown): 
   }
   if (hasDuplicateKey(text)) return undefined;
   if (expand) input = expand(input);
-  const { success, output } = v.safeParse(boardSchema, input, { abortEarly: true });
-  if (!success || !keptWhole(input, output)) return undefined;
-  return crossCheck(output).length === 0 ? output : undefined;
+  const board = fitted(BOARD_SHAPE, BOARD_RULES, input) as Board | undefined;
+  return board !== undefined && crossCheck(board).length === 0 ? board : undefined;
 }
 
 /** Whether an object of a JSON text has a duplicate key: `JSON.parse` keeps the last value and drops the first. */
@@ -37,18 +38,4 @@ export function hasDuplicateKey(text: string): boolean {
     }
   }
   return false;
-}
-
-/**
- * Whether the output of valibot has everything of its input. valibot takes a list for an object, and drops keys that every
- * JavaScript object has.
- */
-function keptWhole(input: unknown, output: unknown): boolean {
-  if (typeof input !== 'object' || input === null) return true;
-  if (typeof output !== 'object' || output === null || Array.isArray(input) !== Array.isArray(output))
-    return false;
-  return Object.entries(input).every(
-    ([key, value]) =>
-      Object.hasOwn(output, key) && keptWhole(value, (output as Record<string, unknown>)[key]),
-  );
 }

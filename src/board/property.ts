@@ -1,5 +1,5 @@
 import * as v from 'valibot';
-import { isInterfaceName, isMemberName, isObjectPath, isWellKnownName } from '../dbus-names.ts';
+import { BOARD_RULES } from './rules.ts';
 import { expects } from './values.ts';
 
 /** Properties of other services on D-Bus. */
@@ -11,14 +11,14 @@ export const objectPath = (example: string) =>
   nameOnBus(
     `the path of an object on D-Bus, such as "${example.split('/').slice(0, 4).join('/')}/…"`,
     example,
-    (text) => isObjectPath(text) && text !== '/',
+    BOARD_RULES.isPathOfObject,
   );
 export const serviceName = (example: string) =>
-  nameOnBus('the name of a service on D-Bus', example, isWellKnownName);
+  nameOnBus('the name of a service on D-Bus', example, BOARD_RULES.isWellKnownName);
 export const interfaceName = (example: string) =>
-  nameOnBus('the name of an interface on D-Bus', example, isInterfaceName);
+  nameOnBus('the name of an interface on D-Bus', example, BOARD_RULES.isInterfaceName);
 export const propertyName = (example: string) =>
-  nameOnBus('the name of a property on D-Bus', example, isMemberName);
+  nameOnBus('the name of a property on D-Bus', example, BOARD_RULES.isMemberName);
 
 /** A property that tells whether something is good. */
 export const byProperty = {

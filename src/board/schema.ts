@@ -7,6 +7,7 @@ import { PGOOD_OF_RAILS, pgood } from './pgood.ts';
 import { presence } from './presence.ts';
 import { pulse } from './pulse.ts';
 import { resets } from './reset.ts';
+import { BOARD_RULES } from './rules.ts';
 import { setup } from './setup.ts';
 import {
   BY_LINE_OR_PAGE,
@@ -157,10 +158,7 @@ export const chassisEntries = v.strictObject({
       'object',
       'the rails by name, at least one',
       `{ "P12V": ${RAIL} }`,
-      v.pipe(
-        v.record(name, rail),
-        v.check((rails) => Object.keys(rails).length > 0, 'names no rail'),
-      ),
+      v.pipe(v.record(name, rail), v.check(BOARD_RULES.isNotEmpty, 'names no rail')),
     ),
     v.description('The supplies that are switched, by name'),
   ),
@@ -232,7 +230,7 @@ const deviceEntries = v.strictObject({
         v.strictObject({
           m: v.pipe(
             coefficient('m', 16, '1'),
-            v.check((m) => m !== 0, 'would divide by zero'),
+            v.check(BOARD_RULES.isNotZero, 'would divide by zero'),
             v.description('Coefficient m, the slope'),
           ),
           b: v.pipe(v.optional(coefficient('b', 16, '0'), 0), v.description('Coefficient b, the offset')),
@@ -294,10 +292,7 @@ export const boardEntries = v.strictObject({
       'object',
       'the chassis by number, at least one',
       `{ "0": ${CHASSIS} }`,
-      v.pipe(
-        v.record(chassisNumber, chassis),
-        v.check((all) => Object.keys(all).length > 0, 'describes no chassis'),
-      ),
+      v.pipe(v.record(chassisNumber, chassis), v.check(BOARD_RULES.isNotEmpty, 'describes no chassis')),
     ),
     v.description('Chassis by number: the instance of the systemd units'),
   ),

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { BOARD_RULES } from './rules.ts';
 import { choose, expects, i2cPlace, text, volts } from './values.ts';
 
 /** Voltages that a kernel driver reads: what is seen by one names its chip, its input, and the limits of what is good. */
@@ -54,11 +55,7 @@ const limits = {
         'integer',
         `a number above 0, up to ${MOST_TIMES}`,
         '11',
-        v.pipe(
-          v.number(),
-          v.check((times) => times > 0, 'is not above 0'),
-          v.maxValue(MOST_TIMES),
-        ),
+        v.pipe(v.number(), v.check(BOARD_RULES.isAboveZero, 'is not above 0'), v.maxValue(MOST_TIMES)),
       ),
       1,
     ),
@@ -71,10 +68,7 @@ const limits = {
       'volts',
       'a number of volts above 0, up to 100',
       '11.4',
-      v.pipe(
-        volts,
-        v.check((least) => least > 0, 'would take a rail without voltage for good'),
-      ),
+      v.pipe(volts, v.check(BOARD_RULES.isAboveZero, 'would take a rail without voltage for good')),
     ),
     v.description('Least voltage of a rail that is good'),
   ),

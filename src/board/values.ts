@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { BOARD_RULES } from './rules.ts';
 
 /** What the places of a board file take: the pieces that its schema is made of, each with the words for it. */
 
@@ -72,15 +73,6 @@ export function expectationOf(schema: unknown): Expectation | undefined {
   return (schema as { [EXPECTATION]?: Expectation })[EXPECTATION];
 }
 
-/**
- * Names that every JavaScript object has. A rail, device or reset with such a name could get lost in a table by name, so
- * none is accepted.
- */
-const TAKEN_NAMES: ReadonlySet<string> = new Set([
-  ...Object.getOwnPropertyNames(Object.prototype),
-  'prototype',
-]);
-
 export const nameLike = (example: string) =>
   expects(
     'name',
@@ -89,7 +81,7 @@ export const nameLike = (example: string) =>
     v.pipe(
       v.string(),
       v.regex(/^[A-Za-z0-9][A-Za-z0-9_.+-]*$/),
-      v.check((text) => !TAKEN_NAMES.has(text), 'is a name that JavaScript has for itself'),
+      v.check(BOARD_RULES.isFreeName, 'is a name that JavaScript has for itself'),
     ),
   );
 export const name = nameLike('"P3V3"');
@@ -217,11 +209,7 @@ export const i2cPlace = {
       'address',
       'a 7-bit address as a text from "0x03" to "0x77"',
       '"0x60"',
-      v.pipe(
-        v.string(),
-        v.regex(/^0x[0-9a-fA-F]{2}$/),
-        v.check((address) => Number(address) >= 0x03 && Number(address) <= 0x77, 'is out of range'),
-      ),
+      v.pipe(v.string(), v.regex(/^0x[0-9a-fA-F]{2}$/), v.check(BOARD_RULES.isAddress, 'is out of range')),
     ),
     v.description('7-bit address'),
   ),
