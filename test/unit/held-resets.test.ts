@@ -345,7 +345,11 @@ describe('a release', () => {
   const RELEASED: Recorded[] = [];
 
   /** Of a chassis that nobody watches. */
-  async function release(mayRelease: () => boolean, prepare: (plant: Plant) => void = () => undefined) {
+  async function release(
+    mayRelease: () => boolean,
+    prepare: (plant: Plant) => void = () => undefined,
+    names: readonly string[] = ['PCI', 'SLOT'],
+  ) {
     const board = heldBoard();
     const chassis = board.chassis['0'];
     if (chassis === undefined) throw new RangeError('no chassis 0');
@@ -364,7 +368,7 @@ describe('a release', () => {
       store.save('pgood', sequence);
       prepare(plant);
       const record = (entry: Recorded) => void RELEASED.push(entry);
-      return releaseResets(['PCI', 'SLOT'], { plan, hardware, clock, store, record, mayRelease });
+      return releaseResets(names, { plan, hardware, clock, store, record, mayRelease });
     };
     const left = await clock.runUntil(work());
     return { left, released: releasedIn(plant) };
@@ -373,7 +377,20 @@ describe('a release', () => {
   it('is of what the caller names, in that order', async () => {
     RELEASED.length = 0;
     expect(await release(() => true)).toEqual({ left: [], released: ['CPU', 'PCI', 'SLOT'] });
-    expect(RELEASED).toMatchObject([{ reset: 'PCI' }, { reset: 'SLOT' }]);
+    const released = { type: 'reset', asserted: false, atMs: expect.any(Number) };
+    expect(RELEASED).toEqual([
+      { ...released, reset: 'PCI' },
+      { ...released, reset: 'SLOT' },
+    ]);
+  });
+
+  it('of one that is released already is done, and drives nothing', async () => {
+    RELEASED.length = 0;
+    expect(await release(() => true, undefined, ['CPU', 'PCI'])).toEqual({
+      left: [],
+      released: ['CPU', 'PCI'],
+    });
+    expect(RELEASED).toMatchObject([{ reset: 'PCI' }]);
   });
 
   it('is not while something is not good, believed or not', async () => {
@@ -384,7 +401,11 @@ describe('a release', () => {
       );
     expect(await dropped(at(3))).toEqual({ left: ['PCI', 'SLOT'], released: ['CPU'] });
     RELEASED.length = 0;
-    await expect(dropped(at(4))).rejects.toMatchObject({ code: 'REQUEST_REJECTED' });
+    await expect(dropped(at(4))).rejects.toMatchObject({
+      code: 'REQUEST_REJECTED',
+      message: 'chassis 0 is losing pgood: only a chassis that is on has resets released',
+      details: { chassis: 0, state: 'pgood' },
+    });
     expect(RELEASED).toEqual([]);
   });
 
