@@ -11,6 +11,7 @@ import type { I2cBackend, I2cBus, I2cDevice } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { describeI2cBackend } from '../contract/i2c-contract.ts';
 import { finish } from '../contract/support.ts';
+import { filesAnswered } from './file-work.ts';
 import { createManualClock, type ManualClock } from './manual-clock.ts';
 
 const VR = 0x60;
@@ -210,7 +211,7 @@ let i2c: I2cBackend;
 const world = {
   async settle(ms = 0) {
     await clock.advance(ms);
-    await new Promise((resolve) => setTimeout(resolve, 1));
+    await filesAnswered();
   },
 };
 

@@ -18,6 +18,7 @@ import { type SensorFiles, sensorFiles } from '../../hw/sensors/files.ts';
 import { createSensors } from '../../hw/sensors/sensors.ts';
 import { createVirtualClock, type VirtualClock } from '../../mocks/virtual-clock.ts';
 import { describeSensorBackend } from '../contract/sensor-contract.ts';
+import { filesAnswered } from './file-work.ts';
 
 let root: string;
 beforeEach(() => {
@@ -85,7 +86,7 @@ async function settle<T>(clock: VirtualClock, work: Promise<T>): Promise<T> {
   };
   work.then(mark, mark);
   while (!isOver) {
-    await new Promise((resolve) => setTimeout(resolve, 5));
+    await filesAnswered();
     if (!isOver) await clock.advance(50);
   }
   return work;
@@ -344,7 +345,7 @@ describeSensorBackend('files of sysfs', async () => {
       ],
       beside: HWMON('iio_hwmon', 'in4'),
       async settle(ms = 0) {
-        await new Promise((resolve) => setTimeout(resolve, 2));
+        await filesAnswered();
         await clock.advance(ms);
       },
       change: async (volts) => writeFileSync(join(folder, 'in3_input'), `${volts * 1000}\n`),
