@@ -220,8 +220,12 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
   });
   const code = await run(args, world);
   const leaving = mayDrive(args) || ends.signal.aborted ? LEAVING_MS : READING_MS;
+  const exitCode = () => (isBroken ? INTERNAL_EXIT : code);
+  const leave = () => process.exit(exitCode());
   cancelLeaving();
-  ends.signal.addEventListener('abort', () => process.exit(code));
+  // The work is done: who asks for the end now, for the first time or again, is only kept by a slow reader.
+  ends.signal.addEventListener('abort', leave);
+  ends.abandon.addEventListener('abort', leave);
   await Promise.all(pending);
   await stdout.queue.drain(leaving);
   const { unreported } = stdout.queue;
@@ -232,5 +236,5 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
       `${linesText(unreported.lines)} could not be written to standard output (${unreported.errno})`,
     );
   await stderr.queue.drain(leaving);
-  process.exitCode = isBroken ? INTERNAL_EXIT : code;
+  process.exitCode = exitCode();
 }

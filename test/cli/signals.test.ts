@@ -12,6 +12,7 @@ import { connectDbus } from '../../src/system/dbus/connection.ts';
 import { checkBoard } from '../check-board.ts';
 import { startPrivateBus } from '../private-bus.ts';
 import { until } from '../until.ts';
+import { FILLING } from './sinks.ts';
 
 const root = join(import.meta.dirname, '..', '..');
 const SIM = join(root, 'dist', 'sim', 'chassis-power-sim.cjs');
@@ -138,6 +139,27 @@ describe('a signal that ends a process lets power come to rest', () => {
     run.child.kill('SIGTERM');
     expect(await run.ended).toEqual({ code: 143, signal: null });
     expect(enables()).toBe(before);
+  });
+
+  it('SIGTERM again, when only a reader is waited for, changes no exit code', async () => {
+    const runDir = join(dir, `run-${count}`);
+    const command = [...(await plug('off')), 'on', '--run-dir', runDir];
+    // What Node calls a pipe of a child is a socket, which nobody reads here.
+    const child = spawn('sh', ['-c', FILLING, process.execPath, ...command], {
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    children.push(child);
+    child.stdout?.pause();
+    const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
+    await until('P12V is up and P5V rises', () => enables() >= 2);
+    child.kill('SIGTERM');
+    const holder = join(runDir, 'chassis0.lock', 'holder');
+    await until('the chassis is free', () => /^released$/m.test(readFileSync(holder, 'utf8')));
+    // What is left of the run itself is over by then; the reader is waited for a second.
+    await delay(300);
+    child.kill('SIGTERM');
+    expect(await ended).toEqual({ code: 143, signal: null });
+    expect(enables()).toBe(0);
   });
 
   it('SIGUSR1 opens no debugger', async () => {

@@ -38,8 +38,8 @@ export interface Ended {
 
 /** Longest time for one command line; the sequences of the tests take well under a second. */
 const LONGEST_MS = 20_000;
-/** Bytes written by a filler when nothing is taken any more. */
-const FILLING = 'timeout 0.3 cat /dev/zero; exec "$0" "$@"';
+/** For `sh -c`: fills standard output until it takes no more, and goes on as the command that is given. */
+export const FILLING = 'timeout 0.3 cat /dev/zero; exec "$0" "$@"';
 
 function endOf(child: ChildProcess): Promise<Ended> {
   return new Promise((resolve, reject) => {
