@@ -37,11 +37,32 @@ async function whileOpen(path: string, flags: number, use: (fd: number) => Promi
   }
 }
 
+/** As its namesake in `files.ts`, for who must go on meanwhile. */
+async function makeDirectories(path: string): Promise<void> {
+  if (await isDirectory(path)) return;
+  if (dirname(path) !== path) await makeDirectories(dirname(path));
+  try {
+    await promisify(mkdir)(path, { mode: DIRECTORY_MODE });
+  } catch (error) {
+    // Another process was faster.
+    if (errnoCode(error) !== 'EEXIST' || !(await isDirectory(path))) throw error;
+  }
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  try {
+    return (await promisify(stat)(path)).isDirectory();
+  } catch (error) {
+    if (errnoCode(error) === 'ENOENT') return false;
+    throw error;
+  }
+}
+
 /** The file systems of this machine. */
 export function createDisk(): Disk {
   return {
     async makeDirectory(path) {
-      await promisify(mkdir)(path, { recursive: true, mode: DIRECTORY_MODE });
+      await makeDirectories(path);
       expectSafeDirectory(path, await promisify(lstat)(path), await promisify(stat)(path));
     },
     async list(directory) {

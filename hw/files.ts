@@ -165,12 +165,35 @@ export function removeIfPossible(path: string): void {
  * @throws StrangeFile where others could remove its files, or the error of the file system
  */
 export function ensureDirectory(path: string): void {
-  mkdirSync(path, { recursive: true, mode: DIRECTORY_MODE });
+  makeDirectories(path);
   expectSafeDirectory(path, lstatSync(path), statSync(path));
 }
 
 /** All may read what is in it, and only its owner may write. */
 export const DIRECTORY_MODE = 0o755;
+
+/**
+ * Makes a directory and those above it, unless there is one. Node's own way (`recursive`) tries for ever where a directory that is
+ * there takes no other one and says ENOENT: procfs does, and what was removed while it is mounted.
+ * @returns the directories that were made, the outermost first
+ * @throws the error of the file system
+ */
+export function makeDirectories(path: string): string[] {
+  if (isDirectory(path)) return [];
+  const above = dirname(path) === path ? [] : makeDirectories(dirname(path));
+  try {
+    mkdirSync(path, { mode: DIRECTORY_MODE });
+    return [...above, path];
+  } catch (error) {
+    // Another process was faster.
+    if (errnoCode(error) === 'EEXIST' && isDirectory(path)) return above;
+    throw error;
+  }
+}
+
+function isDirectory(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
 
 /**
  * @param link the directory itself, or the link in its place

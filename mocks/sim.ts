@@ -385,7 +385,7 @@ async function replayFile(options: SimOptions, real: World): Promise<number> {
 
 /** The simulator's own help, or that of a verb of chassis-power. Does nothing else, whatever stands beside it. */
 async function help(args: readonly string[], real: World): Promise<number> {
-  const verb = args.find((arg) => arg in VERBS);
+  const verb = args.find((arg) => Object.hasOwn(VERBS, arg));
   if (verb !== undefined) return await runCommandLine([verb, '--help'], real);
   real.stdout.write(USAGE);
   return EXIT.ok;
@@ -416,7 +416,7 @@ async function main(args: readonly string[], composed: World): Promise<number> {
     if (verb === undefined || (WITHOUT_CHASSIS.includes(verb) && !uninstalls)) {
       return await runCommandLine(options.rest, real);
     }
-    if (verb in OWN_VERBS) operandsOf(verb, options.rest);
+    if (Object.hasOwn(OWN_VERBS, verb)) operandsOf(verb, options.rest);
     if (verb === 'plant') return await servePlant(options, real);
     if (options.plant !== undefined) return await runRemote(options, options.plant, real);
     if (verb === 'demo') return await demo(options, real);

@@ -36,6 +36,8 @@ function run(program: string, args: readonly string[], env: Record<string, strin
   const { status, stdout, stderr, error } = spawnSync(process.execPath, [program, ...args], {
     encoding: 'utf8',
     timeout: 20_000,
+    // A process that blocks its event loop takes no other signal.
+    killSignal: 'SIGKILL',
     env: { PATH: process.env.PATH ?? '', ...env },
   });
   if (error) throw error;
@@ -243,9 +245,37 @@ describe('check', () => {
   });
 });
 
+describe('a directory that the file system does not take', () => {
+  // procfs says of a new directory that there is none, as a directory does that was removed under its mount.
+  const NOT_TAKEN = '/proc/chassis-power';
+
+  it('power is not raised without a lock', () => {
+    const { code, stdout, stderr } = sim('on', '--board', REFERENCE, '--run-dir', NOT_TAKEN);
+    expect(stderr).toMatch(
+      /^chassis-power-sim: cannot use \/proc\/chassis-power\/chassis0.lock \(ENOENT\): .+\n$/,
+    );
+    expect({ code, stdout }).toEqual({ code: 73, stdout: '' });
+  });
+
+  it('power is switched off all the same', () => {
+    const where = ['--run-dir', NOT_TAKEN, '--board', REFERENCE];
+    const { code, stdout } = sim('off', ...where, '--initially', 'on');
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^ *\d+\.\d ms {2}off$/m);
+  });
+
+  it('units that have no place are told', () => {
+    const { code, stderr } = product('units', 'install', '--root', '/proc', '--board', REFERENCE);
+    expect(code).toBe(73);
+    expect(stderr).toMatch(/^chassis-power: .*ENOENT.*\n$/);
+  });
+});
+
 describe('bad input gets one line that says what to do', () => {
   it.each([
     ['no such verb', 64, ['onn'], /unknown verb "onn": did you mean "on"\?/],
+    ['a verb that each object has', 64, ['toString'], /unknown verb "toString": see/],
+    ['the prototype of the verbs', 64, ['__proto__'], /unknown verb "__proto__": see/],
     ['no such option', 64, ['on', '--bord', 'x'], /--bord/],
     ['an operand too many', 64, ['on', 'now'], /does not take "now"/],
     ['an operand too few', 64, ['units'], /needs an operand/],
@@ -282,11 +312,12 @@ describe('bad input gets one line that says what to do', () => {
       /keeps those of the last install/,
     ],
   ])('%s', (_, expected, args, message) => {
-    const { code, stdout, stderr } = product(...args);
-    expect(code).toBe(expected);
-    expect(stderr).toMatch(message);
-    expect(stderr.trimEnd().split('\n')).toHaveLength(1);
-    expect(stdout).toBe('');
+    for (const { code, stdout, stderr } of [product(...args), sim(...args)]) {
+      expect(code).toBe(expected);
+      expect(stderr).toMatch(message);
+      expect(stderr.trimEnd().split('\n')).toHaveLength(1);
+      expect(stdout).toBe('');
+    }
   });
 
   it('a board that is not JSON', () => {
@@ -663,6 +694,8 @@ describe('the bundle', () => {
     const { stdout, stderr } = spawnSync(process.execPath, ['-e', REJECTED, PRODUCT], {
       encoding: 'utf8',
       timeout: 20_000,
+      // A process that blocks its event loop takes no other signal.
+      killSignal: 'SIGKILL',
     });
     const files = readdirSync(join(root, 'dist', 'chassis-power')).filter((file) =>
       /-\w{8}\.cjs$/.test(file),
@@ -730,6 +763,8 @@ describe('the bundle', () => {
     const loaded = spawnSync(process.execPath, ['-e', script, elsewhere], {
       encoding: 'utf8',
       timeout: 20_000,
+      // A process that blocks its event loop takes no other signal.
+      killSignal: 'SIGKILL',
     });
     expect(loaded.stdout).toBe('object\nobject\n');
   });

@@ -16,6 +16,12 @@ describeDisk('the file system of this machine', async () => {
 });
 describeDisk('in memory', async () => ({ disk: createMemoryDisk(), directory: '/state' }));
 
+it('a file system that takes no directory says so', async () => {
+  // procfs says of a new directory that there is none, as a directory does that was removed under its mount.
+  const made = createDisk().makeDirectory('/proc/chassis-power/runs');
+  await expect(made).rejects.toMatchObject({ code: 'ENOENT' });
+});
+
 describe('a disk in memory that loses its power', () => {
   it('has what was synced with its name, and of the rest what the cut leaves', async () => {
     const disk = createMemoryDisk();

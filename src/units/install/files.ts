@@ -1,20 +1,10 @@
 /** Inspects, checks, writes and removes what is below a root. */
 import { createHash } from 'node:crypto';
 import { chmodSync, symlinkSync } from 'node:fs';
-import {
-  access,
-  chmod,
-  constants,
-  lstat,
-  mkdir,
-  readFile,
-  readlink,
-  realpath,
-  rmdir,
-} from 'node:fs/promises';
+import { access, chmod, constants, lstat, readFile, readlink, realpath, rmdir } from 'node:fs/promises';
 import { dirname, join, posix, sep } from 'node:path';
 import { errnoCode, errorText } from '../../../hw/errors.ts';
-import { createFileWith, putInPlace } from '../../../hw/files.ts';
+import { createFileWith, makeDirectories, putInPlace } from '../../../hw/files.ts';
 import { PowerError } from '../../errors.ts';
 import type { Item } from './items.ts';
 
@@ -167,9 +157,7 @@ export async function writeItem(root: string, item: Item): Promise<void> {
 }
 
 async function makeFolder(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: 0o755 });
-  if (first === undefined) return;
-  for (let made = path; made.length >= first.length; made = dirname(made)) await chmod(made, 0o755);
+  for (const made of makeDirectories(path)) await chmod(made, 0o755);
 }
 
 /** Removes the folders of `dirs` that are empty and hold nothing of `inUse`; returns those that stay. */
