@@ -99,7 +99,7 @@ function railText(phase: string, good: boolean): string {
     case 'stuck':
       return 'stuck: it does not go down';
     default:
-      return 'down';
+      return good ? 'good' : 'down';
   }
 }
 

@@ -587,7 +587,9 @@ function recordLevels(
     const { phase, good, enabled, missed } = railState(after, name);
     // That it never came is told by itself: a line for it would say that it went.
     const isLate = missed === 'late' && old.missed === undefined;
-    if ((old.phase === phase && old.good === good) || isLate) continue;
+    // Nobody waits for a supply any more, and it stays.
+    const isLeft = watched === 'supply' && phase === 'down';
+    if (((old.phase === phase || isLeft) && old.good === good) || isLate) continue;
     const recordRail = () => record({ type: 'rail', rail: name, phase, good });
     if (old.enabled === enabled || watched !== null) recordRail();
     else switched.set(name, recordRail);

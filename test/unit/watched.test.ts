@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it, vi } from 'vitest';
 import { parseFault } from '../../mocks/plant/faults.ts';
 import type { Board } from '../../src/board/schema.ts';
+import { linesOf } from '../../src/report/lines.ts';
 import { renderSvg } from '../../src/report/timing-diagram.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { faultError } from '../../src/run/outcome.ts';
@@ -171,6 +172,24 @@ describe('the supply of a chassis', () => {
     expect(faultError(0, sequence).details).toMatchObject({ powerStillApplied: false, stillOn: [] });
     failed.plant.clearFaults();
     expect((await failed.run(JOBS.clear)).state).toBe('off');
+  });
+
+  it.each<[string, keyof typeof JOBS, 'on' | 'off', readonly string[]]>([
+    ['a power-off', 'off', 'on', []],
+    ['a power-off of a chassis that is off', 'off', 'off', []],
+    ['a power-on that fails', 'on', 'off', ['rail P5V never good']],
+    ['a loss', 'watch', 'on', ['rail P5V shorts at 40ms']],
+    ['a supply that comes back while power goes down', 'off', 'on', ['good PSU stuck off for 1ms at 1ms']],
+  ])('is told as down by nothing but its own signal: %s', async (_, job, initially, faults) => {
+    const bench = createBench(BOARD, { initially, faults });
+    await bench.run(JOBS[job]);
+    const told = bench.recording.filter((entry) => entry.type === 'rail');
+    const text = told.flatMap(linesOf).map((line) => line.text);
+    const down = told.filter((_entry, place) => text[place]?.endsWith(' down'));
+    expect(down.filter(({ good }) => good)).toEqual([]);
+    const goesAndComes = faults.some((fault) => fault.includes('PSU'));
+    const ofSupply = text.filter((each) => each.includes('PSU'));
+    if (job !== 'on') expect(ofSupply).toEqual(goesAndComes ? ['rail PSU down', 'rail PSU good'] : []);
   });
 
   it('that is lost while the chassis is on is named, and not what falls with it', async () => {
