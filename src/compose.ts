@@ -199,10 +199,8 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
 
   let isBroken = false;
   process.on('uncaughtException', (error) => {
-    say(
-      2,
-      `internal error, please report it: ${error instanceof Error ? (error.stack ?? error.message) : error}`,
-    );
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    for (const line of `internal error, please report it: ${stack}`.split('\n')) say(2, line);
     // The first error is a request to end: a sequence comes to rest. After a second one nothing works any more.
     if (isBroken) process.exit(INTERNAL_EXIT);
     isBroken = true;

@@ -110,6 +110,6 @@ async function reportError(error: unknown, json: boolean, world: World, fieldsOf
       `${JSON.stringify({ error: { code: error.code, message: error.message, ...error.details } })}\n`,
     );
   }
-  const text = `${world.programName}: ${error.message.replaceAll('\n', ' ')}`;
+  const text = `${world.programName}: ${error.message}`;
   await tellEvent(world.stderr, ERROR, text, world, fieldsOf);
 }

@@ -1,4 +1,5 @@
 import type { Problem } from '../board/problem.ts';
+import { oneLine } from '../system/severity.ts';
 
 /** Width of the line number, which stands before a bar and the line of the file. */
 const NUMBER_WIDTH = 6;
@@ -9,19 +10,20 @@ const NUMBER_WIDTH = 6;
  */
 export function problemText(file: string, problem: Problem): string {
   const { path, line, column, length, message, suggestion, example, explanation, excerpt } = problem;
+  // Its columns stay.
   const shown = excerpt.text.replaceAll(/\p{Cc}/gu, ' ');
   const offset = column - excerpt.from;
   const marks = '^'.repeat(Math.max(1, Math.min(length, [...shown].length - offset)));
   return [
-    `${file}:${line}:${column}: ${path === '' ? '' : `${path}: `}${message}`,
+    oneLine(`${file}:${line}:${column}: ${path === '' ? '' : `${path}: `}${message}`),
     ...(shown.trim() === ''
       ? []
       : [
           `${String(line).padStart(NUMBER_WIDTH)} | ${shown}`,
           `${' '.repeat(NUMBER_WIDTH)} | ${' '.repeat(offset)}${marks}`,
         ]),
-    `    ${suggestion}`,
-    ...(example === null ? [] : [`    for example: ${example}`]),
+    `    ${oneLine(suggestion)}`,
+    ...(example === null ? [] : [`    for example: ${oneLine(example)}`]),
     ...(explanation === null ? [] : [`    ${explanation}`]),
     '',
   ].join('\n');

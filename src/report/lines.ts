@@ -2,7 +2,7 @@ import type { Recorded, Recorder } from '../run/record.ts';
 import { diagnosisText, missedText, placeOf } from '../sequence/causes.ts';
 import type { State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
-import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
+import { CRITICAL, ERROR, INFO, NOTICE, oneLine, severityMark, WARNING } from '../system/severity.ts';
 import { STATE_WORDS } from './words.ts';
 
 type Evidence = Extract<Recorded, { type: 'evidence' }>['evidence'][number];
@@ -14,8 +14,11 @@ interface Line {
 
 /** The lines for an entry of the record: one, or one for each page that was asked for evidence. */
 export function linesOf(entry: Recorded): readonly Line[] {
-  if (entry.type !== 'evidence' || entry.evidence.length === 0) return [lineOf(entry)];
-  return entry.evidence.map((each) => ({ severity: NOTICE, text: `evidence: ${evidenceText(each)}` }));
+  const lines =
+    entry.type === 'evidence' && entry.evidence.length > 0
+      ? entry.evidence.map((each) => ({ severity: NOTICE, text: `evidence: ${evidenceText(each)}` }))
+      : [lineOf(entry)];
+  return lines.map(({ severity, text }) => ({ severity, text: oneLine(text) }));
 }
 
 function lineOf(entry: Recorded): Line {

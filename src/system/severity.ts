@@ -12,7 +12,12 @@ export function severityMark({ journal }: Pick<Output, 'journal'>, severity: num
   return journal ? `<${severity}>` : '';
 }
 
+/** A text with what others made up in it, as one line that commands no terminal and begins no entry of the journal. */
+export function oneLine(text: string): string {
+  return text.replaceAll(/\p{Cc}+/gu, ' ');
+}
+
 /** Writes one line with its severity. */
 export function writeLine(out: Output, severity: number, text: string): void {
-  out.write(`${severityMark(out, severity)}${text}\n`);
+  out.write(`${severityMark(out, severity)}${oneLine(text)}\n`);
 }

@@ -254,6 +254,29 @@ describe('what a command line leaves open is refused', () => {
     });
   });
 
+  it('what it quotes commands no terminal, and stays in one line', async () => {
+    const unprintable = fc
+      .tuple(fc.string({ maxLength: 5 }), fc.constantFrom('\u001b[31m', '\n<2>', '\r', '\0', '\u009b2J'))
+      .map((parts) => parts.join('x'));
+    const places = fc.constantFrom<(word: string) => string[]>(
+      (word) => [word],
+      (word) => ['on', word],
+      (word) => ['on', `--${word}`],
+      (word) => ['on', '--chassis', word],
+      (word) => ['on', `--board=/nowhere/${word}`],
+      (word) => ['check', '--no-lines', `/nowhere/${word}`],
+    );
+    await fc.assert(
+      fc.asyncProperty(places, unprintable, async (place, word) => {
+        const { code, stdout, stderr } = await ask(place(word));
+        expect([64, 78]).toContain(code);
+        expect(stdout).toBe('');
+        expect(stderr).toMatch(/^\P{Cc}+\n$/u);
+      }),
+      { numRuns: fewer(200, 50) },
+    );
+  });
+
   it('check tells times that cannot work as warnings, and calls the board valid', async () => {
     const path = join(dir, 'slow.json');
     const rails = { A: rail(0, []), B: { ...rail(1, ['A']), onTimeoutMs: 400 } };

@@ -12,6 +12,7 @@ import { diagnose } from '../../src/board/diagnose.ts';
 import { hasDuplicateKey, parseBoard } from '../../src/board/parse.ts';
 import type { Problem } from '../../src/board/problem.ts';
 import { expandedValue } from '../../src/board/templates.ts';
+import { problemText } from '../../src/cli/problem-text.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { runSequence } from '../../src/run/runner.ts';
@@ -36,6 +37,10 @@ function problemsOf(text: string | Uint8Array): Problem[] {
       line < 1 || column < 1 || message === '' || suggestion === '' || message.includes(suggestion),
   );
   expect(useless).toEqual([]);
+  // What it quotes of the file commands no terminal, and begins no line.
+  const printed = problems.map((problem) => problemText('board.json', problem).split('\n'));
+  expect(printed.flat().filter((line) => /\p{Cc}/u.test(line))).toEqual([]);
+  expect(Math.max(0, ...printed.map((lines) => lines.length))).toBeLessThanOrEqual(7);
   return problems;
 }
 
@@ -307,7 +312,12 @@ describe('every problem at once', () => {
 describe('a board that does not validate never reaches a pin', () => {
   /** A board in which something was replaced by anything. */
   const mutated = fc
-    .tuple(fc.constantFrom(...NAMES), fc.nat(), fc.jsonValue({ maxDepth: 2 }), fc.boolean())
+    .tuple(
+      fc.constantFrom(...NAMES),
+      fc.nat(),
+      fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('\u001b[31m', 'a\n<2>b', '\0', '{n}\r')),
+      fc.boolean(),
+    )
     .map(([name, where, value, remove]) => {
       const board = JSON.parse(textOf(name)) as Json;
       const places = [...new Set(placesOf(board).map(({ at }) => JSON.stringify(at)))];

@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { PowerError } from '../../src/errors.ts';
-import { linesOf } from '../../src/report/lines.ts';
+import { lineReporter, linesOf } from '../../src/report/lines.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { expectDone, faultError } from '../../src/run/outcome.ts';
+import { writeLine } from '../../src/system/severity.ts';
 import { type Bench, createBench } from './bench.ts';
 
 /** What a power-off ends with. */
@@ -230,6 +231,21 @@ it.each([
   const bench = createBench('reference', { faults });
   await bench.run(JOBS.off).catch(() => undefined);
   expect(bench.recording.flatMap(linesOf).map(({ text }) => text)).toContain(line);
+});
+
+it('what another program said of its error begins no line, in the journal neither', () => {
+  let written = '';
+  const write = (text: string) => {
+    written += text;
+  };
+  for (const journal of [true, false]) {
+    const out = { write, journal, columns: null, rows: undefined };
+    const message = 'no answer (x\n<2>chassis 0: POWER IS STILL APPLIED\u001b[31m)';
+    lineReporter(out, 0)({ type: 'warning', message, atMs: 0 });
+    writeLine(out, 4, message);
+  }
+  expect(written.match(/^.*no answer \(x <2>chassis 0: POWER IS STILL APPLIED \[31m\)$/gm)).toHaveLength(4);
+  expect(written.split('\n')).toHaveLength(5);
 });
 
 it('a reset that could not be read is not told as pgood', async () => {

@@ -10,7 +10,7 @@ import { suggestName } from '../../near.ts';
 import { type BusTrouble, findBuses } from '../../run/find-buses.ts';
 import { findLines, type LineTrouble } from '../../run/find-lines.ts';
 import { findSensors, hasSensors, type SensorTrouble } from '../../run/find-sensors.ts';
-import { WARNING, writeLine } from '../../system/severity.ts';
+import { severityMark, WARNING } from '../../system/severity.ts';
 import { EXIT } from '../exit.ts';
 import { problemText } from '../problem-text.ts';
 import type { Verb } from '../verb.ts';
@@ -28,7 +28,7 @@ export const check: Verb = {
     const { board, problems, warnings } = await checkAll(path, withLines, world);
     if (!json) {
       for (const warning of warnings)
-        writeLine(world.stderr, WARNING, `warning: ${problemText(path, warning)}`);
+        world.stderr.write(`${severityMark(world.stderr, WARNING)}warning: ${problemText(path, warning)}\n`);
     }
     if (json) {
       const lines = board !== null && withLines ? 'lookedFor' : 'notLookedFor';
