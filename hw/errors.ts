@@ -29,6 +29,8 @@ export type HardwareErrorCode =
   | 'GPIO_PERMISSION'
   /** The line was driven but reads back the other level. */
   | 'GPIO_NOT_FOLLOWED'
+  /** Its chip, or the bus that the chip is on, hangs. */
+  | 'GPIO_TIMEOUT'
   | 'GPIO_FAILED'
   /** A power button was pressed and the chassis did not do what that asks for. */
   | 'GPIO_PULSE_IGNORED'
@@ -84,7 +86,8 @@ export function wasReadBack(error: unknown): boolean {
 /** Whether nothing answered in time: what else is asked of the same bus, chip or service would hang as well. */
 export function isHang(error: unknown): error is HardwareError {
   if (!(error instanceof HardwareError)) return false;
-  return ['I2C_TIMEOUT', 'SENSOR_TIMEOUT'].includes(error.code) || error.details.reason === 'DBUS_TIMEOUT';
+  const isTimeout = ['GPIO_TIMEOUT', 'I2C_TIMEOUT', 'SENSOR_TIMEOUT'].includes(error.code);
+  return isTimeout || error.details.reason === 'DBUS_TIMEOUT';
 }
 
 /** The `code` of a Node system error (`'ENOENT'`, `'EBUSY'` …), or undefined for anything else. */

@@ -22,6 +22,11 @@ const INTERNAL_EXIT = 70;
 const LEAVING_MS = 1_000;
 /** The same for other verbs: a reader who pages through the output gets all of it. */
 const READING_MS = 86_400_000;
+/**
+ * Threads for what may wait in the kernel, where libuv has four. What hangs keeps its thread: two I2C transfers (hw/i2c/transfers.ts), a
+ * reading of a voltage (hw/sensors/sensors.ts), and of each GPIO chip a reading and two drives (hw/gpio/turns.ts).
+ */
+const WORKER_THREADS = 16;
 /** Time for the end of the process after a second request to end. */
 const ABANDON_MS = 2_000;
 
@@ -185,6 +190,8 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
   // A process whose event loop ends too early must not look like one that did its work.
   process.exitCode = INTERNAL_EXIT;
   const args = process.argv.slice(2);
+  // Before the first file that is read beside the event loop, which starts them all.
+  if (mayDrive(args)) process.env.UV_THREADPOOL_SIZE ??= String(WORKER_THREADS);
   const clock = createSystemClock();
   const json = args.includes('--json');
   const stdout = outputOf(1, clock, json, name);

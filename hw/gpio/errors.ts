@@ -19,6 +19,17 @@ export function cannotBe(error: unknown, line: string, what: string, details: De
   return systemFailure(error, code, `GPIO ${line} cannot be ${what}`, details);
 }
 
+/** @param what did not happen: `did not answer within 1000 ms` … */
+export function lineTimeout(
+  line: string,
+  what: string,
+  details: Details,
+  options?: ErrorOptions,
+): HardwareError {
+  const text = `GPIO ${line} ${what}: its chip, or the bus that it is on, hangs`;
+  return new HardwareError('GPIO_TIMEOUT', text, details, options);
+}
+
 export function isRefusal(error: unknown): boolean {
   return ['EACCES', 'EPERM', 'EROFS'].includes(errnoCode(error) ?? '');
 }

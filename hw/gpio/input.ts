@@ -124,12 +124,13 @@ async function takeInput(
       .of(line)
       .handle(
         'in',
+        line,
         () => new Gpio(line.number, 'in', hasEdge ? 'both' : undefined, { reconfigureDirection: false }),
       ),
   );
   // onoff ignores that an exported line refuses an edge; the file shows what was accepted.
   const edges = (await line.readOptional('edge')) === 'both' ? handle : null;
-  return { line, edges, read: () => handle.read() };
+  return { line, edges, read: () => line.ask(() => handle.read()) };
 }
 
 /** Restores how a line reports its level, which another program may have changed. */

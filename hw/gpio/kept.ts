@@ -1,3 +1,4 @@
+import { isHang } from '../errors.ts';
 import type { Clock } from '../ports.ts';
 import type { OnoffHandle } from './library.ts';
 import type { SysfsLine } from './line.ts';
@@ -10,7 +11,7 @@ export interface KeptLine {
   /** Openings that were not closed. */
   openings: number;
   /** The onoff object for a use of the line: the kept one, or a new one where the line was unexported since. */
-  handle(use: 'in' | 'out', construct: () => OnoffHandle): Promise<OnoffHandle>;
+  handle(use: 'in' | 'out', line: Pick<SysfsLine, 'ask'>, construct: () => OnoffHandle): Promise<OnoffHandle>;
   /** Closes the onoff objects, for a line that is given back. */
   dropHandles(): void;
   /** Runs `take` when no other one of this line is under way: each would make an onoff object. */
@@ -52,19 +53,27 @@ function createKeptLine(watches: LineWatches): KeptLine {
   return {
     watches,
     openings: 0,
-    async handle(use, construct) {
+    async handle(use, line, construct) {
       const existing = handles.get(use);
       if (existing !== undefined) {
         try {
-          await existing.read();
+          await line.ask(() => existing.read());
           return existing;
-        } catch {
+        } catch (error) {
+          // A new one would hang.
+          if (isHang(error)) throw error;
           // The line was unexported since, so it has new files. A new handle reports what is wrong with them.
           handles.delete(use);
           existing.close();
         }
       }
       const handle = construct();
+      try {
+        if (use === 'in') await line.ask(() => handle.read());
+      } catch (error) {
+        handle.close();
+        throw error;
+      }
       handles.set(use, handle);
       return handle;
     },

@@ -58,17 +58,26 @@ interface Internals {
  * the error of a line that another program has just unexported would end the process. The listeners are called after such an
  * error too, because the handles of this driver take both edges. They find the error by reading.
  *
+ * It does not read the level when it is made: onoff does so on the event loop, which a chip that hangs would hold up. Who makes one for
+ * its interrupts reads it then, or the first one comes without a change.
+ *
  * It can be closed without unexporting the line, which by then may be taken anew. It is not closed while a read or a write
  * is under way: the file number may be given to another file, and a late read would bring the level of that.
  */
 export function handleClass(Gpio: OnoffGpioClass): OnoffHandleClass {
   // No private field: onoff's constructor reads before there is any.
   const closed = new WeakSet<OnoffGpio>();
+  const made = new WeakSet<OnoffGpio>();
   return class extends Gpio implements OnoffHandle {
     #underWay = 0;
 
+    constructor(...args: ConstructorParameters<OnoffGpioClass>) {
+      super(...args);
+      made.add(this);
+    }
+
     override readSync(): Level {
-      if (closed.has(this)) return 0;
+      if (closed.has(this) || !made.has(this)) return 0;
       try {
         return super.readSync();
       } catch {

@@ -6,6 +6,7 @@ import { cannotBe, DEBUG_LIST, isRefusal, lineHeld, notGivenOut } from './errors
 import type { ExportRecord } from './exports.ts';
 import { type Chips, type ResolvedLine, resolveLine } from './resolve.ts';
 import type { SysfsFiles } from './sysfs.ts';
+import type { AccessedLine, ChipTurns } from './turns.ts';
 
 /** The kernel's GPIO folder, with what taking a line there needs. */
 export interface Sysfs {
@@ -15,18 +16,21 @@ export interface Sysfs {
   readonly chips: Chips;
   readonly clock: Clock;
   readonly exports: ExportRecord;
+  /** Of the chip with this first line. */
+  readonly turnsOf: (base: number) => ChipTurns;
 }
 
 type LineFile = 'value' | 'direction' | 'active_low' | 'edge';
 
 /** The folder of one line. Everything rejects with a HardwareError that names the line. */
-export interface SysfsLine {
+export interface SysfsLine extends AccessedLine {
   readonly number: number;
   readonly offset: number;
-  /** For errors. */
-  readonly text: string;
-  readonly details: Record<string, unknown>;
   readonly folder: string;
+  /** Runs what asks the chip for something of the line, or sets it up, in its turn. */
+  ask<T>(run: () => Promise<T>): Promise<T>;
+  /** Runs what drives the line. */
+  drive<T>(run: () => Promise<T>): Promise<T>;
   /** Runs `run`. Its error becomes a HardwareError which says that the line cannot be `what`. */
   attempt<T>(what: string, run: () => T | Promise<T>): Promise<T>;
   exists(): boolean;
@@ -89,10 +93,16 @@ export async function endInversion(sysfs: Sysfs, line: SysfsLine): Promise<void>
   }
 }
 
-function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: ResolvedLine): SysfsLine {
+function lineAt(
+  { root, files, turnsOf }: Sysfs,
+  ref: LineRef,
+  { number, chip, offset }: ResolvedLine,
+): SysfsLine {
   const text = lineLabel(ref);
   const folder = `${root}/gpio${number}`;
   const details = { line: text, chip, offset, number };
+  const turns = turnsOf(number - offset);
+  const ask: SysfsLine['ask'] = (run) => turns.ask({ text, details }, run);
 
   const attempt: SysfsLine['attempt'] = async (what, run) => {
     try {
@@ -103,10 +113,10 @@ function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: 
   };
   const readOptional: SysfsLine['readOptional'] = async (file) => {
     try {
-      return (await files.readAttribute(`${folder}/${file}`)).trim();
+      return (await ask(() => files.readAttribute(`${folder}/${file}`))).trim();
     } catch (error) {
       if (errnoCode(error) === 'ENOENT') return undefined;
-      throw cannotBe(error, text, `read (${file})`, details);
+      throw error instanceof HardwareError ? error : cannotBe(error, text, `read (${file})`, details);
     }
   };
 
@@ -116,6 +126,8 @@ function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: 
     text,
     details,
     folder,
+    ask,
+    drive: (run) => turns.drive({ text, details }, run),
     attempt,
     readOptional,
     exists() {
@@ -127,7 +139,7 @@ function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: 
       }
     },
     async readValue() {
-      const value = await attempt('read', () => files.readAttribute(`${folder}/value`));
+      const value = await attempt('read', () => ask(() => files.readAttribute(`${folder}/value`)));
       return value.trim() === '1' ? 1 : 0;
     },
     async direction() {
@@ -135,7 +147,7 @@ function lineAt({ root, files }: Sysfs, ref: LineRef, { number, chip, offset }: 
       return direction === 'in' || direction === 'out' ? direction : undefined;
     },
     async writeFile(file, value) {
-      await attempt(`set up (${file})`, () => files.write(`${folder}/${file}`, value));
+      await attempt(`set up (${file})`, () => ask(() => files.write(`${folder}/${file}`, value)));
     },
   };
 }
@@ -154,9 +166,10 @@ export function identityOf(files: SysfsFiles, folder: string): string {
 async function exportLine({ root, files, exports }: Sysfs, line: SysfsLine): Promise<void> {
   const { number, text, details, folder } = line;
   try {
-    await files.write(`${root}/export`, String(number));
+    await line.ask(() => files.write(`${root}/export`, String(number)));
     exports.add(number, identityOf(files, folder));
   } catch (error) {
+    if (error instanceof HardwareError) throw error;
     const code = errnoCode(error);
     if (code === 'EBUSY') {
       // Another process of this program may have exported it in between.

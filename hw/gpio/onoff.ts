@@ -9,6 +9,7 @@ import { openOutput } from './output.ts';
 import { locateLines, releaseLines } from './places.ts';
 import { createChips } from './resolve.ts';
 import { type SysfsFiles, sysfsFiles } from './sysfs.ts';
+import { createTurns } from './turns.ts';
 
 export interface OnoffGpioOptions {
   readonly clock: Clock;
@@ -41,7 +42,8 @@ export function createOnoffGpio(options: OnoffGpioOptions): GpioBackend {
       `onoff itself works on ${ONOFF_ROOT} only: sysfsRoot needs a Gpio class that works there`,
     );
   }
-  const sysfs: Sysfs = { root, files, chips: createChips(root, files), clock, exports };
+  const turnsOf = createTurns(clock);
+  const sysfs: Sysfs = { root, files, chips: createChips(root, files), clock, exports, turnsOf };
   const lines = createKeptLines(clock);
   let library: OnoffHandleClass | undefined;
   const gpioClass = async (): Promise<OnoffHandleClass> => {

@@ -42,8 +42,7 @@ export async function openOutput(
     await kept.takeAlone(retake);
     return run(taken);
   };
-  const readLevel = () =>
-    readSeen(kept.watches, () => onTaken(async (now) => now.handle?.read() ?? now.line.readValue()));
+  const readLevel = () => readSeen(kept.watches, () => onTaken(readTaken));
   const driveAndCheck = async (level: Level): Promise<void> => {
     await line.attempt('driven', () => onTaken((now) => drive(now, level, sysfs, lines, Gpio)));
     kept.watches.followBy('polling');
@@ -101,7 +100,11 @@ async function takeOutput(
   const handle = await line.attempt('taken for driving', () =>
     lines
       .of(line)
-      .handle('out', () => new Gpio(line.number, wordOf(present), 'none', { reconfigureDirection: false })),
+      .handle(
+        'out',
+        line,
+        () => new Gpio(line.number, wordOf(present), 'none', { reconfigureDirection: false }),
+      ),
   );
   if (direction !== undefined && (await line.direction()) !== 'out') {
     throw new HardwareError(
@@ -113,6 +116,10 @@ async function takeOutput(
   return { line, direction, handle };
 }
 
+async function readTaken({ line, handle }: TakenOutput): Promise<Level> {
+  return handle === undefined ? line.readValue() : line.ask(() => handle.read());
+}
+
 /** Drives the line, and makes it an output directly at `level` where it is none. */
 async function drive(
   taken: TakenOutput,
@@ -122,9 +129,10 @@ async function drive(
   Gpio: OnoffHandleClass,
 ): Promise<void> {
   const { line, direction } = taken;
-  if (taken.handle !== undefined) {
+  const { handle } = taken;
+  if (handle !== undefined) {
     try {
-      await taken.handle.write(level);
+      await line.drive(() => handle.write(level));
       return;
     } catch (error) {
       if (errnoCode(error) !== 'EPERM') throw error;
@@ -140,14 +148,14 @@ async function drive(
     }
   }
   // Fails at once where the line is gone: the steps below would wait for its files.
-  await sysfs.files.readAttribute(`${line.folder}/value`);
+  await line.ask(() => sysfs.files.readAttribute(`${line.folder}/value`));
   // A line that still watches for edges refuses to become an output (EIO).
   if (((await line.readOptional('edge')) ?? 'none') !== 'none') await line.writeFile('edge', 'none');
   await waitForAccess(sysfs, line, 'value');
-  const handle = await lines.of(line).handle('out', () => new Gpio(line.number, wordOf(level), 'none'));
-  taken.handle = handle;
+  const made = await lines.of(line).handle('out', line, () => new Gpio(line.number, wordOf(level), 'none'));
+  taken.handle = made;
   // onoff ignores that an exported line refuses its direction; setting it once more gives the error.
-  if (handle.direction() !== 'out') handle.setDirection(wordOf(level));
+  if (made.direction() !== 'out') made.setDirection(wordOf(level));
   // A kept handle of an earlier opening has not set the level.
-  else if ((await handle.read()) !== level) await handle.write(level);
+  else if ((await line.ask(() => made.read())) !== level) await line.drive(() => made.write(level));
 }

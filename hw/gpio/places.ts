@@ -28,11 +28,12 @@ export async function locateLines(
 
 /** `GpioBackend.release`. */
 export async function releaseLines(refs: readonly LineRef[], sysfs: Sysfs, lines: KeptLines): Promise<void> {
-  const { root, files, exports } = sysfs;
+  const { root, files, exports, turnsOf } = sysfs;
   const found = resolveAll(refs, sysfs);
   const taken = exportedLines(sysfs);
   const leaving: {
     readonly number: number;
+    readonly offset: number;
     readonly text: string;
     readonly details: Record<string, unknown>;
   }[] = [];
@@ -43,14 +44,17 @@ export async function releaseLines(refs: readonly LineRef[], sysfs: Sysfs, lines
     const text = lineLabel(ref);
     const details = { line: text, chip: place.chip, offset: place.offset, number: place.number };
     if ((lines.get(place.number)?.openings ?? 0) > 0) throw stillOpen(text, details);
-    leaving.push({ number: place.number, text, details });
+    leaving.push({ number: place.number, offset: place.offset, text, details });
   }
-  for (const { number, text, details } of leaving) {
+  for (const { number, offset, text, details } of leaving) {
     lines.get(number)?.dropHandles();
     try {
-      await files.write(`${root}/unexport`, String(number));
+      await turnsOf(number - offset).ask({ text, details }, () =>
+        files.write(`${root}/unexport`, String(number)),
+      );
     } catch (error) {
       // EINVAL: somebody else has given it back since.
+      if (error instanceof HardwareError) throw error;
       if (errnoCode(error) !== 'EINVAL') throw cannotBe(error, text, 'given back', details);
     }
     exports.remove(number);

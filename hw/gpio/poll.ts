@@ -1,3 +1,4 @@
+import { isHang } from '../errors.ts';
 import type { Clock, Level } from '../ports.ts';
 
 /**
@@ -73,11 +74,22 @@ export function createChipPoll(clock: Clock): ChipPoll {
     cancel = null;
     polling = true;
     const startMs = clock.nowMs();
+    let hangs = false;
+    const look = async ({ read }: PolledLine): Promise<Level | 'unreadable'> => {
+      if (hangs) return 'unreadable';
+      try {
+        return await read();
+      } catch (error) {
+        // The others of the chip would take as long.
+        hangs = isHang(error);
+        return 'unreadable';
+      }
+    };
     for (const line of [...lines.values()]) {
       if (line.watchers.size === 0) continue;
       if (startMs - line.polledAtMs < EARLY_SHARE * pollMsOf(line)) continue;
       line.polledAtMs = startMs;
-      note(line, await line.read().catch(() => 'unreadable' as const));
+      note(line, await look(line));
     }
     const endMs = clock.nowMs();
     notBeforeMs = endMs + Math.min((BUS_SHARE - 1) * (endMs - startMs), LONGEST_PAUSE_MS);

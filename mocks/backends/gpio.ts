@@ -15,6 +15,7 @@ import type { GpioBackend, InputLine, Level, LinePlace, LineRef, OutputLine } fr
 import { lineKey } from '../plant/line-key.ts';
 import type { PlantPin } from '../plant/pins.ts';
 import type { Plant } from '../plant/plant.ts';
+import { createHangingChips, type HangingChips, type Taken } from './hanging-chips.ts';
 import { reportMisuse } from './misuse.ts';
 import { createPinPoll, type PinPoll } from './poll.ts';
 import { systemError } from './system-error.ts';
@@ -22,29 +23,24 @@ import { systemError } from './system-error.ts';
 /** Where a watcher does not say; the default of the port. */
 const CHECK_MS = 1_000;
 
-/** A pin as somebody named it. */
-interface Taken {
-  readonly pin: PlantPin;
-  /** For errors, as a driver tells it. */
-  readonly text: string;
-  readonly details: Record<string, unknown>;
-}
-
 /**
  * GPIO on a plant. Stricter than hardware: what a correct caller never does rejects and is kept in
  * `plant.misuses`. Every call gives up the turn at least once, as a real one would. What hardware does too rejects
  * in the words of the driver.
  */
 export function createMockGpio(plant: Plant): GpioBackend {
-  const reader = createReader(plant);
+  const chips = createHangingChips(plant.clock);
+  const reader = createReader(plant, chips);
   const handles = createHandles(plant);
   const take = async (ref: LineRef): Promise<Taken> => {
     await Promise.resolve();
     const pin = findPin(plant, ref);
     const text = lineLabel(ref);
     const details = { line: text };
+    const taken = { pin, text, details };
+    await chips.answer(taken);
     if (!isTaken(pin)) throw lineHeld(systemError('EBUSY'), text, undefined, details);
-    return { pin, text, details };
+    return taken;
   };
 
   return {
@@ -66,7 +62,11 @@ export function createMockGpio(plant: Plant): GpioBackend {
       for (const [pin, line] of pins) {
         if (pin.takenBy !== null && handles.areOpen(pin)) throw stillOpen(line, { line });
       }
-      for (const [pin] of pins) if (pin.takenBy !== null) pin.free();
+      for (const [pin, text] of pins) {
+        if (pin.takenBy === null) continue;
+        await chips.answer({ pin, text, details: { line: text } });
+        pin.free();
+      }
     },
 
     async openOutput(ref) {
@@ -75,7 +75,7 @@ export function createMockGpio(plant: Plant): GpioBackend {
       if (drivenByChassis) {
         throw reportMisuse(plant, `${label} was opened as an output, but the chassis drives it`);
       }
-      return createOutput(plant, taken, handles.open(taken), reader);
+      return createOutput(plant, taken, handles.open(taken), reader, chips);
     },
 
     async openInput(ref) {
@@ -85,8 +85,19 @@ export function createMockGpio(plant: Plant): GpioBackend {
   };
 }
 
-function createOutput(plant: Plant, taken: Taken, handle: Handle, { keep, read }: Reader): OutputLine {
+function createOutput(
+  plant: Plant,
+  taken: Taken,
+  handle: Handle,
+  { keep, read }: Reader,
+  chips: HangingChips,
+): OutputLine {
   const { pin, text, details } = taken;
+  const driveAndCheck = async (level: Level): Promise<void> => {
+    await chips.drive(taken, level);
+    if ((await read(taken, 'read back')) !== level) throw notFollowed(text, level, details);
+  };
+  let lastWrite: Promise<unknown> = Promise.resolve();
   return {
     async read() {
       await Promise.resolve();
@@ -100,8 +111,9 @@ function createOutput(plant: Plant, taken: Taken, handle: Handle, { keep, read }
       if (level !== 0 && level !== 1) {
         throw reportMisuse(plant, `${pin.label}: write(${JSON.stringify(level)}), a level is 0 or 1`);
       }
-      pin.drive(level);
-      if (read(taken, 'read back') !== level) throw notFollowed(text, level, details);
+      const written = lastWrite.then(() => driveAndCheck(level));
+      lastWrite = written.catch(() => undefined);
+      return written;
     },
     async close() {
       await Promise.resolve();
@@ -152,7 +164,7 @@ function createInput(plant: Plant, taken: Taken, handle: Handle, reader: Reader)
 function watchEdges(pin: PlantPin, wake: () => void, poll: PinPoll, checkMs = CHECK_MS): () => void {
   let pending = false;
   const endEdges = pin.onChange(() => {
-    if (pending || pin.takenBy === null || !pin.raisesInterrupts()) return;
+    if (pending || pin.takenBy === null || !pin.raisesInterrupts() || pin.hangs()) return;
     pending = true;
     queueMicrotask(() => {
       pending = false;
@@ -169,17 +181,17 @@ function watchEdges(pin: PlantPin, wake: () => void, poll: PinPoll, checkMs = CH
 
 interface Reader {
   /** @param what is done, for the error */
-  read(taken: Taken, what?: string): Level;
+  read(taken: Taken, what?: string): Promise<Level>;
   /** A pin that another program has given back is taken again. */
   keep(taken: Taken): void;
   /** One for all openings of a line. */
   pollOf(pin: PlantPin): PinPoll;
 }
 
-function createReader({ clock }: Plant): Reader {
+function createReader({ clock }: Plant, chips: HangingChips): Reader {
   const polls = new Map<string, PinPoll>();
   const pollOf = (pin: PlantPin): PinPoll => {
-    const readable = () => (pin.takenBy !== null || isTaken(pin)) && !pin.unreadable();
+    const readable = () => (pin.takenBy !== null || isTaken(pin)) && !pin.unreadable() && !pin.hangs();
     const known = polls.get(pin.key) ?? createPinPoll(clock, () => (readable() ? pin.level() : null));
     polls.set(pin.key, known);
     return known;
@@ -192,8 +204,14 @@ function createReader({ clock }: Plant): Reader {
   return {
     pollOf,
     keep,
-    read(taken, what = 'read') {
+    async read(taken, what = 'read') {
       const { pin, text, details } = taken;
+      try {
+        await chips.answer(taken);
+      } catch (error) {
+        pollOf(pin).seen(null);
+        throw error;
+      }
       keep(taken);
       const level = pin.unreadable() ? null : pin.level();
       pollOf(pin).seen(level);
@@ -242,8 +260,8 @@ function isTaken(pin: PlantPin): boolean {
 }
 
 /** A line that nothing but its name tells of is on a chip of its own. */
-function placeOf({ key, takenBy }: PlantPin): LinePlace {
-  const [, chip = key, offset = '0'] = /^(?!name:)(.*)\/(\d+)$/.exec(key) ?? [];
+function placeOf({ key, chip, takenBy }: PlantPin): LinePlace {
+  const [, offset = '0'] = /^(?!name:).*\/(\d+)$/.exec(key) ?? [];
   return { chip, offset: Number(offset), key, takenBy };
 }
 

@@ -14,6 +14,7 @@ import {
 } from './circuit.ts';
 import type { History } from './events.ts';
 import type { Fault, FaultEffect } from './faults.ts';
+import { chipOf } from './line-key.ts';
 import type { Timers } from './timers.ts';
 
 /** What becomes of a transfer that starts now. */
@@ -27,8 +28,8 @@ export interface ArmedFaults {
   clear(): void;
   /** A rail, or the chassis where there is none, became good or was lost. */
   goodChanged(chassis: Chassis, rail: Rail | undefined, good: boolean): void;
-  /** Whether a line is struck by a fault that does this. */
-  strikes(net: Net, does: 'busy' | 'readError' | 'noInterrupts'): boolean;
+  /** Whether a line is struck by a fault that does this; a chip hangs with all its lines. */
+  strikes(net: Net, does: 'busy' | 'readError' | 'hangs' | 'noInterrupts'): boolean;
   /** Whether another device is at its address. */
   isReplaced(device: string): boolean;
   /** Counts the transfer. */
@@ -225,5 +226,7 @@ function pgoodSourcesHit(effect: FaultEffect & { readonly on: 'pgood' }, chassis
 
 /** @param struck the line that the fault names */
 function isAbout(effect: FaultEffect, net: Net, struck: Net | undefined): boolean {
-  return effect.on === 'gpio' || (effect.on === 'line' && struck === net);
+  if (effect.on === 'gpio') return true;
+  if (effect.on !== 'line' || struck === undefined) return false;
+  return effect.does === 'hangs' ? chipOf(struck.key) === chipOf(net.key) : struck === net;
 }

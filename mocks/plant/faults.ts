@@ -56,8 +56,11 @@ export type FaultEffect =
   | { readonly on: 'device'; readonly device: string; readonly does: 'replaced' }
   /** What reads the voltage of the rail: `gone`, the driver of its chip. */
   | { readonly on: 'sensor'; readonly rail: string; readonly does: 'fails' | 'hangs' | 'gone' }
-  | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | 'readError' | 'noInterrupts' }
-  | { readonly on: 'gpio'; readonly does: 'readError' | 'noInterrupts' };
+  | { readonly on: 'line'; readonly line: FaultLine; readonly does: 'busy' | LineTrouble }
+  | { readonly on: 'gpio'; readonly does: LineTrouble };
+
+/** `hangs`: the chip of the line, and with it all its lines. */
+type LineTrouble = 'readError' | 'hangs' | 'noInterrupts';
 
 /** Why a regulator switches itself off. */
 export const TRIP_CAUSES = ['overvoltage', 'overcurrent', 'overtemperature', 'input'] as const;
@@ -128,6 +131,8 @@ export const FAULT_GRAMMAR = `A fault is written: [chassis N] WHAT DOES [for TIM
                                     rail R state, rail R presence, reset R, pgood, latch
   line pgood read error             reading the line fails
   gpio read error at 300ms          reading any line fails
+  line pgood hangs                  its chip answers nothing until the driver's deadline, whichever of its lines is asked for
+  gpio hangs for 2s                 the same of every chip
   line pgood no interrupts          a change of the line raises none, as behind an I2C expander
   gpio no interrupts                the same of any line
 
@@ -224,12 +229,12 @@ function parseEffect(words: Words): { effect: FaultEffect; forMs: number | null 
     }
     case 'line': {
       const line = parseLine(words);
-      const does = words.oneOf('busy', 'read', 'no');
+      const does = words.oneOf('busy', 'read', 'hangs', 'no');
       if (does === 'busy') return plain({ on, line, does });
       return plain({ on, line, does: parseLineTrouble(words, does) });
     }
     case 'gpio':
-      return plain({ on, does: parseLineTrouble(words, words.oneOf('read', 'no')) });
+      return plain({ on, does: parseLineTrouble(words, words.oneOf('read', 'hangs', 'no')) });
   }
 }
 
@@ -283,7 +288,8 @@ function parseStuck(words: Words): 'stuckOn' | 'stuckOff' {
   return words.oneOf('on', 'off') === 'on' ? 'stuckOn' : 'stuckOff';
 }
 
-function parseLineTrouble(words: Words, begin: 'read' | 'no'): 'readError' | 'noInterrupts' {
+function parseLineTrouble(words: Words, begin: 'read' | 'hangs' | 'no'): LineTrouble {
+  if (begin === 'hangs') return begin;
   words.oneOf(begin === 'read' ? 'error' : 'interrupts');
   return begin === 'read' ? 'readError' : 'noInterrupts';
 }

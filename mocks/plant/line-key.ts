@@ -12,6 +12,11 @@ export function lineKey(ref: LineRef): string | undefined {
     : `${ref.chip}/${offset}`;
 }
 
+/** The chip of a line, by its key. A line that nothing but its name tells of is on a chip of its own. */
+export function chipOf(key: string): string {
+  return /^(?!name:)(.*)\/\d+$/.exec(key)?.[1] ?? key;
+}
+
 /** ASPEED ports hold eight pins each; after port Z come AA, AB … (gpio-aspeed.c). */
 function portOffset(pin: string): number | undefined {
   const [, high, low, bit] = /^([A-Z])?([A-Z])([0-7])$/.exec(pin) ?? [];

@@ -1,7 +1,7 @@
 import type { Level, LineRef } from '../../hw/ports.ts';
 import type { ArmedFaults } from './armed.ts';
 import type { Circuit, Net } from './circuit.ts';
-import { lineKey } from './line-key.ts';
+import { chipOf, lineKey } from './line-key.ts';
 import type { Signals } from './signals.ts';
 
 /** The electrical side of a GPIO line, for the mock backend. */
@@ -23,6 +23,10 @@ export interface PlantPin {
   busy(): boolean;
   /** Reading it fails. */
   unreadable(): boolean;
+  /** The label of its chip. */
+  readonly chip: string;
+  /** Its chip answers nothing. */
+  hangs(): boolean;
   /** Who keeps it from other programs. */
   takenBy: 'ours' | 'foreign' | null;
   /** Nobody keeps it any more: it becomes an input, as on the controllers that do so. */
@@ -50,7 +54,7 @@ export function createPins(
 }
 
 function createPin(net: Net, signals: Signals, faults: ArmedFaults): PlantPin {
-  const hit = (does: 'busy' | 'readError'): boolean => {
+  const hit = (does: 'busy' | 'readError' | 'hangs'): boolean => {
     const struck = faults.strikes(net, does);
     if (struck) net.failures += 1;
     return struck;
@@ -69,6 +73,8 @@ function createPin(net: Net, signals: Signals, faults: ArmedFaults): PlantPin {
     raisesInterrupts: () => !faults.strikes(net, 'noInterrupts'),
     busy: () => hit('busy'),
     unreadable: () => hit('readError'),
+    chip: chipOf(net.key),
+    hangs: () => hit('hangs'),
     takenBy: null,
     free() {
       this.takenBy = null;

@@ -91,6 +91,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorC
   GPIO_BUSY: EXIT.hardware,
   GPIO_PERMISSION: EXIT.hardware,
   GPIO_NOT_FOLLOWED: EXIT.hardware,
+  GPIO_TIMEOUT: EXIT.hardware,
   GPIO_FAILED: EXIT.hardware,
   GPIO_PULSE_IGNORED: EXIT.hardware,
   I2C_NO_BUS: EXIT.hardware,

@@ -103,6 +103,7 @@ const KIND_OF_CODE: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemE
     GPIO_BUSY: 'line',
     GPIO_PERMISSION: 'line',
     GPIO_NOT_FOLLOWED: 'line',
+    GPIO_TIMEOUT: 'line',
     GPIO_FAILED: 'line',
     GPIO_PULSE_IGNORED: 'line',
     I2C_NO_BUS: 'device',

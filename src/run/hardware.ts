@@ -1,20 +1,17 @@
 import { HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
-import { type BoardLine, HOST_RESET, linesOf, presencesOf } from '../board/lines.ts';
-import type { PgoodSource } from '../board/pgood.ts';
-import { sourcesOf } from '../board/pgood-sources.ts';
-import type { Board, ChassisBoard, LineBoard, PulseBoard } from '../board/schema.ts';
+import { type BoardLine, linesOf } from '../board/lines.ts';
+import type { Board, ChassisBoard } from '../board/schema.ts';
 import type { Press } from '../sequence/events.ts';
 import { chassisWithout, type Parts, partsWithout } from './chassis-parts.ts';
 import { type Evidence, readEvidence } from './evidence.ts';
 import { findLines } from './find-lines.ts';
 import { type Observed, observeParts } from './observe.ts';
+import { type Missing, openParts } from './open-parts.ts';
 import {
   createPartOpener,
   type HardwarePorts,
-  type LatePart,
-  latePart,
   located,
   type Paces,
   type PartOpener,
@@ -24,8 +21,7 @@ import {
   type Signal,
   type Switch,
 } from './parts.ts';
-import { type Asked, askedFor, powerGoodOf, readTogether } from './power-good.ts';
-import { createPulse, type Pulse } from './pulses.ts';
+import { type Asked, askedFor, readTogether } from './power-good.ts';
 
 /**
  * What the chassis is watched for: `switching`, power is in motion and every signal is waited for; `guarding`, it is on
@@ -176,130 +172,6 @@ export async function openChassis(
     await opener.close();
     throw error instanceof HardwareError ? ofChassis(error) : error;
   }
-}
-
-/** A part that could not be had. */
-interface Missing {
-  /** That it is a part of; null for one of the whole chassis, as what tells of a presence is. */
-  readonly rail: string | null;
-  readonly error: HardwareError;
-  readonly lookAgain: LatePart['lookAgain'];
-}
-
-/** All parts of the chassis, and what could not be had of them, in the order of the board. */
-async function openParts(
-  chassis: ChassisBoard,
-  opener: PartOpener,
-  clock: Clock,
-): Promise<{ readonly parts: Parts; readonly missing: readonly Missing[] }> {
-  const missing: Missing[] = [];
-  let ofRail: string | null = null;
-  const orBroken = async <Part extends object>(role: string, open: (role: string) => Promise<Part>) => {
-    try {
-      return await open(role);
-    } catch (error) {
-      if (!(error instanceof HardwareError)) throw error;
-      const { part, lookAgain } = latePart(role, error, open);
-      missing.push({ rail: ofRail, error, lookAgain });
-      return part;
-    }
-  };
-  const enables: [string, Switch][] = [];
-  const goods: [string, Signal][] = [];
-  const resets: [string, Switch][] = [];
-  const buttons: Button[] = [];
-  const setups: [string, Setup][] = [];
-  for (const [rail, { enable, good, setup }] of Object.entries(chassis.rails)) {
-    ofRail = rail;
-    if (enable && 'pulse' in enable) {
-      const { pulse, state } = enable;
-      const button = await orBroken(`power button of rail ${rail}`, (role) => opener.openSwitch(role, pulse));
-      const shown =
-        state && (await orBroken(`state of rail ${rail}`, (role) => opener.openSignal(role, state)));
-      buttons.push({ rail, pulse: enable, button, shown });
-    } else if (enable) {
-      const openEnable = (role: string) =>
-        'pmbus' in enable ? opener.openOperation(role, enable) : opener.openSwitch(role, enable);
-      enables.push([rail, await orBroken(`enable of rail ${rail}`, openEnable)]);
-    }
-    if (setup)
-      setups.push([rail, await orBroken(`set-up of rail ${rail}`, (role) => opener.openSetup(role, setup))]);
-    if (!good) continue;
-    goods.push([rail, await orBroken(`good signal of rail ${rail}`, (role) => opener.openShown(role, good))]);
-  }
-  ofRail = null;
-  const presences: [string, Presence][] = [];
-  for (const { role, ref, rails } of presencesOf(chassis)) {
-    const shown = await orBroken<Presence>(role, (named) => opener.openPresence(named, ref));
-    for (const rail of rails) presences.push([rail, shown]);
-  }
-  const own: [PgoodSource, Signal][] = [];
-  for (const { source, role } of sourcesOf(chassis.pgood)) {
-    if ('rails' in source) continue;
-    own.push([source, await orBroken(role, (named) => opener.openShown(named, source))]);
-  }
-  for (const [reset, line] of Object.entries(chassis.resets)) {
-    resets.push([reset, await orBroken(`reset ${reset}`, (role) => opener.openSwitch(role, line))]);
-  }
-  const openLine = async (role: string, line: LineBoard | undefined) =>
-    line && (await orBroken(role, () => opener.openSwitch(role, line)));
-  const latch = await openLine('latch', chassis.latch);
-  const hostReset = await openLine(HOST_RESET, chassis.hostReset);
-  const lines = { enables: new Map(enables), goods: new Map(goods) };
-  const ofPgood = own.map(([, signal]) => signal);
-  const maps = withPulses(chassis, lines, ofPgood, buttons, clock);
-  const pgood = powerGoodOf(chassis, new Map(own), maps);
-  const parts = {
-    rails: Object.keys(chassis.rails),
-    needs: new Map(Object.entries(chassis.rails).map(([rail, each]) => [rail, each.needs])),
-    ...maps,
-    resets: new Map(resets),
-    setups: new Map(setups),
-    presences: new Map(presences),
-    absent: new Map(),
-    absentGoods: new Map(),
-    pgood,
-    latch,
-    hostReset,
-  };
-  return { parts, missing };
-}
-
-interface Button {
-  readonly rail: string;
-  readonly pulse: PulseBoard;
-  readonly button: Switch;
-  readonly shown: Signal | undefined;
-}
-
-/**
- * The rails with a power button among the others, in the order of the board: what shows each to be on is its good signal, too.
- * @param ofPgood signals of pgood: the one line that it is where a rail has nothing else
- */
-function withPulses(
-  { rails }: ChassisBoard,
-  { enables, goods }: Pick<Parts, 'enables' | 'goods'>,
-  [ofPgood]: readonly Signal[],
-  buttons: readonly Button[],
-  clock: Clock,
-): Pick<Parts, 'enables' | 'goods' | 'pulses' | 'awake'> {
-  const pulses = new Map<string, Pulse>();
-  const allGoods = new Map(goods);
-  for (const { rail, pulse, button, shown: state } of buttons) {
-    const shown = state ?? goods.get(rail) ?? ofPgood;
-    if (shown === undefined) throw new RangeError(`nothing shows the rail ${rail}`);
-    const role = `enable of rail ${rail}`;
-    const shownWithinMs = state ? pulse.takenMs : (rails[rail]?.onTimeoutMs ?? 0);
-    pulses.set(rail, createPulse({ role, button, shown, pulse, shownWithinMs, clock }));
-    if (!goods.has(rail)) allGoods.set(rail, shown);
-  }
-  const allEnables = new Map<string, Switch>();
-  for (const rail of Object.keys(rails)) {
-    const enable = enables.get(rail) ?? pulses.get(rail);
-    if (enable !== undefined) allEnables.set(rail, enable);
-  }
-  const awake = buttons.find(({ pulse }) => pulse.sleepState)?.shown ?? null;
-  return { enables: allEnables, goods: allGoods, pulses, awake };
 }
 
 function hardwareOf(

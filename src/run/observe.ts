@@ -33,6 +33,7 @@ export interface Unreadable extends SignalRef {
 
 /** What a device that stores its settings, a bus that another master has, and a service that starts anew answer for a while. */
 const MAY_PASS: readonly HardwareErrorCode[] = [
+  'GPIO_TIMEOUT',
   'I2C_NO_DEVICE',
   'I2C_TIMEOUT',
   'I2C_BUSY',
@@ -76,7 +77,7 @@ interface Reply {
 type Replies = ReadonlyMap<Question['part'], Reply>;
 
 /**
- * Reads all parts: lines one after the other, beside them each bus, one of its parts after the other. A bus that does not
+ * Reads all parts: all lines at once, beside them each bus, one of its parts after the other. A bus that does not
  * answer within the deadline of a transfer is asked for nothing more, so that all takes one such deadline at most. What
  * has its power from a rail is read after that rail, and only where that rail is good or nobody can say: each rail of a
  * chain of such may add the deadline of its own bus.
@@ -161,13 +162,14 @@ async function askAll(
       if (poweredBy === null || mayBeGood(poweredBy, parts, isLatched, replies)) next.push(question);
       else replies.set(question.part, { asserted: false, error: null, unpowered: true });
     }
-    const buses = new Set(next.map(({ part }) => part.bus));
-    await Promise.all(
-      [...buses].map((bus) => {
+    const buses = new Set(next.flatMap(({ part }) => part.bus ?? []));
+    await Promise.all([
+      ...next.filter(({ part }) => part.bus === null).map((line) => askBus([line], replies, hung)),
+      ...[...buses].map((bus) => {
         const ofBus = next.filter(({ part }) => part.bus === bus);
         return askBus(ofBus, replies, hung);
       }),
-    );
+    ]);
     asked.push(...ready);
   }
   return { replies, asked };
@@ -213,7 +215,7 @@ async function askBus(
       if (!(error instanceof HardwareError)) throw error;
       replies.set(part, { asserted: assumed, error });
       // Without the role that it hit.
-      if (isHang(error)) {
+      if (isHang(error) && part.bus !== null) {
         hungBuses.set(part.bus, error.cause instanceof HardwareError ? error.cause : error);
       }
     }

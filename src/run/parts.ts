@@ -1,4 +1,4 @@
-import { CodedError, HardwareError } from '../../hw/errors.ts';
+import { CodedError, HardwareError, isHang } from '../../hw/errors.ts';
 import { createPmbusPage, type PmbusPage } from '../../hw/pmbus/pmbus.ts';
 import { VOUT_SETTINGS } from '../../hw/pmbus/settings.ts';
 import type {
@@ -484,19 +484,76 @@ export function latePart(
   role: string,
   reason: HardwareError,
   open: (role: string) => Promise<object>,
+  clock: Clock,
 ): LatePart {
-  const broken = brokenPart(role, reason);
+  const lookAgain = async (): Promise<HardwareError | null> => {
+    try {
+      found = await open(role);
+      return null;
+    } catch (error) {
+      if (error instanceof HardwareError) return error;
+      throw error;
+    }
+  };
+  const broken = isHang(reason)
+    ? hungPart(role, reason, lookAgain, () => found as Switch & Signal, clock)
+    : brokenPart(role, reason);
   let found: object = broken;
+  return { part: new Proxy(broken, { get: (_, key) => Reflect.get(found, key) }), lookAgain };
+}
+
+/** How often what is on a chip that hung is looked for again by who reads it. */
+const HUNG_AGAIN_MS = 250;
+/** How often by who drives it, and for how long: as long as a drive may take. */
+const DRIVE_AGAIN_MS = 20;
+const DRIVE_LIMIT_MS = 1_000;
+
+/**
+ * A line whose chip hung when it was opened. The chip may answer again, so whoever drives or reads the line looks for it anew: a
+ * power-off drives it then as well.
+ * @param found the line, once `lookAgain` has found it
+ */
+function hungPart(
+  role: string,
+  first: HardwareError,
+  lookAgain: LatePart['lookAgain'],
+  found: () => Switch & Signal,
+  clock: Clock,
+): ReturnType<typeof brokenPart> {
+  let reason: HardwareError | null = first;
+  let lookedAtMs = clock.nowMs();
+  let looking: Promise<void> | null = null;
+  const look = async (): Promise<void> => {
+    try {
+      reason = await lookAgain();
+    } finally {
+      lookedAtMs = clock.nowMs();
+      looking = null;
+    }
+  };
+  const find = async (): Promise<Switch & Signal> => {
+    looking ??= look();
+    await looking;
+    if (reason !== null) throw reason;
+    return found();
+  };
   return {
-    part: new Proxy(broken, { get: (_, key) => Reflect.get(found, key) }),
-    async lookAgain() {
-      try {
-        found = await open(role);
-        return null;
-      } catch (error) {
-        if (error instanceof HardwareError) return error;
-        throw error;
+    ...brokenPart(role, first),
+    async read() {
+      if (reason !== null && clock.nowMs() < lookedAtMs + HUNG_AGAIN_MS) throw reason;
+      return (await find()).read();
+    },
+    async write(...how) {
+      const deadlineMs = clock.nowMs() + DRIVE_LIMIT_MS;
+      for (;;) {
+        try {
+          return await (await find()).write(...how);
+        } catch (error) {
+          if (reason === null || !isHang(error) || clock.nowMs() >= deadlineMs) throw error;
+        }
+        await pause(clock, DRIVE_AGAIN_MS);
       }
     },
+    watch: (wake, paces, of) => repeat(clock, paces[of], wake),
   };
 }

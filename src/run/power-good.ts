@@ -94,7 +94,7 @@ export function verdict(part: Asked | Together, saidBy: (part: Asked) => Said | 
 }
 
 /**
- * Asks until the answer is known: lines first, and then one part after the other of each bus, which is asked for nothing
+ * Asks until the answer is known, whatever hangs: lines first, and then one part after the other of each bus, which is asked for nothing
  * more once it hangs. Rejects with the HardwareError of the first part that cannot be read where the others do not decide.
  */
 export async function readTogether(
@@ -125,11 +125,29 @@ export async function readTogether(
       }
     }
   };
-  await Promise.all(parts.filter(({ bus }) => bus === null).map(ask));
+  const lines = parts.filter(({ bus }) => bus === null);
+  await untilKnown(lines.map(ask), () => now() !== undefined);
   const buses = new Set(parts.flatMap(({ bus }) => bus ?? []));
   if (now() === undefined) await Promise.all([...buses].map(askBus));
   const answer = now();
   if (answer === undefined) throw new RangeError('pgood has nothing that it is taken from');
   if (answer instanceof HardwareError) throw answer;
   return answer;
+}
+
+/** Resolves when all have ended, or what they are asked for is known. */
+function untilKnown(asked: readonly Promise<unknown>[], isKnown: () => boolean): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let left = asked.length;
+    const endIfKnown = (): void => {
+      if (left === 0 || isKnown()) resolve();
+    };
+    for (const each of asked) {
+      each.then(() => {
+        left -= 1;
+        endIfKnown();
+      }, reject);
+    }
+    endIfKnown();
+  });
 }

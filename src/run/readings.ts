@@ -1,6 +1,6 @@
 import { errorText, HardwareError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
-import { pause } from '../../hw/waiting.ts';
+import { endsWithin, pause } from '../../hw/waiting.ts';
 import type { EventOf, SequenceEvent, SleepSeen } from '../sequence/events.ts';
 import { codeOf } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
@@ -46,8 +46,10 @@ export interface ReadingsOptions {
   readonly ended: (events: readonly SequenceEvent[]) => void;
 }
 
-export function createReadings({ ended, ...options }: ReadingsOptions): Readings {
+export function createReadings({ ended, ...given }: ReadingsOptions): Readings {
   const marked = new Set<Source>();
+  const notWaitedFor = (source: Source) => void marked.add(source);
+  const options: ReadOptions = { ...given, notWaitedFor, unanswered: new Set() };
   const underWay = new Map<Source, Promise<void>>();
   let isSleepMarked = false;
   let sleepUnderWay: Promise<void> | null = null;
@@ -55,7 +57,7 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
 
   const lookAtSleep = (of: SleepReading): void => {
     isSleepMarked = false;
-    sleepUnderWay = readSleep(of, options).then((event) => {
+    sleepUnderWay = readSleep(of, options, createPatience(options)).then((event) => {
       sleepUnderWay = null;
       ended([event]);
     });
@@ -89,7 +91,44 @@ export function createReadings({ ended, ...options }: ReadingsOptions): Readings
   };
 }
 
-type ReadOptions = Omit<ReadingsOptions, 'ended'>;
+interface ReadOptions extends Omit<ReadingsOptions, 'ended'> {
+  /** It was to be told first, and was not read in time. */
+  readonly notWaitedFor: (source: Source) => void;
+  readonly unanswered: Set<Source | 'sleep'>;
+}
+
+/**
+ * How long bad news waits for all that lines tell of it. They answer in some milliseconds. A chip that hangs does not, and what is
+ * to go off for the news goes off all the same.
+ */
+const LINES_LIMIT_MS = 50;
+
+/** Waits for readings of lines, until the time for them is over. What is not answered is not waited for by the next news either. */
+interface Patience {
+  /** Whether a reading of a line ends in that time. */
+  endsInTime(of: Source | 'sleep', reading: Promise<unknown>): Promise<boolean>;
+}
+
+/** @param unanswered what is still being read that somebody had no time for */
+function createPatience({ clock, unanswered }: Pick<ReadOptions, 'clock' | 'unanswered'>): Patience {
+  let leftMs = LINES_LIMIT_MS;
+  return {
+    async endsInTime(of, reading) {
+      if (unanswered.has(of)) {
+        reading.catch(() => undefined);
+        return false;
+      }
+      const fromMs = clock.nowMs();
+      const isOver = await endsWithin(clock, leftMs, reading);
+      leftMs = Math.max(0, leftMs - (clock.nowMs() - fromMs));
+      if (isOver) return true;
+      unanswered.add(of);
+      const answered = () => void unanswered.delete(of);
+      reading.then(answered, answered);
+      return false;
+    },
+  };
+}
 
 /**
  * The level of a good signal as an event. Where that is bad news, whether the host has gone to sleep is told first, for it may have
@@ -97,9 +136,10 @@ type ReadOptions = Omit<ReadingsOptions, 'ended'>;
  */
 async function readLevels(source: Source, options: ReadOptions): Promise<SequenceEvent[]> {
   const { sleep, clock } = options;
-  const events = await readWithNeeds(source, options, new Set());
+  const patience = createPatience(options);
+  const events = await readWithNeeds(source, options, new Set(), patience);
   if (!sleep?.isAwaited() || events.every(isGoodNews)) return events;
-  const slept = await readSleep(sleep, options);
+  const slept = await readSleep(sleep, options, patience);
   return [slept, ...events.map((event) => ({ ...event, atMs: clock.nowMs() }))];
 }
 
@@ -114,10 +154,17 @@ function isGoodNews(event: LevelEvent): boolean {
 async function readSleep(
   { stands }: SleepReading,
   { hardware, clock }: Pick<ReadOptions, 'hardware' | 'clock'>,
+  { endsInTime }: Patience,
 ): Promise<EventOf<'HOST_SLEEP'>> {
   const seen = async (): Promise<SleepSeen> => {
-    if (!(await hardware.readSleep())) return 'awake';
-    for (const source of stands) if (!(await hardware.readGood(source))) return 'asleep';
+    const asleep = hardware.readSleep();
+    if (!(await endsInTime('sleep', asleep))) return 'unread';
+    if (!(await asleep)) return 'awake';
+    for (const source of stands) {
+      const good = hardware.readGood(source);
+      if (!hardware.asksBus(source) && !(await endsInTime(source, good))) return 'unread';
+      if (!(await good)) return 'asleep';
+    }
     return 'leaving';
   };
   const unread = (error: unknown): SleepSeen => {
@@ -131,15 +178,25 @@ async function readSleep(
  * The level of a good signal as an event. Where that is bad news, what it hangs on is read as well, each signal once, and told
  * first: what went first is at fault, and not what went with it. Never rejects.
  */
-async function readWithNeeds(source: Source, options: ReadOptions, read: Set<Source>): Promise<LevelEvent[]> {
+async function readWithNeeds(
+  source: Source,
+  options: ReadOptions,
+  read: Set<Source>,
+  patience: Patience,
+): Promise<LevelEvent[]> {
+  const { hardware, clock, tellsOf, notWaitedFor } = options;
   read.add(source);
   const event = await readLevel(source, options);
-  const first = isGoodNews(event) ? [] : options.tellsOf(event);
+  const first = isGoodNews(event) ? [] : tellsOf(event);
   const events: LevelEvent[] = [];
   for (const other of first) {
-    if (!read.has(other)) events.push(...(await readWithNeeds(other, options, read)));
+    if (read.has(other)) continue;
+    const reading = readWithNeeds(other, options, read, patience);
+    if (hardware.asksBus(other) || (await patience.endsInTime(other, reading)))
+      events.push(...(await reading));
+    else notWaitedFor(other);
   }
-  return events.length === 0 ? [event] : [...events, { ...event, atMs: options.clock.nowMs() }];
+  return events.length === 0 ? [event] : [...events, { ...event, atMs: clock.nowMs() }];
 }
 
 /** What a device, or the driver that reads it, says while the device stores its settings. */

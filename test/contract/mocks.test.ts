@@ -179,6 +179,11 @@ for (const [name, open] of [
           plant.clearFaults();
           for (const fault of faults) plant.addFault(fault);
         },
+        hang: async (line) => addFault(line, 'hangs'),
+        answer: async () => {
+          plant.clearFaults();
+          for (const fault of faults) plant.addFault(fault);
+        },
         breakReads: async () => plant.addFault(parseFault('gpio read error')),
         historySeenOutside: async (line) => {
           const key = lineKey(line);

@@ -63,6 +63,8 @@ interface LineDraw {
 }
 
 const CHIP = 'gpiochip-generated';
+/** Every third line is behind it, as behind an expander. */
+const EXPANDER = 'gpiochip-expander';
 /** Behind the pages of the rails. */
 const PGOOD_PAGE = 30;
 /** Of a board with a latch these say nothing where a rail, or what powers the device, has no signal. */
@@ -205,7 +207,10 @@ export function boardOf(draw: BoardDraw, shipped: ShippedBoards): Board {
     return board;
   }
   let line = 0;
-  const nextLine = (own: LineDraw) => ({ chip: CHIP, line: line++, active: own.low ? 'low' : 'high' });
+  const nextLine = (own: LineDraw) => {
+    const chip = line % 3 === 2 ? EXPANDER : CHIP;
+    return { chip, line: line++, active: own.low ? 'low' : 'high' };
+  };
   const devices: Record<string, object> = {};
   let firstPage = 0;
   const described = draw.chassis.map((drawn, number) => {

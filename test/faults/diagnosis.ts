@@ -132,9 +132,14 @@ export function diagnosisOf({ effect }: Fault, board: Board, chassis: number): r
       // The latch is not read before it is pulsed.
       if (effect.line.of === 'latch' && effect.does === 'readError') return null;
       // Of `all` it does not matter before the others are good.
-      if (effect.line.of === 'pgood' && sources.length > 1 && effect.does !== 'busy') return null;
-      return [effect.does === 'busy' ? 'GPIO_BUSY' : 'GPIO_FAILED'];
+      if (effect.line.of === 'pgood' && sources.length > 1 && !['busy', 'hangs'].includes(effect.does))
+        return null;
+      return [codeOfLine(effect.does)];
     case 'gpio':
-      return ['GPIO_FAILED'];
+      return [codeOfLine(effect.does)];
   }
+}
+
+function codeOfLine(does: 'busy' | 'readError' | 'hangs' | 'noInterrupts'): string {
+  return { busy: 'GPIO_BUSY', readError: 'GPIO_FAILED', hangs: 'GPIO_TIMEOUT', noInterrupts: 'pgood' }[does];
 }

@@ -423,12 +423,15 @@ function formOf(
   | (typeof FORMS)[number]
   | readonly ['setup', 'ignored' | 'altered']
   | readonly ['host', 'shuts down']
+  | readonly ['line' | 'gpio', 'hangs']
   | readonly ['sensor', (typeof SENSOR_FORMS)[number]] {
   // No board has so many parts of a kind that one would be spared by it.
   if (part >= HOST_FROM_PART && partsOf('host', board, chassis).length > 0) return ['host', 'shuts down'];
   const found = FORMS[form] ?? ['pgood', 'never'];
   if (found[0] === 'i2c' && part % 2 === 1 && partsOf('sensor', board, chassis).length > 0)
     return ['sensor', SENSOR_FORMS[form % SENSOR_FORMS.length] ?? 'fails'];
+  // A chip that hangs in the place of half of what cannot be read.
+  if (found[1] === 'read error' && part % 2 === 1) return [found[0], 'hangs'];
   const isOfEnable = found[0] === 'enable' && found[1] === 'stuck off' && part % 2 === 1;
   if (!isOfEnable || partsOf('setup', board, chassis).length === 0) return found;
   return ['setup', part % 4 === 1 ? 'ignored' : 'altered'];

@@ -1,8 +1,8 @@
 import { CodedError, errorText, HardwareError } from '../../hw/errors.ts';
 import { HOLD_LIMIT_MS, TRANSFER_DEADLINE_MS } from '../../mocks/backends/i2c.ts';
 import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts';
-import { type Fault, partLine } from '../../mocks/plant/faults.ts';
-import { lineKey } from '../../mocks/plant/line-key.ts';
+import { type Fault, faultLineKey, partLine } from '../../mocks/plant/faults.ts';
+import { chipOf as lineChipOf, lineKey } from '../../mocks/plant/line-key.ts';
 import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
 import { isLine as isPartLine } from '../../src/board/lines.ts';
 import { nextOff } from '../../src/board/off-order.ts';
@@ -269,7 +269,8 @@ function uncertainRails(
     if (presence === undefined) return false;
     if ('bus' in presence && busHeld) return true;
     return sinceRepair.some(({ chassis: own, effect }) => {
-      if (effect.on === 'gpio') return isPartLine(presence);
+      if (effect.on === 'gpio' || (effect.on === 'line' && effect.does === 'hangs'))
+        return isPartLine(presence);
       // A part of another chassis that does not answer holds up the bus.
       if (effect.on === 'presence' && own !== chassis) return 'bus' in presence;
       if (effect.on === 'line')
@@ -277,6 +278,14 @@ function uncertainRails(
       return (effect.on === 'part' || effect.on === 'presence') && keyOf(effect.rail) === keyOf(rail);
     });
   });
+}
+
+/** The chip that a fault of one of its lines lets hang; undefined for any other fault. */
+export function chipHungBy({ chassis, effect }: Fault, board: Board): string | undefined {
+  if (effect.on !== 'line' || effect.does !== 'hangs') return undefined;
+  const first = Number(Object.keys(board.chassis)[0]);
+  const key = faultLineKey(effect.line, board, chassis ?? first);
+  return key === undefined ? undefined : lineChipOf(key);
 }
 
 function isOverride(event: PlantEvent | undefined): boolean {
@@ -298,6 +307,7 @@ function lookAt(act: Act) {
     const { effect } = fault;
     if (effect.on === 'gpio') return true;
     if (effect.on !== 'line') return false;
+    if (effect.does === 'hangs') return chipHungBy(fault, board) === lineChipOf(lineKey(ref) ?? '');
     const part = effect.line;
     const hit =
       part.of === 'enable' || part.of === 'good' || part.of === 'state' || part.of === 'presence'
@@ -499,7 +509,7 @@ function lookAt(act: Act) {
     outOfReach: (rail: string): boolean =>
       isUnknown(rail) ||
       enableFaults(rail).some(
-        ({ effect }) => effect.on === 'i2c' || ('does' in effect && effect.does === 'busy') || isPulsed(rail),
+        ({ effect }) => effect.on === 'i2c' || ['busy', 'hangs'].includes(effect.does) || isPulsed(rail),
       ),
     /** What switches it has its power from a rail that is off by all that shows it: it is told nothing any more (decision 39). */
     isDeaf: (rail: string): boolean => {

@@ -6,8 +6,10 @@ import { createMockProperties } from '../../mocks/backends/properties.ts';
 import { createMockSensors } from '../../mocks/backends/sensors.ts';
 import type { PlantEvent } from '../../mocks/plant/events.ts';
 import { type Fault, parseFault } from '../../mocks/plant/faults.ts';
+import { chipOf, lineKey } from '../../mocks/plant/line-key.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { type BoardLine, linesOf } from '../../src/board/lines.ts';
 import { sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard } from '../../src/board/schema.ts';
 import { PowerError } from '../../src/errors.ts';
@@ -19,7 +21,15 @@ import type { Hint } from '../../src/sequence/state.ts';
 import type { SnapshotStore } from '../../src/store/snapshot.ts';
 import type { Break } from './breaks.ts';
 import { type Case, type Disturbance, type Request, type StoreKind, tellDisturbance } from './draw.ts';
-import { describeEnding, judge, sceneOf, type Violation, withDependents, worstCaseMs } from './invariants.ts';
+import {
+  chipHungBy,
+  describeEnding,
+  judge,
+  sceneOf,
+  type Violation,
+  withDependents,
+  worstCaseMs,
+} from './invariants.ts';
 import { LOOKING, runProcess, type Verb } from './process.ts';
 
 /** Time in which the slowest rail of a repaired chassis has discharged. */
@@ -532,7 +542,7 @@ function absentFor(
     ({ effect }) =>
       effect.on === 'presence' ||
       effect.on === 'gpio' ||
-      (effect.on === 'line' && effect.line.of === 'presence'),
+      (effect.on === 'line' && (effect.does === 'hangs' || effect.line.of === 'presence')),
   );
   const presenceOf = (rail: string) => JSON.stringify(rails[rail]?.presence);
   return withDependents(
@@ -558,6 +568,10 @@ function faultSpans(history: readonly PlantEvent[]): { text: string; fromMs: num
 /** Whether a chassis can feel a fault: through its own parts, or through a bus that it shares. */
 function reaches(fault: Fault, board: Board, chassis: number): boolean {
   if (fault.effect.on === 'gpio') return true;
+  const chip = chipHungBy(fault, board);
+  const isOfChip = ({ chassis: number, ref }: BoardLine) =>
+    number === chassis && chipOf(lineKey(ref) ?? '') === chip;
+  if (chip !== undefined && linesOf(board).some(isOfChip)) return true;
   if (fault.effect.on !== 'i2c' && fault.chassis === chassis) return true;
   const bus = busOf(fault, board);
   return bus !== undefined && busesOf(board, chassis).includes(bus);

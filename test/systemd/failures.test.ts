@@ -25,6 +25,8 @@ const RUN_DIR = '/run/chassis-power';
 const START = 'obmc-chassis-start@0.target';
 const STOP = 'obmc-chassis-stop@0.target';
 const RESET = 'obmc-chassis-reset@0.target';
+/** A second chip, beside the one that the board has. */
+const EXPANDER = '1e780800.gpio';
 const SERVICE = 'chassis-power.service';
 const QUIESCE = 'obmc-quiesce-host@0.target';
 /** Service, object and interface. */
@@ -620,6 +622,14 @@ describe.skipIf(skipped)(`failures${titleSuffix}`, () => {
       given: isOn,
       run: async () => {
         await fail('i2c vr_ddr hang');
+        await start(STOP);
+      },
+    },
+    'a GPIO chip that hangs at power off': {
+      board: ({ rails }) => change(rails.P1V8, { good: { chip: EXPANDER, line: 0, active: 'high' } }),
+      given: isOn,
+      run: async () => {
+        await fail(`line ${EXPANDER}/0 hangs`);
         await start(STOP);
       },
     },

@@ -47,6 +47,7 @@ const TOLD: Readonly<Record<HardwareErrorCode | SystemErrorCode | PowerErrorCode
   GPIO_PERMISSION: NEEDS_ROOT,
   GPIO_NOT_FOLLOWED: { row: 'an enable that does not follow' },
   GPIO_PULSE_IGNORED: { row: 'a host that ignores its power button' },
+  GPIO_TIMEOUT: { row: 'a GPIO chip that hangs at power off' },
   GPIO_FAILED: { row: 'a line that cannot be read while on' },
   I2C_NO_BUS: { row: 'an I2C bus that this machine does not have' },
   I2C_PERMISSION: NEEDS_ROOT,

@@ -38,6 +38,13 @@ export interface GpioKernel {
   letGo(number: number): void;
   /** What onoff threw where nobody could catch it. */
   readonly uncaught: readonly unknown[];
+  /** From now on the chip of the line answers nothing, and what is asked of it waits in the kernel, until `answer`. */
+  hang(number: number): void;
+  answer(): void;
+  /** What waited in the kernel on the event loop itself, and so held up all else. */
+  readonly heldUp: readonly string[];
+  /** Accesses that wait in the kernel now: each has a thread of libuv's. */
+  readonly waitingCount: number;
   /** Refuses to open these files for writing, until a time. */
   deny(path: string, code?: string, untilMs?: number): void;
   /** Runs once, just before the onoff constructor with this index does anything. */
@@ -115,6 +122,9 @@ export function createGpioKernel(options: {
   const exported = new Map<number, string>();
   const interrupts = new Set<(number: number) => void>();
   const uncaught: unknown[] = [];
+  const hanging = new Set<KernelChip>();
+  const heldUp: string[] = [];
+  const waiting: (() => void)[] = [];
   let spinCount = 0;
   let watchCount = 0;
   let beforeConstructing: (() => void) | undefined;
@@ -149,6 +159,17 @@ export function createGpioKernel(options: {
     if (after === before) return;
     changing.history.push(after);
     for (const interrupt of interrupts) interrupt(number);
+  };
+
+  const isHanging = (number: number): boolean =>
+    [...hanging].some(({ base, lineCount }) => number >= base && number < base + lineCount);
+  /** The kernel keeps whoever asks until the chip answers; a chip takes one after the other, in their order. */
+  const untilAnswered = async (number: number): Promise<void> => {
+    if (isHanging(number)) await new Promise<void>((go) => waiting.push(go));
+  };
+  /** What onoff does on the event loop. */
+  const atOnce = (number: number, what: string): void => {
+    if (isHanging(number)) heldUp.push(`${what} of ${number}`);
   };
 
   /** Splits `gpio529/value`; undefined for a file that is not there. */
@@ -206,6 +227,7 @@ export function createGpioKernel(options: {
     const { readMs = 0 } = line(number);
     try {
       if (readMs > 0) await new Promise<void>((resolve) => clock.after(readMs, resolve));
+      await untilAnswered(number);
       return read(`${root}/${line(number).exportedAs ?? `gpio${number}`}/value`);
     } finally {
       reading.toMs = clock.nowMs();
@@ -288,6 +310,8 @@ export function createGpioKernel(options: {
     #listeners: (() => void)[] = [];
     #edgeSet = false;
     #readPending = false;
+    /** The level was read since the file was opened: without that poll(2) tells of a change at once. */
+    #wasRead = false;
 
     constructor(
       number: number,
@@ -296,6 +320,7 @@ export function createGpioKernel(options: {
       { reconfigureDirection = true }: { reconfigureDirection?: boolean } = {},
     ) {
       constructed.push([number, direction, edge, { reconfigureDirection }]);
+      atOnce(number, 'construct');
       beforeConstructing?.();
       beforeConstructing = undefined;
       this.#number = number;
@@ -335,6 +360,7 @@ export function createGpioKernel(options: {
       interrupts.add((changed) => {
         if (changed === this.#number) this.#interrupt();
       });
+      this.readSync();
     }
 
     /** Interrupts coalesce until the handler has read the level. */
@@ -358,6 +384,8 @@ export function createGpioKernel(options: {
 
     readSync(): Level {
       this.#checkAlive();
+      atOnce(this.#number, 'readSync');
+      this.#wasRead = true;
       return read(`${this.#folder}/value`).startsWith('1') ? 1 : 0;
     }
 
@@ -367,20 +395,24 @@ export function createGpioKernel(options: {
 
     async read(): Promise<Level> {
       this.#checkAlive();
+      this.#wasRead = true;
       return (await readValue(this.#number)).startsWith('1') ? 1 : 0;
     }
 
     async write(value: unknown) {
       this.#checkAlive();
       written.push(value);
+      await untilAnswered(this.#number);
       write(`${this.#folder}/value`, value === 1 ? '1' : '0');
     }
 
     direction() {
+      atOnce(this.#number, 'direction');
       return read(`${this.#folder}/direction`).trim();
     }
 
     setDirection(direction: 'in' | 'out' | 'high' | 'low') {
+      atOnce(this.#number, 'setDirection');
       write(`${this.#folder}/direction`, direction);
     }
 
@@ -390,7 +422,9 @@ export function createGpioKernel(options: {
 
     watch(callback: () => void) {
       this.#listeners.push(callback);
-      if (this.#listeners.length === 1) watchCount += 1;
+      if (this.#listeners.length !== 1) return;
+      watchCount += 1;
+      if (!this.#wasRead) this.#interrupt();
     }
 
     unwatch(callback?: () => void) {
@@ -433,6 +467,19 @@ export function createGpioKernel(options: {
         changing.outside = outside;
       }),
     uncaught,
+    heldUp,
+    get waitingCount() {
+      return waiting.length;
+    },
+    hang(number) {
+      for (const chip of chips) {
+        if (number >= chip.base && number < chip.base + chip.lineCount) hanging.add(chip);
+      }
+    },
+    answer() {
+      hanging.clear();
+      for (const go of waiting.splice(0)) go();
+    },
     unexport(number, consumer) {
       dropExport(number);
       if (consumer !== undefined) line(number).consumer = consumer;
@@ -452,11 +499,16 @@ export function createGpioKernel(options: {
         return read(path);
       },
       readAttribute: async (path) => {
-        const found = path.endsWith('/value') ? lineFile(path) : undefined;
-        return found === undefined ? read(path) : readValue(found[0]);
+        const [number] = lineFile(path) ?? [];
+        if (number !== undefined && path.endsWith('/value')) return readValue(number);
+        if (number !== undefined) await untilAnswered(number);
+        return read(path);
       },
       read: async (path) => read(path),
-      write: async (path, text) => write(path, text),
+      write: async (path, text) => {
+        await untilAnswered(lineFile(path)?.[0] ?? Number(text));
+        write(path, text);
+      },
       tryOpen,
       realPath: (path) => {
         for (const { base, device, node } of chips) {

@@ -661,10 +661,11 @@ describe('a line without interrupts', () => {
     const lines = await openLines(16);
     let timers = 0;
     const { after } = clock;
-    clock.after = (delayMs, run) => {
-      timers += 1;
-      return after(delayMs, run);
-    };
+    clock.after = (delayMs, run) =>
+      after(delayMs, () => {
+        timers += 1;
+        run();
+      });
     for (const line of lines) line.onEdge(() => undefined, { pollMs: 100 });
     timers = 0;
     await clock.advance(1_000);
@@ -713,6 +714,105 @@ describe('a line without interrupts', () => {
   });
 });
 
+describe('a chip that hangs', () => {
+  const open = async () => {
+    start([
+      { label: 'slow', base: 512, lineCount: 8 },
+      { label: 'fast', base: 520, lineCount: 8 },
+    ]);
+    const lineOf = (chip: string, line: number) => ({ chip, line });
+    const inputs = [];
+    const outputs = [];
+    for (let line = 0; line < 4; line += 1) {
+      inputs.push(await gpio.openInput(lineOf('slow', line)));
+      Object.assign(kernel.line(516 + line), { direction: 'out' });
+      outputs.push(await gpio.openOutput(lineOf('slow', 4 + line)));
+    }
+    Object.assign(kernel.line(521), { direction: 'out' });
+    const healthy = {
+      input: await gpio.openInput(lineOf('fast', 0)),
+      output: await gpio.openOutput(lineOf('fast', 1)),
+    };
+    kernel.hang(512);
+    return { inputs, outputs, healthy, lineOf };
+  };
+  const outcomes = async (all: readonly Promise<unknown>[], ms: number) =>
+    (await passing(Promise.allSettled(all), ms)).map((each) =>
+      each.status === 'fulfilled' ? 'done' : each.reason.code,
+    );
+
+  it('has one thread for what is read and two for what is driven, however many ask', async () => {
+    const { inputs, outputs, lineOf } = await open();
+    const asked = [
+      ...inputs.map((line) => line.read()),
+      ...outputs.map((line) => line.write(1)),
+      ...outputs.map((line) => line.read()),
+      gpio.openInput(lineOf('slow', 0)),
+      gpio.openOutput(lineOf('slow', 4)),
+    ];
+    const all = Promise.allSettled(asked);
+    await clock.advance(500);
+    expect(kernel.waitingCount).toBe(3);
+    expect(await passing(all, 1_000)).toMatchObject(asked.map(() => ({ reason: { code: 'GPIO_TIMEOUT' } })));
+    expect(kernel.waitingCount).toBe(3);
+  });
+
+  it('is asked for nothing on the event loop', async () => {
+    const { inputs, outputs, lineOf } = await open();
+    await outcomes([...inputs.map((line) => line.read()), ...outputs.map((line) => line.write(1))], 1_500);
+    await outcomes([gpio.openInput(lineOf('slow', 0)), gpio.openOutput(lineOf('slow', 4))], 1_500);
+    expect(kernel.heldUp).toEqual([]);
+  });
+
+  it('holds up no other chip', async () => {
+    const { inputs, outputs, healthy } = await open();
+    const hung = outcomes([...inputs.map((line) => line.read()), ...outputs.map((line) => line.write(1))], 0);
+    kernel.drive(520, 1);
+    expect(await outcomes([healthy.input.read(), healthy.output.write(1)], 0)).toEqual(['done', 'done']);
+    await clock.advance(2_000);
+    await hung;
+  });
+
+  it('drives what waits, in its order, when it answers in time', async () => {
+    const { outputs } = await open();
+    const driven = outcomes(
+      outputs.map((line) => line.write(1)),
+      2_000,
+    );
+    await clock.advance(0);
+    kernel.answer();
+    expect(await driven).toEqual(['done', 'done', 'done', 'done']);
+    expect([516, 517, 518, 519].map(kernel.level)).toEqual([1, 1, 1, 1]);
+  });
+
+  it('is given up by all that wait when the kernel gives it up', async () => {
+    const { inputs, outputs } = await open();
+    kernel.answer();
+    Object.assign(kernel.line(512), { readMs: 400, failing: { value: 'ETIMEDOUT' } });
+    const [first, ...others] = inputs;
+    const asked = [first?.read(), ...others.map((line) => line.read()), outputs[0]?.read()];
+    const all = Promise.allSettled(asked);
+    await clock.advance(400);
+    expect(await all).toMatchObject(asked.map(() => ({ reason: { code: 'GPIO_TIMEOUT' } })));
+    const again = first?.read() ?? Promise.resolve();
+    expect((await rejection(again)).message).toMatch(/did not answer \(ETIMEDOUT\): /);
+  });
+
+  it('is polled for one of its lines, and all are taken to hang with it', async () => {
+    const { inputs } = await open();
+    kernel.answer();
+    const woken = new Set<number>();
+    for (const [index, line] of inputs.entries()) line.onEdge(() => woken.add(index), { checkMs: 10 });
+    await clock.advance(50);
+    woken.clear();
+    for (const number of [512, 513, 514, 515]) {
+      Object.assign(kernel.line(number), { readMs: 900, failing: { value: 'ETIMEDOUT' } });
+    }
+    await clock.advance(1_000);
+    expect([...woken]).toEqual([0, 1, 2, 3]);
+  });
+});
+
 describe('what a oneshot reads to open its lines', () => {
   const LINES = 16;
   const openAll = async () => {
@@ -739,13 +839,16 @@ describe('what a oneshot reads to open its lines', () => {
     expect(named()).not.toEqual([]);
   });
 
-  it('is the level of each line once, which its device may take long to tell', async () => {
+  it('is the level of each line once, which its device may take long to tell, and once more by the file of its interrupts', async () => {
     // As the process before this one left them.
     for (let line = 0; line < LINES; line += 1) kernel.line(816 + line).exported = true;
     await openAll();
-    expect(kernel.reads.map(({ number }) => number)).toEqual(
-      Array.from({ length: LINES }, (_, line) => 816 + line),
+    const timesRead = Array.from(
+      { length: LINES },
+      (_, line) => kernel.reads.filter(({ number }) => number === 816 + line).length,
     );
+    expect(timesRead).toEqual(Array.from({ length: LINES }, (_, line) => (line % 2 === 0 ? 1 : 2)));
+    expect(kernel.heldUp).toEqual([]);
   });
 });
 
@@ -1090,6 +1193,8 @@ describeGpioBackend('onoff on sysfs in memory', async () => {
       stopInterrupts: async (line: LineRef) => {
         stops[stopped++ % stops.length]?.(numberOf(line));
       },
+      hang: async (line: LineRef) => kernel.hang(numberOf(line)),
+      answer: async () => kernel.answer(),
       giveBackOutside: async (line: LineRef, then?: 'hold') =>
         kernel.unexport(numberOf(line), then === 'hold' ? 'boot-hog' : undefined),
       letGoOutside: async (line: LineRef) => kernel.letGo(numberOf(line)),

@@ -371,6 +371,8 @@ describe('the reset button of the front panel', () => {
     const followed = createResetButton({ chassis: 0, button, state, clock, log, onChange: () => undefined });
     endings.push(() => followed.stop());
     followed.begin();
+    // What it reads first is no press.
+    await clock.advance(1);
     const press = async (forMs: number) => {
       plant.addFault(parseFault(`panel reset pressed for ${forMs}ms`, board));
       await clock.advance(forMs + 5_000);

@@ -19,7 +19,7 @@ const EXAMPLES = FAULT_GRAMMAR.split('\n').flatMap((line) => {
 
 describe('the grammar that is printed', () => {
   it('has an example of every form', () => {
-    expect(EXAMPLES).toHaveLength(39);
+    expect(EXAMPLES).toHaveLength(41);
   });
 
   it.each(EXAMPLES)('"%s" is understood, and its names are on a board that ships', (example) => {
@@ -52,6 +52,8 @@ describe('parseFault', () => {
     ['line C3 busy', { on: 'line', line: { of: 'board', text: 'C3' }, does: 'busy' }],
     ['line rail P1V8 good read error', { on: 'line', line: { of: 'good', rail: 'P1V8' }, does: 'readError' }],
     ['gpio read error', { on: 'gpio', does: 'readError' }],
+    ['line rail P1V8 enable hangs', { on: 'line', line: { of: 'enable', rail: 'P1V8' }, does: 'hangs' }],
+    ['gpio hangs', { on: 'gpio', does: 'hangs' }],
     ['gpio no interrupts', { on: 'gpio', does: 'noInterrupts' }],
     ['line pgood no interrupts', { on: 'line', line: { of: 'pgood', source: null }, does: 'noInterrupts' }],
   ])('reads "%s"', (text, effect) => {

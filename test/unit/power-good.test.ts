@@ -430,7 +430,7 @@ describe('what signals say together', () => {
     expect(asks).toBe(2);
   });
 
-  it('rejects with what one that decides cannot be read for, and with a mistake of the program in any case', async () => {
+  it('rejects with what one that decides cannot be read for, and with a mistake of the program', async () => {
     const unread = (bus: string | null, error: Error) => asked(bus, () => Promise.reject(error));
     const high = asked(null, async () => true);
     for (const bus of [null, '1']) {
@@ -438,8 +438,22 @@ describe('what signals say together', () => {
       await expect(readTogether(whole, (part) => part.read())).rejects.toBe(UNREAD);
     }
     const mistake = new TypeError('a mistake');
-    const whole: Together = { take: 'any', of: [high, unread(null, mistake)] };
+    const whole: Together = { take: 'all', of: [high, unread(null, mistake)] };
     await expect(readTogether(whole, (part) => part.read())).rejects.toBe(mistake);
+  });
+
+  it.each([
+    ['all', false],
+    ['any', true],
+  ] as const)('waits of %s for no line that hangs where another one is %s', async (take, decisive) => {
+    const hangs = asked(null, () => new Promise<never>(() => undefined));
+    const decides = asked(null, async () => decisive);
+    for (const of of [
+      [hangs, decides],
+      [decides, hangs],
+    ]) {
+      expect(await readTogether({ take, of }, (part) => part.read())).toBe(decisive);
+    }
   });
 });
 
