@@ -108,9 +108,8 @@ const SHARED = /require\("\.\/(chunk-[^"]+)"\)/g;
 const SMALL_BYTES = 16 * 1024;
 
 /**
- * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. Small files that others share go into one of two, so
- * that few have to be opened: what every command runs is in that of the program's begin; the rest is in the other, which many a
- * command never loads. Each is run when it is first asked for, as if it were a file still.
+ * Makes the files of a bundle CommonJS: esbuild itself splits ES modules only. Files that others share are joined, so that few have to be
+ * opened, and little is in them that is not needed. Each is run when it is first asked for, as if it were a file still.
  * @param {Record<string, { inputs: object }>} outputs of esbuild
  * @param {string} dir of the bundle
  * @returns the name of the file that the program begins with
@@ -125,7 +124,6 @@ async function toCommonJs(outputs, dir) {
       format: 'cjs',
       platform: 'neutral',
       target: 'node20',
-      define: { 'import.meta.url': '__fileUrl' },
       // What is not ours is as long as all the rest.
       minifyWhitespace: Object.keys(inputs).every((input) =>
         /^(?:native-addons:|without-xml:|.*\bnode_modules\/)/.test(input),
@@ -134,38 +132,73 @@ async function toCommonJs(outputs, dir) {
     files.set(basename(path), withLateModules(code));
     rmSync(path);
   }
-  const isSmall = (/** @type {string} */ name) =>
-    name.startsWith('chunk-') && (files.get(name)?.length ?? 0) < SMALL_BYTES;
-  const load = (/** @type {string} */ code) =>
-    code.replaceAll(SHARED, (whole, name) => (isSmall(name) ? `__shared("${name}")` : whole));
   const [entry = '', entryCode = ''] = [...files].find(([, code]) => code.startsWith('#!')) ?? [];
   files.set(entry, entryCode.slice(entryCode.indexOf('\n') + 1));
-  const first = new Set([entry]);
-  for (const name of first) {
-    for (const [, needed = ''] of (files.get(name) ?? '').matchAll(SHARED))
-      if (isSmall(needed)) first.add(needed);
-  }
+  const groups = groupsOf(files, entry);
+  const isGrouped = (/** @type {string} */ name) => groups.some((group) => group.has(name));
+  const load = (/** @type {string} */ code) =>
+    code.replaceAll(SHARED, (whole, name) => (isGrouped(name) ? `__shared("${name}")` : whole));
   const part = (/** @type {string} */ name) =>
     `${JSON.stringify(name)}(module, require) {\n${load(files.get(name) ?? '')}}`;
   const parts = (/** @type {Iterable<string>} */ names) => `{\n${[...names].map(part).join(',\n')}\n}`;
-  const later = [...files.keys()].filter((name) => isSmall(name) && !first.has(name));
-  const shared = putFile(dir, 'shared', `module.exports = (__shared) => (${parts(later)});\n`);
+  const [first = new Set(), ...later] = groups;
+  const places = later.flatMap((group) => {
+    if (group.size === 0) return [];
+    const file = putFile(dir, 'shared', `module.exports = (__shared) => (${parts(group)});\n`);
+    return [...group].map((name) => [name, `./${file}`]);
+  });
   const main = putFile(
     dir,
     'main',
     [
-      `${sharedHead(shared)}var files = ${parts(first)};`,
+      `${sharedHead(Object.fromEntries(places))}var files = ${parts(first)};`,
       'module.exports = __shared;',
       `__shared(${JSON.stringify(entry)});\n`,
     ].join('\n'),
   );
   for (const [name, code] of files) {
-    if (isSmall(name) || first.has(name)) continue;
+    if (isGrouped(name)) continue;
     const own = load(code);
     const head = own.includes('__shared(') ? `var __shared = require("./${main}");\n` : '';
-    writeFileSync(join(dir, name), `${STRICT}${fileUrlFor(own)}${head}${own}`);
+    writeFileSync(join(dir, name), `${STRICT}${head}${own}`);
   }
   return main;
+}
+
+/**
+ * What files of a bundle go into one: those that every command runs; those that a stage runs which has nothing to do, with the
+ * picture of its lines; those of every verb that takes a board file and looks for its lines, of any size, for each of these runs them all; those of `status`; the small ones that are left.
+ * @param {ReadonlyMap<string, string>} files
+ * @param {string} entry the file that the program begins with
+ */
+function groupsOf(files, entry) {
+  const isSmall = (/** @type {string} */ name) => (files.get(name)?.length ?? 0) < SMALL_BYTES;
+  const isAny = () => true;
+  /** @type {Set<string>[]} */
+  const groups = [];
+  const add = (/** @type {string[]} */ from, /** @type {(name: string) => boolean} */ isWanted) => {
+    const found = new Set(from);
+    for (const name of found) {
+      for (const [, needed = ''] of (files.get(name) ?? '').matchAll(SHARED)) found.add(needed);
+    }
+    const taken = groups.flatMap((group) => [...group]);
+    groups.push(new Set([...found].filter((name) => isWanted(name) && !taken.includes(name))));
+  };
+  const isShared = (/** @type {string} */ name) => name.startsWith('chunk-');
+  add([entry], (name) => name === entry || isSmall(name));
+  for (const [names, isWanted] of /** @type {const} */ ([
+    ['at-rest|picture', isSmall],
+    ['check|onoff', isAny],
+    ['status', isSmall],
+  ])) {
+    const isOfThese = new RegExp(`^(?:${names})-[A-Z0-9]{8}\\.cjs$`);
+    add(
+      [...files.keys()].filter((name) => isOfThese.test(name)),
+      (name) => isShared(name) && isWanted(name),
+    );
+  }
+  add([...files.keys()].filter(isShared), isSmall);
+  return groups;
 }
 
 /**
@@ -184,8 +217,10 @@ function withOwnRequires(code) {
     .replace(/^export \{([^}]*)\};$/m, (_, names) => {
       return `module.exports = {${names.replaceAll(/(\w+) as (\w+)/g, '$2: $1')}};`;
     })
+    // Node makes a URL of a path and a path of it in 0.4 ms.
+    .replaceAll('fileURLToPath(import.meta.url)', '__filename')
     .replace(/^export default (.*);$/m, 'module.exports = { default: $1 };');
-  const left = /^(?:export\b|import\b.*"\.\/).*/m.exec(own);
+  const left = /^(?:export\b|import\b.*"\.\/|.*\bimport\.meta\b).*/m.exec(own);
   if (left !== null) throw new Error(`esbuild joins files in a way that is not known here: ${left[0]}`);
   return own;
 }
@@ -197,7 +232,7 @@ function withOwnRequires(code) {
  * @param {string} code
  */
 function putFile(dir, name, code) {
-  const text = `${STRICT}${fileUrlFor(code)}${code}`;
+  const text = `${STRICT}${code}`;
   const file = `${name}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}.cjs`;
   writeFileSync(join(dir, file), text);
   return file;
@@ -248,27 +283,24 @@ const CODE_CACHE_TIMEOUT_MS = 60_000;
 const STRICT = '"use strict";\n';
 /**
  * Functions of the file with which the program begins.
- * @param {string} later name of the file with what not every command runs
+ * @param {Record<string, string>} places files in which the parts are that it has not itself
  */
-const sharedHead = (later) => `var loaded = {};
-var rest;
+const sharedHead = (places) => `var loaded = {};
+var opened = {};
+var places = ${JSON.stringify(places, null, 1)};
 function __shared(name) {
   var module = loaded[name];
   if (module === undefined) {
     module = loaded[name] = { exports: {} };
     if (files[name] !== undefined) files[name](module, require);
-    else (rest ??= require("./${later}")(__shared))[name](module, require);
+    else {
+      var place = places[name];
+      (opened[place] ??= require(place)(__shared))[name](module, require);
+    }
   }
   return module.exports;
 }
 `;
-
-/** @param {string} code */
-function fileUrlFor(code) {
-  return code.includes('__fileUrl')
-    ? 'const __fileUrl = require("node:url").pathToFileURL(__filename).href;\n'
-    : '';
-}
 
 /**
  * @param {string} entry source file, relative to the checkout

@@ -704,6 +704,36 @@ describe('the bundle', () => {
     expect(JSON.parse(stdout || stderr)).toEqual(files.sort().map((file) => [file, false]));
   });
 
+  it('loads the schema of board files, and what runs it, only for a file with problems', () => {
+    const probe = join(dir, 'probe.cjs');
+    const list = join(dir, 'loaded');
+    // The program compiles each file of its bundle as a script.
+    writeFileSync(
+      probe,
+      `const vm = require('node:vm');
+       vm.Script = class extends vm.Script {
+         constructor(text, options) {
+           super(text, options);
+           require('node:fs').appendFileSync(process.env.LIST, text);
+         }
+       };`,
+    );
+    const loadedBy = (...args: string[]) => {
+      rmSync(list, { force: true });
+      const { code } = run(PRODUCT, args, { NODE_OPTIONS: `--require ${probe}`, LIST: list });
+      const text = readFileSync(list, 'utf8');
+      return {
+        code,
+        schema: /\bstrictObject\b/.test(text),
+        sentences: text.includes('PMBus devices by name'),
+      };
+    };
+    const faulty = editedBoard('loads', (text) => text.replace('"settleMs": 10', '"settleMs": -1'));
+    expect(loadedBy('check', '--no-lines', REFERENCE)).toEqual({ code: 0, schema: false, sentences: false });
+    expect(loadedBy('check', '--no-lines', faulty)).toEqual({ code: 78, schema: true, sentences: true });
+    expect(loadedBy('--help')).toEqual({ code: 0, schema: false, sentences: false });
+  });
+
   it('costs time only where its code is missing, torn, changed, empty or of another build', () => {
     const folder = join(dir, 'code');
     spawnSync('cp', ['-r', join(root, 'dist', 'chassis-power'), folder], { timeout: 20_000 });
