@@ -1,4 +1,4 @@
-import { HardwareError } from '../../hw/errors.ts';
+import { HardwareError, isHang } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
 import { type BoardLine, linesOf } from '../board/lines.ts';
@@ -113,7 +113,8 @@ export interface ChassisHardware {
  * Opens every line and device of a chassis before anything is driven. All lines of the board are looked for first, and
  * none is opened where two of them, of whatever chassis, are one: `GPIO_SHARED`. When parts cannot be had the
  * others are given back and the error tells chassis and role of all of them; nothing was changed. Parts of rails that may be
- * absent are missed once it is known that these are there, by `without`.
+ * absent are missed once it is known that these are there, by `without`. A line whose chip hangs is no part that cannot be had:
+ * reading it says so, as of a device on a bus that hangs, until the chip answers.
  *
  * With `whatCanBeHad`, for a power-off, a part that cannot be opened is no reason to leave the others on: it
  * is taken into the chassis all the same, and reading or driving it rejects with what was wrong.
@@ -133,7 +134,7 @@ export async function openChassis(
     troubles = await troublesOf(board, number, ports, whatCanBeHad);
     const { parts, missing } = await openParts(chassis, opener, ports.clock);
     const isOptional = ({ rail }: Missing) => rail !== null && chassis.rails[rail]?.presence !== undefined;
-    if (!whatCanBeHad) expectAll(missing.filter((each) => !isOptional(each)));
+    if (!whatCanBeHad) expectAll(missing.filter((each) => !isOptional(each) && !isHang(each.error)));
     let late = missing.filter(isOptional);
     const lookFor = async (rails: readonly string[]): Promise<void> => {
       const isMeant = ({ rail }: Missing) => rail !== null && rails.includes(rail);

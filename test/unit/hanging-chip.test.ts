@@ -136,6 +136,15 @@ describe('a chassis that is on beside chips that hang', () => {
   );
 });
 
+describe.each(['on', 'start', 'waitOn'] as const)('%s of a chassis that is on', (job) => {
+  it('waits for chips that hang when it begins', async () => {
+    const bench = await poweredOn();
+    hangBoth(bench, 4_000);
+    expect((await bench.run(JOBS[job])).state).toBe('pgood');
+    expect(bench.enabled()).toEqual(['A', 'B', 'C', 'D']);
+  });
+});
+
 describe('a power-on beside chips that hang', () => {
   it('is refused, and drives nothing', async () => {
     const bench = createBench(board);
