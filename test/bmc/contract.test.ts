@@ -252,6 +252,7 @@ for (const pull of [0, 1] as const) {
     stories: 'QEMU 7.2 hangs so when nobody is left who reads in between',
     hold: 'no program of the guest stays with a line',
     breakReads: 'the value file of a line of the AST2600 does not fail',
+    hang: 'no chip of it hangs',
   });
 }
 
