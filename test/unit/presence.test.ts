@@ -26,7 +26,7 @@ const UNKNOWN = new HardwareError('GPIO_FAILED', 'line 20 cannot be read', {});
 type Seen = boolean | HardwareError;
 
 /** A rail that is always there, and two of parts that may be absent. */
-function boardOf(isOptional: boolean) {
+function boardOf(isOptional: boolean, slotNeeds = 'MAIN') {
   const presence = (line: number) => (isOptional ? { presence: at(line) } : {});
   const { board, problems } = checkBoard({
     name: 'parts',
@@ -35,7 +35,7 @@ function boardOf(isOptional: boolean) {
         rails: {
           MAIN: { enable: at(0), good: at(1) },
           RISER: { enable: at(2), good: at(3), needs: ['MAIN'], ...presence(20) },
-          SLOT: { enable: at(4), good: at(5), needs: ['MAIN'], ...presence(21) },
+          SLOT: { enable: at(4), good: at(5), needs: [slotNeeds], ...presence(21) },
         },
         pgood: at(6),
       },
@@ -62,8 +62,9 @@ async function createChassis(
   seen: { readonly RISER: Seen; readonly SLOT?: Seen },
   read: Read | null,
   isOptional = true,
+  slotNeeds = 'MAIN',
 ) {
-  const board = boardOf(isOptional);
+  const board = boardOf(isOptional, slotNeeds);
   const clock = createVirtualClock();
   const plant = createPlant({ board, clock, initially: 'off' });
   const ports = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant), clock };
@@ -71,13 +72,17 @@ async function createChassis(
   const plan = planOf(board.chassis['0'] as ChassisBoard, board.devices);
   const { observation } = await clock.runUntil(opened.observe());
   const asked = { presence: 0, without: [] as (readonly string[])[] };
-  const asRead = (): Observation => {
+  const asRead = (absent: readonly string[]): Observation => {
     if (read === null) return expect.fail('nothing had to be read');
     const { enabled, good, ...rest } = READ[read];
     const unread = 'unread' in rest ? rest.unread.map((signal) => ({ signal, rail: 'RISER' })) : [];
     return {
       ...observation,
-      rails: { ...observation.rails, RISER: { ...observation.rails.RISER, enabled, good } },
+      rails: Object.fromEntries(
+        Object.entries({ ...observation.rails, RISER: { ...observation.rails.RISER, enabled, good } }).filter(
+          ([name]) => !absent.includes(name),
+        ),
+      ),
       // Of a rail that is always there as well: it says nothing about the part.
       unread: [{ signal: 'enable', rail: 'MAIN' }, ...unread],
     } as never as Observation;
@@ -94,7 +99,7 @@ async function createChassis(
     async without(absent) {
       asked.without.push(absent);
       const rest = await opened.without(absent);
-      return { ...rest, observe: async () => ({ ...(await opened.observe()), observation: asRead() }) };
+      return { ...rest, observe: async () => ({ ...(await opened.observe()), observation: asRead(absent) }) };
     },
   };
   const whole: WholeChassis = { plan, hardware };
@@ -174,6 +179,13 @@ describe('now', () => {
     const guessed = read === 'off' ? ['RISER'] : [];
     expect(absentOf(present)).toEqual([...guessed, 'SLOT']);
     expect(present).toMatchObject({ isKept: false, error: UNKNOWN, guessed });
+  });
+
+  it('what nobody knows is absent with what it needs, of which nothing is read', async () => {
+    const { whole, absentOf } = await createChassis({ RISER: false, SLOT: UNKNOWN }, 'off', true, 'RISER');
+    const present = await presentNow(whole);
+    expect(absentOf(present)).toEqual(['RISER', 'SLOT']);
+    expect(present).toMatchObject({ isKept: false, error: UNKNOWN, guessed: [] });
   });
 
   it('a part that is seen is no guess beside one of which nobody knows', async () => {
