@@ -12,7 +12,7 @@ import { mayDrive, runCommandLine } from '../src/cli/main.ts';
 import { DEFAULT_BOARD, VERBS } from '../src/cli/verbs.ts';
 import type { World } from '../src/cli/world.ts';
 import { runProcess } from '../src/compose.ts';
-import { lineReporter } from '../src/report/lines.ts';
+import { isDrawnOver, lineReporter } from '../src/report/lines.ts';
 import { liveReporter } from '../src/report/live-view.ts';
 import { renderSvg } from '../src/report/timing-diagram.ts';
 import { openChassis } from '../src/run/hardware.ts';
@@ -328,8 +328,8 @@ async function demo(options: SimOptions, real: World): Promise<number> {
   const world = worldOn(async () => simulated, real.clock, '', real);
   const hardware = await openChassis(loaded.board, 0, world);
   const recording: Recorded[] = [];
-  const report =
-    real.stdout.columns === null ? lineReporter(real.stdout, 0) : liveReporter(real.stdout, plan);
+  const isDrawn = isDrawnOver(real.stdout, real.env);
+  const report = isDrawn ? liveReporter(real.stdout, plan) : lineReporter(real.stdout, 0);
   const runOptions = {
     plan,
     hardware,

@@ -146,6 +146,11 @@ export function jsonReporter(out: Output): Recorder {
   };
 }
 
+/** Whether a picture can be drawn over there: on a terminal that does not say, as serial lines and editors do, that it cannot. */
+export function isDrawnOver(out: Output, env: { readonly TERM?: string | undefined }): boolean {
+  return out.columns !== null && env.TERM !== 'dumb';
+}
+
 /**
  * Writes each entry for people. In the journal a line begins with its severity, elsewhere with the time since the
  * first entry.

@@ -1,8 +1,45 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import { createMockGpio } from '../../mocks/backends/gpio.ts';
+import { createMockI2c } from '../../mocks/backends/i2c.ts';
+import { createPlant } from '../../mocks/plant/plant.ts';
+import { createVirtualClock } from '../../mocks/virtual-clock.ts';
+import { runCommandLine } from '../../src/cli/main.ts';
 import { liveReporter } from '../../src/report/live-view.ts';
 import { JOBS } from '../../src/run/jobs.ts';
-import { createBench } from './bench.ts';
+import { createBench, shippedBoard } from './bench.ts';
+import { createVerbWorld } from './verb-world.ts';
+import './load-verbs.ts';
+
+it.each([
+  ['vt220', true],
+  ['dumb', false],
+])('a terminal that says that it is %s is drawn over: %s', async (TERM, isDrawn) => {
+  const dir = mkdtempSync(join(tmpdir(), 'live-'));
+  try {
+    const clock = createVirtualClock();
+    const plant = createPlant({ board: shippedBoard('reference'), clock });
+    let printed = '';
+    const stdout = {
+      write: (text: string) => {
+        printed += text;
+      },
+      columns: 80,
+      journal: false,
+    };
+    const mocks = { gpio: async () => createMockGpio(plant), i2c: async () => createMockI2c(plant) };
+    const { world } = createVerbWorld({ clock, ...mocks, stdout, env: { TERM } }, dir);
+    const board = join(import.meta.dirname, '..', '..', 'hw', 'boards', 'reference.json');
+    expect(await clock.runUntil(runCommandLine(['on', '--board', board], world))).toBe(0);
+    expect(printed.includes('\u001b[')).toBe(isDrawn);
+    expect(/^ *\d+\.\d ms {2}rail PVCORE up$/m.test(printed)).toBe(!isDrawn);
+  } finally {
+    rmSync(dir, { recursive: true, force: true });
+  }
+});
 
 describe('the live view', () => {
   it('leaves nothing of the picture beside a line that the terminal breaks', async () => {

@@ -1,7 +1,7 @@
 import { CodedError } from '../../../hw/errors.ts';
 import { chassisOf, type LoadedBoard, loadBoard } from '../../board/load.ts';
 import { PowerError } from '../../errors.ts';
-import { jsonReporter, lineReporter } from '../../report/lines.ts';
+import { isDrawnOver, jsonReporter, lineReporter } from '../../report/lines.ts';
 import { openChassis } from '../../run/hardware.ts';
 import type { Job } from '../../run/jobs.ts';
 import { JOBS } from '../../run/jobs.ts';
@@ -320,7 +320,7 @@ function warn(text: string, world: World): void {
 
 async function reporterFor({ verb, json, chassis }: Invocation, plan: Plan, world: World): Promise<Recorder> {
   if (json) return jsonReporter(world.stdout);
-  if (WATCHED.includes(verb) && world.stdout.columns !== null) {
+  if (WATCHED.includes(verb) && isDrawnOver(world.stdout, world.env)) {
     return (await import('../../report/live-view.ts')).liveReporter(world.stdout, plan);
   }
   return lineReporter(world.stdout, chassis);
