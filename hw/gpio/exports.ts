@@ -1,6 +1,6 @@
-import { closeSync, constants, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { readRegularFile, removeIfPossible } from '../files.ts';
+import { makeDirectories, readRegularFile, removeIfPossible } from '../files.ts';
 
 /** The lines that processes of this program have exported since the boot. The kernel does not know who exported a line. */
 export interface ExportRecord {
@@ -27,7 +27,7 @@ export function createExportRecord(folder: string): ExportRecord {
     add(number, identity) {
       const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = constants;
       try {
-        mkdirSync(folder, { recursive: true, mode: 0o755 });
+        makeDirectories(folder);
         const fd = openSync(fileOf(number), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o644);
         try {
           writeSync(fd, identity);
