@@ -70,24 +70,28 @@ export async function openParts(
   const latchOpening = openLine('latch', chassis.latch);
   const hostResetOpening = openLine(HOST_RESET, chassis.hostReset);
 
-  const rails = await allOf(opening);
-  const presences = (await allOf(presencesOpening)).flat();
-  const own = (await allOf(ownOpening)).flat();
-  const resets = await allOf(resetsOpening);
-  const [latch, hostReset] = await allOf([latchOpening, hostResetOpening]);
+  const [rails, presences, own, resets, latch, hostReset] = await allOf([
+    allOf(opening),
+    allOf(presencesOpening),
+    allOf(ownOpening),
+    allOf(resetsOpening),
+    latchOpening,
+    hostResetOpening,
+  ]);
   const missing = found.filter((each) => each !== null);
   const buttons = rails.flatMap(({ button }) => button ?? []);
   const lines = { enables: mapOf(rails, 'enable'), goods: mapOf(rails, 'good') };
-  const ofPgood = own.map(([, signal]) => signal);
+  const ownSignals = own.flat();
+  const ofPgood = ownSignals.map(([, signal]) => signal);
   const maps = withPulses(chassis, lines, ofPgood, buttons, clock);
-  const pgood = powerGoodOf(chassis, new Map(own), maps);
+  const pgood = powerGoodOf(chassis, new Map(ownSignals), maps);
   const parts = {
     rails: Object.keys(chassis.rails),
     needs: new Map(Object.entries(chassis.rails).map(([rail, each]) => [rail, each.needs])),
     ...maps,
     resets: new Map(resets),
     setups: mapOf(rails, 'setup'),
-    presences: new Map(presences),
+    presences: new Map(presences.flat()),
     absent: new Map(),
     absentGoods: new Map(),
     pgood,
@@ -139,9 +143,7 @@ async function openRail(
     good && orBroken<Signal>(`good signal of rail ${rail}`, (role) => opener.openShown(role, good), rail);
   const openPulse = async () => (enable && 'pulse' in enable ? openButton(enable) : undefined);
 
-  const parts = [openPulse(), openEnable(), openSetup(), openGood()] as const;
-  await allOf(parts);
-  const [button, switched, told, shown] = await Promise.all(parts);
+  const [button, switched, told, shown] = await allOf([openPulse(), openEnable(), openSetup(), openGood()]);
   return { rail, button, enable: switched, setup: told, good: shown };
 }
 

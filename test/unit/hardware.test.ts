@@ -184,6 +184,32 @@ describe('lines and buses of a chassis', () => {
     expect(given.open()).toEqual([]);
   });
 
+  it('are all given back where one is a mistake of the program, however late the others are', async () => {
+    const given = stage('reference');
+    const mistake = new TypeError('a mistake');
+    const late = async (): Promise<GpioBackend> => {
+      const inner = await given.ports.gpio();
+      let isFirst = true;
+      return {
+        ...inner,
+        async openOutput(ref) {
+          if (isFirst) {
+            isFirst = false;
+            throw mistake;
+          }
+          await new Promise<void>((resolve) => void given.clock.after(50, resolve));
+          return inner.openOutput(ref);
+        },
+      };
+    };
+    const gpio = await late();
+    const opening = openChassis(given.board, 0, { ...given.ports, gpio: async () => gpio });
+    await expect(given.run(opening)).rejects.toBe(mistake);
+    await given.pass(100);
+    expect(given.opened()).toBeGreaterThan(5);
+    expect(given.open()).toEqual([]);
+  });
+
   it('of which several cannot be had are told in one error, each with its role, and the first gives the code', async () => {
     const [reset] = Object.keys(shippedBoard('reference').chassis['0']?.resets ?? {});
     const given = stage('reference', 'on', ['line rail P5V enable busy', `line reset ${reset} busy`]);
