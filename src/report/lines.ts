@@ -15,9 +15,9 @@ interface Line {
 /** The lines for an entry of the record: one, or one for each page that was asked for evidence. */
 export function linesOf(entry: Recorded): readonly Line[] {
   const lines =
-    entry.type === 'evidence' && entry.evidence.length > 0
-      ? entry.evidence.map((each) => ({ severity: NOTICE, text: `evidence: ${evidenceText(each)}` }))
-      : [lineOf(entry)];
+    entry.type !== 'evidence' || entry.evidence.length === 0
+      ? [lineOf(entry)]
+      : entry.evidence.map((each) => ({ severity: NOTICE, text: `evidence: ${evidenceText(each)}` }));
   return lines.map(({ severity, text }) => ({ severity, text: oneLine(text) }));
 }
 

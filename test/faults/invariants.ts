@@ -4,7 +4,7 @@ import type { Hazard, HazardKind, PlantEvent } from '../../mocks/plant/events.ts
 import { type Fault, faultLineKey, partLine } from '../../mocks/plant/faults.ts';
 import { chipOf as lineChipOf, lineKey } from '../../mocks/plant/line-key.ts';
 import type { Plant, PlantLine, PlantRail } from '../../mocks/plant/plant.ts';
-import { isLine as isPartLine } from '../../src/board/lines.ts';
+import { isLine as isPartLine, linesOf } from '../../src/board/lines.ts';
 import { nextOff } from '../../src/board/off-order.ts';
 import { railsOfPgood, sourcesOf } from '../../src/board/pgood-sources.ts';
 import type { Board, ChassisBoard, LineBoard, PulseBoard } from '../../src/board/schema.ts';
@@ -207,7 +207,7 @@ const LOOKED_AGAIN_MS = 4 * 2_000 + 5 * TRANSFER_DEADLINE_MS;
  * a power-on that fails at its very end, the power-off after it; and each PMBus signal may run into the
  * deadline of a transfer several times on each of these ways.
  */
-export function worstCaseMs(board: Board, chassis: number): number {
+export function worstCaseMs(board: Board, chassis: number, faults: Iterable<Fault>): number {
   const described = chassisOfBoard(board, chassis);
   const { pgood, minOffMs, resets, latch, hostReset } = described;
   const downMs =
@@ -219,7 +219,7 @@ export function worstCaseMs(board: Board, chassis: number): number {
     longestChain(described, (rail) => rail.onTimeoutMs + rail.settleMs + pressesMs(rail).on) +
     pgood.onTimeoutMs;
   const resetsMs = Math.max(0, ...Object.values(resets).map(({ releaseDelayMs }) => releaseDelayMs));
-  const signals = pmbusSignals(described);
+  const signals = pmbusSignals(described) + hangingLines(board, chassis, faults);
   const transfersMs = TRANSFER_DEADLINE_MS * (1 + 8 * signals);
   return (
     (signals === 0 ? 0 : LOOKED_AGAIN_MS) +
@@ -235,13 +235,20 @@ export function worstCaseMs(board: Board, chassis: number): number {
 }
 
 /** Latest end of a process that was told twice to end: what it is just doing ends, nothing new begins. */
-function leaveMs({ board, chassis }: Act): number {
+function leaveMs({ board, chassis, faults }: Act): number {
   const described = chassisOfBoard(board, chassis);
   // What is pressed to switch on is let go when its time is over, which is soon.
   const pressMs = Math.max(...Object.values(described.rails).map((rail) => pressesMs(rail).on));
-  return (
-    TRANSFER_DEADLINE_MS * (1 + 2 * pmbusSignals(described)) + (described.latch?.pulseMs ?? 0) + pressMs + 1
+  const signals = pmbusSignals(described) + hangingLines(board, chassis, faults);
+  return TRANSFER_DEADLINE_MS * (1 + 2 * signals) + (described.latch?.pulseMs ?? 0) + pressMs + 1;
+}
+
+/** Lines that may have to be waited for as a device has, because a chip may hang. */
+function hangingLines(board: Board, chassis: number, faults: Iterable<Fault>): number {
+  const mayHang = [...faults].some(
+    ({ effect }) => (effect.on === 'gpio' || effect.on === 'line') && effect.does === 'hangs',
   );
+  return mayHang ? linesOf(board).filter((line) => line.chassis === chassis).length : 0;
 }
 
 /** A rail, and all that needs it. */

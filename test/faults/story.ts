@@ -129,12 +129,14 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
     note(`put in: ${text}`);
   };
 
+  const planned = plan.faults.map(({ text }) => parseFault(text, board));
+
   /** Plays the part of everybody who gives commands to one chassis. */
   const createChassis = (chassis: number, isUnderTest: boolean) => {
     const described = board.chassis[chassis];
     if (!described) throw new RangeError(`no chassis ${chassis}`);
     const chassisPlan = planOf(described, board.devices);
-    const limitMs = worstCaseMs(board, chassis);
+    const limitMs = worstCaseMs(board, chassis, planned);
     const disk = createDisk(plan.store, 1 + roll(11));
     const drivers: { readonly fromMs: number; toMs: number; toTurn: number }[] = [];
     /** Counts who takes and who leaves the lock: much of that happens at one moment. */
@@ -416,7 +418,9 @@ async function playOnce(plan: Case, sabotage: Break | null): Promise<Told> {
   /** A bus that all chassis share may be held up for one by another. */
   const stalledMs = stallsOf(plan.disturbances.map(({ disturbance }) => disturbance));
   const othersLimitMs =
-    numbers.length === 1 ? 0 : stalledMs + Math.max(...numbers.map((number) => worstCaseMs(board, number)));
+    numbers.length === 1
+      ? 0
+      : stalledMs + Math.max(...numbers.map((number) => worstCaseMs(board, number, planned)));
   const actors = numbers.map((number) => createChassis(number, number === plan.chassis));
   const underTest = actors[numbers.indexOf(plan.chassis)];
   if (!underTest) throw new RangeError(`no chassis ${plan.chassis}`);
