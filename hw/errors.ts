@@ -96,6 +96,11 @@ export function errnoCode(error: unknown): string | undefined {
   return undefined;
 }
 
+/** Whether this process was given no descriptor, no memory or no further process. Nothing is said of what it asked for. */
+export function isShortage(error: unknown): boolean {
+  return ['EMFILE', 'ENFILE', 'ENOMEM', 'EAGAIN'].includes(errnoCode(error) ?? '');
+}
+
 /** The text of anything that was thrown. */
 export function errorText(error: unknown): string {
   return error instanceof Error ? error.message : String(error);

@@ -1,11 +1,19 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { isShortage } from './errors.ts';
 import { fileProblem } from './files.ts';
 import type { Flock, NoLockAnswer } from './ports.ts';
 
 /** Node has no flock(2), so flock(1) locks the descriptor that it inherits. */
 export const tryFlock: Flock = (fd, { clock, limitMs, signal }) =>
   new Promise((resolve) => {
-    const child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
+    let child: ChildProcess;
+    try {
+      child = spawn('flock', ['-n', '3'], { stdio: ['ignore', 'ignore', 'ignore', fd] });
+    } catch (error) {
+      // Node throws some of what keeps a process from being started, as ENOMEM, and tells the rest.
+      resolve(notStarted(error));
+      return;
+    }
     const end = (answer: 'locked' | 'taken' | NoLockAnswer) => {
       cancel();
       signal?.removeEventListener('abort', giveUp);
@@ -19,12 +27,19 @@ export const tryFlock: Flock = (fd, { clock, limitMs, signal }) =>
     };
     const cancel = clock.after(limitMs, giveUp);
     signal?.addEventListener('abort', giveUp);
-    child.once('error', (error) => {
-      const why = fileProblem(error);
-      end({ why: `cannot be started (${why})`, isFinal: why === 'ENOENT' || why === 'EACCES', error });
-    });
+    child.once('error', (error) => end(notStarted(error)));
     child.once('exit', (code, killedBy) => {
       if (code === 0 || code === 1) end(code === 0 ? 'locked' : 'taken');
       else end({ why: `ended with ${killedBy ?? code}`, isFinal: false });
     });
   });
+
+function notStarted(error: unknown): NoLockAnswer {
+  const errno = fileProblem(error);
+  return {
+    why: `cannot be started (${errno})`,
+    isFinal: errno === 'ENOENT' || errno === 'EACCES',
+    ...(isShortage(error) && { isShort: true }),
+    ...(error instanceof Error && { error }),
+  };
+}

@@ -223,6 +223,8 @@ export interface NoLockAnswer {
   readonly why: string;
   /** Another try would fail for the same reason. */
   readonly isFinal: boolean;
+  /** It is this process that could not ask (`isShortage`): another one may have the lock all the same. */
+  readonly isShort?: true;
   /** Error of the system, where flock(1) could not be started. */
   readonly error?: Error;
 }

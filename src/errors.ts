@@ -1,4 +1,4 @@
-import { CodedError } from '../hw/errors.ts';
+import { CodedError, errnoCode, errorText } from '../hw/errors.ts';
 
 export type PowerErrorCode =
   | 'USAGE'
@@ -13,6 +13,8 @@ export type PowerErrorCode =
   /** Another process keeps this chassis in view. */
   | 'CHASSIS_WATCHED'
   | 'RUN_DIR_UNUSABLE'
+  /** The machine gave this process no further file, process or memory. */
+  | 'MACHINE_SHORT'
   | 'PGOOD_TIMEOUT'
   | 'RAIL_FAULT'
   | 'PGOOD_LOST'
@@ -32,3 +34,13 @@ export type PowerErrorCode =
 
 /** What the program itself cannot or will not do. */
 export class PowerError extends CodedError<PowerErrorCode> {}
+
+/** What cannot be done because of an error for which `isShortage` holds. */
+export function shortage(what: string, error: unknown): PowerError {
+  const errno = errnoCode(error) ?? errorText(error);
+  const todo =
+    errno === 'EMFILE'
+      ? 'let this program open more files (ulimit -n, LimitNOFILE=)'
+      : 'end other programs, or raise the limits of this one (systemd.exec(5), Limit…=)';
+  return new PowerError('MACHINE_SHORT', `${what} (${errno}): ${todo}`, { errno }, { cause: error });
+}

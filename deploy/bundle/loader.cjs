@@ -2,8 +2,8 @@
 'use strict';
 // The program as it is started: loads each file of the bundle with the code that V8 made of it when the program was installed.
 // Where that is missing, or is of another Node, V8 makes it anew, which costs time and nothing else.
-const { readFileSync } = require('node:fs');
-const { join } = require('node:path');
+const { readFileSync, writeSync } = require('node:fs');
+const { basename, join } = require('node:path');
 const { Script } = require('node:vm');
 
 /** Of all files of this bundle: code that was made of other ones is never looked at. V8 itself compares only their lengths. */
@@ -56,10 +56,29 @@ function load(name) {
   const module = { exports: {} };
   loaded.set(name, module);
   const file = name.slice(2);
-  const run = scriptOf(file, codeOf(file)).runInThisContext();
-  run(module.exports, load, module, join(__dirname, file), __dirname);
+  try {
+    const run = scriptOf(file, codeOf(file)).runInThisContext();
+    run(module.exports, load, module, join(__dirname, file), __dirname);
+  } catch (error) {
+    // Who asks again must not be given one that is empty, or half of it.
+    loaded.delete(name);
+    throw error;
+  }
   return module.exports;
 }
 
+/** The program has nothing yet with which it says why it ends: EX_OSERR of sysexits.h. */
+function loadMain() {
+  try {
+    load(`./${MAIN}`);
+  } catch (error) {
+    const errno = error instanceof Error && 'code' in error ? error.code : undefined;
+    if (errno !== 'EMFILE' && errno !== 'ENFILE' && errno !== 'ENOMEM') throw error;
+    process.exitCode = 71;
+    const text = `cannot be loaded (${errno}): let this program have more files (ulimit -n, LimitNOFILE=) and memory`;
+    writeSync(2, `${basename(__filename, '.cjs')}: ${text}\n`);
+  }
+}
+
 module.exports = { codeFolder, codeOf, run: () => load(`./${MAIN}`), scriptOf };
-if (require.main === module) load(`./${MAIN}`);
+if (require.main === module) loadMain();

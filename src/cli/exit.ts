@@ -13,6 +13,8 @@ export const EXIT = {
   /** A required service (D-Bus, systemd) is missing. */
   serviceMissing: 69,
   internal: 70,
+  /** The machine gives this process no further file, process or memory. */
+  osError: 71,
   /** A file or directory cannot be written. */
   cannotCreate: 73,
   hardware: 74,
@@ -43,6 +45,7 @@ const WORST_FIRST: readonly number[] = [
   EXIT.rejected,
   EXIT.locked,
   EXIT.cannotCreate,
+  EXIT.osError,
   EXIT.serviceMissing,
   EXIT.board,
   EXIT.usage,
@@ -70,6 +73,7 @@ const EXIT_OF: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemErrorC
   CHASSIS_LOCKED: EXIT.locked,
   CHASSIS_WATCHED: EXIT.locked,
   RUN_DIR_UNUSABLE: EXIT.cannotCreate,
+  MACHINE_SHORT: EXIT.osError,
   PGOOD_TIMEOUT: EXIT.pgoodTimeout,
   RAIL_FAULT: EXIT.railFault,
   PGOOD_LOST: EXIT.pgoodLost,

@@ -16,6 +16,7 @@ export const EXIT_TEXT: Readonly<Record<keyof typeof EXIT, string>> = {
   findings: 'units check, units verify or verify has findings',
   serviceMissing: 'D-Bus or systemd is not there',
   internal: 'internal error',
+  osError: 'too few files, processes or memory',
   cannotCreate: 'cannot write a file',
   hardware: 'hardware I/O error',
   locked: 'another process drives this chassis',
@@ -34,7 +35,7 @@ type ExitName = keyof typeof EXIT;
 
 interface VerbHelp {
   readonly text: readonly string[];
-  /** Beside 0, 64, 70 and 78, which every verb may have. */
+  /** Beside 0, 64, 70, 71 and 78, which every verb may have. */
   readonly exits: readonly ExitName[];
   readonly examples: readonly string[];
 }
@@ -242,7 +243,7 @@ function verbHelp(verb: string, entry: VerbEntry, programName: string, width: nu
       value === undefined ? `[--${name}]` : `[--${name}\u00a0${value}]`,
     ),
   ].join(' ');
-  const codes: ExitName[] = ['ok', 'usage', 'internal', 'board', ...exits];
+  const codes: ExitName[] = ['ok', 'usage', 'internal', 'osError', 'board', ...exits];
   const hasOwn = Object.keys(entry.options).length > 0;
   return [
     ...wrap(usage, width, 7),

@@ -1,5 +1,5 @@
-import { CodedError } from '../../hw/errors.ts';
-import { PowerError } from '../errors.ts';
+import { CodedError, errorText, isShortage } from '../../hw/errors.ts';
+import { PowerError, shortage } from '../errors.ts';
 import { ERROR } from '../system/severity.ts';
 import { type Asked, firstWord, readArguments } from './arguments.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
@@ -37,10 +37,17 @@ export async function runCommandLine(args: readonly string[], world: World): Pro
       case 'verb':
         return await runVerb(asked, json, world);
     }
-  } catch (error) {
+  } catch (thrown) {
+    const error = codedIfShort(thrown);
     await reportError(error, json, world, () => null);
     return exitCodeOf(error);
   }
+}
+
+/** What the machine had no more of is no mistake of the program, wherever it was asked for. */
+function codedIfShort(error: unknown): unknown {
+  if (error instanceof CodedError || !isShortage(error)) return error;
+  return shortage(errorText(error), error);
 }
 
 async function runVerb(asked: Asked & { kind: 'verb' }, json: boolean, world: World): Promise<number> {
@@ -59,7 +66,8 @@ async function runOnce(verb: Verb, invocation: Invocation, json: boolean, world:
   const beganMs = world.clock.nowMs();
   try {
     return await verb.run(invocation, world);
-  } catch (error) {
+  } catch (thrown) {
+    const error = codedIfShort(thrown);
     const elapsedMs = world.clock.nowMs() - beganMs;
     // Beside what follows: neither waits for the other.
     const told = reportError(error, json, world, ({ failureFields }) =>

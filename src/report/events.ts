@@ -82,6 +82,7 @@ const KIND_OF_CODE: Readonly<Record<PowerErrorCode | HardwareErrorCode | SystemE
     CHASSIS_LOCKED: 'locked',
     CHASSIS_WATCHED: 'locked',
     RUN_DIR_UNUSABLE: 'runDir',
+    MACHINE_SHORT: null,
     PGOOD_TIMEOUT: 'pgoodTimeout',
     RAIL_FAULT: 'railTimeout',
     PGOOD_LOST: 'pgoodLost',

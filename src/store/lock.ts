@@ -1,5 +1,6 @@
 import { closeSync, constants, existsSync, openSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { isShortage } from '../../hw/errors.ts';
 import {
   ensureDirectory,
   fileProblem,
@@ -7,9 +8,9 @@ import {
   readRegularFile,
   writeDurably,
 } from '../../hw/files.ts';
-import type { Clock, Flock } from '../../hw/ports.ts';
+import type { Clock, Flock, FlockOptions, NoLockAnswer } from '../../hw/ports.ts';
 import { pause } from '../../hw/waiting.ts';
-import { PowerError } from '../errors.ts';
+import { PowerError, shortage } from '../errors.ts';
 import { lockPath } from './paths.ts';
 
 /**
@@ -59,7 +60,7 @@ export interface LockOptions extends Locking {
  * root can open that directory, so nobody else can hold the lock.
  *
  * @param holder what this process does, told to whoever has to wait or is turned away
- * @throws PowerError CHASSIS_LOCKED with the holder in the message, RUN_DIR_UNUSABLE, INTERRUPTED
+ * @throws PowerError CHASSIS_LOCKED with the holder in the message, RUN_DIR_UNUSABLE, MACHINE_SHORT, INTERRUPTED
  */
 export async function lockChassis(
   runDir: string,
@@ -67,63 +68,124 @@ export async function lockChassis(
   holder: string,
   options: LockOptions,
 ): Promise<ChassisLock> {
-  const { clock, flock, waitMs, signal, onWait, onWithout } = options;
+  const { onWithout } = options;
   const path = lockPath(runDir, chassis);
-  let fd: number;
+  const place: LockPlace = { path, chassis, fd: null };
   try {
     ensureDirectory(runDir);
-    fd = openPrivateDirectory(path);
+    place.fd = openPrivateDirectory(path);
   } catch (error) {
-    const why = `cannot use ${path} (${fileProblem(error)}): run as root, or name another --run-dir`;
-    // Every process of this program meets the same here, so none has the lock.
-    if (onWithout !== undefined) return without(why, onWithout);
-    throw new PowerError('RUN_DIR_UNUSABLE', why, { path }, { cause: error });
-  }
-  try {
-    const startMs = clock.nowMs();
-    const answerByMs = startMs + Math.max(waitMs, LEAST_ANSWER_MS);
-    let wasTaken = false;
-    for (let hasReportedWait = false; ; ) {
-      const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), QUERY_MS));
-      const answer = await flock(fd, { clock, limitMs, signal });
-      if (answer === 'locked') break;
-      const other = holderOf(path);
-      const nowMs = clock.nowMs();
-      wasTaken ||= answer === 'taken';
-      if (wasTaken && nowMs >= startMs + waitMs) throw lockedBy(other, path, chassis);
-      if (answer !== 'taken' && (answer.isFinal || nowMs >= answerByMs)) {
-        const why = `cannot lock ${path}: flock (util-linux or busybox) ${answer.why}`;
-        if (onWithout === undefined || other?.isAlive) {
-          const who = other?.isAlive ? `, and ${other.text} may have it` : '';
-          throw new PowerError('RUN_DIR_UNUSABLE', `${why}${who}`, { path });
-        }
-        return without(why, onWithout, fd);
-      }
-      if (answer === 'taken' && !hasReportedWait) {
-        hasReportedWait = true;
-        onWait(other?.text ?? '');
-      }
-      await pause(clock, nowMs - startMs < LONG_MS ? POLL_MS : SLOW_POLL_MS, signal);
-      if (signal.aborted) {
-        const message = `${String(signal.reason)} while waiting for the lock of chassis ${chassis}: nothing was begun`;
-        throw new PowerError('INTERRUPTED', message, { chassis, signal: signal.reason });
-      }
+    // What this process is short of others may have had: it is asked for again.
+    if (!isShortage(error)) {
+      const why = `cannot use ${path} (${fileProblem(error)}): run as root, or name another --run-dir`;
+      // Every process of this program meets the same here, so none has the lock.
+      if (onWithout !== undefined) return without(why, onWithout, place);
+      throw new PowerError('RUN_DIR_UNUSABLE', why, { path }, { cause: error });
     }
-  } catch (error) {
-    closeSync(fd);
+  }
+  const cannot = await askForLock(place, options).catch((error: unknown) => {
+    leave(place);
     throw error;
+  });
+  if (cannot !== null) {
+    const { why, other, isShort, error } = cannot;
+    const what = `cannot lock ${path}: flock (util-linux or busybox) ${why}`;
+    const isFree = other !== 'unread' && !other?.isAlive;
+    if (onWithout !== undefined && isFree) return without(what, onWithout, place);
+    leave(place);
+    if (isShort) throw shortage(`cannot lock ${path}`, error);
+    const who = isFree ? '' : `, and ${other === 'unread' ? 'another process' : other?.text} may have it`;
+    throw new PowerError('RUN_DIR_UNUSABLE', `${what}${who}`, { path });
   }
   const text = `${holder}, pid ${process.pid}`;
   writeHolder(path, `${text}\n${startOf(process.pid) ?? ''}\n`);
-  let held = true;
   return {
     release() {
-      if (!held) return;
-      held = false;
+      if (place.fd === null) return;
       writeHolder(path, `${text}\n${RELEASED}\n`);
-      closeSync(fd);
+      leave(place);
     },
   };
+}
+
+/** Where the lock is, and the descriptor that it is asked for with. */
+interface LockPlace {
+  readonly path: string;
+  readonly chassis: number;
+  fd: number | null;
+}
+
+function leave(place: LockPlace): void {
+  if (place.fd !== null) closeSync(place.fd);
+  place.fd = null;
+}
+
+/** Nobody could tell whether the lock was got, to the end of the wait. */
+interface Cannot extends NoLockAnswer {
+  /** The process that said last that it has the lock. */
+  readonly other: Holder | null | 'unread';
+}
+
+/**
+ * Asks until the lock is got, for which null stands, or cannot be told of.
+ * @throws PowerError CHASSIS_LOCKED, INTERRUPTED; the error of opening the place
+ */
+async function askForLock(
+  place: LockPlace,
+  { clock, flock, waitMs, signal, onWait }: LockOptions,
+): Promise<Cannot | null> {
+  const { path, chassis } = place;
+  const startMs = clock.nowMs();
+  const answerByMs = startMs + Math.max(waitMs, LEAST_ANSWER_MS);
+  let wasTaken = false;
+  let shortSinceMs: number | null = null;
+  for (let hasReportedWait = false; ; ) {
+    const limitMs = Math.min(LEAST_ANSWER_MS, Math.max(answerByMs - clock.nowMs(), QUERY_MS));
+    const answer = await askOrShort(flock, place, { clock, limitMs, signal });
+    if (answer === 'locked') return null;
+    const other = readHolder(path);
+    const nowMs = clock.nowMs();
+    // Who cannot ask goes by what the holder wrote.
+    const isAlive = other !== 'unread' && other?.isAlive === true;
+    const isTaken = answer === 'taken' || (answer.isShort === true && isAlive);
+    wasTaken ||= isTaken;
+    if (wasTaken && nowMs >= startMs + waitMs) throw lockedBy(other, path, chassis);
+    if (!isTaken) {
+      shortSinceMs = answer.isShort ? (shortSinceMs ?? nowMs) : null;
+      const byMs = shortSinceMs === null ? answerByMs : shortSinceMs + QUERY_MS;
+      if (answer.isFinal || nowMs >= byMs) return { ...answer, other };
+    } else {
+      shortSinceMs = null;
+    }
+    if (isTaken && !hasReportedWait) {
+      hasReportedWait = true;
+      onWait(textOf(other));
+    }
+    await pause(clock, nowMs - startMs < LONG_MS ? POLL_MS : SLOW_POLL_MS, signal);
+    if (signal.aborted) {
+      const message = `${String(signal.reason)} while waiting for the lock of chassis ${chassis}: nothing was begun`;
+      throw new PowerError('INTERRUPTED', message, { chassis, signal: signal.reason });
+    }
+  }
+}
+
+/** Asks for the lock. What asks may itself not be loaded where descriptors are short. */
+async function askOrShort(
+  flock: Flock,
+  place: LockPlace,
+  options: FlockOptions,
+): Promise<'locked' | 'taken' | NoLockAnswer> {
+  let answer: Awaited<ReturnType<Flock>>;
+  try {
+    place.fd ??= openPrivateDirectory(place.path);
+    answer = await flock(place.fd, options);
+  } catch (error) {
+    if (!(error instanceof Error) || !isShortage(error)) throw error;
+    answer = { why: `cannot be started (${fileProblem(error)})`, isFinal: false, isShort: true, error };
+  }
+  // Its descriptor may be the one for which the holder can be read.
+  if (typeof answer === 'object' && answer.isShort) leave(place);
+  return answer;
 }
 
 /** Whether a process, this one included, has the lock of a chassis. False where there is none, and where none can tell. */
@@ -155,7 +217,7 @@ export async function lastHolder(runDir: string, chassis: number, locking: Locki
 /** What the last process that locked a chassis wrote when it let go of it; null while one may have it, and where none ever had. */
 export function releasedBy(runDir: string, chassis: number): string | null {
   const holder = holderLines(lockPath(runDir, chassis));
-  return holder?.[1] === RELEASED ? holder.join('\n') : null;
+  return holder !== 'unread' && holder?.[1] === RELEASED ? holder.join('\n') : null;
 }
 
 /**
@@ -168,18 +230,14 @@ export function diedAs(runDir: string, chassis: number): string | null {
   return holder === null || holder.isAlive ? null : (holder.text.split(',')[0] ?? null);
 }
 
-function without(why: string, onWithout: (why: string) => void, fd?: number): ChassisLock {
+function without(why: string, onWithout: (why: string) => void, place: LockPlace): ChassisLock {
   onWithout(why);
-  return {
-    release() {
-      // flock(1) may have got the lock without saying so.
-      if (fd !== undefined) closeSync(fd);
-    },
-  };
+  // flock(1) may have got the lock without saying so.
+  return { release: () => leave(place) };
 }
 
-function lockedBy(other: Holder | null, path: string, chassis: number): PowerError {
-  const holder = other?.text ?? '';
+function lockedBy(other: Holder | null | 'unread', path: string, chassis: number): PowerError {
+  const holder = textOf(other);
   return new PowerError(
     'CHASSIS_LOCKED',
     `chassis ${chassis} is driven by another process${holder ? ` (${holder})` : ''}: wait for it to end`,
@@ -202,22 +260,32 @@ function holderPath(lock: string): string {
 
 /** The process that wrote last that it has the lock; null where none did, or the file cannot be read. */
 function holderOf(lock: string): Holder | null {
+  const holder = readHolder(lock);
+  return holder === 'unread' ? null : holder;
+}
+
+function textOf(holder: Holder | null | 'unread'): string {
+  return holder === 'unread' ? '' : (holder?.text ?? '');
+}
+
+/** The same, and `unread` where this process has no descriptor to read it with. */
+function readHolder(lock: string): Holder | null | 'unread' {
   const lines = holderLines(lock);
-  if (lines === null) return null;
+  if (lines === null || lines === 'unread') return lines;
   const [text = '', start = ''] = lines;
   const pid = Number(/pid (\d+)$/.exec(text)?.[1]);
   const isAlive = start !== RELEASED && Number.isInteger(pid) && startOf(pid) === start;
   return { text, isAlive };
 }
 
-function holderLines(lock: string): string[] | null {
+function holderLines(lock: string): string[] | null | 'unread' {
   try {
     return readRegularFile(holderPath(lock), { maxBytes: HOLDER_BYTES, onlyOwn: true })
       .toString('utf8')
       .split('\n');
-  } catch {
-    // The name is for messages only: the kernel decides who has the lock.
-    return null;
+  } catch (error) {
+    // The name is for messages only, where the kernel can be asked who has the lock.
+    return isShortage(error) ? 'unread' : null;
   }
 }
 

@@ -409,6 +409,37 @@ describe('bad input gets one line that says what to do', () => {
   });
 });
 
+describe('a process that may open few files', () => {
+  const DOCUMENTED = new Set([0, 71, 73, 74]);
+
+  it.each(['on', 'off'])('%s ends soon with a line and an exit code that say so', (verb) => {
+    const ends = Array.from({ length: 22 }, (_, index) => {
+      const files = 16 + index;
+      const startMs = performance.now();
+      const { status, stdout, stderr } = spawnSync(
+        'sh',
+        [
+          ...['-c', 'ulimit -n "$0" && exec "$@"', String(files), process.execPath, SIM, verb],
+          ...['--board', REFERENCE, '--run-dir', join(dir, `few-files-${verb}`)],
+        ],
+        { encoding: 'utf8', timeout: 60_000 },
+      );
+      return { files, status, stdout, stderr, tookMs: performance.now() - startMs };
+    });
+    // With the fewest Node itself does not start, or does not read the program.
+    const ours = ends.filter(({ status }) => status !== null && status !== 1);
+    const bad = ours.filter(
+      ({ status, stdout, stderr, tookMs }) =>
+        !DOCUMENTED.has(status ?? -1) ||
+        /internal error|^ +at /m.test(stdout + stderr) ||
+        (status !== 0 && !/EMFILE/.test(stderr)) ||
+        tookMs > 20_000,
+    );
+    expect(bad).toEqual([]);
+    expect(ours.map(({ status }) => status)).toEqual(expect.arrayContaining([0, 71]));
+  });
+});
+
 describe('several processes on one plant', () => {
   it('do the work of the four oneshots, one driver at a time', async () => {
     const socket = join(dir, 'plant.sock');

@@ -25,6 +25,7 @@ const TOLD: Readonly<Record<HardwareErrorCode | SystemErrorCode | PowerErrorCode
   CHASSIS_LOCKED: { row: 'another process drives the chassis' },
   CHASSIS_WATCHED: { row: 'lines given back while the service watches them' },
   RUN_DIR_UNUSABLE: { row: 'a /run without room for the lock' },
+  MACHINE_SHORT: { none: 'the message names the limit to raise; what a power-off can open, it drives' },
   PGOOD_TIMEOUT: { row: 'pgood that never comes' },
   RAIL_FAULT: { row: 'a rail that never comes good' },
   PGOOD_LOST: { row: 'pgood that is lost before the resets are released' },

@@ -349,4 +349,70 @@ describe('a lock helper', () => {
   });
 });
 
+describe('a process that cannot ask for want of descriptors, memory or processes', () => {
+  const refused = Object.assign(new Error('too many'), { code: 'EMFILE' });
+  const withouts: string[] = [];
+  /** What asks cannot be started, or cannot even be loaded. */
+  const SHORT: readonly [string, Flock][] = [
+    [
+      'flock(1) is not started',
+      async () => ({ why: 'cannot be started (EMFILE)', isFinal: false, isShort: true, error: refused }),
+    ],
+    ['what starts it is not loaded', () => Promise.reject(refused)],
+  ];
+  const shortLock = (short: Flock, options: Partial<LockOptions> = {}) =>
+    clock.runUntil(lock({ flock: short, ...options }));
+  beforeEach(() => {
+    withouts.length = 0;
+  });
+
+  it.each(SHORT)('powers off within a second where no process has the chassis: %s', async (_, short) => {
+    (await lock()).release();
+    const startMs = clock.nowMs();
+    const off = await shortLock(short, { waitMs: 60_000, onWithout: (why) => withouts.push(why) });
+    expect(clock.nowMs() - startMs).toBeLessThanOrEqual(1_200);
+    expect(withouts).toEqual([expect.stringMatching(/EMFILE/)]);
+    off.release();
+  });
+
+  it.each(SHORT)('asks again before, and so has the lock of a moment later: %s', async (_, short) => {
+    let tries = 0;
+    const held = await shortLock((...args) => (++tries < 3 ? short(...args) : flock(...args)), {
+      waitMs: 60_000,
+      onWithout: (why) => withouts.push(why),
+    });
+    expect(withouts).toEqual([]);
+    await expect(lock()).rejects.toMatchObject({ code: 'CHASSIS_LOCKED' });
+    held.release();
+  });
+
+  it.each(SHORT)('powers nothing on, and says what to do: %s', async (_, short) => {
+    await expect(shortLock(short)).rejects.toMatchObject({
+      code: 'MACHINE_SHORT',
+      message: expect.stringMatching(/EMFILE.*ulimit -n/),
+    });
+  });
+
+  it.each(SHORT)('waits for the process that has the chassis: %s', async (_, short) => {
+    const held = await lock();
+    await expect(shortLock(short)).rejects.toMatchObject({ code: 'CHASSIS_LOCKED' });
+    const startMs = clock.nowMs();
+    const forOff = { waitMs: 60_000, onWithout: (why: string) => withouts.push(why) };
+    await expect(shortLock(short, forOff)).rejects.toMatchObject({ code: 'CHASSIS_LOCKED' });
+    expect(clock.nowMs() - startMs).toBe(60_000);
+    expect(withouts).toEqual([]);
+    clock.after(5_000, () => held.release());
+    (await shortLock(short, forOff)).release();
+    expect(withouts).toHaveLength(1);
+  });
+
+  it('any other mistake of what asks is told as it is, and leaves nothing open', async () => {
+    const descriptors = () => readdirSync('/proc/self/fd').length;
+    const before = descriptors();
+    await expect(shortLock(() => Promise.reject(new TypeError('no')))).rejects.toThrow('no');
+    for (const [, short] of SHORT) await expect(shortLock(short)).rejects.toThrow(/EMFILE/);
+    expect(descriptors()).toBe(before);
+  });
+});
+
 describeFlock('flock(1)', tryFlock);
