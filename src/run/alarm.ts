@@ -8,6 +8,8 @@ import { type Deferred, deferred, endsWithin } from '../../hw/waiting.ts';
 export interface Alarm {
   /** The chassis may be losing its power, or is being switched off for that; or neither any more. */
   set(chassis: number, isRaised: boolean): void;
+  /** Whether that is so of another chassis. */
+  isRaisedBeside(chassis: number): boolean;
   /** Returns what tells whether that was so of the chassis at no moment since. */
   calmSince(chassis: number): () => boolean;
   /** Resolves when that is so of no chassis, and after LONGEST_MS at the latest. */
@@ -15,7 +17,7 @@ export interface Alarm {
 }
 
 /** Where no bus hangs all is off long before. On one that does, the news of the others wait no longer. */
-const LONGEST_MS = 500;
+export const LONGEST_MS = 500;
 
 export function createAlarm(clock: Pick<Clock, 'after'>): Alarm {
   const raised = new Set<number>();
@@ -24,6 +26,7 @@ export function createAlarm(clock: Pick<Clock, 'after'>): Alarm {
   const timesOf = (chassis: number) => times.get(chassis) ?? 0;
   let end: Deferred | null = null;
   return {
+    isRaisedBeside: (chassis) => raised.size > (raised.has(chassis) ? 1 : 0),
     calmSince(chassis) {
       const before = timesOf(chassis);
       const wasCalm = !raised.has(chassis);

@@ -10,7 +10,7 @@ import type { Reconciled } from '../sequence/reconcile.ts';
 import { hasTag, railState, type SequenceState, type State } from '../sequence/state.ts';
 import { changedRails, restlessRails } from '../sequence/survey.ts';
 import type { SnapshotStore } from '../store/snapshot.ts';
-import type { Alarm } from './alarm.ts';
+import { type Alarm, LONGEST_MS } from './alarm.ts';
 import type { LevelsAtFault } from './diagnosis.ts';
 import { createDrives, type DriveAction, type Drives, isAbsent, type LoweringAction } from './drives.ts';
 import type { ChassisHardware, Source } from './hardware.ts';
@@ -74,6 +74,10 @@ export interface Run {
   entered: State;
   /** The run was asked to end (SIGTERM, Ctrl-C), and has begun to. */
   isEnding: boolean;
+  /** Drives took so long that the rest goes on beside them. */
+  isSlow: boolean;
+  /** For a watch: all that had to go off was driven. */
+  isLowered: boolean;
   loweringTold: boolean;
   saveWarned: boolean;
 }
@@ -81,7 +85,7 @@ export interface Run {
 /** These states conclude a request, so they are recorded only when every drive is over. */
 const CONCLUSIONS: readonly State[] = ['opWaitPowerOff', 'off', 'failed'];
 
-/** By then every line is switched that waits for no hanging device, and the record may be written out. */
+/** By then every line is switched that waits for no hanging device: what happened is told, and what is off is read. */
 const SPEAK_MS = 50;
 
 /** @param taken where the machine is taken up; nothing is driven for it */
@@ -100,7 +104,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     sleep: plan.sleep !== null && job.watches ? sleepReading(plan.sleep, options, () => run.now.state) : null,
     ended(events) {
       levels.push(...events);
-      turns.wake();
+      if (!isOnlyDriven(run)) turns.wake();
     },
   });
   const drives = createDrives({
@@ -111,7 +115,7 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     newsOfPower: async (rail) => (await Promise.all(behind(options, rail).map(readings.ask))).flat(),
     ended(action, events) {
       lowered.push({ action, events });
-      turns.wake();
+      if (!isOnlyDriven(run)) turns.wake();
     },
   });
   const run: Run = {
@@ -131,6 +135,8 @@ export function createRun(job: Job, options: RunOptions, taken: Reconciled, reco
     levelsAtFault: null,
     entered: taken.state,
     isEnding: false,
+    isSlow: false,
+    isLowered: false,
     loweringTold: false,
     saveWarned: false,
   };
@@ -222,10 +228,10 @@ function isOnlyTold({ watches }: Job, { type }: SequenceAction): boolean {
 }
 
 /** For a watch: power may be going, or goes down, and not everything is off yet. */
-function raiseAlarm({ job, options: { alarm, plan, hardware }, now, loweringTold }: Run): void {
+function raiseAlarm({ job, options: { alarm, plan, hardware }, now, isLowered }: Run): void {
   if (!job.watches) return;
   const { state, sequence } = now;
-  const isGoing = state === 'pgood' ? hasDoubt(plan, sequence) : hasTag(state, 'lowering') && !loweringTold;
+  const isGoing = state === 'pgood' ? hasDoubt(plan, sequence) : hasTag(state, 'lowering') && !isLowered;
   alarm?.set(hardware.chassis, isGoing);
 }
 
@@ -384,23 +390,43 @@ export async function goOn(run: Run, done: () => boolean): Promise<void> {
     if (isWatching() && ((await options.superseded?.()) || signal?.aborted)) return;
     await noticeStandstill(run);
     await beginToEnd(run, done);
-    const over = run.lowered.shift();
+    // Nothing but a drive is waited for by what the machine wanted.
+    const isSettled = !run.drives.isUnderWay();
+    if (isSettled) await waitForOthers(run);
+    const over = isOnlyDriven(run) ? undefined : run.lowered.shift();
     if (over !== undefined) {
       noteDriven(run, over.action, over.events);
       await handle(run, ...over.events);
       continue;
     }
     // A device that hangs does not keep the news for long.
-    if (run.recording.heldForMs() >= SPEAK_MS) run.recording.tell();
-    // Nothing but a drive is waited for by what the machine wanted.
-    const isSettled = !run.drives.isUnderWay();
+    if (isNewsDue(run)) {
+      run.isSlow = true;
+      run.recording.tell();
+    }
     if (isSettled) await tellLowered(run);
     const isDone = isSettled && done();
     if (isDone && !isAnswerAwaited(run)) return;
-    const level = run.levels.shift();
+    const level = isOnlyDriven(run) ? undefined : run.levels.shift();
     if (level !== undefined) await handle(run, level);
     else if (!(await waitForMore(run, isSettled, isDone))) return;
   }
+}
+
+/** What happened is told though drives are under way: they take long. Those of other chassis are waited for as well. */
+function isNewsDue({ recording, options: { alarm, hardware } }: Run): boolean {
+  const limitMs = alarm?.isRaisedBeside(hardware.chassis) ? LONGEST_MS : SPEAK_MS;
+  return recording.heldForMs() >= limitMs;
+}
+
+/**
+ * After a loss all is wanted off at once, and no drive waits for what came of another one: until all are over, or the news are due,
+ * nothing is done beside them.
+ */
+function isOnlyDriven(run: Run): boolean {
+  const { sequence, readings } = run.now;
+  const isAtOnce = run.drives.isUnderWay() && goesAtOnce({ fault: sequence.fault, readings });
+  return isAtOnce && !run.isSlow && !isNewsDue(run);
 }
 
 /**
@@ -419,12 +445,14 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
   const { job, options, now, drives } = run;
   const { plan, hardware, clock, signal, abandon } = options;
   const { state, sequence, readings } = now;
+  const isDriving = isOnlyDriven(run);
   // Before its enable is switched a signal tells nothing of what the switching does, and pgood is of all of them.
   const isSwitching = (source: Source) =>
     (source === null ? hasTag(state, 'lowering') && !isSettled : isBeingSwitched(run, source)) ||
     // On the way down a rail that has not settled never will, and what is behind it is waited for.
     (hasTag(state, 'rising') && isStarting(plan, sequence, source));
-  const mustWait = (source: Source) => isSwitching(source) || (isDone && hardware.asksBus(source));
+  const mustWait = (source: Source) =>
+    isDriving || isSwitching(source) || (isDone && hardware.asksBus(source));
   run.readings.begin(readingsDue(plan, state, sequence, readings), mustWait);
   // What the machine wants next, time included, comes when what it wanted last is done.
   const deadlineMs = isSettled ? nextDeadlineMs(plan, state, sequence) : null;
@@ -440,7 +468,7 @@ async function waitForMore(run: Run, isSettled: boolean, isDone: boolean): Promi
   }
   const isWatchful = run.readings.isUnderWay() || drives.isUnderWay() || hasDoubt(plan, sequence);
   const isDue =
-    run.levels.length + run.lowered.length > 0 ||
+    (!isDriving && run.levels.length + run.lowered.length > 0) ||
     abandon?.aborted === true ||
     (signal?.aborted === true && !run.isEnding);
   await run.turns.rest(deadlineMs, isWatchful, isDue);
@@ -533,15 +561,20 @@ function isLoweringToBeTold({ job, now, loweringTold }: Run): boolean {
   return job.watches === true && hasTag(now.state, 'lowering') && !loweringTold;
 }
 
-/** For a watch: all is off, of other chassis as well, and whoever has to know is told before anything else. */
+/** For a watch: all was driven, and what is left to do waits for the drives of other chassis. */
+async function waitForOthers(run: Run): Promise<void> {
+  if (run.isLowered || !isLoweringToBeTold(run)) return;
+  run.isLowered = true;
+  raiseAlarm(run);
+  await run.options.alarm?.over();
+}
+
+/** For a watch: all is off, and whoever has to know is told before anything else. */
 async function tellLowered(run: Run): Promise<void> {
   if (!isLoweringToBeTold(run)) return;
-  const { alarm, onLowered } = run.options;
   run.loweringTold = true;
-  raiseAlarm(run);
-  await alarm?.over();
   run.recording.tell();
-  await onLowered?.();
+  await run.options.onLowered?.();
 }
 
 /** A level has to stand for some time before it is believed. */

@@ -47,8 +47,11 @@ async function lossesOf(
   const clock = createVirtualClock();
   const plant = createPlant({ board, clock, initially: 'on' });
   const alarm = createAlarm(clock);
-  const done: { readonly what: 'drive' | 'told' | 'lowered' | 'evidence'; chassis: number; atMs: number }[] =
-    [];
+  const done: {
+    readonly what: 'drive' | 'read' | 'told' | 'lowered' | 'evidence';
+    chassis: number;
+    atMs: number;
+  }[] = [];
   const wait = (ms: number) =>
     new Promise<void>((resolve) => {
       clock.after(ms, resolve);
@@ -69,6 +72,11 @@ async function lossesOf(
         async driveEnable(...args) {
           await hardware.driveEnable(...args);
           note('drive');
+        },
+        readGood(source) {
+          // What is gone with it is looked for before the loss is believed.
+          if (source !== null && done.some(({ what }) => what === 'drive')) note('read');
+          return hardware.readGood(source);
         },
         async evidence(rail) {
           note('evidence');
@@ -105,9 +113,36 @@ describe('chassis of one process that lose their power together', () => {
     const done = await lossesOf(laterMs);
     const drives = RAILS.length * laterMs.length;
     expect(done.slice(0, drives).map(({ what }) => what)).toEqual(Array(drives).fill('drive'));
-    for (const what of ['told', 'lowered', 'evidence'] as const) {
+    for (const what of ['read', 'told', 'lowered', 'evidence'] as const) {
       const chassis = new Set(done.flatMap((each) => (each.what === what ? [each.chassis] : [])));
       expect(chassis.size, what).toBe(laterMs.length);
+    }
+  });
+
+  it('where each drive takes its time, nothing is read again or told before the last one of all', async () => {
+    const slow = (hardware: ChassisHardware, wait: (ms: number) => Promise<void>) => ({
+      async driveEnable(...args: Parameters<ChassisHardware['driveEnable']>) {
+        await wait(25);
+        return hardware.driveEnable(...args);
+      },
+    });
+    const done = await lossesOf([0, 0, 0], slow);
+    const drives = 3 * RAILS.length;
+    expect(done.slice(0, drives).map(({ what }) => what)).toEqual(Array(drives).fill('drive'));
+  });
+
+  it('a drive of one that hangs keeps neither its readings nor its news for longer than 50 ms', async () => {
+    const hangs = (hardware: ChassisHardware, wait: (ms: number) => Promise<void>) => ({
+      async driveEnable(...args: Parameters<ChassisHardware['driveEnable']>) {
+        if (args[0] === 'P12V') await wait(1_000);
+        return hardware.driveEnable(...args);
+      },
+    });
+    const done = await lossesOf([0], hangs);
+    const firstMs = done.find(({ what }) => what === 'drive')?.atMs ?? Number.NaN;
+    for (const what of ['read', 'told'] as const) {
+      const first = done.find((each) => each.what === what)?.atMs ?? Number.NaN;
+      expect(first - firstMs, what).toBeLessThanOrEqual(75);
     }
   });
 
