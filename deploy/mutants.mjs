@@ -31,8 +31,7 @@ if (unknown.length > 0) fail(`no room ${unknown.join(', ')}: ${rooms.join(', ')}
  */
 
 /**
- * Nobody knows whether a test notices it: on a busy machine the test that failed may be missing in what Stryker was told of
- * a run that ended with it, and the mutant is said to have survived.
+ * Nobody knows whether a test notices it: it is said to have survived, and not all tests that reach it were run.
  * @param {Mutant} mutant
  */
 const isUndecided = ({ status, coveredBy = [], testsCompleted = 0 }) =>

@@ -25,8 +25,8 @@ export default defineConfig({
     setupFiles: ['test/unit/setup.ts', 'test/mutants/setup.ts'],
     isolate: false,
     sequence: { sequencer: CheapFirst },
-    // The machine may be busy with other mutants.
-    testTimeout: 30_000,
+    // The machine may be busy with other mutants. As long as the longest that a file sets for itself, which does nothing here.
+    testTimeout: 120_000,
     // A fifth of the cases: each mutant that survives costs all of them.
     env: { FAST_CHECK_RUNS: '8' },
   },
