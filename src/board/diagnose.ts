@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import * as v from 'valibot';
 import { didYouMean, nearest, suggestName } from '../near.ts';
+import { unprintableIn, withoutUnprintable } from '../printable.ts';
 import { crossCheck } from './checks.ts';
 import type { BoardPart, Finding } from './findings.ts';
 import { type Node, placeIn, readJson, type Span, shorten } from './json-text.ts';
@@ -571,6 +572,8 @@ const MISMATCHES: Readonly<Record<Expectation['kind'], string>> = {
 };
 
 function mismatchOf({ kind, wanted }: Expectation, node: Node): string {
+  const character = node.kind === 'text' ? unprintableIn(node.value) : null;
+  if (character !== null) return `a text with the character ${character}, which is not seen`;
   if (kind === 'truth' && wanted === 'true') return 'no value for it: only true is';
   const number = kind === 'ms' || kind === 'volts' || kind === 'integer';
   if (number && node.kind === 'text') return 'a text, not a number';
@@ -591,6 +594,9 @@ function hintFor(
   takes: (value: unknown) => boolean,
 ): string | undefined {
   const ifTaken = (corrected: unknown, hint: string) => (takes(corrected) ? hint : undefined);
+  if (typeof value === 'string' && unprintableIn(value) !== null) {
+    return ifTaken(withoutUnprintable(value), `write ${JSON.stringify(withoutUnprintable(value))}`);
+  }
   if (expected.kind === 'level') return levelHint(value);
   if (expected.kind === 'address') return addressHint(value, takes);
   if (expected.kind === 'truth') return truthHint(value, takes);

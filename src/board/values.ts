@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { PRINTABLE } from '../printable.ts';
 import { BOARD_RULES } from './rules.ts';
 
 /** What the places of a board file take: the pieces that its schema is made of, each with the words for it. */
@@ -86,8 +87,12 @@ export const nameLike = (example: string) =>
   );
 export const name = nameLike('"P3V3"');
 export const deviceName = nameLike('"vr_ddr"');
+/** What names of others are printed as they are, so they have no character that commands a terminal or turns a line around. */
 export const text = (wanted: string, example: string) =>
-  expects('text', wanted, example, v.pipe(v.string(), v.minLength(1)));
+  expects('text', wanted, example, v.pipe(v.string(), v.minLength(1), v.regex(PRINTABLE)));
+
+/** The adapter of an I2C bus. None has a number as its name: a text of digits is a number in quotes. */
+const ADAPTER = new RegExp(`(?=.*\\D)${PRINTABLE.source}`);
 
 /** Ten minutes. `checkTimeBudgets` limits the sum of the times of a chassis. */
 const LONGEST_MS = 600_000;
@@ -196,11 +201,7 @@ export const i2cPlace = {
       'bus',
       'a bus number such as 3, or the name of an adapter',
       '3',
-      v.union([
-        v.pipe(v.number(), v.integer(), v.minValue(0)),
-        // No adapter has a number as its name: a text of digits is a number in quotes.
-        v.pipe(v.string(), v.regex(/\D/)),
-      ]),
+      v.union([v.pipe(v.number(), v.integer(), v.minValue(0)), v.pipe(v.string(), v.regex(ADAPTER))]),
     ),
     v.description('I2C bus: number, or adapter name as in /sys/class/i2c-dev/i2c-*/name'),
   ),

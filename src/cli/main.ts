@@ -1,5 +1,6 @@
 import { CodedError, errorText, isShortage } from '../../hw/errors.ts';
 import { PowerError, shortage } from '../errors.ts';
+import { escapedJson } from '../printable.ts';
 import { ERROR } from '../system/severity.ts';
 import { type Asked, firstWord, readArguments } from './arguments.ts';
 import { EXIT, exitCodeOf } from './exit.ts';
@@ -20,8 +21,9 @@ export function mayDrive(args: readonly string[]): boolean {
  * Runs one command line and returns its exit code. Never throws: an error becomes one line on stderr (and with --json an
  * object on stdout) that says what happened and what to do.
  */
-export async function runCommandLine(args: readonly string[], world: World): Promise<number> {
+export async function runCommandLine(args: readonly string[], given: World): Promise<number> {
   const json = args.includes('--json');
+  const world = json ? inEscapedJson(given) : given;
   try {
     const asked = readArguments(args, world.programName);
     switch (asked.kind) {
@@ -42,6 +44,11 @@ export async function runCommandLine(args: readonly string[], world: World): Pro
     await reportError(error, json, world, () => null);
     return exitCodeOf(error);
   }
+}
+
+function inEscapedJson(world: World): World {
+  const { stdout } = world;
+  return { ...world, stdout: { ...stdout, write: (text) => stdout.write(escapedJson(text)) } };
 }
 
 /** What the machine had no more of is no mistake of the program, wherever it was asked for. */

@@ -1,5 +1,5 @@
 import type { Problem } from '../board/problem.ts';
-import { oneLine } from '../system/severity.ts';
+import { blanked, oneLine } from '../printable.ts';
 
 /** Width of the line number, which stands before a bar and the line of the file. */
 const NUMBER_WIDTH = 6;
@@ -11,7 +11,7 @@ const NUMBER_WIDTH = 6;
 export function problemText(file: string, problem: Problem): string {
   const { path, line, column, length, message, suggestion, example, explanation, excerpt } = problem;
   // Its columns stay.
-  const shown = excerpt.text.replaceAll(/\p{Cc}/gu, ' ');
+  const shown = blanked(excerpt.text);
   const offset = column - excerpt.from;
   const marks = '^'.repeat(Math.max(1, Math.min(length, [...shown].length - offset)));
   return [

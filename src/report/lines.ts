@@ -1,8 +1,9 @@
+import { oneLine } from '../printable.ts';
 import type { Recorded, Recorder } from '../run/record.ts';
 import { diagnosisText, missedText, placeOf } from '../sequence/causes.ts';
 import type { State } from '../sequence/state.ts';
 import type { Output } from '../system/ports.ts';
-import { CRITICAL, ERROR, INFO, NOTICE, oneLine, severityMark, WARNING } from '../system/severity.ts';
+import { CRITICAL, ERROR, INFO, NOTICE, severityMark, WARNING } from '../system/severity.ts';
 import { STATE_WORDS } from './words.ts';
 
 type Evidence = Extract<Recorded, { type: 'evidence' }>['evidence'][number];

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { Clock } from '../../hw/ports.ts';
+import { oneLine } from '../printable.ts';
 import type { Journal } from './ports.ts';
 
 /** The socket of journald for entries with fields (systemd, "Native Journal Protocol"). */
@@ -30,7 +31,7 @@ export function createJournal({
       new Promise((resolve) => {
         const text = Object.entries({ ...fields, OBJECT_PID: String(process.pid) })
           // A line end would begin another field.
-          .map(([name, value]) => `${name}=${value.replaceAll(/\p{Cc}+/gu, ' ')}\n`)
+          .map(([name, value]) => `${name}=${oneLine(value)}\n`)
           .join('');
         let child: ReturnType<typeof spawn>;
         try {

@@ -1,3 +1,4 @@
+import { oneLine } from '../printable.ts';
 import type { Output } from './ports.ts';
 
 /** Severities of syslog (RFC 5424, table 2) that are used here. */
@@ -10,11 +11,6 @@ export const INFO = 6;
 /** The begin of a line, from which the journal takes its severity; empty for any other reader. */
 export function severityMark({ journal }: Pick<Output, 'journal'>, severity: number): string {
   return journal ? `<${severity}>` : '';
-}
-
-/** A text with what others made up in it, as one line that commands no terminal and begins no entry of the journal. */
-export function oneLine(text: string): string {
-  return text.replaceAll(/\p{Cc}+/gu, ' ');
 }
 
 /** Writes one line with its severity. */

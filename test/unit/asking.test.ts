@@ -8,6 +8,7 @@ import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
 import { VERBS } from '../../src/cli/verbs.ts';
 import type { World } from '../../src/cli/world.ts';
+import { unprintableIn } from '../../src/printable.ts';
 import { fewer } from '../draws.ts';
 import { chain, rail } from '../model/small-boards.ts';
 import './load-verbs.ts';
@@ -272,6 +273,26 @@ describe('what a command line leaves open is refused', () => {
         expect([64, 78]).toContain(code);
         expect(stdout).toBe('');
         expect(stderr).toMatch(/^\P{Cc}+\n$/u);
+      }),
+      { numRuns: fewer(200, 50) },
+    );
+  });
+
+  it('what it quotes in JSON commands no terminal either, and is the same when it is parsed', async () => {
+    const words = fc
+      .tuple(
+        fc.string({ maxLength: 5 }),
+        fc.constantFrom('\u001b[31m', '\u007f', '\u009b2J', '\u2028', '\u202e', '\u2067'),
+      )
+      .map((parts) => parts.join('x'));
+    await fc.assert(
+      fc.asyncProperty(words, async (word) => {
+        const board = `/nowhere/${word}`;
+        const { code, stdout } = await ask(['on', '--json', '--board', board]);
+        expect(code).toBe(78);
+        expect(unprintableIn(stdout.slice(0, -1))).toBeNull();
+        expect(stdout.endsWith('\n')).toBe(true);
+        expect(JSON.parse(stdout).error).toMatchObject({ code: 'BOARD_NOT_FOUND', path: board });
       }),
       { numRuns: fewer(200, 50) },
     );

@@ -1,5 +1,5 @@
 /** Board files with mistakes in them: what is told of each, and that none hides another. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -13,13 +13,14 @@ import { hasDuplicateKey, parseBoard } from '../../src/board/parse.ts';
 import type { Problem } from '../../src/board/problem.ts';
 import { expandedValue } from '../../src/board/templates.ts';
 import { problemText } from '../../src/cli/problem-text.ts';
+import { unprintableIn } from '../../src/printable.ts';
 import { openChassis } from '../../src/run/hardware.ts';
 import { JOBS } from '../../src/run/jobs.ts';
 import { runSequence } from '../../src/run/runner.ts';
 import { planOf } from '../../src/sequence/plan.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { checkBoard } from '../check-board.ts';
-import { draws } from '../draws.ts';
+import { draws, fewer } from '../draws.ts';
 
 // Properties take their time on a machine that is busy.
 vi.setConfig({ testTimeout: 60_000 });
@@ -39,7 +40,7 @@ function problemsOf(text: string | Uint8Array): Problem[] {
   expect(useless).toEqual([]);
   // What it quotes of the file commands no terminal, and begins no line.
   const printed = problems.map((problem) => problemText('board.json', problem).split('\n'));
-  expect(printed.flat().filter((line) => /\p{Cc}/u.test(line))).toEqual([]);
+  expect(printed.flat().filter((line) => unprintableIn(line) !== null)).toEqual([]);
   expect(Math.max(0, ...printed.map((lines) => lines.length))).toBeLessThanOrEqual(7);
   return problems;
 }
@@ -306,6 +307,70 @@ describe('every problem at once', () => {
       REFERENCE.replace('"rails": {', '"rials": {').replace('"settleMs": 10', '"settleMs": -1'),
     );
     expect(problems.map(({ path }) => path)).toEqual(['chassis.0.rials', 'chassis.0.rials.P12V.settleMs']);
+  });
+});
+
+describe('a text that a terminal would obey', () => {
+  /** Boards with every family of keys that takes free text. */
+  const SHIPPED = readdirSync(boards).filter((file) => file.endsWith('.json') && !file.includes('schema'));
+  /** What only people read, in the file itself. */
+  const UNREAD = ['description', '$schema'];
+  const CHARACTERS = [
+    '\0',
+    '\t',
+    '\n',
+    '\r',
+    '\u001b',
+    '\u007f',
+    '\u0085',
+    '\u009b',
+    '\u2028',
+    '\u2029',
+    '\u202e',
+    '\u2066',
+  ];
+  const textsIn = (value: Json, at: Path = []): { at: Path; value: string }[] => {
+    if (typeof value === 'string') return UNREAD.includes(keyOf(at)) ? [] : [{ at, value }];
+    if (typeof value !== 'object' || value === null) return [];
+    return Object.entries(value).flatMap(([key, each]) => textsIn(each, [...at, key]));
+  };
+  const places = SHIPPED.flatMap((file) =>
+    textsIn(JSON.parse(textOf(file.replace('.json', ''))) as Json).map((text) => ({ file, ...text })),
+  );
+
+  it('is refused wherever it stands, with its character and what to write', () => {
+    // Of each key the first place tells enough of its schema, but a key may stand in several.
+    const seen = new Set<string>();
+    const tried = places.filter(({ file, at }) => {
+      const key = `${file} ${at.filter((each) => !/^[A-Z0-9]/.test(each)).join('.')}`;
+      return !seen.has(key) && seen.add(key);
+    });
+    expect(tried.length).toBeGreaterThan(30);
+    const taken = tried.flatMap(({ file, at, value }, index) =>
+      fewer(CHARACTERS, CHARACTERS.slice(index % CHARACTERS.length).slice(0, 1))
+        .filter((character) => {
+          const board = JSON.parse(textOf(file.replace('.json', ''))) as Json;
+          let parent = board as { [key: string]: Json };
+          for (const key of at.slice(0, -1)) parent = parent[key] as { [key: string]: Json };
+          parent[at.at(-1) ?? ''] = `${character}${value}`;
+          const text = JSON.stringify(board);
+          const problem = problemsOf(text).find(({ path }) => path.startsWith(at.slice(0, 2).join('.')));
+          return problem === undefined || parseBoard(text, expandedValue) !== undefined;
+        })
+        .map((character) => [file, at.join('.'), character.charCodeAt(0).toString(16)]),
+    );
+    expect(taken).toEqual([]);
+  });
+
+  it.each([
+    ['of a line', '{ "chip": "1e780000.gpio", "line": "C0" }', '{ "name": "power\\u001b[2Jon" }', 'name'],
+    ['of a chip', '"chip": "1e780000.gpio", "line": "C0"', '"chip": "power\\u001b[2Jon", "line": 1', 'chip'],
+  ])('that is the name %s is told as it could be written', (_, from, to, key) => {
+    expect(only(from, to)).toMatchObject({
+      path: expect.stringMatching(new RegExp(`\\.enable\\.${key}$`)),
+      message: expect.stringMatching(/U\+001B/),
+      suggestion: 'write "power[2Jon"',
+    });
   });
 });
 
