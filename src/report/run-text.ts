@@ -1,4 +1,6 @@
-import type { KeptRun, Recorded, RunRecord } from '../run/record.ts';
+import { oneLine } from '../printable.ts';
+import type { KeptRun, RunRecord } from '../run/record.ts';
+import { entriesOf } from './kept-entries.ts';
 import { evidenceText, linesOf, timedLine } from './lines.ts';
 import { STATE_WORDS } from './words.ts';
 
@@ -7,38 +9,6 @@ export type BootOf = (run: Pick<RunRecord, 'bootId'>) => string;
 
 export function bootOf(bootId: string): BootOf {
   return (run) => (run.bootId === bootId ? 'this boot' : 'an earlier boot');
-}
-
-/**
- * The entries of a kept run, as a run tells them. One that an older or newer program wrote, and that says nothing here, is
- * passed over.
- */
-export function entriesOf({ trace }: Pick<RunRecord, 'trace'>): readonly Recorded[] {
-  return trace.filter(isRecorded);
-}
-
-function isRecorded(entry: RunRecord['trace'][number]): entry is RunRecord['trace'][number] & Recorded {
-  try {
-    if (entry.type === 'reconciled') {
-      const { rails, resetsAsserted, state } = entry;
-      if (!isRecord(rails) || !isRecord(resetsAsserted) || !isState(state)) return false;
-      if (!Object.values(rails).every(isRecord)) return false;
-    }
-    if (entry.type === 'state' && !isState(entry.to)) return false;
-    if (entry.type === 'fault' && !(isRecord(entry.fault) && typeof entry.fault.reason === 'string'))
-      return false;
-    return linesOf(entry as unknown as Recorded).every(({ text }) => typeof text === 'string');
-  } catch {
-    return false;
-  }
-}
-
-function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null;
-}
-
-function isState(value: unknown): boolean {
-  return typeof value === 'string' && Object.hasOwn(STATE_WORDS, value);
 }
 
 /** `run 17  2026-11-22 07:40:11 UTC, an earlier boot: start, wait-on by op-power-start@0.service`. */
@@ -56,9 +26,14 @@ export function outcomeOf({ chassis, failure, ended }: RunRecord): string {
   return ended === null ? 'no end was seen' : `came to ${STATE_WORDS[ended].name}`;
 }
 
+/** Each of them stays in its line, whatever the file of the run holds. */
+function linesText(lines: readonly string[]): string {
+  return lines.map((line) => `${oneLine(line)}\n`).join('');
+}
+
 /** One line for a list of runs. */
 export function runLine(run: KeptRun, boot: BootOf): string {
-  return `${headOf(run, boot)}: ${outcomeOf(run)}\n`;
+  return linesText([`${headOf(run, boot)}: ${outcomeOf(run)}`]);
 }
 
 /** All that a run knew, for people: what it was, how it ended, the times of each rail and what the devices said. */
@@ -88,7 +63,7 @@ export function runText(run: KeptRun, boot: BootOf): string {
     if (entry.type === 'diagnosis') return linesOf(entry).map(({ text }) => `  ${text}`);
     return entry.type === 'evidence' ? entry.evidence.map((each) => `  ${evidenceText(each)}`) : [];
   });
-  return `${[headOf(run, boot), ...facts, ...rails, ...evidence, ...leftText(run)].join('\n')}\n`;
+  return linesText([headOf(run, boot), ...facts, ...rails, ...evidence, ...leftText(run)]);
 }
 
 /** What happened, in its order. */
@@ -96,7 +71,7 @@ export function traceText(run: KeptRun, boot: BootOf): string {
   const lines = entriesOf(run).flatMap((entry) =>
     linesOf(entry).map(({ text }) => timedLine(entry.atMs, text)),
   );
-  return `${[headOf(run, boot), ...lines, `  ended: ${outcomeOf(run)}`, ...leftText(run)].join('\n')}\n`;
+  return linesText([headOf(run, boot), ...lines, `  ended: ${outcomeOf(run)}`, ...leftText(run)]);
 }
 
 function leftText(run: KeptRun): string[] {
@@ -106,7 +81,7 @@ function leftText(run: KeptRun): string[] {
 
 /** A line below the report of a chassis. */
 export function lastFailureText(run: KeptRun, bootId: string): string {
-  return `  last failure: ${headOf(run, bootOf(bootId))}: ${outcomeOf(run)}\n`;
+  return linesText([`  last failure: ${headOf(run, bootOf(bootId))}: ${outcomeOf(run)}`]);
 }
 
 /** All of a run but its trace, with what the devices said and what was made of it. */

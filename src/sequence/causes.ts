@@ -21,6 +21,11 @@ const CAUSE_WORDS: Readonly<Record<Cause, string>> = {
   unknown: 'cause unknown',
 };
 
+/** Whether a text is one of the causes, of which there are words. */
+export function isCause(text: unknown): text is Cause {
+  return typeof text === 'string' && Object.hasOwn(CAUSE_WORDS, text);
+}
+
 /** What evidence is of: `vr_ddr page 0`, or, where no page of a device is, `in3 of iio_hwmon`. */
 export function placeOf({ device, page }: { readonly device: string; readonly page: number | null }): string {
   return page === null ? device : `${device} page ${page}`;

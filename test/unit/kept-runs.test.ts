@@ -10,7 +10,9 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
-import { bootOf, entriesOf, runText, traceText } from '../../src/report/run-text.ts';
+import { unprintableIn } from '../../src/printable.ts';
+import { entriesOf } from '../../src/report/kept-entries.ts';
+import { bootOf, runText, traceText } from '../../src/report/run-text.ts';
 import { renderSvg } from '../../src/report/timing-diagram.ts';
 import type { KeptRun } from '../../src/store/black-box.ts';
 import { draws } from '../draws.ts';
@@ -318,5 +320,99 @@ describe('trace and fault', () => {
       }),
       { numRuns: draws(400) },
     );
+  });
+
+  describe('of a run that somebody has edited', () => {
+    /** What a program prints that has nothing to print, or what commands a terminal. */
+    const SENSELESS = /undefined|\bNaN\b|\bnull\b|\[object|(?!\n)\p{Cc}|\u2028|\u202e/u;
+    type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+    const replacement = fc.oneof(
+      fc.constantFrom<Json>(null, true, 7, -1e300, 'word', '\u001b[2J\n', '\u009b1m', [], {}, [null], [{}], {
+        A: {},
+      }),
+      fc.constant(undefined),
+    );
+    const placesIn = (value: Json, at: readonly string[] = []): (readonly string[])[] => [
+      ...(at.length === 0 ? [] : [at]),
+      ...(typeof value === 'object' && value !== null
+        ? Object.entries(value).flatMap(([key, each]) => placesIn(each, [...at, key]))
+        : []),
+    ];
+    /** The value with something else at a place, or without it. */
+    const changed = (value: Json, at: readonly string[], other: Json | undefined): Json => {
+      const copy = structuredClone(value);
+      let parent = copy as { [key: string]: Json };
+      for (const key of at.slice(0, -1)) parent = parent[key] as { [key: string]: Json };
+      const last = at.at(-1) ?? '';
+      if (other === undefined) delete parent[last];
+      else parent[last] = other;
+      return copy;
+    };
+    /** A run of a board with devices that failed, and whose disk was then edited. */
+    const failedChassis = async () => {
+      const chassis = createChassis(['rail PVDDQ never good']);
+      await chassis.run('on');
+      const [path = ''] = FILES(chassis.disk);
+      return { ...chassis, path, whole: JSON.parse(chassis.disk.files()[path] ?? '') as Json };
+    };
+    const VERBS = ['fault show', 'fault list', 'trace', 'status', 'fault show --json', 'trace --json'];
+
+    it('print nothing senseless, and say so where they pass it over', async () => {
+      const { run, disk, path, whole } = await failedChassis();
+      const types = (whole as { trace: { type: string }[] }).trace.map(({ type }) => type);
+      expect(types).toEqual(expect.arrayContaining(['evidence', 'diagnosis', 'fault', 'state']));
+      const places = placesIn(whole);
+      await fc.assert(
+        fc.asyncProperty(
+          fc.constantFrom(...places),
+          replacement,
+          fc.constantFrom(...VERBS),
+          async (at, other, verb) => {
+            disk.put(path, JSON.stringify(changed(whole, at, other)));
+            const { code, stdout, stderr } = await run(verb);
+            const shown = verb.endsWith('--json') ? unprintableIn(stdout.trimEnd()) : SENSELESS.exec(stdout);
+            expect({ code, shown }).toEqual({ code: 0, shown: null });
+            expect(stderr).not.toMatch(SENSELESS);
+            // What can be shown is shown, and what cannot is told of.
+            if (/^(fault|trace)/.test(verb) && stderr === '') expect(stdout).not.toMatch(/is kept\n$/);
+          },
+        ),
+        { numRuns: draws(1_500) },
+      );
+    });
+
+    it.each(['rail P1V8 never good', 'rail PVDDQ never good', 'pgood never', 'gpio read error at 100ms'])(
+      'leave out nothing of one that nobody has edited: %s',
+      async (fault) => {
+        const { run } = createChassis([fault]);
+        await run('on');
+        await run('off');
+        for (const line of ['trace 1', 'trace', 'fault show']) {
+          expect((await run(line)).stdout).not.toContain('not kept');
+        }
+      },
+    );
+
+    it('draw a timing diagram', async () => {
+      const { whole } = await failedChassis();
+      fc.assert(
+        fc.property(
+          fc.constantFrom(...placesIn((whole as { trace: Json }).trace)),
+          replacement,
+          (at, other) => {
+            const trace = changed((whole as { trace: Json }).trace, at, other) as unknown as KeptRun['trace'];
+            const run = {
+              ...(whole as unknown as KeptRun),
+              number: 1,
+              trace: trace.filter((each) => typeof each?.type === 'string' && Number.isFinite(each.atMs)),
+            };
+            const svg = renderSvg(entriesOf(run), run, 'x');
+            expect(svg).toContain('</svg>');
+            expect(svg).not.toMatch(/undefined|\bNaN\b|\[object/);
+          },
+        ),
+        { numRuns: draws(400) },
+      );
+    });
   });
 });

@@ -1,4 +1,5 @@
-import { bootOf, entriesOf, headOf, traceText } from '../../report/run-text.ts';
+import { entriesOf } from '../../report/kept-entries.ts';
+import { bootOf, headOf, traceText } from '../../report/run-text.ts';
 import { EXIT } from '../exit.ts';
 import { keptRuns, runNumbered } from '../kept-runs.ts';
 import type { Verb } from '../verb.ts';
