@@ -160,7 +160,7 @@ async function toCommonJs(outputs, dir) {
     if (isGrouped(name)) continue;
     const own = load(code);
     const head = own.includes('__shared(') ? `var __shared = require("./${main}");\n` : '';
-    writeFileSync(join(dir, name), `${STRICT}${head}${own}`);
+    writeFileSync(join(dir, name), textOf(`${head}${own}`));
   }
   return main;
 }
@@ -188,7 +188,7 @@ function groupsOf(files, entry) {
   add([entry], (name) => name === entry || isSmall(name));
   for (const [names, isWanted] of /** @type {const} */ ([
     ['at-rest|picture', isSmall],
-    ['check|onoff', isAny],
+    ['check|looks', isAny],
     ['status', isSmall],
   ])) {
     const isOfThese = new RegExp(`^(?:${names})-[A-Z0-9]{8}\\.cjs$`);
@@ -232,7 +232,7 @@ function withOwnRequires(code) {
  * @param {string} code
  */
 function putFile(dir, name, code) {
-  const text = `${STRICT}${code}`;
+  const text = textOf(code);
   const file = `${name}-${createHash('sha256').update(text).digest('hex').slice(0, 8)}.cjs`;
   writeFileSync(join(dir, file), text);
   return file;
@@ -279,8 +279,13 @@ function putLoader(dir, name, main) {
 const CODE_CACHE = 'code-cache.cjs';
 const CODE_CACHE_TIMEOUT_MS = 60_000;
 
-/** An ES module is strict without saying so. */
-const STRICT = '"use strict";\n';
+/** What Node itself puts around a module. It stands in the files: a text that is put together at each start is there twice. */
+const HEAD = '(function (exports, require, module, __filename, __dirname) {';
+/**
+ * The text of a file of the bundle. An ES module is strict without saying so.
+ * @param {string} code
+ */
+const textOf = (code) => `${HEAD}"use strict";\n${code}\n})\n`;
 /**
  * Functions of the file with which the program begins.
  * @param {Record<string, string>} places files in which the parts are that it has not itself

@@ -27,7 +27,7 @@ function compiled(file) {
   // Whole files: a function that is compiled when it is first called is not in the code that is kept.
   setFlagsFromString('--no-lazy');
   try {
-    return scriptOf(file);
+    return scriptOf(file, true);
   } finally {
     // What is kept is taken only by a Node with the same flags.
     setFlagsFromString('--lazy');
