@@ -70,7 +70,8 @@ export interface LinePlace {
   readonly key: string;
   /**
    * The program that has taken the line, so that no other one can: `ours` for a process of this program, which may have
-   * ended since; `foreign` for another program with the same interface; null for none, and for a kernel driver.
+   * ended since; `foreign` for another program with the same interface; null for none, and for a kernel driver. Looked for when it
+   * is first asked for.
    */
   readonly takenBy: 'ours' | 'foreign' | null;
 }

@@ -115,10 +115,19 @@ function buildOf(file: string): string {
   return [file, ino, size, mtimeMs].join(' ');
 }
 
-async function gpioOf(clock: Clock, how: { readonly looksOnly?: boolean } = {}): Promise<GpioBackend> {
+/** Exports belong to the machine, so --run-dir does not move their record. */
+const EXPORTED = '/run/chassis-power/exported';
+
+async function gpioOf(clock: Clock): Promise<GpioBackend> {
   const { createOnoffGpio } = await import('../hw/gpio/onoff.ts');
-  // Exports belong to the machine, so --run-dir does not move their record.
-  return createOnoffGpio({ clock, exports: createExportRecord('/run/chassis-power/exported'), ...how });
+  return createOnoffGpio({ clock, exports: createExportRecord(EXPORTED) });
+}
+
+async function looksOf(clock: Clock): Promise<GpioBackend> {
+  const { createLooks } = await import('../hw/gpio/looks.ts');
+  return createLooks({ clock, exports: createExportRecord(EXPORTED) }, async (sysfs) =>
+    (await import('../hw/gpio/onoff.ts')).createOnoffGpioOn(sysfs),
+  );
 }
 
 /** The real world: lines, buses, time. Drivers load when a verb first needs them. */
@@ -135,7 +144,7 @@ export function composeWorld(
     flock: async (fd, options) => (await import('../hw/flock.ts')).tryFlock(fd, options),
     // It keeps what it knows of the chips, and has one round of polls for all lines.
     gpio: madeOnce(() => gpioOf(clock)),
-    looks: madeOnce(() => gpioOf(clock, { looksOnly: true })),
+    looks: madeOnce(() => looksOf(clock)),
     // It counts the threads that hang in transfers, so there is one for all chassis.
     i2c: madeOnce(async () => {
       const { createBusHolds } = await import('../hw/i2c/bus-hold.ts');

@@ -1,8 +1,9 @@
 import type { InputLine, Level, LineRef } from '../ports.ts';
+import { claimLine, endInversion, waitForAccess } from './claim.ts';
 import { lineClosed } from './errors.ts';
 import type { KeptLine, KeptLines } from './kept.ts';
 import type { OnoffHandleClass } from './library.ts';
-import { claimLine, endInversion, isGone, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
+import { isGone, type Sysfs, type SysfsLine } from './line.ts';
 import { type EdgeSource, type LineWatches, readSeen } from './watches.ts';
 
 /** Period of polling where a watcher gives none: shorter than any settle time of a rail. */

@@ -1,13 +1,21 @@
 import type { GpioBackend, InputLine, Level, LineRef, OutputLine } from '../ports.ts';
+import { madeOnce } from '../waiting.ts';
 import { lineClosed } from './errors.ts';
-import { findLine, isGone, type Sysfs, type SysfsLine } from './line.ts';
+import { createSysfs, findLine, isGone, type Sysfs, type SysfsLine, type SysfsOptions } from './line.ts';
+import { locateLines } from './places.ts';
 
 /**
- * The lines of `driver` for somebody who only looks. An exported line is read as the kernel shows it: it is neither opened for
- * writing nor set up, so no right to do that is needed, and the package onoff is not loaded. A line that is not exported cannot be
+ * Lines for somebody who only looks. An exported line is read as the kernel shows it: it is neither opened for
+ * writing nor set up, so no right to do that is needed, and the driver is not loaded. A line that is not exported cannot be
  * read so: the driver takes it. Driving or watching throws RangeError.
+ * @param driverOn makes the driver, when the first line needs it
  */
-export function onlyLooks(driver: GpioBackend, sysfs: Sysfs): GpioBackend {
+export function createLooks(
+  options: SysfsOptions,
+  driverOn: (sysfs: Sysfs) => Promise<GpioBackend>,
+): GpioBackend {
+  const sysfs = createSysfs(options);
+  const driver = madeOnce(() => driverOn(sysfs));
   // Who looks is done before a chip comes or goes.
   let chips: ReturnType<Sysfs['chips']> | undefined;
   const once: Sysfs = {
@@ -17,11 +25,10 @@ export function onlyLooks(driver: GpioBackend, sysfs: Sysfs): GpioBackend {
       return chips;
     },
   };
-  const lookAt = (ref: LineRef, take: () => Promise<InputLine | OutputLine>) => openLook(ref, once, take);
   return {
-    locate: (refs) => driver.locate(refs),
-    openOutput: (ref) => lookAt(ref, () => driver.openOutput(ref)),
-    openInput: (ref) => lookAt(ref, () => driver.openInput(ref)),
+    locate: (refs) => locateLines(refs, once),
+    openOutput: (ref) => openLook(ref, once, async () => (await driver()).openOutput(ref)),
+    openInput: (ref) => openLook(ref, once, async () => (await driver()).openInput(ref)),
     release: refuse,
   };
 }

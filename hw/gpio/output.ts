@@ -1,10 +1,11 @@
 import { errnoCode, HardwareError, systemFailure } from '../errors.ts';
 import type { Level, LineRef, OutputLine } from '../ports.ts';
 import { pause } from '../waiting.ts';
+import { claimLine, waitForAccess } from './claim.ts';
 import { lineClosed, notFollowed, wordOf } from './errors.ts';
 import type { KeptLines } from './kept.ts';
 import type { OnoffHandle, OnoffHandleClass } from './library.ts';
-import { claimLine, isGone, type Sysfs, type SysfsLine, waitForAccess } from './line.ts';
+import { isGone, type Sysfs, type SysfsLine } from './line.ts';
 import { readSeen } from './watches.ts';
 
 /** A filtered net (100 nF behind 1 kOhm) follows within 0.5 ms, so the read-back is repeated once after this time. */

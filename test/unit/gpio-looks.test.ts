@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { createOnoffGpio } from '../../hw/gpio/onoff.ts';
+import { createLooks } from '../../hw/gpio/looks.ts';
+import { createOnoffGpioOn } from '../../hw/gpio/onoff.ts';
 import type { GpioBackend, LineRef } from '../../hw/ports.ts';
 import { createGpioKernel, type GpioKernel } from './gpio-onoff-kernel.ts';
 import { createManualClock } from './manual-clock.ts';
@@ -16,7 +17,7 @@ beforeEach(() => {
   const clock = createManualClock();
   kernel = createGpioKernel({ chips: [{ label: LABEL, base: BASE, lineCount: 208 }], clock });
   const { Gpio, files, exports } = kernel;
-  looks = createOnoffGpio({ clock, Gpio, files, exports, looksOnly: true });
+  looks = createLooks({ clock, files, exports }, async (sysfs) => createOnoffGpioOn(sysfs, Gpio));
 });
 
 describe('lines that are only looked at', () => {

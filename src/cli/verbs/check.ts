@@ -74,7 +74,7 @@ async function checkAll(path: string, withLines: boolean, world: World): Promise
 /** Lines and buses of the board that this machine does not have, and lines with two names. */
 async function findingsHere(board: Board, path: string, world: World): Promise<readonly OutsideFinding[]> {
   try {
-    const lines = await findLines(board, await world.gpio());
+    const lines = await findLines(board, await world.looks());
     const buses = await findBuses(board, world.i2c);
     const sensors = await findSensors(board, world.sensors);
     return [...lines.map(lineFinding), ...buses.map(busFinding), ...sensors.map(sensorFinding)];
