@@ -448,6 +448,7 @@ export const checkPulses: Check = (board) =>
   eachChassis(board, (chassis, path) => {
     const sleeper = railsOf(chassis).find(([, { enable }]) => hasSleepState(enable))?.[0] ?? null;
     return railsOf(chassis).flatMap(([rail, described]) => {
+      if (described.enable === undefined || !('pulse' in described.enable)) return [];
       const needs = allNeedsOf(rail, chassis);
       const besides = railsOf(chassis).flatMap(([other]) =>
         other === rail || needs.has(other) ? [] : [other],

@@ -33,6 +33,16 @@ export function eachChassis(
   );
 }
 
-export function railsOf({ rails = {} }: ChassisPart): [name: string, rail: PartOf<RailBoard>][] {
-  return Object.entries(rails).map(([name, rail]) => [name, rail ?? {}]);
+type Rails = readonly (readonly [name: string, rail: PartOf<RailBoard>])[];
+
+/** Two dozen checks ask, and most boards are looked at once. */
+const knownRails = new WeakMap<object, Rails>();
+
+export function railsOf({ rails }: ChassisPart): Rails {
+  if (rails === undefined) return [];
+  const known = knownRails.get(rails);
+  if (known !== undefined) return known;
+  const all = Object.entries(rails).map(([name, rail]) => [name, rail ?? {}] as const);
+  knownRails.set(rails, all);
+  return all;
 }

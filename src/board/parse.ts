@@ -25,14 +25,17 @@ export function parseBoard(text: string, expand?: (input: unknown) => unknown): 
 
 /** Whether an object of a JSON text has a duplicate key: `JSON.parse` keeps the last value and drops the first. */
 export function hasDuplicateKey(text: string): boolean {
-  const token = /("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?|[{}]/g;
+  // Asked for where it found something and not for what: that would be an object for each word of the text.
+  const token = /"[^"\\]*(?:\\.[^"\\]*)*"(?:\s*:)?|[{}]/g;
   const open: Set<unknown>[] = [];
-  for (const [found, quoted = '', colon] of text.matchAll(token)) {
-    if (found === '{') open.push(new Set());
-    else if (found === '}') open.pop();
-    else if (colon !== undefined) {
-      const keys = open.at(-1);
+  for (let from = 0; token.test(text); from = token.lastIndex) {
+    const last = text[token.lastIndex - 1];
+    if (last === '{') open.push(new Set());
+    else if (last === '}') open.pop();
+    else if (last === ':') {
+      const quoted = text.slice(text.indexOf('"', from), text.lastIndexOf('"', token.lastIndex - 1) + 1);
       const key: unknown = quoted.includes('\\') ? JSON.parse(quoted) : quoted.slice(1, -1);
+      const keys = open.at(-1);
       if (keys?.has(key)) return true;
       keys?.add(key);
     }
