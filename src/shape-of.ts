@@ -23,7 +23,11 @@ type AlternativesOf = (schema: unknown) => readonly (readonly [key: string, sche
  * The table of a schema. Throws for what a table cannot say: a type or an action that is not known here, or a check that is none
  * of the rules.
  */
-export function shapeOf(schema: unknown, rules: Rules, alternativesOf: AlternativesOf): Shape {
+export function shapeOf(
+  schema: unknown,
+  rules: Rules = {},
+  alternativesOf: AlternativesOf = () => undefined,
+): Shape {
   const entries: ShapeEntry[] = [];
   const places = new Map<unknown, number>();
   const place = (part: unknown): number => {
@@ -65,7 +69,10 @@ function checkOf({ type, requirement }: Part, rules: Rules): ShapeCheck {
       return ['like', source, flags];
     }
     case 'integer':
-      return ['integer'];
+    case 'finite':
+      return [type];
+    case 'safe_integer':
+      return ['safeInteger'];
     case 'min_value':
       return ['least', requirement as number];
     case 'max_value':
@@ -97,11 +104,19 @@ function entryOf(part: Part, place: (part: unknown) => number, alternativesOf: A
       return { is: 'list', items: place(part.item) };
     case 'record':
       return { is: 'record', keys: place(part.key), values: place(part.value) };
-    case 'strict_object':
+    case 'object':
+    case 'loose_object':
+    case 'strict_object': {
+      const others = { object: undefined, loose_object: 'kept', strict_object: 'refused' } as const;
+      const found = others[part.type];
       return {
         is: 'object',
         entries: Object.entries(part.entries ?? {}).map(([key, each]) => [key, place(each)]),
+        ...(found !== undefined && { others: found }),
       };
+    }
+    case 'nullable':
+      return { is: 'nullable', wrapped: place(part.wrapped) };
     case 'optional': {
       const { wrapped, default: otherwise } = part;
       if (typeof otherwise === 'function') break;

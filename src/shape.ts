@@ -6,7 +6,7 @@
 /** What a value has to meet beside its type. */
 export type ShapeCheck =
   | readonly ['like', pattern: string, flags: string]
-  | readonly ['integer']
+  | readonly ['integer' | 'safeInteger' | 'finite']
   | readonly ['least' | 'most' | 'length', limit: number]
   | readonly ['rule', name: string];
 
@@ -16,7 +16,13 @@ export type ShapeEntry = (
   | { readonly is: 'choice'; readonly of: readonly unknown[] }
   | { readonly is: 'list'; readonly items: number }
   | { readonly is: 'record'; readonly keys: number; readonly values: number }
-  | { readonly is: 'object'; readonly entries: readonly (readonly [key: string, place: number])[] }
+  | {
+      readonly is: 'object';
+      readonly entries: readonly (readonly [key: string, place: number])[];
+      /** What becomes of a key that is not among them: left out where it does not say. */
+      readonly others?: 'refused' | 'kept';
+    }
+  | { readonly is: 'nullable'; readonly wrapped: number }
   | { readonly is: 'optional'; readonly wrapped: number; readonly otherwise?: unknown }
   | { readonly is: 'union'; readonly options: readonly number[] }
   /** The first with its key in the object, or else the first. */
@@ -52,6 +58,10 @@ function createTake(shape: Shape, rules: Rules): Take {
       }
       case 'integer':
         return Number.isInteger(value);
+      case 'safeInteger':
+        return Number.isSafeInteger(value);
+      case 'finite':
+        return Number.isFinite(value);
       case 'least':
         return (value as number) >= check[1];
       case 'most':
@@ -87,7 +97,9 @@ function takeType(entry: ShapeEntry, value: unknown, shape: Shape, take: Take): 
     case 'record':
       return isObject(value) ? takeRecord(entry, value, take) : undefined;
     case 'object':
-      return isObject(value) ? takeObject(entry.entries, value, shape, take) : undefined;
+      return isObject(value) ? takeObject(entry, value, shape, take) : undefined;
+    case 'nullable':
+      return value === null ? null : take(entry.wrapped, value);
     case 'optional':
       return take(entry.wrapped, value);
     case 'union':
@@ -129,7 +141,7 @@ function takeRecord(
 }
 
 function takeObject(
-  entries: readonly (readonly [string, number])[],
+  { entries, others }: Extract<ShapeEntry, { readonly is: 'object' }>,
   value: JsonObject,
   shape: Shape,
   take: Take,
@@ -149,5 +161,13 @@ function takeObject(
     if (item === undefined) return undefined;
     output[key] = item;
   }
-  return known === Object.keys(value).length ? output : undefined;
+  if (others === 'kept') keepOthers(value, output);
+  return others !== 'refused' || known === Object.keys(value).length ? output : undefined;
+}
+
+function keepOthers(value: JsonObject, output: Record<string, unknown>): void {
+  for (const [key, each] of Object.entries(value)) {
+    // As in a record, but nothing of this is asked for.
+    if (!Object.hasOwn(output, key) && key !== '__proto__') output[key] = each;
+  }
 }

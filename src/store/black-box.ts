@@ -1,15 +1,16 @@
 import { join } from 'node:path';
-import * as v from 'valibot';
 import { createWhole, type Disk } from '../../hw/disk.ts';
 import { errnoCode } from '../../hw/errors.ts';
 import { fileProblem, randomMark, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import { endsWithin } from '../../hw/waiting.ts';
-import { STATES } from '../sequence/state.ts';
 import { sha256 } from '../sha256.ts';
+import { fitted } from '../shape.ts';
+import type { KeptRun, Run, RunRecord } from './run-schema.ts';
+import { RUN_SHAPE } from './run-shape.ts';
+import { RUN_VERSION } from './versions.ts';
 
-/** Raised when the shape of a file changes; files of another version are passed over. */
-const SCHEMA_VERSION = 1;
+export type { KeptRun, RunRecord, TraceEntry } from './run-schema.ts';
 
 /** So many runs that went well, and as many that failed, are kept of a chassis: the ones do not push out the others. */
 export const MOST_RUNS = 8;
@@ -22,63 +23,6 @@ export const MOST_BYTES = 32 * 1024;
 const ANSWER_MS = 5_000;
 /** Runs that wait for a disk that does not answer. Further ones are not kept. */
 const MOST_WAITING = 4;
-
-const ms = v.pipe(v.number(), v.finite());
-const msOrNull = v.nullable(ms);
-
-const runSchema = v.object({
-  schema: v.literal(SCHEMA_VERSION),
-  chassis: v.number(),
-  /** The verb of a command, or what was asked of the service; several where the stages of a sequence went on from another. */
-  asked: v.array(v.string()),
-  /** Who asked: a unit, a user, a client of the bus. */
-  by: v.array(v.string()),
-  bootId: v.string(),
-  /** ISO 8601. A BMC without a clock of its own has the time of its last start for some time. */
-  startedAt: v.string(),
-  /** The same on the monotonic clock of the boot. */
-  startedMs: ms,
-  tookMs: ms,
-  board: v.object({ name: v.string(), hash: v.string() }),
-  /** Where the chassis was in the end; null where that is not known. */
-  ended: v.nullable(v.picklist(STATES)),
-  /** Why it did not reach what was asked for; null where it did. */
-  failure: v.nullable(
-    v.object({ code: v.string(), message: v.string(), powerStillApplied: v.nullable(v.boolean()) }),
-  ),
-  fault: v.nullable(
-    v.object({
-      kind: v.string(),
-      rail: v.nullable(v.string()),
-      state: v.picklist(STATES),
-      reason: v.string(),
-      errorCode: v.nullable(v.string()),
-    }),
-  ),
-  rails: v.array(
-    v.object({
-      name: v.string(),
-      observable: v.boolean(),
-      watched: v.optional(v.picklist(['follower', 'supply'])),
-    }),
-  ),
-  resets: v.array(v.object({ name: v.string() })),
-  /** By rail, since the start: when it was last enabled, became good, was disabled and went; null for what did not happen. */
-  times: v.record(
-    v.string(),
-    v.object({ enabledMs: msOrNull, goodMs: msOrNull, disabledMs: msOrNull, goneMs: msOrNull }),
-  ),
-  /** What happened, with times since the start. */
-  trace: v.array(v.looseObject({ type: v.string(), atMs: ms })),
-  /** Entries of the trace that there was no room for. */
-  left: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
-});
-
-/** What a run knew. */
-export type RunRecord = Omit<v.InferOutput<typeof runSchema>, 'schema'>;
-export type TraceEntry = RunRecord['trace'][number];
-/** A run that was kept, with its number: each has a higher one than those before. */
-export type KeptRun = RunRecord & { readonly number: number };
 
 /** Endings that somebody asked for, or that changed nothing: they are no failure of the chassis. */
 const NO_FAILURES: readonly string[] = ['INTERRUPTED', 'REQUEST_REJECTED'];
@@ -290,7 +234,7 @@ const WEIGHTY: readonly string[] = [
 
 /** The text of a run, no longer than `MOST_BYTES`. */
 function textOf(run: RunRecord): string {
-  const whole = JSON.stringify({ schema: SCHEMA_VERSION, ...run });
+  const whole = JSON.stringify({ schema: RUN_VERSION, ...run });
   if (Buffer.byteLength(whole) < MOST_BYTES) return `${whole}\n`;
   const { trace } = run;
   const at = trace.findIndex(({ type }) => type === 'fault');
@@ -298,7 +242,7 @@ function textOf(run: RunRecord): string {
   const rank = (index: number) =>
     WEIGHTY.includes(trace[index]?.type ?? '') ? -1 : Math.abs(index - centre);
   const order = [...trace.keys()].sort((a, b) => rank(a) - rank(b));
-  const bare = JSON.stringify({ schema: SCHEMA_VERSION, ...run, trace: [], left: run.left + trace.length });
+  const bare = JSON.stringify({ schema: RUN_VERSION, ...run, trace: [], left: run.left + trace.length });
   let room = MOST_BYTES - 1 - Buffer.byteLength(bare);
   const kept = new Set<number>();
   for (const index of order) {
@@ -309,7 +253,7 @@ function textOf(run: RunRecord): string {
   }
   const left = run.left + trace.length - kept.size;
   return `${JSON.stringify({
-    schema: SCHEMA_VERSION,
+    schema: RUN_VERSION,
     ...run,
     trace: trace.filter((_, index) => kept.has(index)),
     left,
@@ -324,8 +268,8 @@ function runOf(text: string): RunRecord {
   } catch {
     throw new TypeError('it is no whole JSON');
   }
-  const result = v.safeParse(runSchema, parsed);
-  if (!result.success) throw new TypeError(`it is no run of version ${SCHEMA_VERSION}`);
-  const { schema, ...run } = result.output;
+  const fitting = fitted(RUN_SHAPE, {}, parsed) as Run | undefined;
+  if (fitting === undefined) throw new TypeError(`it is no run of version ${RUN_VERSION}`);
+  const { schema, ...run } = fitting;
   return run;
 }

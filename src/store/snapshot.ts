@@ -1,20 +1,13 @@
-import * as v from 'valibot';
 import { errnoCode, errorText } from '../../hw/errors.ts';
 import { fileProblem, readRegularFile, removeIfPossible, writeDurably } from '../../hw/files.ts';
 import type { Clock } from '../../hw/ports.ts';
 import type { Plan } from '../sequence/plan.ts';
-import {
-  type Hint,
-  type RailState,
-  type SequenceState,
-  STATES,
-  type State,
-  sequenceSchema,
-} from '../sequence/state.ts';
+import type { Hint, RailState, SequenceState, State } from '../sequence/state.ts';
+import { fitted } from '../shape.ts';
 import { snapshotPath } from './paths.ts';
-
-/** Raised when the shape of the file changes; a file of another version is set aside. */
-const SCHEMA_VERSION = 2;
+import type { Snapshot } from './snapshot-schema.ts';
+import { SNAPSHOT_SHAPE } from './snapshot-shape.ts';
+import { SNAPSHOT_VERSION } from './versions.ts';
 
 /** Above the snapshot of a board with a hundred rails. */
 const MOST_BYTES = 256 * 1024;
@@ -29,14 +22,6 @@ export interface SnapshotStore {
    */
   save(state: State, sequence: SequenceState): string | null;
 }
-
-const snapshotSchema = v.object({
-  schema: v.literal(SCHEMA_VERSION),
-  bootId: v.string(),
-  boardHash: v.string(),
-  state: v.picklist(STATES),
-  sequence: sequenceSchema,
-});
 
 export interface SnapshotIdentity {
   readonly bootId: string;
@@ -74,9 +59,8 @@ export function createSnapshotFile(
       } catch (error) {
         return setAside(`not JSON (${errorText(error)})`);
       }
-      const result = v.safeParse(snapshotSchema, parsed);
-      if (!result.success) return setAside(`not a snapshot of version ${SCHEMA_VERSION}`);
-      const { output } = result;
+      const output = fitted(SNAPSHOT_SHAPE, {}, parsed) as Snapshot | undefined;
+      if (output === undefined) return setAside(`not a snapshot of version ${SNAPSHOT_VERSION}`);
       if (output.bootId !== bootId) return setAside('it is of another boot');
       if (output.boardHash !== boardHash) return setAside('the board file changed since');
       const rails = [...Object.keys(output.sequence.rails), ...(output.sequence.absent ?? [])];
@@ -91,7 +75,7 @@ export function createSnapshotFile(
 
     save(state, sequence) {
       try {
-        const head = { schema: SCHEMA_VERSION, bootId, boardHash, state };
+        const head = { schema: SNAPSHOT_VERSION, bootId, boardHash, state };
         writeDurably(path, `${JSON.stringify(head).slice(0, -1)},"sequence":${textOf(sequence)}}\n`);
         unwritten = null;
         return null;

@@ -99,7 +99,17 @@ const MAY_IMPORT: readonly (readonly [from: string, allowed: readonly string[]])
   ['src/verify/', ['src/verify/', 'src/sequence/']],
   [
     'src/store/',
-    ['src/store/', 'src/sequence/', 'src/errors.ts', 'src/sha256.ts', ...PORTS, 'node:', 'valibot'],
+    [
+      'src/store/',
+      'src/sequence/',
+      'src/errors.ts',
+      'src/sha256.ts',
+      'src/shape.ts',
+      'src/shape-of.ts',
+      ...PORTS,
+      'node:',
+      'valibot',
+    ],
   ],
   [
     'src/run/',

@@ -10,6 +10,10 @@ import { expandedValue } from '../../src/board/templates.ts';
 import { alternativesOf, expectationOf } from '../../src/board/values.ts';
 import { fitted } from '../../src/shape.ts';
 import { shapeOf } from '../../src/shape-of.ts';
+import { runSchema } from '../../src/store/run-schema.ts';
+import { RUN_SHAPE } from '../../src/store/run-shape.ts';
+import { snapshotSchema } from '../../src/store/snapshot-schema.ts';
+import { SNAPSHOT_SHAPE } from '../../src/store/snapshot-shape.ts';
 
 const boards = join(import.meta.dirname, '..', '..', 'hw', 'boards');
 const BOARDS: readonly unknown[] = readdirSync(boards)
@@ -103,6 +107,127 @@ describe('the table of the board file', () => {
     expect(one?.chassis['0']?.pgood).toEqual(other?.chassis['0']?.pgood);
     expect(one?.chassis['0']?.pgood).not.toBe(other?.chassis['0']?.pgood);
     expect(one?.devices).not.toBe(other?.devices);
+  });
+});
+
+const SNAPSHOT = {
+  schema: 2,
+  bootId: 'b',
+  boardHash: 'h',
+  state: 'failed',
+  sequence: {
+    nowMs: 1,
+    rails: {
+      A: {
+        phase: 'rising',
+        enabled: true,
+        enableDoubt: 'unread',
+        good: false,
+        goodUnread: true,
+        sinceMs: 1.5,
+        deadlineMs: null,
+        missed: 'late',
+      },
+      B: {
+        watched: 'supply',
+        phase: 'down',
+        enabled: false,
+        enableDoubt: null,
+        good: true,
+        goodUnread: false,
+        sinceMs: 0,
+        deadlineMs: 7,
+      },
+    },
+    absent: ['C'],
+    pgood: { level: true, good: false, unread: false, sinceMs: 0 },
+    resetsAsserted: { host: true },
+    stageDeadlineMs: 9,
+    readyMs: null,
+    offSinceMs: null,
+    latchPending: false,
+    fault: {
+      kind: 'railLost',
+      rail: 'A',
+      state: 'pgood',
+      atMs: 1,
+      reason: 'r',
+      errorCode: null,
+      diagnosis: { rail: null, cause: 'dropped', because: 'b', unread: ['x'] },
+    },
+    contradictions: ['c'],
+  },
+};
+const RUN = {
+  schema: 1,
+  chassis: 0,
+  asked: ['start'],
+  by: ['root'],
+  bootId: 'b',
+  startedAt: 's',
+  startedMs: 0,
+  tookMs: 1.5,
+  board: { name: 'n', hash: 'h' },
+  ended: 'pgood',
+  failure: { code: 'c', message: 'm', powerStillApplied: null },
+  fault: { kind: 'k', rail: null, state: 'failed', reason: 'r', errorCode: 'e' },
+  rails: [{ name: 'A', observable: true, watched: 'follower' }],
+  resets: [{ name: 'host' }],
+  times: { A: { enabledMs: 0, goodMs: null, disabledMs: null, goneMs: null } },
+  trace: [{ type: 't', atMs: 0, rail: 'A', others: { deep: [1] } }],
+  left: 0,
+};
+
+/** The value with each of its parts replaced in turn, left out, or given a key that nobody knows. */
+function changedOf(value: unknown): unknown[] {
+  if (typeof value !== 'object' || value === null) return [...ODD];
+  const among = Object.entries(value).flatMap(([key, part]) =>
+    changedOf(part).map((other) =>
+      Array.isArray(value) ? value.with(Number(key), other) : { ...value, [key]: other },
+    ),
+  );
+  const without = Object.keys(value).map((key) =>
+    Object.fromEntries(Object.entries(value).filter(([other]) => other !== key)),
+  );
+  return [...ODD, ...among, ...(Array.isArray(value) ? [] : [...without, { ...value, unknown: 1 }])];
+}
+
+describe('the tables of files that are kept', () => {
+  /** Where valibot sees no list, or takes no notice of a name. */
+  const isStrange = (input: unknown, output: unknown): boolean => {
+    if (typeof input !== 'object' || input === null) return false;
+    if (Array.isArray(input) !== Array.isArray(output)) return true;
+    if (Object.keys(input).some((key) => ['__proto__', 'constructor', 'prototype'].includes(key)))
+      return true;
+    return Object.entries(output as object).some(([key, each]) =>
+      isStrange((input as Record<string, unknown>)[key], each),
+    );
+  };
+
+  it.each([
+    ['a snapshot', snapshotSchema, SNAPSHOT_SHAPE, SNAPSHOT],
+    ['a run', runSchema, RUN_SHAPE, RUN],
+  ] as const)('%s: each takes what its schema takes, and keeps as much of it', (_, schema, shape, whole) => {
+    const read = JSON.parse(JSON.stringify(shape));
+    expect(read).toEqual(shape);
+    expect(fitted(read, {}, whole)).toEqual(whole);
+    const counts = { taken: 0, refused: 0 };
+    for (const value of changedOf(whole)) {
+      const { success, output } = v.safeParse(schema, value);
+      if (success && isStrange(value, output)) continue;
+      const found = fitted(read, {}, value);
+      counts[success ? 'taken' : 'refused'] += 1;
+      if (success) expect(found).toEqual(output);
+      else expect({ value, found }).toEqual({ value, found: undefined });
+    }
+    expect(counts.taken).toBeGreaterThan(100);
+    expect(counts.refused).toBeGreaterThan(1_000);
+  });
+
+  it('keep no prototype that a file names', () => {
+    const run = { ...RUN, trace: [JSON.parse('{"type": "t", "atMs": 0, "__proto__": {"left": 1}}')] };
+    const found = fitted(RUN_SHAPE, {}, run) as { readonly trace: readonly object[] };
+    expect(Object.getPrototypeOf(found.trace[0])).toBe(Object.prototype);
   });
 });
 
