@@ -3,11 +3,14 @@ import { closeSync, constants, openSync, read } from 'node:fs';
 /** PAGE_SIZE, the most that a sysfs file has (Documentation/filesystems/sysfs.rst). */
 const PAGE_BYTES = 4_096;
 
-/** Content of a file of sysfs that asks a device, in one read of at most a page, as the kernel gives it. */
-export function readAttribute(path: string): Promise<string> {
+/**
+ * Content of a file of sysfs that asks a device, in one read, as the kernel gives it.
+ * @param mostBytes that it can have: of few, many files are read into the same page
+ */
+export function readAttribute(path: string, mostBytes = PAGE_BYTES): Promise<string> {
   return withFile(path, constants.O_RDONLY, (fd, done) => {
-    const page = Buffer.allocUnsafe(PAGE_BYTES);
-    read(fd, page, 0, PAGE_BYTES, 0, (error, bytes) => done(error, page.toString('utf8', 0, bytes)));
+    const bytes = Buffer.allocUnsafe(mostBytes);
+    read(fd, bytes, 0, mostBytes, 0, (error, count) => done(error, bytes.toString('utf8', 0, count)));
   });
 }
 

@@ -57,6 +57,8 @@ export interface SysfsLine extends AccessedLine {
   /** Content of one of its files, trimmed; undefined where the line has no such file. */
   readOptional(file: LineFile): Promise<string | undefined>;
   readValue(): Promise<Level>;
+  /** The level at the pin: what the file shows, without an inversion that somebody has set up. In one turn. */
+  readPin(): Promise<Level>;
   direction(): Promise<'in' | 'out' | undefined>;
   writeFile(file: LineFile, value: string): Promise<void>;
 }
@@ -138,6 +140,20 @@ function lineAt(
     async readValue() {
       const value = await attempt('read', () => ask(() => files.readAttribute(`${folder}/value`)));
       return value.trim() === '1' ? 1 : 0;
+    },
+    async readPin() {
+      const read = () => files.readAttribute(`${folder}/value`);
+      const isInverted = async (): Promise<boolean> => {
+        try {
+          return (await files.readAttribute(`${folder}/active_low`)).trim() === '1';
+        } catch (error) {
+          if (errnoCode(error) !== 'ENOENT') throw error;
+          return false;
+        }
+      };
+      // One after the other: of a chip that hangs both would wait, each in a thread.
+      const pin = async () => ((await isInverted()) ? '0' : '1') === (await read()).trim();
+      return (await attempt('read', () => ask(pin))) ? 1 : 0;
     },
     async direction() {
       const direction = await readOptional('direction');

@@ -1,7 +1,7 @@
 import type { GpioBackend, InputLine, Level, LineRef, OutputLine } from '../ports.ts';
 import { madeOnce } from '../waiting.ts';
 import { lineClosed } from './errors.ts';
-import { createSysfs, findLine, isGone, type Sysfs, type SysfsLine, type SysfsOptions } from './line.ts';
+import { createSysfs, findLine, isGone, type Sysfs, type SysfsOptions } from './line.ts';
 import { locateLines } from './places.ts';
 
 /**
@@ -48,7 +48,7 @@ async function openLook(
   const read = async (): Promise<Level> => {
     if (taken !== null) return taken.read();
     try {
-      return await levelOf(line);
+      return await line.readPin();
     } catch (error) {
       if (!isGone(error)) throw error;
     }
@@ -68,10 +68,4 @@ async function openLook(
       await taken?.close();
     },
   };
-}
-
-/** The level at the pin: what the file shows, without an inversion that somebody has set up. */
-async function levelOf(line: SysfsLine): Promise<Level> {
-  const [inversion, level] = await Promise.all([line.readOptional('active_low'), line.readValue()]);
-  return inversion === '1' ? (level === 1 ? 0 : 1) : level;
 }

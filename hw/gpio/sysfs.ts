@@ -35,11 +35,14 @@ export interface SysfsFiles {
   identity(path: string): string;
 }
 
+/** What a line has in a file of its own is a digit, or a word as `falling`. */
+const WORD_BYTES = 64;
+
 /** The files of the machine. Errors are Node's system errors. */
 export const sysfsFiles: SysfsFiles = {
   readKnown: (path) => readFileSync(path, 'utf8'),
 
-  readAttribute,
+  readAttribute: (path) => readAttribute(path, WORD_BYTES),
 
   read: (path) => promisify(readFile)(path, 'utf8'),
 
