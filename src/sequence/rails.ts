@@ -276,7 +276,8 @@ export function nextReset(context: Context): Raise | null {
 
 /** What may be raised next is being checked already, or nothing is. */
 export function isNextRaise({ readings }: Context, next: Raise | null): boolean {
-  return JSON.stringify(readings.check?.raises ?? null) === JSON.stringify(next);
+  const raises = readings.check?.raises ?? null;
+  return raises?.what === next?.what && raises?.name === next?.name;
 }
 
 /** Before anything is raised, what it rests on is read: begins that, or drops what was begun where nothing is raised. */

@@ -42,9 +42,18 @@ export function withState(plan: Plan, rails: Rails, name: string, state: RailSta
   return changed;
 }
 
+/** Of a survey: every event asks for them a dozen times. */
+const restlessOf = new WeakMap<Survey, readonly RailPlan[]>();
+
 /** Rails that time or a level of their own may change, or of which something is wrong; in the order of the plan. */
-export function restlessRails(plan: Plan, rails: Rails): RailPlan[] {
-  return surveyOf(plan, rails).restless.map((place) => railAt(plan, place));
+export function restlessRails(plan: Plan, rails: Rails): readonly RailPlan[] {
+  const survey = surveyOf(plan, rails);
+  let restless = restlessOf.get(survey);
+  if (restless === undefined) {
+    restless = survey.restless.map((place) => railAt(plan, place));
+    restlessOf.set(survey, restless);
+  }
+  return restless;
 }
 
 /** The first rail of the plan that has an enable and is down while all that it hangs on is up and good; null where none is. */

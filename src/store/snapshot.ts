@@ -38,6 +38,8 @@ export function createSnapshotFile(
 ): SnapshotStore {
   const path = snapshotPath(runDir, chassis);
 
+  const textOf = createWriter(plan);
+
   /** The last state that could not be written. The next job of this process goes on from it. */
   let unwritten: Hint | null = null;
 
@@ -88,17 +90,24 @@ export function createSnapshotFile(
   };
 }
 
-/** Rails of which nothing changed between two snapshots are the same objects, and a board has up to hundreds of them. */
-const railTexts = new WeakMap<RailState, string>();
-
-/** The sequence as JSON. */
-function textOf({ rails, ...rest }: SequenceState): string {
-  const texts = Object.entries(rails).map(([name, rail]) => {
-    const known = railTexts.get(rail) ?? JSON.stringify(rail);
-    railTexts.set(rail, known);
-    return `${JSON.stringify(name)}:${known}`;
-  });
-  return `${JSON.stringify(rest).slice(0, -1)},"rails":{${texts.join(',')}}}`;
+/**
+ * Returns what writes a sequence of this plan as JSON. Rails of which nothing changed between two snapshots are the same objects, and a
+ * board has up to hundreds of them: their texts are kept.
+ */
+function createWriter({ rails: planned }: Plan): (sequence: SequenceState) => string {
+  const keys = planned.map(({ name }) => JSON.stringify(name));
+  const states: (RailState | undefined)[] = [];
+  const texts: string[] = [];
+  return ({ rails, ...rest }) => {
+    for (const [place, { name }] of planned.entries()) {
+      const state = rails[name];
+      if (state === states[place] && texts[place] !== undefined) continue;
+      states[place] = state;
+      // Of an absent part nothing is kept.
+      texts[place] = state === undefined ? '' : `,${keys[place]}:${JSON.stringify(state)}`;
+    }
+    return `${JSON.stringify(rest).slice(0, -1)},"rails":{${texts.join('').slice(1)}}}`;
+  };
 }
 
 /**

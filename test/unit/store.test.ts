@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeDurably } from '../../hw/files.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
-import type { Hint, SequenceState } from '../../src/sequence/state.ts';
+import { type Hint, railState, type SequenceState } from '../../src/sequence/state.ts';
 import {
   createLastingFile,
   type LastingState,
@@ -171,6 +171,25 @@ describe('the state file of a chassis', () => {
     const left: Hint = { state: 'pgood', sequence };
     expect(store().load()).toEqual({ hint: left, warning: null });
     expect(readdirSync(dir)).toEqual(['chassis0.json']);
+  });
+
+  it('is what was saved last, whichever rails changed, were absent or came back between', () => {
+    const one = store();
+    const whole = on();
+    const [first = '', second = ''] = plan.rails.map(({ name }) => name);
+    const others = Object.fromEntries(Object.entries(whole.rails).filter(([name]) => name !== second));
+    const sequences: SequenceState[] = [
+      whole,
+      { ...whole, rails: { ...whole.rails, [first]: { ...railState(whole, first), good: false } } },
+      { ...whole, rails: others, absent: [second] },
+      whole,
+      { ...whole, rails: Object.fromEntries(Object.entries(whole.rails).reverse()) },
+      { ...whole, rails: { ...whole.rails, [first]: { ...railState(whole, second), phase: 'stuck' } } },
+    ];
+    for (const sequence of sequences) {
+      one.save('pgood', sequence);
+      expect(store().load().hint).toEqual({ state: 'pgood', sequence });
+    }
   });
 
   it.each<[string, object, string]>([
