@@ -108,7 +108,7 @@ const resident = setup({
     isQueued: ({ context, event }) => event.type === 'WITHDRAWN' && event.request !== context.requests[0],
     /** A request that came meanwhile finishes it too. */
     mayFinish: ({ context: { facts, requests } }, isLeft: boolean) =>
-      isLeft && isHalfDone(facts.state) && requests.length === 0,
+      isLeft && (isHalfDone(facts.state) || facts.state === 'pgood') && requests.length === 0,
     wasLost: ({ context }) => context.facts.state === 'failed' && context.leftBy?.fault?.state === 'pgood',
     isClosed: stateIn({ observing: 'closed' }),
     hasStopped: stateIn({ driving: 'stopped' }),

@@ -7,7 +7,7 @@ import { PowerError } from '../errors.ts';
 import type { Alarm } from '../run/alarm.ts';
 import { findChassis } from '../run/found.ts';
 import type { ChassisHardware } from '../run/hardware.ts';
-import { JOBS } from '../run/jobs.ts';
+import { JOBS, type Job } from '../run/jobs.ts';
 import { decisive } from '../run/observe.ts';
 import { expectDone, faultError } from '../run/outcome.ts';
 import { presentChassis } from '../run/presence.ts';
@@ -82,7 +82,7 @@ export interface Resident {
   readonly view: ChassisView;
   /**
    * To be called once this process is the only service. Finishes what an earlier service left half done when it died: a
-   * power-off goes on, a power-on is taken down, and a loss is reported.
+   * power-off goes on, a power-on is taken down unless power is good by now, and a loss is reported.
    */
   begin(): void;
   /**
@@ -579,9 +579,13 @@ function runOptions(resources: Resources, signal: AbortSignal, send: Send, trace
   };
 }
 
-/** Whether a service that died left the chassis half powered, and no other process goes on with it. */
-async function isLeftHalfDone(resources: Resources, state: State): Promise<boolean> {
-  const { runDir, chassis, warnOf } = resources;
+/**
+ * Whether a service that died left a power sequence half done, and no other process goes on with it. Lines that show a chassis that is
+ * on may be those of a power-on that nobody has finished: as long as the state file tells of one, no watch begins.
+ */
+async function isLeftHalfDone(resources: Resources, shown: State): Promise<boolean> {
+  const { runDir, chassis, openStore, warnOf } = resources;
+  const state = shown === 'pgood' ? (openStore().load().hint?.state ?? shown) : shown;
   if (!isHalfDone(state)) return false;
   try {
     // After a loss the power-off begins without the lock. Every other process that drives a fault has the lock.
@@ -593,16 +597,31 @@ async function isLeftHalfDone(resources: Resources, state: State): Promise<boole
   }
 }
 
-async function finishLeftBehind(
+/** What is left of a power-on is taken down, unless power is good by now: nobody takes the power from a host that runs. */
+async function finishOf(
   resources: Resources,
   state: State,
+): Promise<{ readonly wanted: Wanted; readonly job: Job; readonly what: string }> {
+  if (hasTag(state, 'lowering')) return { wanted: 'off', job: JOBS.waitOff, what: 'finishing the power off' };
+  try {
+    const found = await findChassis(resources, resources.openStore(), resources.clock);
+    if (found.state === 'pgood') return { wanted: 'on', job: JOBS.waitOn, what: 'finishing the power on' };
+  } catch (error) {
+    resources.warnOf(error);
+  }
+  return { wanted: 'off', job: JOBS.off, what: 'taking down what it raised' };
+}
+
+async function finishLeftBehind(
+  resources: Resources,
+  shown: State,
   operationView: OperationView,
   send: Send,
 ): Promise<void> {
-  const isRising = hasTag(state, 'rising');
-  const what = isRising ? 'taking down what it raised' : 'finishing the power off';
+  const state = resources.openStore().load().hint?.state ?? shown;
+  const { wanted, job, what } = await finishOf(resources, state);
   resources.warn(`the service ended in ${state} and left the chassis half powered: ${what}`);
-  const request = createPowerRequest('off', THE_SERVICE, isRising ? JOBS.off : JOBS.waitOff, operationView);
+  const request = createPowerRequest(wanted, THE_SERVICE, job, operationView);
   send({ type: 'REQUESTED', request });
   await request.operation.done.catch(resources.warnOf);
   // The file that the dead service left is older than what was finished here.

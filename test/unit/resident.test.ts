@@ -57,8 +57,7 @@ const FAULT_AT_MS = 100;
 /** RestartSec= of the service. */
 const RESTART_MS = 2_000;
 
-async function createCare(initially: 'off' | 'on', dead?: Dead) {
-  const board = shippedBoard('reference');
+async function createCare(initially: 'off' | 'on', dead?: Dead, board = shippedBoard('reference')) {
   const chassis = board.chassis['0'];
   if (!chassis) throw new RangeError('no chassis 0');
   const plan = planOf(chassis, board.devices);
@@ -550,6 +549,28 @@ describe('what a service that died left half done', () => {
     },
     60_000,
   );
+
+  it('goes on where power is good by now, and a loss is acted on', async () => {
+    const board = shippedBoard('reference');
+    const chassis = board.chassis['0'];
+    if (!chassis) throw new RangeError('no chassis 0');
+    // Released by the power-on that was killed, a reset would tell the same.
+    const withoutResets = { ...board, chassis: { 0: { ...chassis, resets: {} } } };
+    // The last enable is on after 202 ms, and pgood is good before the service lives again.
+    const dead = { job: 'on', holder: 'serve', afterMs: 205 } as const;
+    const care = await createCare('off', dead, withoutResets);
+    expect(care.store.load().hint?.state).toBe('opWaitPowerOn');
+    const before = care.driven();
+    care.resident.begin();
+    await care.pass(60_000);
+    expect(care.driven()).toEqual(before);
+    expect(care.resident.view).toMatchObject({ state: 'pgood', pgood: true, wanted: 'on' });
+    care.breakIt('rail P12V droops');
+    await care.pass(5_000);
+    expect(care.enabled()).toBe(0);
+    expect(care.resident.view).toMatchObject({ state: 'failed', pgood: false });
+    expect(care.losses).toMatchObject([{ isOfBefore: false }]);
+  });
 
   it('gives way to a request that comes first', async () => {
     const care = await createCare('off', KILLED_IN_RISE);
