@@ -1,4 +1,4 @@
-import { existsSync, fstatSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, fstatSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createSystemClock } from '../hw/clock.ts';
@@ -6,6 +6,7 @@ import { createExportRecord } from '../hw/gpio/exports.ts';
 import type { Clock, GpioBackend } from '../hw/ports.ts';
 import { madeOnce } from '../hw/waiting.ts';
 import type { World } from './cli/world.ts';
+import { createBootId } from './system/boot.ts';
 import { callerOf } from './system/caller.ts';
 import { isTerminal, sendTo, sendToJournal } from './system/output.ts';
 import { createOutputQueue, type OutputQueue } from './system/output-queue.ts';
@@ -163,7 +164,7 @@ export function composeWorld(
     journal: async () => (await import('./system/journal.ts')).createJournal({ clock }),
     updateCatalogue: async () => (await import('./system/catalogue.ts')).updateCatalogue({ clock }),
     notifier: async () => (await import('./system/notify.ts')).createNotifier({ clock, env: process.env }),
-    bootId: () => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim(),
+    bootId: createBootId(),
     env: process.env,
     stdout,
     stderr,

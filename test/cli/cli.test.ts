@@ -363,6 +363,28 @@ describe('bad input gets one line that says what to do', () => {
     expect(readdirSync(join(dir, 'run'))).toEqual(['chassis0.lock']);
   });
 
+  it('a process that is not shown the id of its boot, as with ProcSubset=pid', ({ skip }) => {
+    skip(
+      process.getuid?.() !== 0 && process.env.CI !== 'true',
+      'needs root: hides /proc/sys/kernel/random from the program in a mount namespace',
+    );
+    const script = 'mount -t tmpfs none /proc/sys/kernel/random && exec "$@"';
+    const hidden = (program: string, ...args: string[]) =>
+      spawnSync(
+        'unshare',
+        ['--mount', 'sh', '-c', script, 'sh', process.execPath, program, ...args, '--board', REFERENCE],
+        { encoding: 'utf8', timeout: 20_000 },
+      );
+    const runDir = ['--run-dir', join(dir, 'no-boot-id')];
+    for (const verb of ['on', 'off', 'status', 'trace', 'fault list', 'start', 'wait-on']) {
+      const { status, stderr } = hidden(SIM, ...verb.split(' '), ...runDir);
+      expect({ verb, stderr }).toEqual({ verb, stderr: expect.not.stringMatching(/internal error|^ +at /m) });
+      expect([verb, status]).toEqual([verb, verb === 'wait-on' ? expect.any(Number) : 0]);
+    }
+    const { stderr } = hidden(PRODUCT, 'off', ...runDir);
+    expect(stderr).not.toMatch(/internal error|boot_id/);
+  });
+
   it('no bus: the units are in place, and what is left to do is told', ({ skip }) => {
     skip(
       process.getuid?.() !== 0 && process.env.CI !== 'true',
