@@ -11,8 +11,8 @@ const BUILD = '@BUILD@';
 const MAIN = '@MAIN@';
 const codeFolder = `${__dirname}/code-cache/${BUILD}-${process.version}-${process.arch}`;
 
-/** Takes one file after the other, so that the kernel has to give memory for the longest one only: 256 KiB, or what is found to be needed. */
-let room = Buffer.allocUnsafeSlow(1 << 18);
+/** Takes one file after the other, so that the kernel has to give memory for the longest one only: half a MiB, or what is found to be needed. */
+let room = Buffer.allocUnsafeSlow(1 << 19);
 
 /**
  * Content of a file, until the next one is read.
