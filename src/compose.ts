@@ -136,7 +136,7 @@ export function composeWorld(
   clock: Clock,
   stdout: Output,
   stderr: Output,
-  { signal, abandon, onHangup }: EndRequests,
+  ends: EndRequests,
   programName: string,
   background: World['background'],
 ): World {
@@ -168,9 +168,13 @@ export function composeWorld(
     env: process.env,
     stdout,
     stderr,
-    signal,
-    abandon,
-    onHangup,
+    get signal() {
+      return ends.signal;
+    },
+    get abandon() {
+      return ends.abandon;
+    },
+    onHangup: ends.onHangup,
     systemd: systemdAround(),
     defaultRunDir: RUN_DIR,
     stateDir: stateDirectory(),
@@ -224,8 +228,8 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
     ends.end('an internal error');
   });
   let cancelLeaving = (): void => undefined;
-  ends.abandon.addEventListener('abort', () => {
-    cancelLeaving = clock.after(ABANDON_MS, () => process.exit(INTERNAL_EXIT));
+  ends.whenAsked((which) => {
+    if (which === 'repeated') cancelLeaving = clock.after(ABANDON_MS, () => process.exit(INTERNAL_EXIT));
   });
 
   const pending = new Set<Promise<void>>();
@@ -234,13 +238,12 @@ export async function runProcess({ name, run, mayDrive }: Program): Promise<void
     void work.finally(() => pending.delete(work));
   });
   const code = await run(args, world);
-  const leaving = mayDrive(args) || ends.signal.aborted ? LEAVING_MS : READING_MS;
+  const leaving = mayDrive(args) || ends.isAsked() ? LEAVING_MS : READING_MS;
   const exitCode = () => (isBroken ? INTERNAL_EXIT : code);
   const leave = () => process.exit(exitCode());
   cancelLeaving();
   // The work is done: who asks for the end now, for the first time or again, is only kept by a slow reader.
-  ends.signal.addEventListener('abort', leave);
-  ends.abandon.addEventListener('abort', leave);
+  ends.whenAsked(leave);
   await Promise.all(pending);
   await stdout.queue.drain(leaving);
   const { unreported } = stdout.queue;

@@ -23,6 +23,10 @@ export interface EndRequests {
   readonly signal: AbortSignal;
   /** Aborted when the request is repeated. */
   readonly abandon: AbortSignal;
+  /** Whether the first one came. Who asks only this makes no AbortSignal, which Node takes a while to load. */
+  readonly isAsked: () => boolean;
+  /** Calls `handler` with the first one, and when it is repeated, from now on. Replaces the handler of before. */
+  readonly whenAsked: (handler: (which: 'first' | 'repeated') => void) => void;
   /** Requests the end for another reason. */
   readonly end: (reason: string) => void;
   /** See `World`. */
@@ -31,40 +35,85 @@ export interface EndRequests {
 
 /** Catches every signal that would end or suspend this process. `onStop` is called instead of a suspension. */
 export function catchSignals(clock: Clock, onStop: () => void): EndRequests {
-  const first = new AbortController();
-  const second = new AbortController();
+  const first = createLateAbort();
+  const second = createLateAbort();
+  let whenAsked = (_: 'first' | 'repeated'): void => undefined;
+  const ask = (reason: string): void => {
+    if (first.isAborted()) return;
+    first.abort(reason);
+    whenAsked('first');
+  };
+  const repeat = (reason: string): void => {
+    if (second.isAborted()) return;
+    second.abort(reason);
+    whenAsked('repeated');
+  };
   let askedAtMs: number | null = null;
   let hangup: (() => void) | null = null;
 
   for (const name of REQUESTS) {
     process.on(name, () => {
       const nowMs = clock.nowMs();
-      if (askedAtMs !== null && nowMs - askedAtMs >= SAME_REQUEST_MS) second.abort(name);
+      if (askedAtMs !== null && nowMs - askedAtMs >= SAME_REQUEST_MS) repeat(name);
       askedAtMs ??= nowMs;
-      first.abort(name);
+      ask(name);
     });
   }
   for (const name of CAUSES) {
     process.on(name, () => {
       if (name === 'SIGHUP' && hangup !== null) hangup();
-      else first.abort(name);
+      else ask(name);
     });
   }
   for (const name of STOPS) process.on(name, onStop);
 
   return {
-    signal: first.signal,
-    abandon: second.signal,
-    end: (reason) => first.abort(reason),
+    get signal() {
+      return first.signal();
+    },
+    get abandon() {
+      return second.signal();
+    },
+    isAsked: first.isAborted,
+    whenAsked(handler) {
+      whenAsked = handler;
+    },
+    end: ask,
     onHangup(handler) {
       const hadTerminal = hasTerminal();
       hangup = () => {
-        if (hadTerminal && !hasTerminal()) first.abort('SIGHUP');
+        if (hadTerminal && !hasTerminal()) ask('SIGHUP');
         else handler();
       };
       return () => {
         hangup = null;
       };
+    },
+  };
+}
+
+/** An AbortSignal that is made when somebody wants to have it, aborted where it was by then. */
+interface LateAbort {
+  readonly signal: () => AbortSignal;
+  readonly isAborted: () => boolean;
+  readonly abort: (reason: string) => void;
+}
+
+function createLateAbort(): LateAbort {
+  let controller: AbortController | undefined;
+  let cause: string | undefined;
+  return {
+    signal() {
+      if (controller === undefined) {
+        controller = new AbortController();
+        if (cause !== undefined) controller.abort(cause);
+      }
+      return controller.signal;
+    },
+    isAborted: () => cause !== undefined,
+    abort(reason) {
+      cause ??= reason;
+      controller?.abort(reason);
     },
   };
 }

@@ -10,6 +10,8 @@ describe('the real world', () => {
       signal: new AbortController().signal,
       abandon: new AbortController().signal,
       onHangup: () => () => undefined,
+      isAsked: () => false,
+      whenAsked: () => undefined,
       end: () => undefined,
     };
     const world = composeWorld(createManualClock(), output, output, ends, 'test', () => undefined);

@@ -13,6 +13,7 @@ import type { Evidence } from '../../run/evidence.ts';
 import { evidenceOf } from '../../run/evidence-of.ts';
 import { type ChassisHardware, openChassis } from '../../run/hardware.ts';
 import { decisive } from '../../run/observe.ts';
+import type { HardwarePorts } from '../../run/parts.ts';
 import { presentToPowerOn } from '../../run/presence.ts';
 import { type Plan, planOf } from '../../sequence/plan.ts';
 import { reconcile } from '../../sequence/reconcile.ts';
@@ -56,12 +57,7 @@ export const status: Verb = {
       plan,
       clock: world.clock,
     });
-    const hardware = await openChassis(
-      loaded.board,
-      number,
-      { ...world, gpio: world.looks },
-      { whatCanBeHad: true },
-    );
+    const hardware = await openChassis(loaded.board, number, portsOf(world), { whatCanBeHad: true });
     try {
       const seen = await readReport(number, chassis, { plan, hardware }, store, world);
       const lastFailure = await (await boxOf({ chassis: number, runDir }, world)).lastFailure();
@@ -78,6 +74,10 @@ export const status: Verb = {
     }
   },
 };
+
+function portsOf({ clock, looks, i2c, sensors, properties }: World): HardwarePorts {
+  return { clock, gpio: looks, i2c, sensors, properties };
+}
 
 async function readReport(
   number: number,
