@@ -39,7 +39,7 @@ export interface RunOptions {
   readonly supplyError?: () => string;
   /**
    * For a job that watches: awaited when everything is switched off after a loss, or after a host that switched itself off, before
-   * anything else is done.
+   * anything else is done. Rejects where another process has the chassis by then: the run ends with that, and keeps nothing.
    */
   readonly onLowered?: () => Promise<void>;
   /** For a job that watches, where this process watches other chassis as well: their drives come before its news. */

@@ -211,6 +211,8 @@ interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   watchTrouble: string | null;
   /** Of the state file that told last of a chassis that is on; null where none did. */
   onMark: string | null;
+  /** The same as this process wrote it last, or found it when it began to watch and before it believed a loss. */
+  knownMark: string | null;
   /** Over when all is kept that a watch told of rails that the chassis does without. */
   missesKept: Promise<void>;
   openStore(): SnapshotStore;
@@ -225,9 +227,20 @@ function resourcesOf(options: ResidentOptions): Resources {
     ...options,
     watchTrouble: null,
     onMark: null,
+    knownMark: null,
     missesKept: Promise.resolve(),
     // Each use has a new one: a store remembers what it could not write, and other processes write this file too.
-    openStore: () => createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock }),
+    openStore() {
+      const store = createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock });
+      return {
+        load: () => store.load(),
+        save(state, sequence) {
+          const problem = store.save(state, sequence);
+          resources.knownMark = markOf(resources);
+          return problem;
+        },
+      };
+    },
     lock: (signal, wanted) =>
       lockChassis(runDir, chassis, HOLDER, {
         clock,
@@ -467,10 +480,12 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
   const trace = createTrace();
   const beganMs = resources.clock.nowMs();
   const options = runOptions(resources, signal, send, trace);
+  const store = watchStoreOf(resources);
   let result: RunResult | null = null;
   try {
     result = await runSequence(JOBS.watch, {
       ...options,
+      store,
       record(entry) {
         options.record(entry);
         if (entry.type === 'missed')
@@ -485,6 +500,11 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
         } catch (error) {
           resources.warnOf(error);
         }
+        if (store.isRaisedByAnother())
+          throw new PowerError(
+            'CHASSIS_LOCKED',
+            'another process has powered the chassis on again since the loss',
+          );
       },
     });
     resources.watchTrouble = null;
@@ -512,12 +532,45 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
 /** Asked on the way from a loss to the drives: a state file is read once as long as nobody writes another one. */
 async function isDrivenByAnother(resources: Resources): Promise<boolean> {
   const { runDir, chassis, openStore } = resources;
-  const mark = fileMark(snapshotPath(runDir, chassis));
-  if (mark !== null && mark === resources.onMark) return false;
-  const { hint } = openStore().load();
-  if (hint === null) return isLocked(runDir, chassis, resources);
-  resources.onMark = hint.state === 'pgood' ? mark : null;
-  return hint.state !== 'pgood';
+  const mark = markOf(resources);
+  if (mark === null || mark !== resources.onMark) {
+    const { hint } = openStore().load();
+    resources.onMark = hint?.state === 'pgood' ? mark : null;
+    if (hint === null ? await isLocked(runDir, chassis, resources) : hint.state !== 'pgood') return true;
+  }
+  resources.knownMark = mark;
+  return false;
+}
+
+/**
+ * The state file as a watch keeps it, which writes without the lock until all is off: never over what another process wrote since.
+ */
+interface WatchStore extends SnapshotStore {
+  /**
+   * To be called once the lock is had. Returns whether another process powers the chassis on again, or has: what that one left is
+   * true then. Otherwise what is kept from then on is kept.
+   */
+  isRaisedByAnother(): boolean;
+}
+
+function watchStoreOf(resources: Resources): WatchStore {
+  const { openStore } = resources;
+  const store = openStore();
+  const isKnown = () => markOf(resources) === resources.knownMark;
+  resources.knownMark = markOf(resources);
+  return {
+    load: () => store.load(),
+    save: (state, sequence) => (isKnown() ? store.save(state, sequence) : null),
+    isRaisedByAnother() {
+      const state = isKnown() ? undefined : openStore().load().hint?.state;
+      resources.knownMark = markOf(resources);
+      return state !== undefined && (state === 'pgood' || hasTag(state, 'rising'));
+    },
+  };
+}
+
+function markOf({ runDir, chassis }: Resources): string | null {
+  return fileMark(snapshotPath(runDir, chassis));
 }
 
 async function carryOut(resources: Resources, request: PowerRequest, send: Send): Promise<void> {

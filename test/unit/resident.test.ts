@@ -348,6 +348,42 @@ describe('a loss of power', () => {
     held.release();
   });
 
+  it('is told where another process had found the chassis on, and wrote so', async () => {
+    const care = await createCare('off');
+    await care.clock.runUntil(care.resident.request('on').done);
+    await care.runBeside('on');
+    await care.pass(1_000);
+    care.breakIt('rail P12V droops');
+    await care.pass(5_000);
+    expect(care.enabled()).toBe(0);
+    expect(care.losses).toMatchObject([{ isOfBefore: false }]);
+    expect(care.store.load().hint?.state).toBe('failed');
+    expect(care.resident.view).toMatchObject({ state: 'failed', pgood: false });
+  });
+
+  it('is over where another process has powered the chassis on again before the last of it was off', async () => {
+    const care = await createCare('off');
+    await care.clock.runUntil(care.resident.request('on').done);
+    // The bus holds up the enables that are behind it for a second, and answers others in between.
+    care.breakIt('i2c vr_ddr hang 1 times');
+    care.breakIt('rail P12V droops for 20ms');
+    await care.pass(100);
+    expect(care.enabled()).toBeGreaterThan(0);
+    expect(care.store.load().hint?.state).toBe('fault');
+    // The first one finishes what it finds, and the second one powers on.
+    await care.runBeside('on');
+    await care.runBeside('on');
+    await care.pass(5_000);
+    expect(care.store.load().hint?.state).toBe('pgood');
+    expect(care.resident.view).toMatchObject({ state: 'pgood', pgood: true, wanted: 'on' });
+    expect(care.losses).toEqual([]);
+    // It is watched over again.
+    care.breakIt('rail P12V droops');
+    await care.pass(5_000);
+    expect(care.enabled()).toBe(0);
+    expect(care.losses).toHaveLength(1);
+  });
+
   it('is told without holding anything up: a request that comes of it is served', async () => {
     const care = await createCare('on');
     let served: Promise<void> | undefined;
