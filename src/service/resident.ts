@@ -114,6 +114,8 @@ const HOLDER = 'serve';
 const RELEASE_HOLDER = 'serve: resets';
 /** The same while it keeps what it told of a rail that the chassis does without. */
 const MISS_HOLDER = 'serve: rails';
+/** The same while it keeps that it has found the chassis on. */
+const FOUND_HOLDER = 'serve: found';
 /** Who asks for what nobody has asked for. */
 const THE_SERVICE = 'the service itself';
 /** A power sequence of another process ends within this time, or the request fails with CHASSIS_LOCKED. */
@@ -196,7 +198,7 @@ export async function createResident(options: ResidentOptions): Promise<Resident
       if (!actor.getSnapshot().hasTag('closed')) actor.send({ type: 'STOP', reason });
       await toPromise(actor);
       await resets.settled();
-      await resources.missesKept;
+      await resources.held;
     },
   };
 }
@@ -213,8 +215,8 @@ interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   onMark: string | null;
   /** The same as this process wrote it last, or found it when it began to watch and before it believed a loss. */
   knownMark: string | null;
-  /** Over when all is kept that a watch told of rails that the chassis does without. */
-  missesKept: Promise<void>;
+  /** Over when this process has done all that it does under a lock that it does not wait for. */
+  held: Promise<unknown>;
   openStore(): SnapshotStore;
   lock(signal: AbortSignal, wanted: Wanted): Promise<ChassisLock>;
   warn(message: string): void;
@@ -228,7 +230,7 @@ function resourcesOf(options: ResidentOptions): Resources {
     watchTrouble: null,
     onMark: null,
     knownMark: null,
-    missesKept: Promise.resolve(),
+    held: Promise.resolve(),
     // Each use has a new one: a store remembers what it could not write, and other processes write this file too.
     openStore() {
       const store = createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock });
@@ -295,60 +297,83 @@ function hostResetsOf(resources: Resources) {
   };
 }
 
-/** For what waits for no other process. Rejects CHASSIS_LOCKED while one has the chassis. */
-function lockAtOnce({ runDir, chassis, clock, flock }: Resources, holder: string): Promise<ChassisLock> {
+/**
+ * For what waits for no other process: what this one does so waits for itself alone. Rejects CHASSIS_LOCKED while another process has
+ * the chassis.
+ */
+function underLock<Result>(
+  resources: Resources,
+  holder: string,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  const { runDir, chassis, clock, flock, held } = resources;
   const { signal } = new AbortController();
-  return lockChassis(runDir, chassis, holder, { clock, flock, waitMs: 0, signal, onWait: () => undefined });
+  const options = { clock, flock, waitMs: 0, signal, onWait: () => undefined };
+  const done = held.then(async () => {
+    const lock = await lockChassis(runDir, chassis, holder, options);
+    return work().finally(() => lock.release());
+  });
+  // Whoever asked for it has the error.
+  resources.held = done.catch(() => undefined);
+  return done;
 }
 
 /** Under the lock, for no power sequence may begin meanwhile; and never after a loss that this process knows of. */
-async function releaseHeld(resources: Resources, names: readonly string[]): Promise<readonly string[]> {
+function releaseHeld(resources: Resources, names: readonly string[]): Promise<readonly string[]> {
   const { plan, hardware, clock, chassis, record, alarm, openStore } = resources;
-  const lock = await lockAtOnce(resources, RELEASE_HOLDER);
-  try {
+  return underLock(resources, RELEASE_HOLDER, () => {
     const mayRelease = alarm.calmSince(chassis);
-    return await releaseResets(names, { plan, hardware, clock, store: openStore(), record, mayRelease });
-  } finally {
-    lock.release();
+    return releaseResets(names, { plan, hardware, clock, store: openStore(), record, mayRelease });
+  });
+}
+
+/** A watch writes the state file under the lock alone. Where another process has it, that one drives, and tells by itself. Never rejects. */
+async function keep(resources: Resources, holder: string, write: () => Promise<void>): Promise<void> {
+  try {
+    await underLock(resources, holder, write);
+  } catch (error) {
+    if (!(error instanceof PowerError && error.code === 'CHASSIS_LOCKED')) resources.warnOf(error);
   }
 }
 
+/** A watch told of a rail that the chassis does without: the next service is not to tell it again. */
+function keepMiss(resources: Resources, { rail, miss }: Missed): Promise<void> {
+  const { plan, hardware, clock, openStore, warn } = resources;
+  return keep(resources, MISS_HOLDER, async () => {
+    const found = openStore().load().hint ?? (await findChassis({ plan, hardware }, openStore(), clock));
+    // Read again: power may have gone meanwhile, and nothing is awaited from here to the end of the write.
+    const store = openStore();
+    const { state, sequence } = store.load().hint ?? found;
+    const before = sequence.rails[rail];
+    if (state !== 'pgood' || before === undefined) return;
+    const rails = { ...sequence.rails, [rail]: { ...before, missed: miss } };
+    const problem = store.save(state, { ...sequence, rails });
+    if (problem !== null) warn(problem);
+  });
+}
+
 /**
- * A watch told of a rail that the chassis does without: the next service is not to tell it again. A watch has no lock, and writes the state
- * file under it alone. Where another process has it, that one drives, and tells by itself. Never rejects.
+ * A chassis that is on, and no state file tells of it: the BMC started anew under it. Without one the lines of a chassis that has lost
+ * its power look to the next process as those of a power-on that is under way.
  */
-async function keepMiss(resources: Resources, { rail, miss }: Missed): Promise<void> {
-  const { plan, hardware, clock, openStore, warn, warnOf } = resources;
-  try {
-    const lock = await lockAtOnce(resources, MISS_HOLDER);
-    try {
-      const found = openStore().load().hint ?? (await findChassis({ plan, hardware }, openStore(), clock));
-      // Read again: power may have gone meanwhile, and nothing is awaited from here to the end of the write.
-      const store = openStore();
-      const { state, sequence } = store.load().hint ?? found;
-      const before = sequence.rails[rail];
-      if (state !== 'pgood' || before === undefined) return;
-      const rails = { ...sequence.rails, [rail]: { ...before, missed: miss } };
-      const problem = store.save(state, { ...sequence, rails });
-      if (problem !== null) warn(problem);
-    } finally {
-      lock.release();
-    }
-  } catch (error) {
-    if (!(error instanceof PowerError && error.code === 'CHASSIS_LOCKED')) warnOf(error);
-  }
+function keepFound(resources: Resources): Promise<void> {
+  const { plan, hardware, clock, openStore, warn } = resources;
+  return keep(resources, FOUND_HOLDER, async () => {
+    const store = openStore();
+    if (store.load().hint !== null) return;
+    const { state, sequence } = await findChassis({ plan, hardware }, store, clock);
+    const problem = state === 'pgood' ? store.save(state, sequence) : null;
+    if (problem !== null) warn(problem);
+  });
 }
 
 async function endThatOfDead(resources: Resources): Promise<void> {
   const { hardware, runDir, chassis, warn, warnOf } = resources;
   if (diedAs(runDir, chassis) !== RESET_HOLDER) return;
   try {
-    const lock = await lockAtOnce(resources, RESET_HOLDER);
-    try {
+    await underLock(resources, RESET_HOLDER, async () => {
       for (const role of await hardware.letGo()) warn(`${role} was left asserted: let go`);
-    } finally {
-      lock.release();
-    }
+    });
   } catch (error) {
     // Whoever drives the chassis lets it go before anything else.
     warnOf(error);
@@ -479,6 +504,7 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
   const locks: ChassisLock[] = [];
   const trace = createTrace();
   const beganMs = resources.clock.nowMs();
+  if (resources.openStore().load().hint === null) await keepFound(resources);
   const options = runOptions(resources, signal, send, trace);
   const store = watchStoreOf(resources);
   let result: RunResult | null = null;
@@ -488,8 +514,7 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
       store,
       record(entry) {
         options.record(entry);
-        if (entry.type === 'missed')
-          resources.missesKept = resources.missesKept.then(() => keepMiss(resources, entry));
+        if (entry.type === 'missed') void keepMiss(resources, entry);
       },
       alarm: resources.alarm,
       superseded: () => isDrivenByAnother(resources),

@@ -53,7 +53,8 @@ export type Act = { readonly afterMs: number } & (
 
 export interface ServiceDraw {
   readonly board: BoardDraw;
-  readonly initially: 'off' | 'on';
+  /** `onBeforeBoot`: the BMC started anew under a chassis that is on, and knows nothing of it. */
+  readonly initially: 'off' | 'on' | 'onBeforeBoot';
   readonly acts: readonly Act[];
 }
 
@@ -88,7 +89,7 @@ const acts: fc.Arbitrary<Act> = fc.oneof(
 
 export const serviceDraws: fc.Arbitrary<ServiceDraw> = fc.record({
   board: boardDraws,
-  initially: fc.constantFrom('off', 'on'),
+  initially: fc.constantFrom('off', 'on', 'onBeforeBoot'),
   acts: fc.array(acts, { minLength: 1, maxLength: 8, size: 'max' }),
 });
 
@@ -209,7 +210,12 @@ async function play(
   const described = board.chassis[0];
   if (described === undefined) throw new RangeError('no chassis 0');
   const plan = planOf(described, board.devices);
-  const plant = createPlant({ board, clock, initially, timing: { reactionMs: 0 } });
+  const plant = createPlant({
+    board,
+    clock,
+    initially: initially === 'off' ? 'off' : 'on',
+    timing: { reactionMs: 0 },
+  });
   const locks = createLocks();
   const note = (text: string) => story.push(`${String(clock.nowMs()).padStart(8)} ${text}`);
   const violate = (invariant: keyof typeof SERVICE_INVARIANTS, text: string) => {

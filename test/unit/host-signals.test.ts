@@ -1,5 +1,5 @@
 /** What a host says of itself, as management clients see it of the service. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -150,6 +150,9 @@ describe('a host that restarts', () => {
         expect(plant.history.filter(({ type }) => type === 'drive')).toHaveLength(drives);
         if (!isOn) expect(state.view).toMatchObject({ system: 'Inactive', restartCause });
         await endAll();
+        // The next case is of another chassis.
+        rmSync(folder, { recursive: true });
+        mkdirSync(folder);
       }),
       { numRuns: draws(40) },
     );

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -25,6 +25,7 @@ import {
   type ResidentRun,
 } from '../../src/service/resident.ts';
 import { isLocked, lockChassis } from '../../src/store/lock.ts';
+import { snapshotPath } from '../../src/store/paths.ts';
 import { createSnapshotFile } from '../../src/store/snapshot.ts';
 import { fewer, sampled } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
@@ -210,6 +211,28 @@ describe('a resident', () => {
     }
   });
 
+  it('writes down that a chassis is on of which no state file tells, for the process that comes after it', async () => {
+    const care = await createCare('on');
+    await care.pass(1_000);
+    const { hint } = care.store.load();
+    expect(hint?.state).toBe('pgood');
+    expect(hint?.sequence.rails.P12V).toMatchObject({ enabled: true, phase: 'up' });
+    await care.clock.runUntil(care.resident.stop('SIGTERM'));
+    expect(await isLocked(runDir, 0, { clock: care.clock, flock })).toBe(false);
+  });
+
+  it('writes nothing of a chassis that is off, or that is none of its business', async () => {
+    const off = await createCare('off');
+    await off.pass(1_000);
+    expect(existsSync(snapshotPath(runDir, 0))).toBe(false);
+    const held = await lockChassis(runDir, 0, 'on', lockAtOnce(off.clock));
+    const driven = await createCare('on');
+    await driven.pass(1_000);
+    expect(existsSync(snapshotPath(runDir, 0))).toBe(false);
+    expect(driven.warnings()).toEqual([]);
+    held.release();
+  });
+
   it('powers on and off, and shows it', async () => {
     const care = await createCare('off');
     await care.clock.runUntil(care.resident.request('on').done);
@@ -334,6 +357,8 @@ describe('a loss of power', () => {
 
   it('that comes while another process holds the chassis without a state file is left to it', async () => {
     const care = await createCare('on');
+    await care.pass(1_000);
+    rmSync(snapshotPath(runDir, 0));
     const held = await lockChassis(runDir, 0, 'stop', {
       clock: care.clock,
       flock,
