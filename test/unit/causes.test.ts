@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { diagnosisText, faultText, railAtFault } from '../../src/sequence/causes.ts';
+import { diagnosisText, faultText, isCause, railAtFault } from '../../src/sequence/causes.ts';
 import { CAUSES, type Diagnosis, type Fault } from '../../src/sequence/state.ts';
 
 const FAULT: Fault = {
@@ -30,6 +30,13 @@ describe('a diagnosis in words', () => {
     expect(new Set(words).size).toBe(CAUSES.length);
     for (const each of words) expect(each).toMatch(/^rail P12V: [a-z ]{5,} \(the device says so\)$/);
   });
+});
+
+it('a cause is one of the words that are written down, and nothing else', () => {
+  for (const cause of CAUSES) expect(isCause(cause), cause).toBe(true);
+  for (const none of ['', 'bad input', 'constructor', null, undefined, 3, ['dropped']]) {
+    expect(isCause(none), String(none)).toBe(false);
+  }
 });
 
 describe('a fault in words', () => {

@@ -8,7 +8,7 @@ import {
   railDeadline,
   readingsDue,
 } from '../../src/sequence/deadlines.ts';
-import { type Plan, planOf } from '../../src/sequence/plan.ts';
+import { type Plan, planOf, railPlan } from '../../src/sequence/plan.ts';
 import { noReadings, type Reading, type Readings } from '../../src/sequence/readings.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import {
@@ -92,6 +92,8 @@ describe('the next time at which something changes', () => {
   it('is none where nothing is waited for, or all of it is over', () => {
     expect(nextDeadlineMs(PLAN, 'pgood', sequenceWith())).toBeNull();
     expect(nextDeadlineMs(PLAN, 'pgood', sequenceWith({ A: { phase: 'up', good: true } }))).toBeNull();
+    const told = { phase: 'up', good: false, missed: 'lost' } as const;
+    expect(nextDeadlineMs(PLAN, 'pgood', sequenceWith({ A: { ...told, sinceMs: 9_999 } }))).toBeNull();
     expect(
       nextDeadlineMs(PLAN, 'pgood', sequenceWith({ resetsAsserted: { R: false, S: false }, readyMs: 9_999 })),
     ).toBeNull();
@@ -110,6 +112,18 @@ describe('the next time at which something changes', () => {
   it('holds a power-on for the minimum off time, and for none where the power was never off', () => {
     expect(holdUntilMs(PLAN, sequenceWith({ offSinceMs: 9_900 }))).toBe(9_900 + 301);
     expect(holdUntilMs(PLAN, sequenceWith())).toBe(Number.NEGATIVE_INFINITY);
+  });
+});
+
+describe('a rail that rests on its way down', () => {
+  it.each([
+    ['seen to have fallen', 'A', null, 9_995 + 40],
+    ['without a signal, and not driven yet', 'B', null, null],
+    ['without a signal', 'B', 10_060, 9_995 + 40],
+  ] as const)('is waited for: %s', (_, name, deadlineMs, dueMs) => {
+    const rail = { ...railPlan(PLAN, name), offSettleMs: 40 };
+    const fallen = { phase: 'falling', good: false, sinceMs: 9_995, deadlineMs } as const;
+    expect(railDeadline(PLAN, rail, sequenceWith({ [name]: fallen }))?.dueMs ?? null).toBe(dueMs);
   });
 });
 

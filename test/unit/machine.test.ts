@@ -593,6 +593,17 @@ describe('what is at fault', () => {
       ...{ reason: 'EIO', errorCode: 'GPIO_FAILED' },
     });
   });
+
+  it.each([
+    ['good', 'opWaitPowerOn'],
+    ['enable', 'fault'],
+  ] as const)('of a rail that the chassis can do without it is a "%s" signal: %s', (signal, state) => {
+    const plan = diamondPlan();
+    const rails = plan.rails.map((rail) => (rail.name === 'D' ? { ...rail, isLogOnly: true } : rail));
+    const machine = waiting({ ...plan, rails });
+    machine.tell({ type: 'READ_FAILED', signal, rail: 'D', askedMs: 1040, atMs: 1040, ...failure });
+    expect(machine.state).toBe(state);
+  });
 });
 
 describe('a latching board', () => {
