@@ -122,7 +122,7 @@ function powerInterface(lamp: Lamp): ServedInterface {
         throw new DbusReplyError('org.freedesktop.DBus.Error.AccessDenied', 'not you');
       }),
       failBadly: method(() => {
-        throw new DbusReplyError('no name', 'two\0\nlines');
+        throw new DbusReplyError('no name', 'two\x1b[2J\u202e words\0\nlines');
       }),
       lie: method(() => ['not a number'], { out: [number('value')] }),
       lieLater: method(async () => [1, 2], { out: [number('value')] }),
@@ -504,7 +504,7 @@ describe.skipIf(missing)(`on a real bus${missing ? ` [skipped: ${missing}]` : ''
     it.each([
       ['lie', 'string not a number cannot be sent as i'],
       ['lieLater', '1 values were expected (i) and 2 were given'],
-      ['failBadly', 'two'],
+      ['failBadly', 'two [2J  words'],
     ])('that cannot be sent are Failed: %s', async (member, expected) => {
       expect(await dbusSend(bus.address, NAME, `${POWER} ${NAME}.${member}`)).toBe(
         `Error org.freedesktop.DBus.Error.Failed: ${expected}\n`,

@@ -4,6 +4,7 @@ import { errnoCode, errorText } from '../../../hw/errors.ts';
 import type { Clock } from '../../../hw/ports.ts';
 import { type Backoff, createBackoff } from '../../../hw/waiting.ts';
 import { isInterfaceName, isMemberName, isObjectPath } from '../../dbus-names.ts';
+import { oneLine } from '../../printable.ts';
 import { SystemError, standardError } from '../errors.ts';
 import { createFrameReader } from './frames.ts';
 import { type CallHeader, type CallTaker, createInbox, type Inbox } from './inbox.ts';
@@ -558,13 +559,12 @@ function replyError(name: string, said: string, what: string, request: DbusCall)
 /** Whether the library refused to write because the connection has ended. */
 const isClosedStream = (error: unknown) => /stream is closed|closed stream/.test(errorText(error));
 
-/** The text of an error as it can be sent: without a stack and null characters, and of limited length. */
+/** The text of an error as it can be sent, and shown by who gets it: without a stack and control characters, and of limited length. */
 function firstLine(text: string): string {
-  const line = text
+  const [first = ''] = text
     .replaceAll('\0', ' ')
     .trim()
-    .split(/[\r\n]/, 1)
-    .join('')
-    .trim();
+    .split(/[\r\n]/, 1);
+  const line = oneLine(first).trim();
   return line.length > MAX_ERROR_TEXT_CHARACTERS ? `${line.slice(0, MAX_ERROR_TEXT_CHARACTERS)} …` : line;
 }
