@@ -1,10 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Board } from '../../src/board/schema.ts';
-import { planOf, railPlan } from '../../src/sequence/plan.ts';
+import { hangingOn, planOf, planWithout, railPlan } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
 import { draws } from '../draws.ts';
 import { generatedBoard } from './boards.ts';
+
+const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 
 const RUNS = { numRuns: draws(40) };
 
@@ -67,6 +69,10 @@ describe('the plan of a chassis, whatever its board', () => {
             part !== undefined && 'pmbus' in part ? [board.devices[part.pmbus]?.poweredBy] : [],
           );
           expect(new Set(rail.poweredBy)).toEqual(new Set(powers.filter((power) => power !== undefined)));
+          const powerOf = (part: typeof enable | typeof good) =>
+            part !== undefined && 'pmbus' in part ? (board.devices[part.pmbus]?.poweredBy ?? []) : [];
+          expect(rail.switchedBy).toEqual([powerOf(enable)].flat());
+          expect(rail.seenBy).toEqual([powerOf(good)].flat());
           expect(new Set(rail.poweredBy).size).toBe(rail.poweredBy.length);
         }
         const { deglitchMs, onTimeoutMs, offTimeoutMs } = chassis.pgood;
@@ -93,6 +99,7 @@ describe('the plan of a chassis, whatever its board', () => {
         // The enables of a latched board read off while the power stands.
         const seen = names.filter((name) => latch === undefined || rails[name]?.good !== undefined);
         expect(plan.pgood.rails).toEqual(ofRails ? seen : []);
+        expect(plan.pgood.hasSignals).toBe(sources.length > sources.filter((each) => 'rails' in each).length);
         const own = sources.flatMap((source) =>
           'pmbus' in source ? [board.devices[source.pmbus]?.poweredBy] : [],
         );
@@ -103,6 +110,80 @@ describe('the plan of a chassis, whatever its board', () => {
       }),
       RUNS,
     );
+  });
+
+  it('names nothing of what is absent, and the same of all else', () => {
+    fc.assert(
+      fc.property(generatedBoard, fc.nat(), (board, drawn) => {
+        const { chassis, names } = chassisOf(board);
+        const plan = planOf(chassis, board.devices);
+        // What needs a rail that is absent is absent as well, and nothing stays that needs it.
+        const absent = [...hangingOn(plan, names[drawn % names.length] ?? '')];
+        const { rails, pgood, absent: left, ...others } = planWithout(plan, absent);
+        const isThere = (name: string) => !absent.includes(name);
+        expect(left.map(({ name }) => name).toSorted()).toEqual(absent.toSorted());
+        expect(rails.map(({ name }) => name)).toEqual(plan.rails.map(({ name }) => name).filter(isThere));
+        for (const rail of rails) {
+          const whole = railPlan(plan, rail.name);
+          for (const names of ['neededBy', 'offAfter', 'followers'] as const) {
+            expect(rail[names], `${rail.name} ${names}`).toEqual(whole[names].filter(isThere));
+          }
+        }
+        for (const names of ['rails', 'poweredBy'] as const) {
+          expect(pgood[names]).toEqual(plan.pgood[names].filter(isThere));
+        }
+        expect({ ...others, rails: null, pgood: null, absent: null }).toEqual({
+          ...plan,
+          ...{ rails: null, pgood: null, absent: null },
+        });
+      }),
+      RUNS,
+    );
+  });
+
+  it.each([true, false])(
+    'has the rail of a host that shows its sleep, its only signal: %s',
+    (isItsSignal) => {
+      const enable = { pulse: line(2), state: line(3), sleepState: true } as const;
+      const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200, needs: [] };
+      const rails = {
+        A: { enable: line(0), good: line(1), ...times },
+        HOST: { enable, ...(!isItsSignal && { good: line(4) }), ...times },
+      };
+      const pgood = { ...line(5), deglitchMs: 5, onTimeoutMs: 1_000, offTimeoutMs: 2_000 };
+      const chassis = { rails, pgood, resets: {}, evidence: [], minOffMs: 0 };
+      expect(planOf(chassis as never, {}).sleep).toEqual({ rail: 'HOST', isItsSignal });
+      expect(planOf({ ...chassis, rails: { A: rails.A } } as never, {}).sleep).toBeNull();
+    },
+  );
+
+  it('names nothing of an absent rail that is off first, powers a device, or stands behind pgood', () => {
+    const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 200 };
+    const vr = { pmbus: 'vr', page: 0 };
+    const riser = { pmbus: 'riser', page: 0 };
+    const devices = { vr: { poweredBy: ['A'] }, riser: { poweredBy: ['RISER'] } };
+    const plan = planOf(
+      {
+        rails: {
+          A: { enable: line(0), good: line(1), needs: [], ...times, offAfter: ['RISER', 'B'] },
+          B: { enable: vr, good: line(2), needs: [], ...times },
+          C: { enable: line(3), good: vr, needs: ['A'], ...times },
+          RISER: { enable: line(4), good: line(5), needs: [], ...times },
+        },
+        pgood: {
+          any: [vr, riser, { rails: true }],
+          ...{ deglitchMs: 5, onTimeoutMs: 1_000, offTimeoutMs: 2_000 },
+        },
+        ...{ resets: {}, evidence: [], minOffMs: 0 },
+      } as never,
+      devices as never,
+    );
+    expect(railPlan(plan, 'B')).toMatchObject({ switchedBy: ['A'], seenBy: [] });
+    expect(railPlan(plan, 'C')).toMatchObject({ switchedBy: [], seenBy: ['A'] });
+    const { rails, pgood } = planWithout(plan, ['RISER']);
+    expect(pgood).toMatchObject({ rails: ['A', 'B', 'C'], poweredBy: ['A'] });
+    expect(rails.find(({ name }) => name === 'A')?.offAfter).toEqual(['B']);
+    expect(plan.pgood.poweredBy.toSorted()).toEqual(['A', 'RISER']);
   });
 
   it('gives a rail by its name, and nothing for another name', () => {
