@@ -209,8 +209,8 @@ type Send = (event: ResidentEvent) => void;
 /** What the actors of the chart work with. */
 interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   plan: Plan;
-  /** Why the last watch ended that nobody had asked to end; null where none did. */
-  watchTrouble: string | null;
+  /** What was told of watches that ended though nobody had asked them to, since the last one that went well. */
+  readonly watchTroubles: Set<string>;
   /** Of the state file that told last of a chassis that is on; null where none did. */
   onMark: string | null;
   /** The same as this process wrote it last, or found it when it began to watch and before it believed a loss. */
@@ -227,7 +227,7 @@ function resourcesOf(options: ResidentOptions): Resources {
   const { chassis, clock, flock, runDir, identity } = options;
   const resources: Resources = {
     ...options,
-    watchTrouble: null,
+    watchTroubles: new Set(),
     onMark: null,
     knownMark: null,
     held: Promise.resolve(),
@@ -327,28 +327,42 @@ function releaseHeld(resources: Resources, names: readonly string[]): Promise<re
   });
 }
 
-/** A watch writes the state file under the lock alone. Where another process has it, that one drives, and tells by itself. Never rejects. */
-async function keep(resources: Resources, holder: string, write: () => Promise<void>): Promise<void> {
+/**
+ * A watch writes the state file under the lock alone. Where another process has it, that one drives, and tells by itself. Never rejects.
+ * @param write returns why it could not be written; null where it was
+ */
+async function keep(
+  resources: Resources,
+  holder: string,
+  write: () => Promise<string | null>,
+): Promise<void> {
   try {
-    await underLock(resources, holder, write);
+    const problem = await underLock(resources, holder, write);
+    if (problem !== null) tellTrouble(resources, problem);
   } catch (error) {
-    if (!(error instanceof PowerError && error.code === 'CHASSIS_LOCKED')) resources.warnOf(error);
+    if (error instanceof PowerError && error.code === 'CHASSIS_LOCKED') return;
+    tellTrouble(resources, withoutChassis(resources.chassis, error));
   }
+}
+
+/** A watch that ended is begun again twice a second: what keeps it from going on is told once. */
+function tellTrouble({ watchTroubles, warn }: Resources, text: string): void {
+  if (!watchTroubles.has(text)) warn(text);
+  watchTroubles.add(text);
 }
 
 /** A watch told of a rail that the chassis does without: the next service is not to tell it again. */
 function keepMiss(resources: Resources, { rail, miss }: Missed): Promise<void> {
-  const { plan, hardware, clock, openStore, warn } = resources;
+  const { plan, hardware, clock, openStore } = resources;
   return keep(resources, MISS_HOLDER, async () => {
     const found = openStore().load().hint ?? (await findChassis({ plan, hardware }, openStore(), clock));
     // Read again: power may have gone meanwhile, and nothing is awaited from here to the end of the write.
     const store = openStore();
     const { state, sequence } = store.load().hint ?? found;
     const before = sequence.rails[rail];
-    if (state !== 'pgood' || before === undefined) return;
+    if (state !== 'pgood' || before === undefined) return null;
     const rails = { ...sequence.rails, [rail]: { ...before, missed: miss } };
-    const problem = store.save(state, { ...sequence, rails });
-    if (problem !== null) warn(problem);
+    return store.save(state, { ...sequence, rails });
   });
 }
 
@@ -357,13 +371,12 @@ function keepMiss(resources: Resources, { rail, miss }: Missed): Promise<void> {
  * its power look to the next process as those of a power-on that is under way.
  */
 function keepFound(resources: Resources): Promise<void> {
-  const { plan, hardware, clock, openStore, warn } = resources;
+  const { plan, hardware, clock, openStore } = resources;
   return keep(resources, FOUND_HOLDER, async () => {
     const store = openStore();
-    if (store.load().hint !== null) return;
+    if (store.load().hint !== null) return null;
     const { state, sequence } = await findChassis({ plan, hardware }, store, clock);
-    const problem = state === 'pgood' ? store.save(state, sequence) : null;
-    if (problem !== null) warn(problem);
+    return state === 'pgood' ? store.save(state, sequence) : null;
   });
 }
 
@@ -532,12 +545,9 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
           );
       },
     });
-    resources.watchTrouble = null;
+    resources.watchTroubles.clear();
   } catch (error) {
-    const trouble = withoutChassis(resources.chassis, error);
-    // It is begun again twice a second: what keeps it from that is told once.
-    if (trouble !== resources.watchTrouble) resources.warn(`the watch ended: ${trouble}`);
-    resources.watchTrouble = trouble;
+    tellTrouble(resources, `the watch ended: ${withoutChassis(resources.chassis, error)}`);
   }
   const { entries, left } = trace;
   const hasHostLeft = result?.state === 'off' && entries.some(({ type }) => type === 'hostOff');

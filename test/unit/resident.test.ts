@@ -500,26 +500,32 @@ describe('a pgood line that another program takes and holds', () => {
     expect(care.losses).toHaveLength(1);
   });
 
-  it('keeps a watch from being begun again, which is told once and not twice a second', async () => {
-    const care = await createCare('on');
-    await care.runBeside('on');
-    const { hint } = care.store.load();
-    if (hint === null) throw new RangeError('no state file');
-    // Another process begins, which ends the watch, and leaves the chassis as it was.
-    care.store.save('opPowerStop', hint.sequence);
-    care.takePgood();
-    await care.pass(3_000);
-    care.store.save('pgood', hint.sequence);
-    await care.pass(fewer(60_000, 10_000));
-    const ended = care.warnings().filter((text) => text.startsWith('the watch ended'));
-    expect(ended).toHaveLength(1);
+  it.each(['left there', 'gone'])(
+    'keeps a watch from being begun again, which is told once and not twice a second: state file %s',
+    async (file) => {
+      const care = await createCare('on');
+      await care.runBeside('on');
+      const { hint } = care.store.load();
+      if (hint === null) throw new RangeError('no state file');
+      // Another process begins, which ends the watch, and leaves the chassis as it was.
+      care.store.save('opPowerStop', hint.sequence);
+      care.takePgood();
+      await care.pass(3_000);
+      care.store.save('pgood', hint.sequence);
+      await care.pass(1_000);
+      if (file === 'gone') rmSync(snapshotPath(runDir, 0));
+      await care.pass(fewer(60_000, 10_000));
+      const told = care.warnings();
+      expect(told.filter((text) => text.startsWith('the watch ended'))).toHaveLength(1);
+      expect(told).toHaveLength(new Set(told).size);
 
-    care.plant.clearFaults();
-    await care.pass(5_000);
-    care.breakIt('pgood stuck off');
-    await care.pass(2_000);
-    expect(care.enabled()).toBe(0);
-  });
+      care.plant.clearFaults();
+      await care.pass(5_000);
+      care.breakIt('pgood stuck off');
+      await care.pass(2_000);
+      expect(care.enabled()).toBe(0);
+    },
+  );
 });
 
 describe('a run directory that is replaced', () => {
