@@ -408,11 +408,9 @@ export function noteMissed(context: Context): Reduced {
   const found = missOf(context);
   if (found === null) return {};
   const { rail, miss } = found;
-  const { watched } = railPlan(context.plan, rail);
-  const before = railState(context, rail);
-  // A follower that waits for what it needs is missed with it.
-  const isMeant = before.enabled || watched !== null;
-  const state: RailState = { ...before, enabled: isMeant, phase: 'up', deadlineMs: null, missed: miss };
+  // A follower that waits for what it needs, and does not count as enabled yet, is missed with it.
+  const change = { enabled: true, phase: 'up', deadlineMs: null, missed: miss } as const;
+  const state: RailState = { ...railState(context, rail), ...change };
   return {
     asks: [{ type: 'tellMissed', ...found }],
     change: { rails: withState(context.plan, context.rails, rail, state) },

@@ -38,6 +38,32 @@ const driven = (rail: string, asserted: boolean, atMs: number): SequenceEvent =>
   ...{ type: 'DRIVEN', rail, asserted, atMs },
 });
 
+describe('a follower of two rails', () => {
+  const both = checkBoard({
+    name: 'both',
+    chassis: {
+      0: {
+        rails: {
+          A: { enable: line(1), good: line(2), ...times },
+          B: { enable: line(3), good: line(4), ...times },
+          F: { good: line(5), needs: ['A', 'B'], ...times },
+        },
+        pgood: { ...line(20), deglitchMs: 5, onTimeoutMs: 300, offTimeoutMs: 300 },
+      },
+    },
+  }).board?.chassis['0'];
+  if (!both) throw new TypeError('refused');
+
+  it.each([
+    ['has to come when both are up', up, 'rising'],
+    ['is not waited for as long as one of them is not', { ...up, phase: 'rising', good: false }, 'down'],
+  ] as const)('%s', (_, other, phase) => {
+    const machine = machinesOf(planOf(both, {}))('opPowerStart', { rails: { A: up, B: other, F: down } });
+    machine.tell({ type: 'TICK', atMs: 1_010 });
+    expect(machine.rail('F').phase).toBe(phase);
+  });
+});
+
 describe('a follower that falls', () => {
   it('has its time from when the enable that it goes with was switched off', () => {
     const machine = machineIn('opPowerStop', { rails: { PSU: up, P12V: falling, F: falling } });

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import type { SequenceEvent } from '../../src/sequence/events.ts';
 import { hardwareFault, missOf } from '../../src/sequence/faults.ts';
 import { type Plan, planOf, type RailPlan } from '../../src/sequence/plan.ts';
+import { isNextRaise, noteMissed } from '../../src/sequence/rails.ts';
 import { type Context, noReadings, type Readings } from '../../src/sequence/readings.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import { type RailState, railState } from '../../src/sequence/state.ts';
@@ -89,6 +90,45 @@ describe('when pgood is due, a rail that has not come and that the chassis can d
     ['where it is another one that has not come', due({ B: RISING, MUTE: RISING })],
   ])('is not, %s', (_, context) => {
     expect(missOf(context)).toBeNull();
+  });
+});
+
+describe('a rail that is missed', () => {
+  it.each<[string, Plan, Partial<RailState>]>([
+    ['has its enable on', planWith(), { phase: 'rising', enabled: true }],
+    [
+      'follows another one that it waits for',
+      planWith({ C: { watched: 'follower' } }),
+      { phase: 'down', enabled: false },
+    ],
+  ])('counts as one that was to be on, and is waited for no more, where it %s', (_, plan, was) => {
+    const { asks, change } = noteMissed(
+      due({ C: { ...was, good: false, deadlineMs: NOW_MS + 50 } }, { plan }),
+    );
+    expect(asks).toMatchObject([{ type: 'tellMissed', rail: 'C', miss: 'late' }]);
+    expect(change?.rails?.C).toMatchObject({ enabled: true, phase: 'up', deadlineMs: null, missed: 'late' });
+  });
+});
+
+describe('what is being checked before it is raised', () => {
+  const checked = due({});
+  const readings: Readings = {
+    ...checked.readings,
+    check: { raises: { what: 'enable', name: 'B' }, fromMs: 0, left: [] },
+  };
+
+  it.each<[string, Parameters<typeof isNextRaise>[1], boolean]>([
+    ['is that same rail', { what: 'enable', name: 'B' }, true],
+    ['is not another rail', { what: 'enable', name: 'C' }, false],
+    ['is not a reset of its name', { what: 'reset', name: 'B' }, false],
+    ['is not nothing', null, false],
+  ])('%s', (_, next, isSame) => {
+    expect(isNextRaise({ ...checked, readings }, next)).toBe(isSame);
+  });
+
+  it('is nothing where nothing is checked', () => {
+    expect(isNextRaise(checked, null)).toBe(true);
+    expect(isNextRaise(checked, { what: 'enable', name: 'B' })).toBe(false);
   });
 });
 

@@ -56,6 +56,20 @@ async function midRestMs(): Promise<number> {
   return fellMs(timed, 'B') - beganMs + REST_MS / 2;
 }
 
+it('a rail that nothing shows counts as gone as soon as its enable is, and rests', () => {
+  const { chassis, devices } = boardOf();
+  const [described] = Object.values(chassis);
+  if (described === undefined) throw new RangeError('no chassis');
+  const up = { phase: 'up', enabled: true, good: true, sinceMs: 900, deadlineMs: null } as const;
+  const pgood = { level: true, good: true, unread: false, sinceMs: 900 };
+  const on = machinesOf(planOf(described, devices))('pgood', {
+    rails: { A: up, B: up, C: up, U: up },
+    change: { pgood },
+  });
+  expect(on.tell({ type: 'POWER_OFF', atMs: 1_000 })).toContain('U off');
+  expect(on.rail('U')).toMatchObject({ phase: 'falling', enabled: false, good: false });
+});
+
 describe('a rail that rests before others go', () => {
   it('has been off for its time when what it needs is disabled', async () => {
     const bench = createBench(boardOf(withoutU));

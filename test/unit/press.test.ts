@@ -1,6 +1,7 @@
 /** How a rail with a power button is switched off, by what is known of it. */
 import { describe, expect, it } from 'vitest';
 import { planOf } from '../../src/sequence/plan.ts';
+import { pressesFor } from '../../src/sequence/presses.ts';
 import type { Fault, RailState, SequenceState, State } from '../../src/sequence/state.ts';
 import { checkBoard } from '../check-board.ts';
 import { machinesOf } from './machine-in.ts';
@@ -86,5 +87,18 @@ describe('a rail with a power button', () => {
     expect(off.rail('HOST')).toMatchObject({ phase: 'falling', enabled: false, deadlineMs: null });
     off.tell({ type: 'DRIVEN', rail: 'HOST', asserted: false, atMs: 4_000 });
     expect(off.rail('HOST')).toMatchObject({ phase: 'falling', deadlineMs: 4_200 });
+  });
+});
+
+describe('the presses of a power button', () => {
+  it.each<[string, boolean, boolean, boolean, string[]]>([
+    ['switch a host on', true, false, false, ['short']],
+    ['are none for a host that is on', true, true, false, []],
+    ['are none for a host that is off', false, false, false, []],
+    ['are none for a host that is off, however gently', false, false, true, []],
+    ['force a host off', false, true, false, ['hold']],
+    ['ask a host first, and force it then', false, true, true, ['short', 'hold']],
+  ])('%s', (_, asserted, mayBeOn, isGraceful, presses) => {
+    expect(pressesFor(asserted, mayBeOn, isGraceful)).toEqual(presses);
   });
 });
