@@ -4,14 +4,15 @@ import type { SequenceEvent } from '../../src/sequence/events.ts';
 import { hardwareFault, missOf } from '../../src/sequence/faults.ts';
 import { type Plan, planOf, type RailPlan } from '../../src/sequence/plan.ts';
 import { isNextRaise, noteMissed } from '../../src/sequence/rails.ts';
-import { type Context, noReadings, type Readings } from '../../src/sequence/readings.ts';
-import { reconcile } from '../../src/sequence/reconcile.ts';
-import { type RailState, railState } from '../../src/sequence/state.ts';
+import type { Context, Readings } from '../../src/sequence/readings.ts';
+import type { RailState } from '../../src/sequence/state.ts';
+import { contextOf, type Otherwise } from './contexts.ts';
 
 const NOW_MS = 10_000;
 const STAGE_MS = 1_000;
 const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
 
+type Changes = Otherwise['rails'] & object;
 type Parts = Readonly<Record<string, Partial<RailPlan>>>;
 
 /** A feeds B, and B feeds C. C and MUTE, which has no signal, are rails that the chassis can do without. */
@@ -35,36 +36,12 @@ function planWith(parts: Parts = {}): Plan {
   return { ...plan, rails: plan.rails.map((rail) => ({ ...rail, ...parts[rail.name] })) };
 }
 
-/** The time of pgood is over at this moment, of a chassis whose rails are up but for the change; `unread` were not read since. */
+/** The time of pgood is over at this moment. */
 function due(
-  change: Readonly<Record<string, Partial<RailState>>>,
-  more: { readonly plan?: Plan; readonly stageDeadlineMs?: number | null; readonly unread?: string[] } = {},
+  rails: Changes,
+  { plan = planWith(), stageDeadlineMs = NOW_MS as number | null, unread = [] as string[] } = {},
 ): Context {
-  const { plan = planWith(), stageDeadlineMs = NOW_MS, unread = [] } = more;
-  const all = plan.rails.map(({ name }) => name);
-  const { sequence } = reconcile(
-    plan,
-    {
-      rails: Object.fromEntries(all.map((name) => [name, { enabled: true, good: true }])),
-      pgood: true,
-      resetsAsserted: {},
-    },
-    null,
-    NOW_MS - STAGE_MS,
-  );
-  const rails = Object.fromEntries(
-    all.map((name) => [name, { ...railState(sequence, name), ...change[name] }]),
-  );
-  const read = (source: string) => ({
-    fromMs: 0,
-    askedMs: unread.includes(source) ? null : NOW_MS,
-    standstills: 0,
-  });
-  const readings: Readings = {
-    ...noReadings(plan),
-    rails: Object.fromEntries(all.map((name) => [name, read(name)])),
-  };
-  return { ...sequence, rails, nowMs: NOW_MS, stageDeadlineMs, plan, readings };
+  return contextOf(plan, NOW_MS, { rails, unread, change: { stageDeadlineMs } });
 }
 
 describe('when pgood is due, a rail that has not come and that the chassis can do without', () => {
@@ -147,7 +124,7 @@ describe('a line or device that fails', () => {
   const pressed = planWith({ C: { pulsed: 'good' } });
   const DROPPED = { phase: 'up', good: false } as const;
 
-  it.each<[string, SequenceEvent, Plan, Parameters<typeof due>[0]]>([
+  it.each<[string, SequenceEvent, Plan, Changes]>([
     ['what it needs, that was lost while a device was set up', enable('C', true), slow, { B: DROPPED }],
     ['the same while a button was pressed', enable('C', true), pressed, { B: DROPPED }],
     ['what that hangs on', enable('C', true), slow, { A: DROPPED }],
@@ -159,7 +136,7 @@ describe('a line or device that fails', () => {
     });
   });
 
-  it.each<[string, SequenceEvent, Plan, Parameters<typeof due>[0], string | null]>([
+  it.each<[string, SequenceEvent, Plan, Changes, string | null]>([
     ['nothing is lost', enable('C', true), slow, {}, 'C'],
     ['it takes no time', enable('C', true), planWith(), { B: DROPPED }, 'C'],
     ['it was to be switched off', enable('C', false), slow, { B: DROPPED }, 'C'],
