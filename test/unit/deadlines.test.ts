@@ -9,7 +9,7 @@ import {
   readingsDue,
 } from '../../src/sequence/deadlines.ts';
 import { type Plan, planOf, railPlan } from '../../src/sequence/plan.ts';
-import { noReadings, type Reading, type Readings } from '../../src/sequence/readings.ts';
+import { afterStandstill, noReadings, type Reading, type Readings } from '../../src/sequence/readings.ts';
 import { reconcile } from '../../src/sequence/reconcile.ts';
 import {
   type RailState,
@@ -289,5 +289,17 @@ describe('what has to be read now', () => {
     for (const state of ['pgood', 'opPowerStop', 'fault', 'off'] as const) {
       expect(due(state, {}, { ...none, check }), state).toEqual([]);
     }
+  });
+});
+
+describe('a standstill', () => {
+  it('has every signal read anew, and is counted of each', () => {
+    const reading = { fromMs: 9_000, askedMs: 9_500, standstills: 2 };
+    const check = { raises: { what: 'enable', name: 'B' }, fromMs: 0, left: [] } as const;
+    const before = { ...noReadings(PLAN), rails: { A: reading, B: reading }, pgood: reading, check };
+    const after = { fromMs: NOW_MS, askedMs: null, standstills: 3 };
+    expect(afterStandstill(before, NOW_MS)).toMatchObject({
+      ...{ rails: { A: after, B: after }, pgood: after, check: null },
+    });
   });
 });

@@ -503,6 +503,101 @@ describe('what a process takes over of the one before, and what not', () => {
   });
 });
 
+describe('who watches a chassis that was on', () => {
+  const plan = referencePlan();
+  const all = plan.rails.map(({ name }) => name);
+  const PGOOD = { signal: 'pgood', rail: null } as const;
+  const P12V = { signal: 'good', rail: 'P12V' } as const;
+  const take = (unread: Observation['unread'] & object, state: State = 'pgood', watches = true) => {
+    const hint = leftIn(state, plan, seen(plan, all, all, true));
+    return reconcile(plan, { ...seen(plan, [], []), unread }, hint, NOW_MS, { watches });
+  };
+
+  it.each([
+    ['nothing', []],
+    ['another signal', [P12V]],
+  ] as const)('takes it for on where pgood is gone, and %s could not be read', (_, unread) => {
+    const { state, sequence } = take(unread);
+    expect(state).toBe('pgood');
+    expect(sequence.contradictions).toEqual([]);
+  });
+
+  it.each([
+    ['it could not be read', [PGOOD], 'pgood', true],
+    ['it could not be read beside others', [P12V, PGOOD], 'pgood', true],
+    ['nobody watches', [], 'pgood', false],
+    ['it was off', [], 'off', true],
+  ] as const)('or not, where %s', (_, unread, state, watches) => {
+    expect(take(unread, state, watches).state).toBe('off');
+  });
+});
+
+describe('what only the process before knew of a rail that shows nothing', () => {
+  const plan = referencePlan();
+  const [first] = plan.rails;
+  if (first === undefined) throw new RangeError('no rail');
+  const { name } = first;
+  const dark = seen(plan, [], []);
+  type Left = Partial<RailState>;
+  const planWith = (change: Partial<typeof first>): Plan => ({
+    ...plan,
+    rails: plan.rails.map((rail) => (rail === first ? { ...rail, ...change } : rail)),
+  });
+  const taken = (of: Plan, observation: Observation, state: State, left: Left): RailState => {
+    const hint = leftIn(state, of, observation);
+    const rails = { ...hint.sequence.rails, [name]: { ...railState(hint.sequence, name), ...left } };
+    const { sequence } = reconcile(
+      of,
+      observation,
+      { ...hint, sequence: { ...hint.sequence, rails } },
+      NOW_MS,
+    );
+    return railState(sequence, name);
+  };
+
+  it.each<[string, State, Left, boolean]>([
+    ['that is held to go off, and has not', 'opPowerStop', { phase: 'falling', deadlineMs: null }, true],
+    ['of which the press was over', 'opPowerStop', { phase: 'falling', deadlineMs: 10_800 }, false],
+    [
+      'that showed itself once more',
+      'opPowerStop',
+      { phase: 'falling', deadlineMs: null, good: true },
+      false,
+    ],
+    ['that had gone', 'opPowerStop', { phase: 'down', deadlineMs: null }, false],
+    ['of a chassis at rest', 'off', { phase: 'falling', deadlineMs: null }, false],
+  ])('is whether a button was pressed for it: one %s', (_, state, left, enabled) => {
+    expect(taken(planWith({ pulsed: 'good' }), dark, state, left).enabled).toBe(enabled);
+    expect(taken(plan, dark, state, left).enabled).toBe(false);
+  });
+
+  it.each<[string, number, State, Left['phase'] & string, string]>([
+    ['fell, and has to rest', 40, 'opPowerStop', 'falling', 'falling'],
+    ['fell, and has not', 0, 'opPowerStop', 'falling', 'down'],
+    ['had gone, and has to rest', 40, 'opPowerStop', 'down', 'down'],
+    ['fell in a chassis that is off', 40, 'off', 'falling', 'down'],
+  ])('is whether it rests: one that %s', (_, offSettleMs, state, phase, expected) => {
+    // As long as another one is on the chassis is not off.
+    const observation = state === 'off' ? dark : seen(plan, [plan.rails.at(-1)?.name ?? ''], []);
+    const left = { phase, deadlineMs: null };
+    expect(taken(planWith({ offSettleMs }), observation, state, left).phase).toBe(expected);
+  });
+
+  it.each([
+    ['late', false, 'late'],
+    ['late', true, undefined],
+    ['lost', false, 'lost'],
+    ['lost', true, 'lost'],
+    [undefined, true, undefined],
+  ] as const)('is whether it was missed: "%s", and good now: %s', (missed, good, expected) => {
+    const all = plan.rails.map(({ name }) => name);
+    const observation = seen(plan, all, good ? all : all.slice(1), true);
+    const state = taken(plan, observation, 'pgood', missed === undefined ? {} : { missed });
+    expect(state.missed).toBe(expected);
+    expect('missed' in state).toBe(expected !== undefined);
+  });
+});
+
 describe('each time and each doubt is of its own', () => {
   const line = (offset: number) => ({ chip: 'gpio', line: offset, active: 'high' as const });
   const times = { settleMs: 1, onTimeoutMs: 101, offTimeoutMs: 201 };
