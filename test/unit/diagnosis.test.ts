@@ -164,6 +164,29 @@ describe('what a device latched', () => {
     expect(found([page('C', OVERCURRENT)], levels(UP, LOST, before))).toMatchObject({ rail: 'B' });
   });
 
+  it('tells each rail that is missing and that the chassis can do without, and none that is there or was not on', () => {
+    const [a, b, c] = PLAN.rails;
+    if (!a || !b || !c) throw new RangeError('another plan');
+    const plan: Plan = { ...PLAN, rails: [a, { ...b, isLogOnly: true }, { ...c, isLogOnly: true }] };
+    const because = (kept: LevelsAtFault) =>
+      diagnose(plan, { fault: faultOf('pgoodLost'), evidence: [], levels: kept }).because;
+    const good = 'every rail that has a good signal was good';
+    expect(because(levels(UP, LOST, LOST))).toBe(
+      `${good}; B and C were missing, but the chassis does without them`,
+    );
+    expect(because(levels(UP, UP, { ...OFF, wasMissed: true }))).toBe(
+      `${good}; C was missing, but the chassis does without it`,
+    );
+    expect(because(levels(UP, UP, OFF))).toBe(good);
+    expect(because(levels(UP, UP, UP))).toBe(good);
+  });
+
+  it('blames a rail that the chassis can do without where the fault is its own', () => {
+    const rails = PLAN.rails.map((each) => ({ ...each, isLogOnly: each.name === 'C' }));
+    const facts = { fault: faultOf('railLost', 'C'), evidence: [], levels: levels(UP, UP, LOST) };
+    expect(diagnose({ ...PLAN, rails }, facts)).toMatchObject({ rail: 'C', cause: 'dropped' });
+  });
+
   it('blames a power supply that was reported first, where power went or did not come, and tells what was seen behind it', () => {
     const supplyError = 'xyz.openbmc_project.Power.PowerSupply.Error.PSKillFault';
     const evidence = [page('B', UNDER)];
@@ -287,6 +310,19 @@ describe('a rail without a latched fault', () => {
     expect(of(faultOf('pgoodTimeout'))).toMatchObject({ rail: 'B', cause: 'neverCame' });
   });
 
+  it('that was still rising is blamed for a low voltage where its time was over, and for a high one in any case', () => {
+    const rails = { B: { minVolts: 0.9, maxVolts: 1.1 } };
+    const found = (fault: Fault, voltsBefore: number) => {
+      const evidence = [page('B', QUIET, { voltsBefore, rails })];
+      const { rail, cause } = diagnose(PLAN, { fault, evidence, levels: levels(UP, RISING, RISING) });
+      return `${rail} ${cause}`;
+    };
+    expect(found(faultOf('railTimeout', 'C'), 0.5)).toBe('C neverCame');
+    expect(found(faultOf('railTimeout', 'B'), 0.5)).toBe('B undervoltage');
+    expect(found(faultOf('pgoodTimeout'), 0.5)).toBe('B undervoltage');
+    expect(found(faultOf('railTimeout', 'C'), 1.5)).toBe('B overvoltage');
+  });
+
   it('and power that does not go are what the fault says', () => {
     const of = (fault: Fault) => diagnose(PLAN, { fault, evidence: [page('A', UNDER)], levels: levels() });
     expect(of(faultOf('railStray', 'B'))).toMatchObject({ rail: 'B', cause: 'stray' });
@@ -335,6 +371,8 @@ describe('it never guesses', () => {
     ],
     ['no device could be read', [page('A', {}, SILENT), page('B', {}, SILENT)], PLAN],
     ['no device says what it was', [page('A', {}, SILENT), page('B', QUIET)], PLAN],
+    ['no device says what it was', [page('A', QUIET, { voutVolts: null })], PLAN],
+    ['no device says what it was', [page('A', {}, { ...SILENT, voutVolts: 1 })], PLAN],
   ] as const)('and says what it has looked at: %s', (because, evidence, plan) => {
     const found = diagnose(plan, { fault: faultOf('pgoodLost'), evidence, levels: levels() });
     expect(found).toMatchObject({ rail: null, cause: 'unknown', because });
