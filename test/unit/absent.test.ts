@@ -61,6 +61,10 @@ describe('An absent rail is not blamed', () => {
     await bench.run(JOBS.on);
     await bench.run(JOBS.off);
     expect(drivenOff(bench)).toEqual(['P3V3_RISER', 'P3V3', 'P12V_RISER', 'P12V']);
+    for (const rail of RISER)
+      expect(bench.recording).toContainEqual(
+        expect.objectContaining({ type: 'enable', rail, asserted: false }),
+      );
     await bench.run(JOBS.off);
     expect(drivenOff(bench).slice(4).toSorted()).toEqual(['P12V', 'P12V_RISER', 'P3V3', 'P3V3_RISER']);
   });
@@ -380,6 +384,35 @@ describe('a device on a part whose presence lies while the chassis is on', () =>
     expect(bench.recording.filter(({ type }) => type === 'warning')).toEqual([]);
     expect(drivenOff(bench)).not.toContain('CORE');
   });
+});
+
+it('an absent enable that takes its time goes off before what it hangs on all the same', async () => {
+  const line = (offset: number) => ({ chip: 'gpio', line: offset });
+  const times = { settleMs: 0, onTimeoutMs: 100, offTimeoutMs: 100 };
+  const { board, problems } = checkBoard({
+    name: 'slow',
+    devices: { vr: { bus: 1, address: '0x40' } },
+    chassis: {
+      0: {
+        rails: {
+          MAIN: { ...times, enable: line(0), good: line(1) },
+          RISER: { ...times, enable: { pmbus: 'vr' }, good: line(3), needs: ['MAIN'], presence: line(4) },
+          OTHER: { ...times, enable: line(5), good: line(6) },
+        },
+        pgood: line(9),
+      },
+    },
+  });
+  if (!board) throw new TypeError(JSON.stringify(problems));
+  const bench = createBench(board, { faults: ['part RISER absent'] });
+  await bench.run(JOBS.on);
+  bench.plant.addFault(bench.fault('i2c vr hang 1 times'));
+  await bench.run(JOBS.off);
+  const offMs = (rail: string) =>
+    bench.plant.history.findLast((each) => each.type === 'drive' && each.rail === rail && !each.asserted)
+      ?.atMs ?? 0;
+  // The driver gives a transfer a second. What does not hang together does not wait.
+  expect(offMs('MAIN') - offMs('OTHER')).toBeGreaterThanOrEqual(1_000);
 });
 
 describe('who has the chassis open for long', () => {
