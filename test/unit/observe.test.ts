@@ -1,9 +1,11 @@
 /** What reading every part of a chassis tells: what could not be read is told once, by the name of what hangs on it. */
 import { describe, expect, it } from 'vitest';
+import { HardwareError } from '../../hw/errors.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { openChassis } from '../../src/run/hardware.ts';
-import type { Observed } from '../../src/run/observe.ts';
+import { decisive, type Observed } from '../../src/run/observe.ts';
+import { planOf } from '../../src/sequence/plan.ts';
 import { checkBoard } from '../check-board.ts';
 import { createBench } from './bench.ts';
 
@@ -152,5 +154,34 @@ describe('a device that has its power from a rail which nothing shows', () => {
     ],
   ])('%s', async (_, latch, faults, expected) => {
     expect(await unpowered(latch, faults)).toEqual(expected);
+  });
+});
+
+describe('what keeps a chassis from being judged', () => {
+  const { board } = checkBoard({
+    name: 'judged',
+    chassis: {
+      0: {
+        rails: {
+          A: { enable: line(0), good: line(1) },
+          AUX: { enable: line(2), good: line(3), needs: ['A'], logOnly: true },
+        },
+        pgood: line(7),
+      },
+    },
+  });
+  const chassis = board?.chassis['0'];
+  if (!board || !chassis) throw new TypeError('refused');
+  const plan = planOf(chassis, board.devices);
+
+  it.each([
+    ['good', 'A', true],
+    ['good', 'AUX', false],
+    ['enable', 'AUX', true],
+    ['pgood', null, true],
+  ] as const)('is an unread "%s" of %s: %s', (signal, rail, isDecisive) => {
+    const error = new HardwareError('GPIO_FAILED', 'EIO', {});
+    const unread = { signal, rail, reason: 'EIO', error } as unknown as Observed['unreadable'][number];
+    expect(decisive(plan, [unread])).toEqual(isDecisive ? [unread] : []);
   });
 });
