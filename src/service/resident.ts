@@ -269,6 +269,7 @@ function hostResetsOf(resources: Resources) {
   const begin = async (signal: AbortSignal): Promise<void> => {
     const { plan, hardware, clock, flock, runDir, openStore } = resources;
     try {
+      await resources.held;
       await resetHost({ plan, hardware, clock, flock, runDir, store: openStore(), signal });
     } finally {
       underWay = null;

@@ -8,8 +8,10 @@ import { parseFault } from '../../mocks/plant/faults.ts';
 import { createPlant } from '../../mocks/plant/plant.ts';
 import { createVirtualClock } from '../../mocks/virtual-clock.ts';
 import { runCommandLine } from '../../src/cli/main.ts';
+import { lockChassis } from '../../src/store/lock.ts';
 import type { UnitManager } from '../../src/system/ports.ts';
 import { shippedBoard } from './bench.ts';
+import { lockAtOnce } from './flock.ts';
 import { createVerbWorld } from './verb-world.ts';
 import './load-verbs.ts';
 
@@ -20,7 +22,10 @@ beforeEach(() => {
 afterEach(() => rmSync(dir, { recursive: true }));
 
 /** What `adopt` comes to on a reference board that is on, and how long it takes. */
-async function adopt(...faults: string[]) {
+const adopt = (...faults: string[]) => adoptBeside(null, faults);
+
+/** The same where another process has the chassis for so long, or for good. */
+async function adoptBeside(heldMs: number | null, faults: readonly string[] = []) {
   const board = shippedBoard('reference');
   const path = join(dir, 'board.json');
   writeFileSync(path, JSON.stringify(board));
@@ -48,13 +53,25 @@ async function adopt(...faults: string[]) {
     },
     dir,
   );
+  if (heldMs !== null) {
+    const held = await clock.runUntil(lockChassis(dir, 0, 'serve: found', lockAtOnce(clock)));
+    clock.after(heldMs, () => held.release());
+  }
   const startMs = clock.nowMs();
   const before = plant.lines();
   const code = await clock.runUntil(runCommandLine(['adopt', '--board', path, '--run-dir', dir], world));
   expect(plant.lines()).toEqual(before);
-  return { code, started, tookMs: clock.nowMs() - startMs, warned: printed().stderr };
+  return {
+    code,
+    started,
+    tookMs: clock.nowMs() - startMs,
+    warned: printed().stderr,
+    printed: printed().stdout,
+  };
 }
 
+/** Longer than it waits for anything. */
+const FOR_GOOD_MS = 60_000;
 const ON = ['obmc-power-chassis-on@0.target'];
 
 describe('adopt, right after a start of the BMC', () => {
@@ -65,6 +82,22 @@ describe('adopt, right after a start of the BMC', () => {
     const { code, started, warned } = await adopt(fault);
     expect({ code, started }).toEqual({ code: 0, started: ON });
     expect(warned).toMatch(/^chassis-power: chassis 0: .*0x60 on I2C bus 3.*: reading again$/m);
+  });
+
+  it.each([1, 900, 3_000])(
+    'takes over a chassis that the service has while it writes down that it is on, for %i ms',
+    async (heldMs) => {
+      const { code, started, printed } = await adoptBeside(heldMs);
+      expect({ code, started }).toEqual({ code: 0, started: ON });
+      expect(printed).not.toMatch(/another process/);
+    },
+  );
+
+  it('leaves a chassis alone that another process goes on to drive', async () => {
+    const { code, started, tookMs, printed } = await adoptBeside(FOR_GOOD_MS);
+    expect({ code, started }).toEqual({ code: 0, started: [] });
+    expect(printed).toMatch(/driven by another process/);
+    expect(tookMs).toBeLessThan(10_000);
   });
 
   it.each([

@@ -27,6 +27,7 @@ import { shippedBoard } from './bench.ts';
 import { flock, lockAtOnce } from './flock.ts';
 import { createHostService } from './host-service.ts';
 import './load-verbs.ts';
+import { startResident } from './start-resident.ts';
 import { createVerbWorld } from './verb-world.ts';
 
 // Far above what they take: the machine may be busy.
@@ -187,6 +188,21 @@ describe('a reset of the host', () => {
       expect(warnings).toContain('host reset was left asserted: let go');
     },
   );
+});
+
+it('the service resets a host after what it does with the chassis itself, and both are done', async () => {
+  const board = shippedBoard('reference');
+  const [described] = Object.values(board.chassis);
+  const { hostReset } = shippedBoard('x86-button').chassis['0'] ?? {};
+  if (described === undefined || hostReset === undefined) throw new RangeError('other boards');
+  const { clock, plant, resident } = await startResident({
+    ...{ runDir: folder, initially: 'on' },
+    board: { ...board, chassis: { 0: { ...described, hostReset } } },
+  });
+  const released = resident.releaseResets([]);
+  await clock.runUntil(Promise.all([released, resident.resetHost()]));
+  expect(movesOf(plant)).toHaveLength(2);
+  await clock.runUntil(resident.stop('end of the test'));
 });
 
 describe('chassis-power reset', () => {

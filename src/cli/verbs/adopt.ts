@@ -17,8 +17,12 @@ import { EXIT } from '../exit.ts';
 import type { Invocation, Verb } from '../verb.ts';
 import type { World } from '../world.ts';
 
-/** `adopt` does not wait for a power sequence of another process: that process informs systemd itself. */
-const LOCK_WAIT_MS = 0;
+/**
+ * `adopt` does not wait for a power sequence of another process: that process informs systemd itself. But the service, which starts
+ * with the BMC as well, locks a chassis that it finds on while it writes that down. It reads all lines for that, of which one that
+ * hangs costs a second.
+ */
+const LOCK_WAIT_MS = 5_000;
 
 /**
  * For a BMC that restarted: reads the lines, and starts the power-on target of a chassis that is on. The stages of that
