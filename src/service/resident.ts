@@ -217,6 +217,8 @@ interface Resources extends Omit<ResidentOptions, 'plan' | 'onChange'> {
   knownMark: string | null;
   /** Over when this process has done all that it does under a lock that it does not wait for. */
   held: Promise<unknown>;
+  /** It asks for the lock for such a thing, or has it. */
+  isHolding: boolean;
   openStore(): SnapshotStore;
   lock(signal: AbortSignal, wanted: Wanted): Promise<ChassisLock>;
   warn(message: string): void;
@@ -231,6 +233,7 @@ function resourcesOf(options: ResidentOptions): Resources {
     onMark: null,
     knownMark: null,
     held: Promise.resolve(),
+    isHolding: false,
     // Each use has a new one: a store remembers what it could not write, and other processes write this file too.
     openStore() {
       const store = createSnapshotFile(runDir, chassis, { ...identity, plan: resources.plan, clock });
@@ -311,8 +314,13 @@ function underLock<Result>(
   const { signal } = new AbortController();
   const options = { clock, flock, waitMs: 0, signal, onWait: () => undefined };
   const done = held.then(async () => {
-    const lock = await lockChassis(runDir, chassis, holder, options);
-    return work().finally(() => lock.release());
+    resources.isHolding = true;
+    try {
+      const lock = await lockChassis(runDir, chassis, holder, options);
+      return await work().finally(() => lock.release());
+    } finally {
+      resources.isHolding = false;
+    }
   });
   // Whoever asked for it has the error.
   resources.held = done.catch(() => undefined);
@@ -377,7 +385,9 @@ function keepFound(resources: Resources): Promise<void> {
     const store = openStore();
     if (store.load().hint !== null) return null;
     const { state, sequence } = await findChassis({ plan, hardware }, store, clock);
-    return state === 'pgood' ? store.save(state, sequence) : null;
+    // Power may have gone meanwhile, which the watch has written then. Nothing is awaited from here to the end of the write.
+    if (state !== 'pgood' || openStore().load().hint !== null) return null;
+    return store.save(state, sequence);
   });
 }
 
@@ -518,7 +528,7 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
   const locks: ChassisLock[] = [];
   const trace = createTrace();
   const beganMs = resources.clock.nowMs();
-  if (resources.openStore().load().hint === null) await keepFound(resources);
+  if (resources.openStore().load().hint === null) void keepFound(resources);
   const options = runOptions(resources, signal, send, trace);
   const store = watchStoreOf(resources);
   let result: RunResult | null = null;
@@ -567,15 +577,23 @@ async function watchPower(resources: Resources, signal: AbortSignal, send: Send)
 
 /** Asked on the way from a loss to the drives: a state file is read once as long as nobody writes another one. */
 async function isDrivenByAnother(resources: Resources): Promise<boolean> {
-  const { runDir, chassis, openStore } = resources;
+  const { openStore } = resources;
   const mark = markOf(resources);
   if (mark === null || mark !== resources.onMark) {
     const { hint } = openStore().load();
     resources.onMark = hint?.state === 'pgood' ? mark : null;
-    if (hint === null ? await isLocked(runDir, chassis, resources) : hint.state !== 'pgood') return true;
+    if (hint === null ? await isLockedByAnother(resources) : hint.state !== 'pgood') return true;
   }
   resources.knownMark = mark;
   return false;
+}
+
+/** A lock that this process asks for itself, or did while it looked, tells nothing of others. */
+async function isLockedByAnother(resources: Resources): Promise<boolean> {
+  const { runDir, chassis, held } = resources;
+  if (resources.isHolding) return false;
+  const isTaken = await isLocked(runDir, chassis, resources);
+  return isTaken && held === resources.held;
 }
 
 /**

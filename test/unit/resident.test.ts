@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CodedError } from '../../hw/errors.ts';
 import type { Clock } from '../../hw/ports.ts';
+import { pause } from '../../hw/waiting.ts';
 import { createMockGpio } from '../../mocks/backends/gpio.ts';
 import { createMockI2c } from '../../mocks/backends/i2c.ts';
 import { parseFault } from '../../mocks/plant/faults.ts';
@@ -31,6 +32,7 @@ import { fewer, sampled } from '../draws.ts';
 import { shippedBoard } from './bench.ts';
 import { pgoodLine } from './boards.ts';
 import { flock, lockAtOnce } from './flock.ts';
+import { startResident } from './start-resident.ts';
 
 const IDENTITY = { bootId: 'boot', boardHash: 'hash' };
 /** hw/boards/reference.json. */
@@ -219,6 +221,31 @@ describe('a resident', () => {
     expect(hint?.sequence.rails.P12V).toMatchObject({ enabled: true, phase: 'up' });
     await care.clock.runUntil(care.resident.stop('SIGTERM'));
     expect(await isLocked(runDir, 0, { clock: care.clock, flock })).toBe(false);
+  });
+
+  it('acts on a loss that comes while it writes down that the chassis is on, and leaves what is true then', async () => {
+    const clock = createVirtualClock();
+    const losses: Loss[] = [];
+    const { resident, plant } = await startResident({
+      ...{ runDir, clock, initially: 'on' },
+      // It has the chassis for some time, and finds it on before the loss.
+      flock: async (...asked) => {
+        const answer = await flock(...asked);
+        await pause(clock, 300);
+        return answer;
+      },
+      onLoss: async (loss) => void losses.push(loss),
+    });
+    residents.push(resident);
+    expect(existsSync(snapshotPath(runDir, 0))).toBe(false);
+    plant.addFault(parseFault('rail P12V droops', shippedBoard('reference')));
+    await clock.advance(250);
+    const isOn = ({ role, asserted }: ReturnType<typeof plant.lines>[number]) =>
+      role === 'enable' && asserted;
+    expect(plant.lines().filter(isOn)).toEqual([]);
+    await clock.advance(5_000);
+    expect(losses).toMatchObject([{ isOfBefore: false }]);
+    expect(resident.view).toMatchObject({ state: 'failed', pgood: false });
   });
 
   it('writes nothing of a chassis that is off, or that is none of its business', async () => {

@@ -14,7 +14,7 @@ export interface ResidentSetUp
   extends Partial<
     Pick<
       ResidentOptions,
-      'identity' | 'record' | 'onChange' | 'onLoss' | 'onHostOff' | 'onRunOver' | 'inspect'
+      'flock' | 'identity' | 'record' | 'onChange' | 'onLoss' | 'onHostOff' | 'onRunOver' | 'inspect'
     >
   > {
   readonly runDir: string;
